@@ -1,0 +1,55 @@
+//! What the whole-tree checker reports.
+
+use core::fmt;
+
+/// An invariant of the tree's structure.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Invariant {
+    /// An edge's level and SKIP bit match its target.
+    Edge,
+    /// A child lies in its parent's slot, at a lower level.
+    Prefix,
+    /// A child's `parent` is the node that links to it.
+    Parent,
+    /// No dead node is linked.
+    Dead,
+    /// Nobody holds a lock while nobody writes.
+    Lock,
+    /// A slot is occupied if and only if its present bit is set.
+    Present,
+    /// Inner nodes have two children or more, leaves an entry or more.
+    Branch,
+    /// A summary bit is set if and only if the tag word below is not 0.
+    TagUp,
+    /// An empty tree has no tags.
+    TagDown,
+    /// A tag bit in a leaf stands on an entry.
+    TagOccupied,
+}
+
+/// A broken invariant, as [`RadixTree::check`](crate::RadixTree::check) found it.
+///
+/// It means a bug in this crate, memory corrupted by other code, or a writer that was active during the check.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Violation {
+    /// The invariant.
+    pub invariant: Invariant,
+    /// What is wrong, and where.
+    pub detail: String,
+}
+
+impl Violation {
+    pub(crate) fn new(invariant: Invariant, detail: String) -> Violation {
+        Violation { invariant, detail }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invariant {:?} is broken: {}", self.invariant, self.detail)
+    }
+}
+
+impl core::error::Error for Violation {}

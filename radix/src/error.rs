@@ -1,0 +1,77 @@
+//! Errors. A value that was not taken is handed back.
+
+use core::fmt;
+
+use crate::value::Value;
+
+/// An insertion found an entry where there should be none.
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Inline, RadixTree};
+///
+/// let tree: RadixTree<Inline> = RadixTree::new();
+/// let pinned = tree.pin();
+/// pinned.insert(3, Inline::new(1).unwrap());
+/// let error = pinned.try_insert(3, Inline::new(2).unwrap()).unwrap_err();
+/// assert_eq!((error.current.get(), error.value.get()), (1, 2));
+/// ```
+#[non_exhaustive]
+pub struct OccupiedError<'g, V: Value> {
+    /// The value that was not inserted.
+    pub value: V,
+    /// The value that is there.
+    pub current: V::Ref<'g>,
+}
+
+/// A conditional replacement found no entry, or one that did not meet the condition.
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Inline, RadixTree};
+///
+/// let tree: RadixTree<Inline> = RadixTree::new();
+/// let pinned = tree.pin();
+/// let error = pinned.replace_if(3, Inline::new(2).unwrap(), |_, _| true).unwrap_err();
+/// assert!(error.current.is_none());
+/// assert_eq!(error.value.get(), 2);
+/// ```
+#[non_exhaustive]
+pub struct ReplaceError<'g, V: Value> {
+    /// The value that was not stored.
+    pub value: V,
+    /// The value that is there, or `None` if there is no entry.
+    pub current: Option<V::Ref<'g>>,
+}
+
+impl<V: Value> fmt::Display for OccupiedError<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the index is occupied")
+    }
+}
+
+impl<V: Value> fmt::Display for ReplaceError<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.current {
+            Some(_) => "the entry does not meet the condition",
+            None => "there is no entry at the index",
+        })
+    }
+}
+
+impl<V: Value> fmt::Debug for OccupiedError<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OccupiedError").finish_non_exhaustive()
+    }
+}
+
+impl<V: Value> fmt::Debug for ReplaceError<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplaceError")
+            .field("occupied", &self.current.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<V: Value> core::error::Error for OccupiedError<'_, V> {}
+impl<V: Value> core::error::Error for ReplaceError<'_, V> {}

@@ -1,0 +1,160 @@
+//! Iterators over entries.
+
+use core::fmt;
+use core::iter::FusedIterator;
+use core::marker::PhantomData;
+use core::ops::{Bound, RangeBounds};
+
+use crate::raw::check::Drain;
+use crate::raw::scan::Scan;
+use crate::reclaim::{Guard, pin};
+use crate::tag::{TagFilter, TagSet};
+use crate::tree::RadixTree;
+use crate::value::Value;
+
+/// The lowest and the highest index of a range; `None` if it is empty or inverted.
+pub(crate) fn inclusive(bounds: &impl RangeBounds<u64>) -> Option<(u64, u64)> {
+    let low = match bounds.start_bound() {
+        Bound::Included(&low) => low,
+        Bound::Excluded(&below) => below.checked_add(1)?,
+        Bound::Unbounded => 0,
+    };
+    let high = match bounds.end_bound() {
+        Bound::Included(&high) => high,
+        Bound::Excluded(&above) => above.checked_sub(1)?,
+        Bound::Unbounded => u64::MAX,
+    };
+    (low <= high).then_some((low, high))
+}
+
+/// Entries of a range in ascending order, or from its end in descending order: [`Pinned::range`](crate::Pinned::range).
+pub struct Range<'p, V: Value> {
+    scan: Scan<'p>,
+    values: PhantomData<V>,
+}
+
+/// Entries of a range that pass a filter, with their tags: [`Pinned::range_tagged`](crate::Pinned::range_tagged).
+pub struct RangeTagged<'p, V: Value> {
+    scan: Scan<'p>,
+    values: PhantomData<V>,
+}
+
+impl<'p, V: Value> Range<'p, V> {
+    #[inline]
+    pub(crate) fn new(
+        tree: &'p RadixTree<V>,
+        bounds: &impl RangeBounds<u64>,
+        guard: &'p Guard,
+    ) -> Range<'p, V> {
+        let scan = Scan::new(tree.raw(), inclusive(bounds), TagFilter::ANY, guard);
+        Range { scan, values: PhantomData }
+    }
+}
+
+impl<'p, V: Value> RangeTagged<'p, V> {
+    #[inline]
+    pub(crate) fn new(
+        tree: &'p RadixTree<V>,
+        bounds: &impl RangeBounds<u64>,
+        filter: TagFilter,
+        guard: &'p Guard,
+    ) -> RangeTagged<'p, V> {
+        RangeTagged {
+            scan: Scan::new(tree.raw(), inclusive(bounds), filter, guard),
+            values: PhantomData,
+        }
+    }
+}
+
+impl<'p, V: Value> Iterator for Range<'p, V> {
+    type Item = (u64, V::Ref<'p>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (index, word) = self.scan.next()?;
+        // SAFETY: read from this tree under the guard that the scan borrows.
+        Some((index, unsafe { V::as_ref(word) }))
+    }
+}
+
+impl<V: Value> DoubleEndedIterator for Range<'_, V> {
+    #[inline]
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let (index, word) = self.scan.next_back()?;
+        // SAFETY: read from this tree under the guard that the scan borrows.
+        Some((index, unsafe { V::as_ref(word) }))
+    }
+}
+
+impl<'p, V: Value> Iterator for RangeTagged<'p, V> {
+    type Item = (u64, V::Ref<'p>, TagSet);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (index, entry) = self.scan.next_entry()?;
+        // SAFETY: read from this tree under the guard that the scan borrows.
+        Some((index, unsafe { V::as_ref(entry.value) }, entry.tags))
+    }
+}
+
+impl<V: Value> DoubleEndedIterator for RangeTagged<'_, V> {
+    #[inline]
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let (index, entry) = self.scan.next_back_entry()?;
+        // SAFETY: read from this tree under the guard that the scan borrows.
+        Some((index, unsafe { V::as_ref(entry.value) }, entry.tags))
+    }
+}
+
+impl<V: Value> FusedIterator for Range<'_, V> {}
+impl<V: Value> FusedIterator for RangeTagged<'_, V> {}
+
+impl<V: Value> fmt::Debug for Range<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Range").finish_non_exhaustive()
+    }
+}
+
+impl<V: Value> fmt::Debug for RangeTagged<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RangeTagged").finish_non_exhaustive()
+    }
+}
+
+/// The entries of a tree that is no more, in ascending order, as values: the `IntoIterator` of [`RadixTree`].
+///
+/// # Examples
+/// ```
+/// use tagged_radix::RadixTree;
+///
+/// let tree: RadixTree<Box<char>> = RadixTree::from_iter([(2, Box::new('b')), (1, Box::new('a'))]);
+/// assert_eq!(tree.into_iter().collect::<Vec<_>>(), [(1, Box::new('a')), (2, Box::new('b'))]);
+/// ```
+pub struct IntoIter<V: Value> {
+    tree: RadixTree<V>,
+    drain: Drain,
+}
+
+impl<V: Value> IntoIter<V> {
+    pub(crate) fn new(tree: RadixTree<V>) -> IntoIter<V> {
+        IntoIter { tree, drain: Drain::new() }
+    }
+}
+
+impl<V: Value> Iterator for IntoIter<V> {
+    type Item = (u64, V);
+
+    fn next(&mut self) -> Option<(u64, V)> {
+        let (index, word) = self.drain.next(self.tree.raw_mut(), &pin())?;
+        // SAFETY: the word was in a slot, so it has not been taken back; `drain` has taken it out.
+        Some((index, unsafe { V::from_word(word) }))
+    }
+}
+
+impl<V: Value> FusedIterator for IntoIter<V> {}
+
+impl<V: Value> fmt::Debug for IntoIter<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntoIter").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!(
+    "tagged-radix keeps 64-bit words in pointers and needs a target with 64-bit pointers"
+);
+
+mod check;
+mod error;
+mod iter;
+mod pinned;
+mod raw;
+mod reclaim;
+mod slot;
+mod stats;
+mod sync;
+mod tag;
+mod tree;
+mod value;
+
+pub use arrayvec::ArrayVec;
+
+pub use crate::check::{Invariant, Violation};
+pub use crate::error::{OccupiedError, ReplaceError};
+pub use crate::iter::{IntoIter, Range, RangeTagged};
+pub use crate::pinned::Pinned;
+pub use crate::reclaim::{Guard, pin};
+pub use crate::slot::Slot;
+pub use crate::stats::Stats;
+pub use crate::tag::{Tag, TagFilter, TagRange, TagSet, TagSetIter, TagUpdate, TreeEdges};
+pub use crate::tree::RadixTree;
+pub use crate::value::{ArcRef, CloneValue, Inline, Value};

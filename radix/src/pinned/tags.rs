@@ -1,0 +1,229 @@
+//! Operations on tags.
+
+use core::ops::RangeBounds;
+
+use super::Pinned;
+use crate::iter::inclusive;
+use crate::tag::{Tag, TagFilter, TagRange, TagSet, TagUpdate};
+use crate::value::Value;
+
+impl<V: Value> Pinned<'_, V> {
+    /// The tags of the entry at `index`, or `None` if there is no entry.
+    ///
+    /// # Concurrency
+    /// As [`get_with_tags`](Pinned::get_with_tags).
+    /// # Complexity
+    /// O(height), no allocation.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree, TagSet};
+    ///
+    /// let tree: RadixTree<Inline> = RadixTree::from_iter([(1, Inline::new(10).unwrap())]);
+    /// assert_eq!(tree.pin().tags(1), Some(TagSet::EMPTY));
+    /// assert_eq!(tree.pin().tags(2), None);
+    /// ```
+    pub fn tags(&self, index: u64) -> Option<TagSet> {
+        self.tree.raw().tags(index, self.guard())
+    }
+
+    /// Whether there is an entry at `index` that has `tag`.
+    ///
+    /// # Concurrency
+    /// Takes effect at one instant between call and return. A tag that is set is found without a retry; that one is not
+    /// set is read again when a writer of the same leaf intervenes.
+    /// # Complexity
+    /// O(height), no allocation.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree, Tag};
+    ///
+    /// let tree: RadixTree<Inline> = RadixTree::from_iter([(1, Inline::new(10).unwrap())]);
+    /// assert!(!tree.pin().has_tag(1, Tag::T0));
+    /// ```
+    #[inline]
+    pub fn has_tag(&self, index: u64, tag: Tag) -> bool {
+        self.tree.raw().has_tag(index, tag, self.guard())
+    }
+
+    /// Sets `tag` on the entry at `index`; returns whether it was clear before.
+    ///
+    /// Does nothing and returns `None` if there is no entry.
+    ///
+    /// # Concurrency
+    /// Takes effect at one instant between call and return. A tag that is set already takes no lock. Otherwise locks the
+    /// leaf, and the nodes above as far as this is their first entry with the tag.
+    /// # Complexity
+    /// O(height), no allocation.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree, Tag};
+    ///
+    /// let tree: RadixTree<Inline> = RadixTree::from_iter([(1, Inline::new(10).unwrap())]);
+    /// let pinned = tree.pin();
+    /// assert_eq!(pinned.set_tag(1, Tag::T0), Some(true));
+    /// assert_eq!(pinned.set_tag(1, Tag::T0), Some(false));
+    /// assert_eq!(pinned.set_tag(2, Tag::T0), None);
+    /// ```
+    #[inline]
+    pub fn set_tag(&self, index: u64, tag: Tag) -> Option<bool> {
+        self.told(|told| self.tree.raw().set_tag(index, tag, told, self.guard()))
+    }
+
+    /// Clears `tag` on the entry at `index`; returns whether it was set before.
+    ///
+    /// Does nothing and returns `None` if there is no entry.
+    ///
+    /// # Concurrency
+    /// Takes effect at one instant between call and return. Locks the leaf, and the nodes above as far as this is their
+    /// last entry with the tag.
+    /// # Complexity
+    /// O(height), no allocation.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree, Tag};
+    ///
+    /// let tree: RadixTree<Inline> = RadixTree::from_iter([(1, Inline::new(10).unwrap())]);
+    /// let pinned = tree.pin();
+    /// assert_eq!(pinned.clear_tag(1, Tag::T0), Some(false));
+    /// assert_eq!(pinned.clear_tag(2, Tag::T0), None);
+    /// ```
+    #[inline]
+    pub fn clear_tag(&self, index: u64, tag: Tag) -> Option<bool> {
+        let update = self.update_tags(index, TagSet::EMPTY, tag)?;
+        Some(update.before.contains(tag))
+    }
+
+    /// Sets and clears tags of the entry at `index` in one step; a tag in both sets ends up set.
+    ///
+    /// Does nothing and returns `None` if there is no entry.
+    ///
+    /// # Concurrency
+    /// Takes effect at one instant between call and return: nobody sees one tag gone and the other not yet there.
+    /// # Complexity
+    /// O(height), no allocation.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree, Tag, TagSet};
+    ///
+    /// const DIRTY: Tag = Tag::T0;
+    /// const WRITEBACK: Tag = Tag::T1;
+    /// let tree: RadixTree<Inline> = RadixTree::from_iter([(1, Inline::new(10).unwrap())]);
+    /// let pinned = tree.pin();
+    /// pinned.set_tag(1, DIRTY);
+    /// let update = pinned.update_tags(1, WRITEBACK, DIRTY).unwrap();
+    /// assert_eq!((update.before, update.after), (DIRTY.into(), WRITEBACK.into()));
+    /// assert_eq!(update.tree_edges.tagged, TagSet::from(WRITEBACK));
+    /// assert_eq!(update.tree_edges.untagged, TagSet::from(DIRTY));
+    /// ```
+    pub fn update_tags(
+        &self,
+        index: u64,
+        set: impl Into<TagSet>,
+        clear: impl Into<TagSet>,
+    ) -> Option<TagUpdate> {
+        let update = self.tree.raw().update_tags(index, set.into(), clear.into(), self.guard())?;
+        if !update.tree_edges.is_empty() {
+            self.note(update.tree_edges);
+        }
+        Some(update)
+    }
+
+    /// The number of entries in `bounds` that pass `filter`.
+    ///
+    /// # Concurrency
+    /// Counts the 64 entries of a leaf at one instant, leaf after leaf. Every entry that passes during the whole call is
+    /// counted, none that never passes is.
+    /// # Complexity
+    /// O(leaves with an entry that has all the tags asked for).
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree, Tag, TagFilter};
+    ///
+    /// let tree: RadixTree<Inline> = (0..100).filter_map(|i| Some((i, Inline::new(i)?))).collect();
+    /// let pinned = tree.pin();
+    /// pinned.tag_range(10..20, Tag::T0, tagged_radix::TagSet::EMPTY);
+    /// assert_eq!(pinned.count_tagged(.., Tag::T0), 10);
+    /// assert_eq!(pinned.count_tagged(..15, TagFilter::none_of(Tag::T0)), 10);
+    /// ```
+    pub fn count_tagged(&self, bounds: impl RangeBounds<u64>, filter: impl Into<TagFilter>) -> u64 {
+        let Some((low, high)) = inclusive(&bounds) else { return 0 };
+        self.tree.raw().count(low, high, filter.into(), self.guard())
+    }
+
+    /// Sets and clears tags of every entry in `bounds`; returns how many entries changed. A tag in both sets ends up set.
+    ///
+    /// # Concurrency
+    /// Changes the 64 entries of a leaf at one instant, leaf after leaf. Every entry that is there during the whole call is
+    /// changed.
+    /// # Complexity
+    /// O(leaves in the range): it works on words of 64 entries.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree, Tag, TagSet};
+    ///
+    /// let tree: RadixTree<Inline> = (0..100).filter_map(|i| Some((i, Inline::new(i)?))).collect();
+    /// let pinned = tree.pin();
+    /// assert_eq!(pinned.tag_range(..50, Tag::T0, TagSet::EMPTY), 50);
+    /// assert_eq!(pinned.tag_range(.., TagSet::EMPTY, Tag::T0), 50);
+    /// ```
+    pub fn tag_range(
+        &self,
+        bounds: impl RangeBounds<u64>,
+        set: impl Into<TagSet>,
+        clear: impl Into<TagSet>,
+    ) -> u64 {
+        let Some((low, high)) = inclusive(&bounds) else { return 0 };
+        let (set, clear) = (set.into(), clear.into());
+        self.told(|told| self.tree.raw().tag_range(low, high, set, clear, told, self.guard()))
+    }
+
+    /// Sets `to` on the entries in `bounds` that have `from`; stops when `limit` entries have got it.
+    ///
+    /// The cut of a checkpoint or an `fsync`: mark what is dirty now, then work through the marks, however many entries
+    /// others dirty meanwhile.
+    ///
+    /// # Concurrency
+    /// Works on the 64 entries of a leaf at one instant, leaf after leaf. Every entry that has `from` during the whole call
+    /// has `to` when it returns, unless another call cleared it; none that gets `from` later has it.
+    /// # Complexity
+    /// O(leaves with an entry that has `from`): it works on words of 64 entries.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree, Tag, TagSet};
+    ///
+    /// const DIRTY: Tag = Tag::T0;
+    /// const TO_WRITE: Tag = Tag::T2;
+    /// let tree: RadixTree<Inline> = (0..100).filter_map(|i| Some((i, Inline::new(i)?))).collect();
+    /// let pinned = tree.pin();
+    /// pinned.tag_range(40..60, DIRTY, TagSet::EMPTY);
+    /// let (mut next, mut marked) = (Some(0), 0);
+    /// while let Some(start) = next {
+    ///     let done = pinned.tag_range_if_tagged(start.., DIRTY, TO_WRITE, 8);
+    ///     (next, marked) = (done.next, marked + done.count);
+    /// }
+    /// assert_eq!(marked, 20);
+    /// ```
+    pub fn tag_range_if_tagged(
+        &self,
+        bounds: impl RangeBounds<u64>,
+        from: Tag,
+        to: Tag,
+        limit: u64,
+    ) -> TagRange {
+        let Some((low, high)) = inclusive(&bounds) else {
+            return TagRange { count: 0, next: None };
+        };
+        let raw = self.tree.raw();
+        let (count, next) = self
+            .told(|told| raw.tag_range_if_tagged(low, high, from, to, limit, told, self.guard()));
+        TagRange { count, next }
+    }
+}

@@ -1,0 +1,198 @@
+//! The whole-tree checker, one function per invariant, and the statistics that come from the same traversal.
+
+use super::edge::Edge;
+use super::index::{self, FANOUT, bit};
+use super::node::Node;
+use super::{Tree, Word};
+use crate::check::{Invariant, Violation};
+use crate::reclaim::Guard;
+use crate::stats::Stats;
+use crate::tag::Tag;
+
+/// One link of the tree, with what both ends say about it.
+struct Link<'g> {
+    /// `None` is the root.
+    parent: Option<&'g Node>,
+    offset: usize,
+    edge: Edge,
+    child: &'g Node,
+}
+
+/// A check of one link and its child.
+type Check = fn(&Tree, &Link<'_>) -> Result<(), String>;
+
+const CHECKS: [(Invariant, Check); 9] = [
+    (Invariant::Edge, edge_matches_target),
+    (Invariant::Prefix, child_lies_in_its_slot),
+    (Invariant::Parent, parent_field_is_exact),
+    (Invariant::Dead, linked_nodes_are_alive),
+    (Invariant::Lock, locks_are_free),
+    (Invariant::Present, present_bits_are_exact),
+    (Invariant::Branch, inner_nodes_branch),
+    (Invariant::TagUp, summaries_are_exact),
+    (Invariant::TagOccupied, tags_sit_on_entries),
+];
+
+impl Tree {
+    /// Checks every invariant that can be seen from outside. Exact only while nobody writes.
+    pub(crate) fn check(&self, guard: &Guard) -> Result<(), Violation> {
+        if self.root_edge().is_null() {
+            for tag in Tag::all() {
+                if self.any_tagged(tag) {
+                    let detail = format!("root flag {tag:?} is set and the tree is empty");
+                    return Err(Violation::new(Invariant::TagDown, detail));
+                }
+            }
+        }
+        if self.root.lock.is_locked() {
+            return Err(Violation::new(Invariant::Lock, "the root is locked".to_string()));
+        }
+        self.visit(guard, &mut |link| {
+            for (invariant, check) in CHECKS {
+                check(self, link).map_err(|detail| Violation::new(invariant, detail))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What the tree consists of, counted while others may write.
+    pub(crate) fn stats(&self, guard: &Guard) -> Stats {
+        let mut stats = Stats::default();
+        let counted: Result<(), Violation> = self.visit(guard, &mut |link| {
+            stats.bytes += Node::BYTES as u64;
+            if link.parent.is_none() {
+                stats.height = u32::from(link.child.level()) + 1;
+            }
+            if link.child.level() == 0 {
+                stats.leaves += 1;
+                stats.entries += u64::from(link.child.present().count_ones());
+            } else {
+                stats.inner_nodes += 1;
+            }
+            Ok(())
+        });
+        debug_assert!(counted.is_ok(), "counting finds no fault");
+        stats
+    }
+
+    /// Shows every link to `see`, parents before children.
+    fn visit<'g>(
+        &'g self,
+        guard: &'g Guard,
+        see: &mut dyn FnMut(&Link<'g>) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        let mut todo = vec![(None, 0, self.root_edge())];
+        while let Some((parent, offset, edge)) = todo.pop() {
+            if edge.is_null() {
+                continue;
+            }
+            // SAFETY: not null, and read under `guard`.
+            let child = unsafe { Node::of(edge, guard) };
+            see(&Link { parent, offset, edge, child })?;
+            if child.level() > 0 {
+                todo.extend(
+                    (0..FANOUT).map(|offset| (Some(child), offset, child.slot(offset).edge())),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fail_unless(holds: bool, link: &Link<'_>, what: &str) -> Result<(), String> {
+    if holds {
+        return Ok(());
+    }
+    Err(format!("{what} (node of level {} from index {})", link.child.level(), link.child.base()))
+}
+
+fn edge_matches_target(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let child = link.child;
+    let skip = link.parent.map_or(child.prefix() != 0, |parent| child.level() + 1 < parent.level());
+    fail_unless(
+        link.edge.level() == child.level(),
+        link,
+        "an edge has another level than its target",
+    )?;
+    fail_unless(link.edge.skips() == skip, link, "an edge has the wrong SKIP bit")
+}
+
+fn child_lies_in_its_slot(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let Some(parent) = link.parent else { return Ok(()) };
+    let base = link.child.base();
+    let inside = parent.covers(base) && index::offset(base, parent.level()) == link.offset;
+    fail_unless(link.child.level() < parent.level(), link, "a child is not below its parent")?;
+    fail_unless(inside, link, "a child lies outside its slot")
+}
+
+fn parent_field_is_exact(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let expected = link.parent.map_or(core::ptr::null(), core::ptr::from_ref);
+    fail_unless(core::ptr::eq(link.child.parent(), expected), link, "a child names another parent")
+}
+
+fn linked_nodes_are_alive(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    fail_unless(!link.child.is_dead(), link, "a dead node is linked")
+}
+
+fn locks_are_free(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    fail_unless(!link.child.is_locked(), link, "a node is locked")
+}
+
+fn present_bits_are_exact(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let child = link.child;
+    let occupied = |&offset: &usize| child.slot(offset).value().is_some();
+    let word = (0..FANOUT).filter(occupied).fold(0, |word, offset| word | bit(offset));
+    fail_unless(child.present() == word, link, "present bits differ from the slots")
+}
+
+fn inner_nodes_branch(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let least = if link.child.level() == 0 { 1 } else { 2 };
+    fail_unless(link.child.present().count_ones() >= least, link, "a node has too few children")
+}
+
+/// Both directions: I-TAG-UP, and at rest I-TAG-DOWN.
+fn summaries_are_exact(tree: &Tree, link: &Link<'_>) -> Result<(), String> {
+    for tag in Tag::all() {
+        let above = match link.parent {
+            Some(parent) => parent.tags.load(tag) & bit(link.offset) != 0,
+            None => tree.any_tagged(tag),
+        };
+        let below = link.child.tags.load(tag) != 0;
+        fail_unless(above || !below, link, "a summary bit is missing above a tag")?;
+        fail_unless(below || !above, link, "a summary bit stands over nothing")?;
+    }
+    Ok(())
+}
+
+fn tags_sit_on_entries(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let child = link.child;
+    let stray = Tag::all().iter().any(|&tag| child.tags.load(tag) & !child.present() != 0);
+    fail_unless(!stray, link, "a tag bit stands on an empty slot")
+}
+
+/// Values of a tree that is held exclusively, taken out in ascending order.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    next: Option<u64>,
+}
+
+impl Drain {
+    pub(crate) fn new() -> Drain {
+        Drain { next: Some(0) }
+    }
+
+    /// Takes the next value out of its slot. The tree keeps its nodes, and its words are of no use any more: it may only
+    /// be drained further and dropped.
+    pub(crate) fn next(&mut self, tree: &mut Tree, guard: &Guard) -> Option<(u64, Word)> {
+        let start = self.next?;
+        let range = Some((start, u64::MAX));
+        let found = super::scan::Scan::new(tree, range, crate::tag::TagFilter::ANY, guard).next();
+        let Some((index, value)) = found else {
+            self.next = None;
+            return None;
+        };
+        tree.find_leaf(index, guard)?.slot(index::offset(index, 0)).set_value(None);
+        self.next = index.checked_add(1);
+        Some((index, value))
+    }
+}

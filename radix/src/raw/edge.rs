@@ -1,0 +1,90 @@
+//! The edge: a tagged pointer to a node. The only place with pointer-bit arithmetic.
+//!
+//! Nodes are aligned to 64 bytes; the low six bits of an edge say what a reader must know about its target before it
+//! reads it: four bits its level, one bit SKIP, one bit for a second kind of leaf. `edge` does not know what lies
+//! in a node.
+
+use core::ptr::NonNull;
+
+use super::node::Node;
+
+const LEVEL: usize = 0b00_1111;
+const SKIP: usize = 0b01_0000;
+/// Reserved for leaves of small capacity; never set so far.
+const COMPACT: usize = 0b10_0000;
+const BITS: usize = LEVEL | SKIP | COMPACT;
+
+/// An edge as read from a slot, or the lack of one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Edge(*mut ());
+
+impl Edge {
+    pub(crate) const NULL: Edge = Edge(core::ptr::null_mut());
+
+    /// An edge to `node`, which lies at `level`.
+    #[inline]
+    pub(crate) fn new(node: NonNull<Node>, level: u8, skip: bool) -> Edge {
+        let bits = usize::from(level) | if skip { SKIP } else { 0 };
+        debug_assert!(bits & !BITS == 0 && node.addr().get() & BITS == 0);
+        Edge(node.as_ptr().cast::<()>().map_addr(|address| address | bits))
+    }
+
+    /// The edge in a word that `word` gave.
+    #[inline]
+    pub(super) const fn from_word(word: *mut ()) -> Edge {
+        Edge(word)
+    }
+
+    /// What a slot holds for this edge.
+    #[inline]
+    pub(super) const fn word(self) -> *mut () {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn is_null(self) -> bool {
+        self.0.is_null()
+    }
+
+    /// The level of the target.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "four bits")]
+    pub(crate) fn level(self) -> u8 {
+        (self.0.addr() & LEVEL) as u8
+    }
+
+    /// Whether the target may not cover all indices that lead here.
+    #[inline]
+    pub(crate) fn skips(self) -> bool {
+        self.0.addr() & SKIP != 0
+    }
+
+    /// The target.
+    #[inline]
+    pub(crate) fn pointer(self) -> *mut Node {
+        self.0.map_addr(|address| address & !BITS).cast()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_gives_back_what_it_was_made_of() {
+        let node = Node::leaf(0);
+        for level in 0..16 {
+            for skip in [false, true] {
+                let edge = Edge::new(node, level, skip);
+                assert!(!edge.is_null());
+                assert_eq!(
+                    (edge.pointer(), edge.level(), edge.skips()),
+                    (node.as_ptr(), level, skip)
+                );
+            }
+        }
+        assert!(Edge::NULL.is_null());
+        // SAFETY: made above and linked nowhere.
+        unsafe { Node::free(node) };
+    }
+}

@@ -1,0 +1,90 @@
+//! The version lock: one word a node, bit 0 "locked", the rest a version. `lock` does not know what it guards.
+
+use crate::sync::{AtomicU32, Backoff, Ordering, fence};
+
+const LOCKED: u32 = 1;
+
+/// A spin lock whose word changes with every critical section, so that readers can tell that there was none.
+#[derive(Debug)]
+pub(crate) struct VersionLock(AtomicU32);
+
+/// The version of an unlocked node, to be compared with [`VersionLock::is_still`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version(u32);
+
+impl VersionLock {
+    pub(crate) const fn unlocked() -> VersionLock {
+        VersionLock(AtomicU32::new(0))
+    }
+
+    /// For a node that is published before its maker is done with it.
+    pub(crate) const fn locked() -> VersionLock {
+        VersionLock(AtomicU32::new(LOCKED))
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) {
+        let word = self.0.load(Ordering::Relaxed);
+        if word & LOCKED != 0 || !self.try_lock(word) {
+            self.lock_contended();
+        }
+        // Release fence: E-VERSION. Who reads one of the stores that follow, then looks at the word again after an
+        // Acquire fence, sees it locked or changed.
+        fence(Ordering::Release);
+    }
+
+    #[inline]
+    fn try_lock(&self, word: u32) -> bool {
+        // Acquire: E-LOCK, the sections before this one are seen whole.
+        self.0
+            .compare_exchange_weak(word, word | LOCKED, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    #[cold]
+    fn lock_contended(&self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let word = self.0.load(Ordering::Relaxed);
+            if word & LOCKED == 0 && self.try_lock(word) {
+                return;
+            }
+            backoff.wait();
+        }
+    }
+
+    /// Ends the critical section and moves the version on. The caller holds the lock.
+    #[inline]
+    pub(crate) fn unlock(&self) {
+        // Relaxed: nobody else stores to the word of a locked node.
+        let word = self.0.load(Ordering::Relaxed);
+        debug_assert!(word & LOCKED != 0, "unlock of a lock that is not held");
+        // Release: E-LOCK and E-VERSION.
+        self.0.store(word.wrapping_add(1), Ordering::Release);
+    }
+
+    /// The version now, or `None` if a critical section is under way.
+    #[inline]
+    pub(crate) fn version(&self) -> Option<Version> {
+        // Acquire: E-VERSION, reads after it see at least what this version was published with.
+        let word = self.0.load(Ordering::Acquire);
+        if word & LOCKED == 0 { Some(Version(word)) } else { None }
+    }
+
+    /// Whether no critical section began since `version` was read: what was read in between is one state.
+    #[inline]
+    pub(crate) fn is_still(&self, version: Version) -> bool {
+        // Acquire fence: E-VERSION, pairs with the Release fence in `lock`.
+        fence(Ordering::Acquire);
+        self.0.load(Ordering::Relaxed) == version.0
+    }
+
+    /// The version that the end of the present section will bring. The caller holds the lock.
+    pub(crate) fn version_after(&self) -> Version {
+        Version(self.0.load(Ordering::Relaxed).wrapping_add(1))
+    }
+
+    pub(crate) fn is_locked(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & LOCKED != 0
+    }
+}

@@ -1,0 +1,108 @@
+//! Finding the leaf of an index, and reading what is there without a lock.
+
+use super::index::{bit, offset, prefix};
+use super::node::{Locked, Node, Word};
+use super::{Entry, Tree};
+use crate::reclaim::Guard;
+use crate::tag::{Tag, TagSet};
+
+impl Tree {
+    /// The leaf that covers `index`.
+    ///
+    /// One dependent load a level; a header is read only if a SKIP edge was crossed, and then only the leaf's.
+    #[inline]
+    pub(crate) fn find_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<&'g Node> {
+        let mut edge = self.root_edge();
+        if edge.is_null() || (!edge.skips() && prefix(index, edge.level()) != 0) {
+            return None;
+        }
+        let mut skipped = edge.skips();
+        while edge.level() > 0 {
+            // SAFETY: not null, and read under `guard`.
+            let node = unsafe { Node::of(edge, guard) };
+            edge = node.slot(offset(index, edge.level())).edge();
+            if edge.is_null() {
+                return None;
+            }
+            skipped |= edge.skips();
+        }
+        // SAFETY: not null, and read under `guard`.
+        let leaf = unsafe { Node::of(edge, guard) };
+        if skipped && !leaf.covers(index) {
+            return None;
+        }
+        Some(leaf)
+    }
+
+    /// Locks the live leaf that covers `index`.
+    #[inline]
+    pub(super) fn lock_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<Locked<'g>> {
+        loop {
+            let leaf = self.find_leaf(index, guard)?.lock();
+            if !leaf.is_dead() {
+                return Some(leaf);
+            }
+        }
+    }
+
+    /// The value at `index`. Wait-free.
+    #[inline]
+    pub(crate) fn get(&self, index: u64, guard: &Guard) -> Option<Word> {
+        self.find_leaf(index, guard)?.slot(offset(index, 0)).value()
+    }
+
+    /// The value and the tags at `index`, as they were at one instant.
+    pub(crate) fn entry(&self, index: u64, guard: &Guard) -> Option<Entry> {
+        let leaf = self.find_leaf(index, guard)?;
+        leaf.at_one_instant(|| leaf.peek(offset(index, 0)))
+    }
+
+    /// Whether the entry at `index` has `tag`. A set bit is trusted alone, a clear one is validated.
+    #[inline]
+    pub(crate) fn has_tag(&self, index: u64, tag: Tag, guard: &Guard) -> bool {
+        let Some(leaf) = self.find_leaf(index, guard) else { return false };
+        let bit = bit(offset(index, 0));
+        leaf.tags.load(tag) & bit != 0 || leaf.at_one_instant(|| leaf.tags.load(tag) & bit != 0)
+    }
+
+    /// The tags at `index`, as they were at one instant.
+    pub(crate) fn tags(&self, index: u64, guard: &Guard) -> Option<TagSet> {
+        self.entry(index, guard).map(|entry| entry.tags)
+    }
+
+    /// The lowest index at or above `index` without an entry.
+    pub(crate) fn next_absent(&self, mut index: u64, guard: &Guard) -> Option<u64> {
+        loop {
+            let Some(leaf) = self.find_leaf(index, guard) else { return Some(index) };
+            let present = leaf.at_one_instant(|| leaf.present());
+            let absent = !present & super::index::from(offset(index, 0));
+            if absent != 0 {
+                return Some(leaf.base() + super::index::lowest(absent) as u64);
+            }
+            index = leaf.last().checked_add(1)?;
+        }
+    }
+
+    /// The highest index at or below `index` without an entry.
+    pub(crate) fn prev_absent(&self, mut index: u64, guard: &Guard) -> Option<u64> {
+        loop {
+            let Some(leaf) = self.find_leaf(index, guard) else { return Some(index) };
+            let present = leaf.at_one_instant(|| leaf.present());
+            let absent = !present & super::index::up_to(offset(index, 0));
+            if absent != 0 {
+                return Some(leaf.base() + super::index::highest(absent) as u64);
+            }
+            index = leaf.base().checked_sub(1)?;
+        }
+    }
+}
+
+impl Node {
+    /// What the slot and the tag words of a leaf say about one offset. They belong together only under the version or
+    /// the lock.
+    #[inline]
+    pub(super) fn peek(&self, offset: usize) -> Option<Entry> {
+        let value = self.slot(offset).value()?;
+        Some(Entry { value, tags: self.tags.at(bit(offset)) })
+    }
+}

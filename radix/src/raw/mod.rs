@@ -1,0 +1,320 @@
+//! The tree and its protocol. Read this page first: the other files of the module obey it and cite it by name.
+//!
+//! # Glossary
+//!
+//! * **index**: the `u64` key. **offset**: a position inside a node. **level**: 0 for leaves, rising toward the root.
+//! * **slot**: one word of a node, an **edge** above level 0, a **value** at level 0.
+//! * **edge**: a pointer to a node that carries the level of its target and the bit **SKIP**.
+//! * **SKIP**: the edge passes over at least one level, or it is the root edge and the top node's prefix is not 0.
+//!   Only behind such an edge can a node lie that does not cover the index that led to it.
+//! * **prefix**: the part of the index that all indices of a node share, `index >> BITS * (level + 1)`.
+//! * **tag**: one of four searchable bits of an entry, kept in its leaf. It never means a bit of a pointer.
+//! * **summary**: a tag word above level 0. Its bit says "some entry below this slot has the tag".
+//! * **raise**, **lower**: make the summary bits above a leaf set, or clear.
+//! * **root**: the one parent that is not a node. It has a lock, a slot, and one summary bit a tag: the **root flag**.
+//! * **top**: the node that the root links to.
+//! * **dead**: of a node, unlinked. **section**: what one thread does while it holds one node's lock.
+//! * **told**: of a root flag's change, reported to the call that made it.
+//!
+//! # Shape
+//!
+//! A level with one child does not exist: inner nodes have two children or more, so a lone index costs one leaf and
+//! nothing else. A reader takes one dependent load a level. It compares a prefix once, at the leaf, and only if it
+//! crossed a SKIP edge.
+//!
+//! # Access rules
+//!
+//! 1. Every node has a version lock. It guards the node's slots, present word, tag words and dead flag, and the `parent`
+//!    field of the node's children. The root has one, too. `level` and `prefix` never change.
+//! 2. Locks are taken child before parent, never downward, never sideways (I-LOCK); so there is no deadlock.
+//! 3. Who holds a child locks its parent and then reads `parent` again, *always*, and starts over if it changed. That the
+//!    parent is alive proves nothing: a split moves a child away from a parent that lives on.
+//! 4. Who comes from above and locks a node checks that it is not dead and, in an inner node, that the slot still holds
+//!    what led there. If not, it starts over from the root.
+//! 5. Readers take no lock and never start over because a node is dead. What a dead node says was true when it died, and
+//!    the reader was on its way by then, since it got hold of the node before it was unlinked.
+//! 6. Allocation and the user's code run outside sections. The one exception is the closure of `update`.
+//!
+//! # What a reader may trust
+//!
+//! One load is enough for: a slot; a *set* tag bit of a leaf; a *clear* present bit; a *clear* summary (it prunes). Every
+//! other answer (a clear tag bit, a present bit read as "occupied", a value together with tags, a tagged scan's leaf) is
+//! read under the node's version and read again if a section intervened; after a bounded number of tries the reader
+//! takes the lock.
+//!
+//! # How an entry changes
+//!
+//! In one section of its leaf, in three steps.
+//!
+//! 1. **Raise.** For each tag to be set whose word in the leaf is 0: make the parent's summary bit set, in a section of
+//!    the parent, which does the same with *its* parent first if its own word is 0. So the root flag is set first and
+//!    the leaf last.
+//! 2. **Change** the leaf: tags cleared, then the slot, then tags set. The present bit is set before a slot is filled and
+//!    cleared after it is nulled. The change takes effect with the store to the slot; without one, between the clears
+//!    and the sets.
+//! 3. **Lower.** For each word of the leaf that became 0: clear the parent's summary bit, and so on upward. The child stays
+//!    locked while the bit above it changes, so that nobody sets the child's word in between.
+//!
+//! Hence at every instant that a reader can see: *a tag bit in a leaf => every summary bit above it.* A set summary over
+//! nothing costs a visit. A clear summary over a tagged entry would be a missed entry, and cannot be.
+//!
+//! Two short cuts suggest themselves and are wrong. "My word became 0, clear the parent's bit", without the child's
+//! lock, loses the tag that another thread sets in the child meanwhile. "The bit is set already, stop climbing",
+//! without the locks, returns success while the one who set that bit has not yet set the bits above it.
+//!
+//! # How the tree changes shape
+//!
+//! * **New leaf**: in a section of the node above it: raise for its tags, then the present bit, then the edge. The leaf
+//!   already holds its first entry when it is linked.
+//! * **Split**: a new inner node comes between a node and a child that does not cover the index. It takes over the summary
+//!   bits that its parent had for the child. They are not computed from the child: one who sets a tag there may have
+//!   raised, and not yet stored. The new node is *born locked* until both the child's `parent` and the edge are stored;
+//!   else somebody could unlink the child from it, or split again above the child, between the two.
+//! * **Remove**: tags, slot, present, and *only then* lower: a scan that found a tag gone, then a lookup that finds the
+//!   entry, would fit no order. If the leaf is empty, lock its parent, mark the leaf dead, null the edge, retire it.
+//! * **Splice**: a node left with one child is taken out before it is unlocked, under its own and its parent's lock: dead,
+//!   the child's `parent`, the edge. The child's lock is not needed (rule 1). The dead node *keeps its words* for those
+//!   who stand in it. So an inner node never becomes empty.
+//!
+//! # Invariants
+//!
+//! | name | what holds | established by | relied on by |
+//! |---|---|---|---|
+//! | I-PUBLISH | a node or value is complete before a slot leads to it | `insert` | every reader |
+//! | I-RETIRE | a node is retired once, by who unlinked it, and no slot leads to it then | `remove` | `Node::of` |
+//! | I-TAG-UP | a node's word is not 0 => its parent's bit is set, up to the root flag | `tags` | tagged scans |
+//! | I-TAG-DOWN | at rest, a summary bit is set <=> the child's word is not 0 | `tags` | `any_tagged` |
+//! | I-TAG-OCC | a tag bit in a leaf => the slot is occupied | `tags` | `has_tag` |
+//! | I-PRESENT | slot not null => present bit; at rest <=> | `tags`, `insert`, `remove` | scans |
+//! | I-PREFIX | a child lies in its parent's slot, at a lower level | `insert`, `remove` | descending |
+//! | I-EDGE | an edge's level and SKIP match its target | `insert`, `remove` | descending |
+//! | I-PARENT | a child's `parent` is the node that links to it, unless that node is locked | `insert`, `remove` | `tags` |
+//! | I-BRANCH | unlocked live inner nodes have two children or more | `remove` | no empty inner nodes |
+//! | I-DEAD | dead nodes are unlinked, marked under the parent's lock, never linked again | `remove` | rules 3 to 5 |
+//! | I-LOCK | child before parent | everywhere | no deadlock |
+//!
+//! `check` has a function for each that can be seen from outside.
+//!
+//! # Orderings
+//!
+//! | name | writer | reader | what becomes visible |
+//! |---|---|---|---|
+//! | E-PUBLISH | Release store to a slot | Acquire load of it | what the slot leads to |
+//! | E-PARENT | Release store to `parent` | Acquire load in `lock_parent` | the parent node |
+//! | E-LOCK | Release store in `unlock` | Acquire CAS in `lock` | the sections before |
+//! | E-VERSION | Release fence in `lock`, Release store in `unlock` | Acquire load in `version`, Acquire fence in `is_still` | a reader with the same version at both ends saw no section |
+//! | E-TAG | Release store to a tag word | Acquire load of it | a set bit: the summaries above it; a clear one: what was changed before it |
+//! | E-PRESENT | Release store to `present` | Acquire load of it | a clear bit: that the slot is null |
+//!
+//! A version is 31 bits wide. A reader would have to sleep through exactly a multiple of 2^31 sections of one node
+//! between two loads to be deceived; the tree accepts that.
+//!
+//! # Linearization points
+//!
+//! | operation | takes effect |
+//! |---|---|
+//! | `get`, `contains` | load of the slot in the leaf, or of the null edge; under a dead node: when the node died |
+//! | `insert`, `replace`, `remove` | store to the slot; with a new leaf: store of the edge |
+//! | tag changes without a value | in the leaf, between the clears and the sets |
+//! | `set_tag` of a set tag, `has_tag` that is true | load of the leaf's word |
+//! | validated reads | any moment between the two loads of the version |
+//! | `any_tagged` | load of the root flag |
+//! | one leaf's part of a range operation | as above, once a leaf |
+
+pub(crate) mod check;
+pub(crate) mod edge;
+pub(crate) mod index;
+pub(crate) mod insert;
+pub(crate) mod lock;
+pub(crate) mod lookup;
+pub(crate) mod node;
+pub(crate) mod remove;
+pub(crate) mod scan;
+pub(crate) mod tags;
+pub(crate) mod walk;
+
+use self::edge::Edge;
+use self::lock::VersionLock;
+use self::node::{Locked, Node, Slot, TagWords};
+use crate::reclaim::Guard;
+use crate::tag::{Tag, TagSet};
+
+pub(crate) use self::insert::Inserted;
+pub(crate) use self::node::Word;
+pub(crate) use self::tags::{Change, NewValue};
+
+/// The parent of the top node.
+#[derive(Debug)]
+struct Root {
+    /// Guards `slot`, `tags` and the top node's `parent`.
+    lock: VersionLock,
+    /// Root flags: bit 0 of each word.
+    tags: TagWords,
+    slot: ReadMostly<Slot>,
+}
+
+/// Keeps what every reader loads off the cache line that taggers write.
+#[derive(Debug)]
+#[repr(align(64))]
+struct ReadMostly<T>(T);
+
+/// An entry as one instant saw it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Entry {
+    pub(crate) value: Word,
+    pub(crate) tags: TagSet,
+}
+
+/// The tree without types: it keeps words, and gives back those that leave it.
+///
+/// It owns its nodes and frees them. What the words mean, and what becomes of one that was replaced or removed, is the
+/// caller's business.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: Root,
+}
+
+impl Tree {
+    pub(crate) const fn new() -> Tree {
+        Tree {
+            root: Root {
+                lock: VersionLock::unlocked(),
+                tags: TagWords::clear(),
+                slot: ReadMostly(Slot::empty()),
+            },
+        }
+    }
+
+    #[inline]
+    fn root_edge(&self) -> Edge {
+        self.root.slot.0.edge()
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.root_edge().is_null()
+    }
+
+    /// Whether some entry has `tag`: never false while a completed set stands.
+    #[inline]
+    pub(crate) fn any_tagged(&self, tag: Tag) -> bool {
+        self.root.tags.load(tag) != 0
+    }
+
+    /// Frees all nodes and hands every value to `drop_value`. No one else can reach the tree.
+    pub(crate) fn clear(&mut self, mut drop_value: impl FnMut(Word)) {
+        let top = self.root_edge();
+        self.root.slot.0.set_edge(Edge::NULL);
+        for tag in Tag::all() {
+            self.root.tags.store(tag, 0);
+        }
+        if !top.is_null() {
+            free_below(top, &mut drop_value);
+        }
+    }
+}
+
+/// Frees the node behind `edge` and all below it.
+fn free_below(edge: Edge, drop_value: &mut impl FnMut(Word)) {
+    let node = core::ptr::NonNull::new(edge.pointer()).expect("the edge is not null");
+    {
+        // SAFETY: linked, hence not freed (I-RETIRE); the tree is held exclusively.
+        let node = unsafe { node.as_ref() };
+        for offset in 0..index::FANOUT {
+            if node.level() == 0 {
+                if let Some(value) = node.slot(offset).value() {
+                    drop_value(value);
+                }
+            } else if !node.slot(offset).edge().is_null() {
+                free_below(node.slot(offset).edge(), drop_value);
+            }
+        }
+    }
+    // SAFETY: linked once (I-PARENT), and its parent is about to go; the reference above has ended.
+    unsafe { Node::free(node) };
+}
+
+/// Whoever links to a node: the root or an inner node. Holds its lock.
+#[derive(Debug)]
+enum Above<'g> {
+    Root(LockedRoot<'g>),
+    Node(Locked<'g>),
+}
+
+/// The root, whose lock is held by the owner of this value.
+#[derive(Debug)]
+struct LockedRoot<'g>(&'g Root);
+
+impl Drop for LockedRoot<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.lock.unlock();
+    }
+}
+
+impl<'g> Above<'g> {
+    #[inline]
+    fn lock_root(root: &'g Root) -> Above<'g> {
+        root.lock.lock();
+        Above::Root(LockedRoot(root))
+    }
+
+    /// Locks what a `parent` field names; null is the root.
+    ///
+    /// # Safety
+    /// `parent` was read, while `guard` was held, from a node reached under the same guard.
+    #[inline]
+    unsafe fn lock(tree: &'g Tree, parent: *mut Node, guard: &'g Guard) -> Above<'g> {
+        let _ = guard;
+        // SAFETY: a node in a `parent` field is complete (I-PUBLISH, E-PARENT) and was linked when the child was
+        // linked to it (I-PARENT); it is retired only after that, under our guard (I-RETIRE). A stale field of a
+        // dead child names a node that was alive when the child died, which our guard has outlived.
+        match unsafe { parent.as_ref() } {
+            Some(node) => Above::Node(node.lock()),
+            None => Above::lock_root(&tree.root),
+        }
+    }
+
+    /// The name of this parent in a child's `parent` field.
+    #[inline]
+    fn name(&self) -> *mut Node {
+        match self {
+            Above::Root(_) => core::ptr::null_mut(),
+            Above::Node(node) => core::ptr::from_ref::<Node>(node).cast_mut(),
+        }
+    }
+
+    #[inline]
+    fn tags(&self) -> &TagWords {
+        match self {
+            Above::Root(root) => &root.0.tags,
+            Above::Node(node) => &node.tags,
+        }
+    }
+
+    /// Where in this parent the node lies that covers `index`.
+    #[inline]
+    fn offset(&self, index: u64) -> usize {
+        match self {
+            Above::Root(_) => 0,
+            Above::Node(node) => index::offset(index, node.level()),
+        }
+    }
+
+    #[inline]
+    fn slot(&self, offset: usize) -> &Slot {
+        match self {
+            Above::Root(root) => &root.0.slot.0,
+            Above::Node(node) => node.slot(offset),
+        }
+    }
+
+    /// The edge by which this parent links to `child` (I-EDGE).
+    fn edge_to(&self, child: &Node) -> Edge {
+        let skip = match self {
+            Above::Root(_) => child.prefix() != 0,
+            Above::Node(node) => child.level() + 1 < node.level(),
+        };
+        Edge::new(core::ptr::NonNull::from(child), child.level(), skip)
+    }
+}

@@ -1,0 +1,333 @@
+//! The node: layout, allocation, the guard of its lock. `node` does not know what tags mean nor how nodes hang together.
+
+use core::ops::Deref;
+use core::ptr::NonNull;
+
+use super::edge::Edge;
+use super::index::{self, FANOUT};
+use super::lock::{Version, VersionLock};
+use crate::reclaim::Guard;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Backoff, Ordering};
+use crate::tag::{Tag, TagSet};
+
+/// A value as the tree keeps it: one word that is not null.
+pub(crate) type Word = NonNull<()>;
+
+/// One word of a node: an edge above level 0, a value at level 0.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct Slot(AtomicPtr<()>);
+
+impl Slot {
+    pub(crate) const fn empty() -> Slot {
+        Slot(AtomicPtr::new(core::ptr::null_mut()))
+    }
+
+    /// Acquire: E-PUBLISH, what the edge leads to is complete.
+    #[inline]
+    pub(crate) fn edge(&self) -> Edge {
+        Edge::from_word(self.0.load(Ordering::Acquire))
+    }
+
+    /// Release: E-PUBLISH.
+    #[inline]
+    pub(crate) fn set_edge(&self, edge: Edge) {
+        self.0.store(edge.word(), Ordering::Release);
+    }
+
+    /// Acquire: E-PUBLISH, what the value points to is complete.
+    #[inline]
+    pub(crate) fn value(&self) -> Option<Word> {
+        NonNull::new(self.0.load(Ordering::Acquire))
+    }
+
+    /// Release: E-PUBLISH.
+    #[inline]
+    pub(crate) fn set_value(&self, value: Option<Word>) {
+        self.0.store(value.map_or(core::ptr::null_mut(), NonNull::as_ptr), Ordering::Release);
+    }
+}
+
+/// The four tag words of a node, or of the root, where only bit 0 is used.
+#[derive(Debug)]
+pub(crate) struct TagWords([AtomicU64; Tag::COUNT]);
+
+impl TagWords {
+    pub(crate) const fn clear() -> TagWords {
+        TagWords([const { AtomicU64::new(0) }; Tag::COUNT])
+    }
+
+    /// Acquire: E-TAG, who sees a bit sees every summary bit above it.
+    #[inline]
+    pub(crate) fn load(&self, tag: Tag) -> u64 {
+        self.0[usize::from(tag.number())].load(Ordering::Acquire)
+    }
+
+    /// Release: E-TAG. The caller holds the node's lock.
+    #[inline]
+    pub(crate) fn store(&self, tag: Tag, word: u64) {
+        self.0[usize::from(tag.number())].store(word, Ordering::Release);
+    }
+
+    /// The tags whose word has `bit`.
+    #[inline]
+    pub(crate) fn at(&self, bit: u64) -> TagSet {
+        let mut tags = TagSet::EMPTY;
+        for tag in Tag::all() {
+            if self.load(tag) & bit != 0 {
+                tags = tags.with(tag);
+            }
+        }
+        tags
+    }
+}
+
+/// A node: one cache line of header, then its slots.
+///
+/// `lock` guards `slots`, `present`, `tags`, `dead` and the `parent` field of the node's children. `level` and
+/// `prefix` never change.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Node {
+    lock: VersionLock,
+    level: u8,
+    /// Reserved for leaves of small capacity; always 0 so far.
+    kind: u8,
+    dead: AtomicBool,
+    prefix: u64,
+    parent: AtomicPtr<Node>,
+    present: AtomicU64,
+    pub(crate) tags: TagWords,
+    slots: [Slot; FANOUT],
+}
+
+const _: () = assert!(core::mem::offset_of!(Node, slots) == 64, "the header is one cache line");
+const _: () = assert!(size_of::<Node>() == 64 + 8 * FANOUT && align_of::<Node>() == 64);
+
+impl Node {
+    /// Bytes a node takes.
+    pub(crate) const BYTES: usize = size_of::<Node>();
+
+    fn new(level: u8, index: u64, lock: VersionLock) -> NonNull<Node> {
+        let node = Box::new(Node {
+            lock,
+            level,
+            kind: 0,
+            dead: AtomicBool::new(false),
+            prefix: index::prefix(index, level),
+            parent: AtomicPtr::new(core::ptr::null_mut()),
+            present: AtomicU64::new(0),
+            tags: TagWords::clear(),
+            slots: [const { Slot::empty() }; FANOUT],
+        });
+        NonNull::from(Box::leak(node))
+    }
+
+    /// An empty leaf for `index` and its neighbours.
+    pub(crate) fn leaf(index: u64) -> NonNull<Node> {
+        Node::new(0, index, VersionLock::unlocked())
+    }
+
+    /// An inner node around `index`, *born locked*: whoever links it unlocks it when all that names it is stored.
+    pub(crate) fn inner(level: u8, index: u64) -> NonNull<Node> {
+        Node::new(level, index, VersionLock::locked())
+    }
+
+    /// Frees the memory of a node.
+    ///
+    /// # Safety
+    /// `node` came from this module, no one can reach it any more, and it is freed once.
+    pub(crate) unsafe fn free(node: NonNull<Node>) {
+        // SAFETY: `new` made it with `Box`; sole access and "once" are the caller's word.
+        drop(unsafe { Box::from_raw(node.as_ptr()) });
+    }
+
+    /// The node an edge leads to.
+    ///
+    /// # Safety
+    /// `edge` is not null and was read, while `guard` was held, from a node reached under the same guard or from the
+    /// root; or the caller holds the tree exclusively.
+    #[inline]
+    pub(crate) unsafe fn of(edge: Edge, guard: &Guard) -> &Node {
+        let _ = guard;
+        // SAFETY: the node was complete when the edge was stored (I-PUBLISH) and has been retired, if at all, after
+        // it was linked nowhere (I-RETIRE), so not before the guard was made: it stays until the guard is gone.
+        unsafe { &*edge.pointer() }
+    }
+
+    /// Frees the node once nobody can stand in it any more.
+    ///
+    /// # Safety
+    /// The caller has just unlinked the node, and nobody else retires it.
+    pub(crate) unsafe fn retire(&self, guard: &Guard) {
+        let node = NonNull::from(self);
+        let free = move || {
+            // SAFETY: unlinked and retired by the caller (I-RETIRE); this runs once, when no guard is left under which
+            // the node could have been found.
+            unsafe { Node::free(node) }
+        };
+        // SAFETY: freeing touches nothing but the node, and may happen on any thread.
+        unsafe { guard.defer(free) }
+    }
+
+    #[inline]
+    pub(crate) fn level(&self) -> u8 {
+        self.level
+    }
+
+    #[inline]
+    pub(crate) fn prefix(&self) -> u64 {
+        self.prefix
+    }
+
+    /// The lowest index in the node's range.
+    #[inline]
+    pub(crate) fn base(&self) -> u64 {
+        index::base(self.prefix, self.level)
+    }
+
+    /// The highest index in the node's range.
+    #[inline]
+    pub(crate) fn last(&self) -> u64 {
+        self.base() | index::span(self.level)
+    }
+
+    #[inline]
+    pub(crate) fn covers(&self, index: u64) -> bool {
+        index::prefix(index, self.level) == self.prefix
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self, offset: usize) -> &Slot {
+        &self.slots[offset & (FANOUT - 1)]
+    }
+
+    /// Acquire: who finds a present bit clear also finds the slot null, now and from then on, until an insert.
+    #[inline]
+    pub(crate) fn present(&self) -> u64 {
+        self.present.load(Ordering::Acquire)
+    }
+
+    /// Release: see [`Node::present`]. The caller holds the lock.
+    #[inline]
+    pub(crate) fn set_present(&self, word: u64) {
+        self.present.store(word, Ordering::Release);
+    }
+
+    /// Whether the node has been unlinked. Only the holder of its lock may rely on "no".
+    #[inline]
+    pub(crate) fn is_dead(&self) -> bool {
+        // Relaxed: guarded by the lock; without it the answer is a hint.
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// Marks the node dead. The caller holds the locks of the node and of its parent (I-DEAD).
+    #[inline]
+    pub(crate) fn set_dead(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Acquire: E-PARENT.
+    #[inline]
+    pub(crate) fn parent(&self) -> *mut Node {
+        self.parent.load(Ordering::Acquire)
+    }
+
+    /// Release: E-PARENT. The caller holds the lock of the present parent, or nobody else knows the node.
+    #[inline]
+    pub(crate) fn set_parent(&self, parent: *mut Node) {
+        self.parent.store(parent, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        self.lock.lock();
+        Locked(self)
+    }
+
+    /// The guard of a node that was born locked.
+    #[inline]
+    pub(crate) fn born_locked(&self) -> Locked<'_> {
+        debug_assert!(self.lock.is_locked());
+        Locked(self)
+    }
+
+    #[inline]
+    pub(crate) fn version(&self) -> Option<Version> {
+        self.lock.version()
+    }
+
+    #[inline]
+    pub(crate) fn is_still(&self, version: Version) -> bool {
+        self.lock.is_still(version)
+    }
+
+    pub(crate) fn is_locked(&self) -> bool {
+        self.lock.is_locked()
+    }
+
+    /// What `read` finds in this node at one instant.
+    ///
+    /// `read` may run several times, on words that do not belong together; only the result of a run without a
+    /// concurrent critical section is returned. After a bounded number of tries it runs under the lock.
+    #[inline]
+    pub(crate) fn at_one_instant<R>(&self, mut read: impl FnMut() -> R) -> R {
+        if let Some(version) = self.version() {
+            let result = read();
+            if self.is_still(version) {
+                return result;
+            }
+        }
+        self.at_one_instant_contended(&mut read)
+    }
+
+    #[cold]
+    fn at_one_instant_contended<R>(&self, read: &mut impl FnMut() -> R) -> R {
+        const TRIES: usize = 8;
+        let mut backoff = Backoff::default();
+        for _ in 0..TRIES {
+            if let Some(version) = self.version() {
+                let result = read();
+                if self.is_still(version) {
+                    return result;
+                }
+            }
+            backoff.wait();
+        }
+        let _locked = self.lock();
+        read()
+    }
+}
+
+/// A node whose lock is held by the owner of this value.
+#[derive(Debug)]
+pub(crate) struct Locked<'g>(&'g Node);
+
+impl<'g> Locked<'g> {
+    /// The node, for longer than the lock is held.
+    #[inline]
+    pub(crate) fn node(&self) -> &'g Node {
+        self.0
+    }
+
+    /// The node's version once this section is over, if no other follows.
+    pub(crate) fn version_after(&self) -> Version {
+        self.0.lock.version_after()
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = Node;
+
+    #[inline]
+    fn deref(&self) -> &Node {
+        self.0
+    }
+}
+
+impl Drop for Locked<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.lock.unlock();
+    }
+}

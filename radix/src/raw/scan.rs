@@ -1,0 +1,300 @@
+//! Scans over entries: iteration from both ends, gang lookups, counting.
+//!
+//! A scan is not a snapshot. It visits leaf after leaf; within a leaf, a tagged scan reads what belongs together at one
+//! instant, while a plain scan trusts each slot alone. Progress is a strictly moving index, never a retry in place.
+
+use arrayvec::ArrayVec;
+
+use super::index::{bit, from, highest, leaf_bits, lowest, offset};
+use super::lock::Version;
+use super::node::{Node, Word};
+use super::walk::Walk;
+use super::{Entry, Tree};
+use crate::reclaim::Guard;
+use crate::sync::Backoff;
+use crate::tag::TagFilter;
+
+/// What is left of a range: `low..=high`, or nothing.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    low: u64,
+    high: u64,
+    done: bool,
+}
+
+impl Bounds {
+    /// Gives up everything up to `index` (from it on, if not `UP`).
+    #[inline]
+    fn consume<const UP: bool>(&mut self, index: u64) {
+        if UP {
+            self.done |= index >= self.high;
+            self.low = index.saturating_add(1);
+        } else {
+            self.done |= index <= self.low;
+            self.high = index.saturating_sub(1);
+        }
+    }
+
+    #[inline]
+    fn contains(&self, index: u64) -> bool {
+        self.low <= index && index <= self.high
+    }
+}
+
+/// One end of a scan. `UP` is the front, which moves up.
+#[derive(Debug)]
+struct Cursor<'g, const UP: bool> {
+    walk: Walk<'g>,
+    filter: TagFilter,
+    leaf: Option<&'g Node>,
+    /// The leaf's slots that are still to be reported.
+    rest: u64,
+    /// The leaf's version when `rest` was read; only tagged scans have one.
+    version: Option<Version>,
+}
+
+impl<'g, const UP: bool> Cursor<'g, UP> {
+    fn new(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Self {
+        Cursor { walk: Walk::new(tree, filter, guard), filter, leaf: None, rest: 0, version: None }
+    }
+
+    /// Moves on to the next leaf of the range; `None` at the end of it.
+    #[inline]
+    fn next_leaf(&mut self, bounds: &mut Bounds) -> Option<&'g Node> {
+        if let Some(left) = self.leaf.take() {
+            bounds.consume::<UP>(if UP { left.last() } else { left.base() });
+        }
+        if bounds.done {
+            return None;
+        }
+        let leaf = if UP {
+            self.walk.next_leaf(bounds.low).filter(|leaf| leaf.base() <= bounds.high)
+        } else {
+            self.walk.prev_leaf(bounds.high).filter(|leaf| leaf.last() >= bounds.low)
+        };
+        bounds.done |= leaf.is_none();
+        self.leaf = leaf;
+        leaf
+    }
+
+    #[inline]
+    fn pick(&self) -> usize {
+        if UP { lowest(self.rest) } else { highest(self.rest) }
+    }
+
+    /// The next entry of a scan that lets every entry pass.
+    #[inline]
+    fn next(&mut self, bounds: &mut Bounds) -> Option<(u64, Word)> {
+        loop {
+            while self.rest == 0 {
+                let leaf = self.next_leaf(bounds)?;
+                self.rest = leaf.present() & leaf_bits(leaf.base(), bounds.low, bounds.high);
+            }
+            let leaf = self.leaf?;
+            let offset = self.pick();
+            let index = leaf.base() + offset as u64;
+            if !bounds.contains(index) {
+                // The other end has been here.
+                self.rest = 0;
+                bounds.done = true;
+                return None;
+            }
+            self.rest &= !bit(offset);
+            if let Some(value) = leaf.slot(offset).value() {
+                bounds.consume::<UP>(index);
+                return Some((index, value));
+            }
+        }
+    }
+
+    /// The next entry that passes the filter, value and tags as they were at one instant.
+    fn next_entry(&mut self, bounds: &mut Bounds) -> Option<(u64, Entry)> {
+        loop {
+            while self.rest == 0 {
+                let leaf = self.next_leaf(bounds)?;
+                if let Some(found) = self.read_leaf(leaf, bounds) {
+                    return Some(found);
+                }
+            }
+            let leaf = self.leaf?;
+            let offset = self.pick();
+            let index = leaf.base() + offset as u64;
+            if !bounds.contains(index) {
+                self.rest = 0;
+                bounds.done = true;
+                return None;
+            }
+            let entry = leaf.peek(offset);
+            if !self.version.is_some_and(|version| leaf.is_still(version)) {
+                // Something changed in this leaf since `rest` was read: read it again, from where we are.
+                if let Some(found) = self.read_leaf(leaf, bounds) {
+                    return Some(found);
+                }
+                continue;
+            }
+            self.rest &= !bit(offset);
+            if let Some(entry) = entry {
+                bounds.consume::<UP>(index);
+                return Some((index, entry));
+            }
+        }
+    }
+
+    /// Reads which slots of `leaf` pass the filter. If writers do not let it, it takes the lock, and then also reports
+    /// the first of them.
+    fn read_leaf(&mut self, leaf: &'g Node, bounds: &mut Bounds) -> Option<(u64, Entry)> {
+        const TRIES: usize = 8;
+        let bits = leaf_bits(leaf.base(), bounds.low, bounds.high);
+        let mut backoff = Backoff::default();
+        for _ in 0..TRIES {
+            if let Some(version) = leaf.version() {
+                self.rest = leaf.matching(self.filter) & bits;
+                self.version = Some(version);
+                if leaf.is_still(version) {
+                    return None;
+                }
+            }
+            backoff.wait();
+        }
+        self.read_locked_leaf(leaf, bits, bounds)
+    }
+
+    #[cold]
+    fn read_locked_leaf(
+        &mut self,
+        leaf: &'g Node,
+        bits: u64,
+        bounds: &mut Bounds,
+    ) -> Option<(u64, Entry)> {
+        let locked = leaf.lock();
+        self.rest = leaf.matching(self.filter) & bits;
+        self.version = Some(locked.version_after());
+        if self.rest == 0 {
+            return None;
+        }
+        let offset = self.pick();
+        let entry = leaf.peek(offset)?;
+        drop(locked);
+        self.rest &= !bit(offset);
+        let index = leaf.base() + offset as u64;
+        bounds.consume::<UP>(index);
+        Some((index, entry))
+    }
+}
+
+/// A scan over a range that can be taken from both ends.
+#[derive(Debug)]
+pub(crate) struct Scan<'g> {
+    bounds: Bounds,
+    front: Cursor<'g, true>,
+    back: Cursor<'g, false>,
+}
+
+impl<'g> Scan<'g> {
+    /// A scan over `range`, both ends included; `None` is the empty range.
+    pub(crate) fn new(
+        tree: &'g Tree,
+        range: Option<(u64, u64)>,
+        filter: TagFilter,
+        guard: &'g Guard,
+    ) -> Scan<'g> {
+        let (low, high) = range.unwrap_or((0, 0));
+        Scan {
+            bounds: Bounds { low, high, done: range.is_none() },
+            front: Cursor::new(tree, filter, guard),
+            back: Cursor::new(tree, filter, guard),
+        }
+    }
+
+    /// Only for scans that let every entry pass.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<(u64, Word)> {
+        self.front.next(&mut self.bounds)
+    }
+
+    /// Only for scans that let every entry pass.
+    #[inline]
+    pub(crate) fn next_back(&mut self) -> Option<(u64, Word)> {
+        self.back.next(&mut self.bounds)
+    }
+
+    #[inline]
+    pub(crate) fn next_entry(&mut self) -> Option<(u64, Entry)> {
+        self.front.next_entry(&mut self.bounds)
+    }
+
+    #[inline]
+    pub(crate) fn next_back_entry(&mut self) -> Option<(u64, Entry)> {
+        self.back.next_entry(&mut self.bounds)
+    }
+}
+
+impl Tree {
+    /// Fills `batch` with entries from `start` on that pass the filter; where to go on, or `None` at the end.
+    pub(crate) fn gang_lookup<T, const N: usize>(
+        &self,
+        start: u64,
+        filter: TagFilter,
+        batch: &mut ArrayVec<T, N>,
+        item: impl Fn(u64, Word) -> T,
+        guard: &Guard,
+    ) -> Option<u64> {
+        let (mut walk, mut at) = (Walk::new(self, filter, guard), start);
+        while !batch.is_full() {
+            let leaf = walk.next_leaf(at)?;
+            let next = if filter.is_any() {
+                take_leaf(leaf, at, filter, batch, &item)
+            } else {
+                let before = batch.len();
+                leaf.at_one_instant(|| {
+                    batch.truncate(before);
+                    take_leaf(leaf, at, filter, batch, &item)
+                })
+            };
+            at = next?;
+        }
+        Some(at)
+    }
+
+    /// The number of entries in `low..=high` that pass the filter, counted a leaf at one instant.
+    pub(crate) fn count(&self, low: u64, high: u64, filter: TagFilter, guard: &Guard) -> u64 {
+        let (mut walk, mut at, mut count) = (Walk::new(self, filter, guard), low, 0);
+        while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.base() <= high) {
+            let bits = leaf_bits(leaf.base(), low, high);
+            let matching = leaf.at_one_instant(|| leaf.matching(filter)) & bits;
+            count += u64::from(matching.count_ones());
+            match leaf.last().checked_add(1) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        count
+    }
+}
+
+/// Puts entries of one leaf into `batch`; where to go on, or `None` if that is beyond the highest index.
+#[inline]
+fn take_leaf<T, const N: usize>(
+    leaf: &Node,
+    at: u64,
+    filter: TagFilter,
+    batch: &mut ArrayVec<T, N>,
+    item: &impl Fn(u64, Word) -> T,
+) -> Option<u64> {
+    let base = leaf.base();
+    let mut rest = leaf.matching(filter);
+    if at > base {
+        rest &= from(offset(at, 0));
+    }
+    while rest != 0 {
+        let offset = lowest(rest);
+        if batch.is_full() {
+            return Some(base + offset as u64);
+        }
+        if let Some(value) = leaf.slot(offset).value() {
+            batch.push(item(base + offset as u64, value));
+        }
+        rest &= rest - 1;
+    }
+    leaf.last().checked_add(1)
+}

@@ -1,0 +1,182 @@
+//! Walking from leaf to leaf, in both directions, with whole subtrees passed over by their summaries.
+//!
+//! A walk remembers the inner nodes on its way. They may die while it stands in them; that does no harm (rule 5): an
+//! entry that is in the tree all the time is below the child that a dead node kept, or was there when the node died.
+
+use arrayvec::ArrayVec;
+
+use super::Tree;
+use super::edge::Edge;
+use super::index::{self, ALL_SLOTS, LEVELS, highest, lowest};
+use super::node::Node;
+use crate::reclaim::Guard;
+use crate::tag::{Tag, TagFilter};
+
+/// A position between leaves.
+#[derive(Debug)]
+pub(crate) struct Walk<'g> {
+    tree: &'g Tree,
+    guard: &'g Guard,
+    filter: TagFilter,
+    path: ArrayVec<&'g Node, LEVELS>,
+}
+
+/// Where a descent goes on.
+enum Step<'g> {
+    /// This leaf is next.
+    Leaf(&'g Node),
+    /// Go on with this index.
+    Beyond(u64),
+    /// Nothing at all in this direction.
+    End,
+}
+
+impl<'g> Walk<'g> {
+    #[inline]
+    pub(crate) fn new(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Walk<'g> {
+        Walk { tree, guard, filter, path: ArrayVec::new() }
+    }
+
+    /// Forgets the way, so that the next step starts at the root.
+    pub(crate) fn restart(&mut self) {
+        self.path.clear();
+    }
+
+    /// The leaf of `index` or the first one above it that may hold something the filter asks for.
+    #[inline]
+    pub(crate) fn next_leaf(&mut self, mut index: u64) -> Option<&'g Node> {
+        loop {
+            match self.step_up(index) {
+                Step::Leaf(leaf) => return Some(leaf),
+                Step::Beyond(next) => index = next,
+                Step::End => return None,
+            }
+        }
+    }
+
+    /// The leaf of `index` or the first one below it that may hold something the filter asks for.
+    #[inline]
+    pub(crate) fn prev_leaf(&mut self, mut index: u64) -> Option<&'g Node> {
+        loop {
+            match self.step_down(index) {
+                Step::Leaf(leaf) => return Some(leaf),
+                Step::Beyond(next) => index = next,
+                Step::End => return None,
+            }
+        }
+    }
+
+    fn step_up(&mut self, index: u64) -> Step<'g> {
+        let Some(node) = self.node_around(index) else {
+            let Some(top) = self.top() else { return Step::End };
+            return if top.last() < index {
+                Step::End
+            } else {
+                self.enter(top, index.max(top.base()))
+            };
+        };
+        let level = node.level();
+        let here = index::offset(index, level);
+        let candidates = self.candidates(node) & index::from(here);
+        if candidates == 0 {
+            self.path.pop();
+            return node.last().checked_add(1).map_or(Step::End, Step::Beyond);
+        }
+        let offset = lowest(candidates);
+        let base = index::slot_base(node.base(), offset, level);
+        match self.child(node.slot(offset).edge()) {
+            // The first slot holds `index` itself; a child that ends below it is passed over, with its slot.
+            Some(child) if child.last() >= index => self.enter(child, index.max(child.base())),
+            _ => (base | index::slot_span(level)).checked_add(1).map_or(Step::End, Step::Beyond),
+        }
+    }
+
+    fn step_down(&mut self, index: u64) -> Step<'g> {
+        let Some(node) = self.node_around(index) else {
+            let Some(top) = self.top() else { return Step::End };
+            return if top.base() > index {
+                Step::End
+            } else {
+                self.enter(top, index.min(top.last()))
+            };
+        };
+        let level = node.level();
+        let here = index::offset(index, level);
+        let candidates = self.candidates(node) & index::up_to(here);
+        if candidates == 0 {
+            self.path.pop();
+            return node.base().checked_sub(1).map_or(Step::End, Step::Beyond);
+        }
+        let offset = highest(candidates);
+        let base = index::slot_base(node.base(), offset, level);
+        match self.child(node.slot(offset).edge()) {
+            Some(child) if child.base() <= index => self.enter(child, index.min(child.last())),
+            _ => base.checked_sub(1).map_or(Step::End, Step::Beyond),
+        }
+    }
+
+    /// The lowest node of the way that covers `index`; those below it are forgotten.
+    #[inline]
+    fn node_around(&mut self, index: u64) -> Option<&'g Node> {
+        while let Some(&node) = self.path.last() {
+            if node.covers(index) {
+                return Some(node);
+            }
+            self.path.pop();
+        }
+        None
+    }
+
+    /// The top node, unless a root flag says that the filter finds nothing below it.
+    fn top(&self) -> Option<&'g Node> {
+        if self.filter.all.iter().any(|tag| !self.tree.any_tagged(tag)) {
+            return None;
+        }
+        self.child(self.tree.root_edge())
+    }
+
+    #[inline]
+    fn child(&self, edge: Edge) -> Option<&'g Node> {
+        // SAFETY: not null, and read under the walk's guard.
+        (!edge.is_null()).then(|| unsafe { Node::of(edge, self.guard) })
+    }
+
+    /// Goes down to `node`, to go on with `index` in it.
+    #[inline]
+    fn enter(&mut self, node: &'g Node, index: u64) -> Step<'g> {
+        if node.level() == 0 {
+            return Step::Leaf(node);
+        }
+        self.path.push(node);
+        Step::Beyond(index)
+    }
+
+    /// The slots of an inner node that may lead to something the filter asks for.
+    #[inline]
+    fn candidates(&self, node: &Node) -> u64 {
+        if self.filter.all.is_empty() {
+            return node.present();
+        }
+        self.filter.all.iter().fold(ALL_SLOTS, |word, tag| word & node.tags.load(tag))
+    }
+}
+
+impl Node {
+    /// The slots of this leaf that pass the filter. Their bits belong together only under the version or the lock,
+    /// unless the filter lets every entry pass.
+    #[inline]
+    pub(crate) fn matching(&self, filter: TagFilter) -> u64 {
+        if filter.is_any() {
+            return self.present();
+        }
+        let mut word = if filter.all.is_empty() { self.present() } else { ALL_SLOTS };
+        for tag in Tag::all() {
+            if filter.all.contains(tag) {
+                word &= self.tags.load(tag);
+            } else if filter.none.contains(tag) {
+                word &= !self.tags.load(tag);
+            }
+        }
+        word
+    }
+}

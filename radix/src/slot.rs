@@ -1,0 +1,95 @@
+//! The view of one entry inside [`Pinned::update`](crate::Pinned::update).
+
+use core::fmt;
+
+use crate::tag::TagSet;
+use crate::value::Value;
+
+/// What a section wants to become of the value.
+pub(crate) enum Pending<V> {
+    Keep,
+    Replace(V),
+    Remove,
+}
+
+/// One entry inside the section of [`Pinned::update`](crate::Pinned::update): a copy of its tags to work on, and what is to
+/// become of its value.
+///
+/// Nothing that is done to a slot is visible to anybody before the section ends; then all of it takes effect at one
+/// instant.
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Inline, RadixTree, Tag, TagSet};
+///
+/// let tree: RadixTree<Inline> = RadixTree::from_iter([(9, Inline::new(1).unwrap())]);
+/// let pinned = tree.pin();
+/// pinned.set_tag(9, Tag::T0);
+/// // Hand the entry over from one tag to another, and count it.
+/// let before = pinned.update(9, |slot| {
+///     let count = slot.value().get();
+///     slot.set(Tag::T1);
+///     slot.clear(Tag::T0);
+///     slot.replace(Inline::new(count + 1).unwrap());
+///     count
+/// });
+/// assert_eq!(before, Some(1));
+/// assert_eq!(pinned.tags(9), Some(TagSet::from(Tag::T1)));
+/// assert_eq!(pinned.get(9).unwrap().get(), 2);
+/// ```
+pub struct Slot<'s, V: Value> {
+    pub(crate) value: V::Ref<'s>,
+    pub(crate) tags: TagSet,
+    pub(crate) pending: &'s mut Pending<V>,
+}
+
+impl<'s, V: Value> Slot<'s, V> {
+    /// The value that the entry had when the section began.
+    #[inline]
+    pub fn value(&self) -> V::Ref<'s> {
+        self.value
+    }
+
+    /// The tags that the entry has now, and will have if nothing more is done.
+    #[inline]
+    pub fn tags(&self) -> TagSet {
+        self.tags
+    }
+
+    /// Sets these tags.
+    #[inline]
+    pub fn set(&mut self, tags: impl Into<TagSet>) {
+        self.tags = self.tags | tags.into();
+    }
+
+    /// Clears these tags.
+    #[inline]
+    pub fn clear(&mut self, tags: impl Into<TagSet>) {
+        self.tags = self.tags - tags.into();
+    }
+
+    /// Has the entry's value replaced, and keeps its tags. Undoes [`remove`](Slot::remove). Returns the value that an
+    /// earlier call in the same section gave, if there was one.
+    #[inline]
+    pub fn replace(&mut self, value: V) -> Option<V> {
+        match core::mem::replace(self.pending, Pending::Replace(value)) {
+            Pending::Replace(earlier) => Some(earlier),
+            Pending::Keep | Pending::Remove => None,
+        }
+    }
+
+    /// Has the entry removed, with its tags. Undoes [`replace`](Slot::replace), and returns the value that was given there.
+    #[inline]
+    pub fn remove(&mut self) -> Option<V> {
+        match core::mem::replace(self.pending, Pending::Remove) {
+            Pending::Replace(earlier) => Some(earlier),
+            Pending::Keep | Pending::Remove => None,
+        }
+    }
+}
+
+impl<V: Value> fmt::Debug for Slot<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("tags", &self.tags).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,358 @@
+//! The tree as its users hold it.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use arrayvec::ArrayVec;
+
+use crate::check::Violation;
+use crate::iter::IntoIter;
+use crate::pinned::Pinned;
+use crate::raw;
+use crate::reclaim::{Guard, pin};
+use crate::stats::Stats;
+use crate::tag::{Tag, TagFilter};
+use crate::value::{CloneValue, Value};
+
+/// A concurrent map from `u64` to values of one word, in which every entry can carry four tags.
+///
+/// All operations on entries are methods of [`Pinned`], which [`pin`](RadixTree::pin) returns. Any number of threads may
+/// use all of them at the same time through a shared reference. The tree is `Send` and `Sync` if its values are.
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{RadixTree, Tag};
+///
+/// const DIRTY: Tag = Tag::T0;
+/// let tree: RadixTree<Box<&str>> = RadixTree::new();
+/// let pinned = tree.pin();
+/// pinned.insert(4096, Box::new("page"));
+/// pinned.set_tag(4096, DIRTY);
+/// assert!(tree.any_tagged(DIRTY));
+/// let dirty: Vec<u64> = pinned.range_tagged(.., DIRTY).map(|(index, ..)| index).collect();
+/// assert_eq!(dirty, [4096]);
+/// ```
+pub struct RadixTree<V: Value> {
+    raw: raw::Tree,
+    values: PhantomData<V>,
+}
+
+impl<V: Value> RadixTree<V> {
+    /// An empty tree. Allocates nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// static TREE: RadixTree<Inline> = RadixTree::new();
+    /// assert!(TREE.is_empty());
+    /// ```
+    #[must_use]
+    pub const fn new() -> RadixTree<V> {
+        RadixTree { raw: raw::Tree::new(), values: PhantomData }
+    }
+
+    /// Pins the current thread and returns the tree's operations.
+    ///
+    /// References that they return live as long as what this returns. See [`Guard`] for what pinning costs, and what it
+    /// costs to stay pinned.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// let tree: RadixTree<Inline> = RadixTree::new();
+    /// assert!(tree.pin().get(0).is_none());
+    /// ```
+    ///
+    /// A reference cannot outlive the guard:
+    /// ```compile_fail,E0716
+    /// use tagged_radix::RadixTree;
+    ///
+    /// let tree: RadixTree<Box<u32>> = RadixTree::new();
+    /// tree.pin().insert(0, Box::new(1));
+    /// let value = tree.pin().get(0);
+    /// println!("{value:?}");
+    /// ```
+    #[inline]
+    pub fn pin(&self) -> Pinned<'_, V> {
+        Pinned::new(self, pin())
+    }
+
+    /// The tree's operations under a guard that is there already.
+    ///
+    /// # Complexity
+    /// Free: this is the way not to pay for a guard on each of many operations.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// let trees: [RadixTree<Inline>; 2] = Default::default();
+    /// let guard = tagged_radix::pin();
+    /// for tree in &trees {
+    ///     tree.with_guard(&guard).insert(1, Inline::new(1).unwrap());
+    /// }
+    /// ```
+    #[inline]
+    pub fn with_guard<'t>(&'t self, guard: &'t Guard) -> Pinned<'t, V> {
+        Pinned::borrowed(self, guard)
+    }
+
+    /// The number of entries.
+    ///
+    /// # Concurrency
+    /// Lock-free. Entries that come or go during the call may be counted or not.
+    /// # Complexity
+    /// O(leaves): it counts 64 entries at a time. Writers pay nothing for it; there is no counter.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// let tree: RadixTree<Inline> = (0..100).filter_map(|i| Some((i * i, Inline::new(i)?))).collect();
+    /// assert_eq!(tree.len(), 100);
+    /// ```
+    pub fn len(&self) -> u64 {
+        self.raw.count(0, u64::MAX, TagFilter::ANY, &pin())
+    }
+
+    /// Whether there is no entry.
+    ///
+    /// # Concurrency
+    /// Wait-free, one load.
+    /// # Complexity
+    /// O(1).
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// assert!(RadixTree::<Inline>::new().is_empty());
+    /// ```
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// Whether some entry has `tag`.
+    ///
+    /// # Concurrency
+    /// Wait-free, one load. Never false while a completed set stands. While a writer is on its way up or down it may be
+    /// true with no entry tagged; it is exact when no writer is active.
+    /// # Complexity
+    /// O(1).
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree, Tag};
+    ///
+    /// let tree: RadixTree<Inline> = RadixTree::from_iter([(5, Inline::new(0).unwrap())]);
+    /// assert!(!tree.any_tagged(Tag::T1));
+    /// tree.pin().set_tag(5, Tag::T1);
+    /// assert!(tree.any_tagged(Tag::T1));
+    /// ```
+    #[inline]
+    pub fn any_tagged(&self, tag: Tag) -> bool {
+        self.raw.any_tagged(tag)
+    }
+
+    /// Counts what the tree consists of: entries, nodes, bytes.
+    ///
+    /// # Concurrency
+    /// Lock-free. What changes during the call may be counted or not.
+    /// # Complexity
+    /// O(nodes).
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// let tree: RadixTree<Inline> = RadixTree::from_iter([(u64::MAX, Inline::new(0).unwrap())]);
+    /// assert_eq!((tree.stats().leaves, tree.stats().inner_nodes), (1, 0));
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.raw.stats(&pin())
+    }
+
+    /// Checks every structural invariant of the tree.
+    ///
+    /// For tests, fuzzers, and for users who suspect their own unsafe code of writing where it should not.
+    ///
+    /// # Concurrency
+    /// Exact while nobody writes. A writer that is active meanwhile can cause a report without a fault.
+    /// # Complexity
+    /// O(nodes).
+    /// # Errors
+    /// The first [`Violation`] that it finds.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// let tree: RadixTree<Inline> = (0..1000).filter_map(|i| Some((i << 7, Inline::new(i)?))).collect();
+    /// tree.check()?;
+    /// # Ok::<(), tagged_radix::Violation>(())
+    /// ```
+    pub fn check(&self) -> Result<(), Violation> {
+        self.raw.check(&pin())
+    }
+
+    #[inline]
+    pub(crate) fn raw(&self) -> &raw::Tree {
+        &self.raw
+    }
+
+    pub(crate) fn raw_mut(&mut self) -> &mut raw::Tree {
+        &mut self.raw
+    }
+}
+
+/// Lookups that return owned values: no guard outlives the call, so the caller may block or wait as it likes.
+impl<V: CloneValue> RadixTree<V> {
+    /// An owned copy of the value at `index`.
+    ///
+    /// # Concurrency
+    /// As [`Pinned::get`].
+    /// # Complexity
+    /// O(height), and a guard.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use tagged_radix::RadixTree;
+    ///
+    /// let tree: RadixTree<Arc<u32>> = RadixTree::from_iter([(8, Arc::new(64))]);
+    /// let value: Option<Arc<u32>> = tree.get_owned(8);
+    /// assert_eq!(value.as_deref(), Some(&64));
+    /// ```
+    pub fn get_owned(&self, index: u64) -> Option<V> {
+        self.pin().get(index).map(V::clone_value)
+    }
+
+    /// Fills `batch` with entries in ascending order from `start` on, as owned values.
+    ///
+    /// Returns the index to go on from, or `None` if the last entry has been reached. The batch is not cleared first; one
+    /// without room gives back `Some(start)`.
+    ///
+    /// # Concurrency
+    /// As [`Pinned::gang_lookup`].
+    /// # Complexity
+    /// As [`Pinned::gang_lookup`], and a guard.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use tagged_radix::{ArrayVec, RadixTree};
+    ///
+    /// let tree: RadixTree<Arc<u64>> = (0..10).map(|i| (i, Arc::new(i))).collect();
+    /// let mut batch = ArrayVec::<(u64, Arc<u64>), 4>::new();
+    /// let (mut next, mut seen) = (Some(0), 0);
+    /// while let Some(start) = next {
+    ///     next = tree.gang_lookup_owned(start, &mut batch);
+    ///     seen += batch.drain(..).count();
+    /// }
+    /// assert_eq!(seen, 10);
+    /// ```
+    pub fn gang_lookup_owned<const N: usize>(
+        &self,
+        start: u64,
+        batch: &mut ArrayVec<(u64, V), N>,
+    ) -> Option<u64> {
+        self.gang_lookup_tagged_owned(start, TagFilter::ANY, batch)
+    }
+
+    /// Fills `batch` with entries that pass `filter`, in ascending order from `start` on, as owned values.
+    ///
+    /// Returns the index to go on from, or `None` if the last such entry has been reached. The batch is not cleared first;
+    /// one without room gives back `Some(start)`.
+    ///
+    /// # Concurrency
+    /// As [`Pinned::gang_lookup_tagged`].
+    /// # Complexity
+    /// As [`Pinned::gang_lookup_tagged`], and a guard.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use tagged_radix::{ArrayVec, RadixTree, Tag};
+    ///
+    /// const DIRTY: Tag = Tag::T0;
+    /// let tree: RadixTree<Arc<u64>> = (0..10).map(|i| (i, Arc::new(i))).collect();
+    /// tree.pin().set_tag(6, DIRTY);
+    /// let mut batch = ArrayVec::<(u64, Arc<u64>), 16>::new();
+    /// assert_eq!(tree.gang_lookup_tagged_owned(0, DIRTY, &mut batch), None);
+    /// assert_eq!(batch[0].0, 6);
+    /// ```
+    pub fn gang_lookup_tagged_owned<const N: usize>(
+        &self,
+        start: u64,
+        filter: impl Into<TagFilter>,
+        batch: &mut ArrayVec<(u64, V), N>,
+    ) -> Option<u64> {
+        let guard = pin();
+        let item = |index, word| {
+            // SAFETY: the word was read from this tree under `guard`, and what leaves the tree is dropped only when no
+            // guard is left that could see it.
+            (index, V::clone_value(unsafe { V::as_ref(word) }))
+        };
+        self.raw.gang_lookup(start, filter.into(), batch, item, &guard)
+    }
+}
+
+impl<V: Value> Default for RadixTree<V> {
+    fn default() -> RadixTree<V> {
+        RadixTree::new()
+    }
+}
+
+impl<V: Value> Drop for RadixTree<V> {
+    fn drop(&mut self) {
+        self.raw.clear(|word| {
+            // SAFETY: the word was in a slot, so it has not been taken back; `clear` takes it out of the tree.
+            drop(unsafe { V::from_word(word) });
+        });
+    }
+}
+
+impl<V: Value> fmt::Debug for RadixTree<V>
+where
+    for<'g> V::Ref<'g>: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pinned = self.pin();
+        let entries = pinned.range_tagged(.., TagFilter::ANY);
+        f.debug_map().entries(entries.map(|(index, value, tags)| (index, (value, tags)))).finish()
+    }
+}
+
+impl<V: Value> FromIterator<(u64, V)> for RadixTree<V> {
+    fn from_iter<I: IntoIterator<Item = (u64, V)>>(entries: I) -> RadixTree<V> {
+        let tree = RadixTree::new();
+        (&tree).extend(entries);
+        tree
+    }
+}
+
+impl<V: Value> Extend<(u64, V)> for RadixTree<V> {
+    fn extend<I: IntoIterator<Item = (u64, V)>>(&mut self, entries: I) {
+        (&*self).extend(entries);
+    }
+}
+
+impl<V: Value> Extend<(u64, V)> for &RadixTree<V> {
+    fn extend<I: IntoIterator<Item = (u64, V)>>(&mut self, entries: I) {
+        for (index, value) in entries {
+            self.pin().insert(index, value);
+        }
+    }
+}
+
+impl<V: Value> IntoIterator for RadixTree<V> {
+    type Item = (u64, V);
+    type IntoIter = IntoIter<V>;
+
+    fn into_iter(self) -> IntoIter<V> {
+        IntoIter::new(self)
+    }
+}
