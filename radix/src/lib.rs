@@ -25,6 +25,8 @@ pub use crate::check::{Invariant, Violation};
 pub use crate::error::{OccupiedError, ReplaceError};
 pub use crate::iter::{IntoIter, Range, RangeTagged};
 pub use crate::pinned::Pinned;
+#[cfg(any(radix_loom, radix_shuttle))]
+pub use crate::reclaim::checker;
 pub use crate::reclaim::{Guard, pin};
 pub use crate::slot::Slot;
 pub use crate::stats::Stats;

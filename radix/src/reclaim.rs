@@ -1,8 +1,22 @@
 //! The only file that names `crossbeam-epoch`: pinning, and retiring what has been unlinked.
+//!
+//! Under a model checker an oracle takes its place, which notices when something freed is used.
 
 use core::fmt;
 
+#[cfg(not(any(radix_loom, radix_shuttle)))]
 use crossbeam_epoch as epoch;
+
+#[cfg(any(radix_loom, radix_shuttle))]
+use self::oracle as epoch;
+
+#[cfg(any(radix_loom, radix_shuttle))]
+pub(crate) mod oracle;
+
+#[cfg(any(radix_loom, radix_shuttle))]
+use self::oracle::Pin;
+#[cfg(not(any(radix_loom, radix_shuttle)))]
+use crossbeam_epoch::Guard as Pin;
 
 /// A pin of the current thread to the current epoch: what a lock-free reader found stays in memory while it lives.
 ///
@@ -26,7 +40,7 @@ use crossbeam_epoch as epoch;
 /// }
 /// assert_eq!(tree.len(), 1000);
 /// ```
-pub struct Guard(epoch::Guard);
+pub struct Guard(Pin);
 
 /// Pins the current thread and returns the guard.
 ///
@@ -88,5 +102,21 @@ impl Guard {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+/// Running a model under a checker; only in builds for one.
+#[cfg(any(radix_loom, radix_shuttle))]
+pub mod checker {
+    use super::oracle;
+
+    /// Runs `test` as the body of one execution, and checks that all nodes are freed at its end, and once.
+    ///
+    /// # Panics
+    /// If they are not, or `test` panics.
+    pub fn execution(test: impl FnOnce()) {
+        oracle::begin();
+        test();
+        oracle::finish();
     }
 }

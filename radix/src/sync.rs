@@ -1,9 +1,73 @@
 //! The only file that names atomics, spin hints and threads.
 //!
 //! Everything else writes `crate::sync::...`, so that a model checker's primitives can take the place of the
-//! standard ones without a change anywhere else.
+//! standard ones without a change anywhere else: loom's with `--cfg radix_loom` and the feature `loom`, shuttle's with
+//! `--cfg radix_shuttle` and the feature `shuttle`. Without them nothing here costs anything.
 
-pub(crate) use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(not(any(radix_loom, radix_shuttle)))]
+mod primitives {
+    pub(crate) use core::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
+    };
+
+    pub(crate) const fn zeros<const N: usize>() -> [AtomicU64; N] {
+        [const { AtomicU64::new(0) }; N]
+    }
+
+    pub(crate) fn pause(step: u32) {
+        /// Below this step a wait doubles its number of spins; from there on it yields to the scheduler.
+        const SPIN_STEPS: u32 = 6;
+        if step < SPIN_STEPS {
+            for _ in 0..1_u32 << step {
+                core::hint::spin_loop();
+            }
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[cfg(any(radix_loom, radix_shuttle))]
+mod primitives {
+    #[cfg(radix_loom)]
+    use loom as checker;
+    #[cfg(radix_shuttle)]
+    use shuttle as checker;
+
+    pub(crate) use checker::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
+    };
+
+    pub(crate) fn zeros<const N: usize>() -> [AtomicU64; N] {
+        core::array::from_fn(|_| AtomicU64::new(0))
+    }
+
+    pub(crate) fn pause(_step: u32) {
+        checker::thread::yield_now();
+    }
+}
+
+pub(crate) use self::primitives::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence, zeros,
+};
+
+/// Whether a model checker runs this build. Then nodes have few slots, levels and tags.
+pub(crate) const CHECKED: bool = cfg!(any(radix_loom, radix_shuttle));
+
+/// A function that is `const` unless a checker's atomics, which cannot be made in a constant, stand in.
+macro_rules! const_unless_checked {
+    ($(#[$attribute:meta])* $visibility:vis const fn $name:ident() -> $result:ty $body:block) => {
+        #[cfg(not(any(radix_loom, radix_shuttle)))]
+        $(#[$attribute])*
+        $visibility const fn $name() -> $result $body
+
+        #[cfg(any(radix_loom, radix_shuttle))]
+        $(#[$attribute])*
+        $visibility fn $name() -> $result $body
+    };
+}
+
+pub(crate) use const_unless_checked;
 
 /// Waits a moment for another thread that holds a lock: spins at first, then gives the processor away.
 #[derive(Debug, Default)]
@@ -12,18 +76,9 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Below this step a wait doubles its number of spins; from there on it yields to the scheduler.
-    const SPIN_STEPS: u32 = 6;
-
     #[inline]
     pub(crate) fn wait(&mut self) {
-        if self.step < Self::SPIN_STEPS {
-            for _ in 0..1_u32 << self.step {
-                core::hint::spin_loop();
-            }
-            self.step += 1;
-        } else {
-            std::thread::yield_now();
-        }
+        self::primitives::pause(self.step);
+        self.step = self.step.saturating_add(1);
     }
 }

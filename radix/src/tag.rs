@@ -22,7 +22,7 @@ pub struct Tag(u8);
 
 impl Tag {
     /// How many tags there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = if crate::sync::CHECKED { 2 } else { 4 };
     /// Tag 0.
     pub const T0: Tag = Tag(0);
     /// Tag 1.
@@ -64,7 +64,13 @@ impl Tag {
     #[must_use]
     #[inline]
     pub const fn all() -> [Tag; Tag::COUNT] {
-        [Tag::T0, Tag::T1, Tag::T2, Tag::T3]
+        let mut tags = [Tag::T0; Tag::COUNT];
+        let mut number = 0_u8;
+        while (number as usize) < Tag::COUNT {
+            tags[number as usize] = Tag(number);
+            number += 1;
+        }
+        tags
     }
 }
 

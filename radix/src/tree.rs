@@ -11,6 +11,7 @@ use crate::pinned::Pinned;
 use crate::raw;
 use crate::reclaim::{Guard, pin};
 use crate::stats::Stats;
+use crate::sync::const_unless_checked;
 use crate::tag::{Tag, TagFilter};
 use crate::value::{CloneValue, Value};
 
@@ -38,18 +39,20 @@ pub struct RadixTree<V: Value> {
 }
 
 impl<V: Value> RadixTree<V> {
-    /// An empty tree. Allocates nothing.
-    ///
-    /// # Examples
-    /// ```
-    /// use tagged_radix::{Inline, RadixTree};
-    ///
-    /// static TREE: RadixTree<Inline> = RadixTree::new();
-    /// assert!(TREE.is_empty());
-    /// ```
-    #[must_use]
-    pub const fn new() -> RadixTree<V> {
-        RadixTree { raw: raw::Tree::new(), values: PhantomData }
+    const_unless_checked! {
+        /// An empty tree. Allocates nothing.
+        ///
+        /// # Examples
+        /// ```
+        /// use tagged_radix::{Inline, RadixTree};
+        ///
+        /// static TREE: RadixTree<Inline> = RadixTree::new();
+        /// assert!(TREE.is_empty());
+        /// ```
+        #[must_use]
+        pub const fn new() -> RadixTree<V> {
+            RadixTree { raw: raw::Tree::new(), values: PhantomData }
+        }
     }
 
     /// Pins the current thread and returns the tree's operations.

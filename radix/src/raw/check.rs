@@ -154,10 +154,10 @@ fn inner_nodes_branch(_: &Tree, link: &Link<'_>) -> Result<(), String> {
 fn summaries_are_exact(tree: &Tree, link: &Link<'_>) -> Result<(), String> {
     for tag in Tag::all() {
         let above = match link.parent {
-            Some(parent) => parent.tags.load(tag) & bit(link.offset) != 0,
+            Some(parent) => parent.tags().load(tag) & bit(link.offset) != 0,
             None => tree.any_tagged(tag),
         };
-        let below = link.child.tags.load(tag) != 0;
+        let below = link.child.tags().load(tag) != 0;
         fail_unless(above || !below, link, "a summary bit is missing above a tag")?;
         fail_unless(below || !above, link, "a summary bit stands over nothing")?;
     }
@@ -166,7 +166,7 @@ fn summaries_are_exact(tree: &Tree, link: &Link<'_>) -> Result<(), String> {
 
 fn tags_sit_on_entries(_: &Tree, link: &Link<'_>) -> Result<(), String> {
     let child = link.child;
-    let stray = Tag::all().iter().any(|&tag| child.tags.load(tag) & !child.present() != 0);
+    let stray = Tag::all().iter().any(|&tag| child.tags().load(tag) & !child.present() != 0);
     fail_unless(!stray, link, "a tag bit stands on an empty slot")
 }
 

@@ -2,12 +2,20 @@
 //!
 //! Nothing here can overflow or shift by the width of the word: the top level's range is wider than 64 bits.
 
-/// Bits of the index that one level consumes.
-pub(crate) const BITS: u32 = if cfg!(radix_stress) { 4 } else { 6 };
+use crate::sync;
+
+/// Bits of the index that one level consumes. Tests shrink it, so that few indices make a tree of many nodes: to 4 with
+/// `--cfg radix_stress`, and under a model checker to 1, or 2 with `--cfg radix_wide`.
+pub(crate) const BITS: u32 = match (sync::CHECKED, cfg!(radix_wide), cfg!(radix_stress)) {
+    (true, true, _) => 2,
+    (true, false, _) => 1,
+    (false, _, true) => 4,
+    (false, _, false) => 6,
+};
 /// Slots of a node.
 pub(crate) const FANOUT: usize = 1 << BITS;
 /// Levels that 64 bits of index need: leaves are level 0, the highest node has level `LEVELS - 1`.
-pub(crate) const LEVELS: usize = 64_usize.div_ceil(BITS as usize);
+pub(crate) const LEVELS: usize = if sync::CHECKED { 3 } else { 64_usize.div_ceil(BITS as usize) };
 /// A word with the bit of every slot set.
 pub(crate) const ALL_SLOTS: u64 = if FANOUT == 64 { u64::MAX } else { (1 << FANOUT) - 1 };
 
@@ -73,6 +81,13 @@ pub(crate) const fn split_level(a: u64, b: u64) -> u8 {
     ((u64::BITS - 1 - (a ^ b).leading_zeros()) / BITS) as u8
 }
 
+/// Whether a tree has a place for `index`: always, unless it has been shrunk for a model checker.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "at most 16")]
+pub(crate) const fn fits(index: u64) -> bool {
+    prefix(index, LEVELS as u8 - 1) == 0
+}
+
 /// The bit of a slot in its node's words.
 #[inline]
 pub(crate) const fn bit(offset: usize) -> u64 {
@@ -122,7 +137,7 @@ pub(crate) const fn leaf_bits(leaf: u64, low: u64, high: u64) -> u64 {
     bits
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(radix_loom, radix_shuttle))))]
 mod tests {
     use super::*;
 

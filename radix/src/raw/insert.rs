@@ -56,6 +56,7 @@ impl Tree {
         told: &mut TreeEdges,
         guard: &Guard,
     ) -> Inserted {
+        debug_assert!(index::fits(index), "beyond the highest index");
         let mut spare = Spare::default();
         loop {
             let done = match self.find_place(index, guard) {
@@ -184,7 +185,7 @@ fn fill_leaf(leaf: NonNull<Node>, index: u64, value: Word, tags: TagSet) {
     leaf.set_present(bit(offset));
     leaf.slot(offset).set_value(Some(value));
     for tag in tags {
-        leaf.tags.store(tag, bit(offset));
+        leaf.tags().store(tag, bit(offset));
     }
 }
 
@@ -225,7 +226,7 @@ fn split(
         if tags.contains(tag) {
             word |= bit(leaf_offset);
         }
-        node.tags.store(tag, word);
+        node.tags().store(tag, word);
     }
     node.slot(child_offset).set_edge(inner.edge_to(child));
     node.slot(leaf_offset).set_edge(inner.edge_to(leaf));

@@ -1,6 +1,6 @@
 //! The version lock: one word a node, bit 0 "locked", the rest a version. `lock` does not know what it guards.
 
-use crate::sync::{AtomicU32, Backoff, Ordering, fence};
+use crate::sync::{AtomicU32, Backoff, Ordering, const_unless_checked, fence};
 
 const LOCKED: u32 = 1;
 
@@ -13,12 +13,14 @@ pub(crate) struct VersionLock(AtomicU32);
 pub(crate) struct Version(u32);
 
 impl VersionLock {
-    pub(crate) const fn unlocked() -> VersionLock {
-        VersionLock(AtomicU32::new(0))
+    const_unless_checked! {
+        pub(crate) const fn unlocked() -> VersionLock {
+            VersionLock(AtomicU32::new(0))
+        }
     }
 
     /// For a node that is published before its maker is done with it.
-    pub(crate) const fn locked() -> VersionLock {
+    pub(crate) fn locked() -> VersionLock {
         VersionLock(AtomicU32::new(LOCKED))
     }
 

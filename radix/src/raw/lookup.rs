@@ -62,7 +62,7 @@ impl Tree {
     pub(crate) fn has_tag(&self, index: u64, tag: Tag, guard: &Guard) -> bool {
         let Some(leaf) = self.find_leaf(index, guard) else { return false };
         let bit = bit(offset(index, 0));
-        leaf.tags.load(tag) & bit != 0 || leaf.at_one_instant(|| leaf.tags.load(tag) & bit != 0)
+        leaf.tags().load(tag) & bit != 0 || leaf.at_one_instant(|| leaf.tags().load(tag) & bit != 0)
     }
 
     /// The tags at `index`, as they were at one instant.
@@ -103,6 +103,6 @@ impl Node {
     #[inline]
     pub(super) fn peek(&self, offset: usize) -> Option<Entry> {
         let value = self.slot(offset).value()?;
-        Some(Entry { value, tags: self.tags.at(bit(offset)) })
+        Some(Entry { value, tags: self.tags().at(bit(offset)) })
     }
 }

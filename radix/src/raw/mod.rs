@@ -137,6 +137,7 @@ use self::edge::Edge;
 use self::lock::VersionLock;
 use self::node::{Locked, Node, Slot, TagWords};
 use crate::reclaim::Guard;
+use crate::sync::const_unless_checked;
 use crate::tag::{Tag, TagSet};
 
 pub(crate) use self::insert::Inserted;
@@ -175,13 +176,10 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    pub(crate) const fn new() -> Tree {
-        Tree {
-            root: Root {
-                lock: VersionLock::unlocked(),
-                tags: TagWords::clear(),
-                slot: ReadMostly(Slot::empty()),
-            },
+    const_unless_checked! {
+        pub(crate) const fn new() -> Tree {
+            let (lock, tags, slot) = (VersionLock::unlocked(), TagWords::clear(), Slot::empty());
+            Tree { root: Root { lock, tags, slot: ReadMostly(slot) } }
         }
     }
 
@@ -288,7 +286,7 @@ impl<'g> Above<'g> {
     fn tags(&self) -> &TagWords {
         match self {
             Above::Root(root) => &root.0.tags,
-            Above::Node(node) => &node.tags,
+            Above::Node(node) => node.tags(),
         }
     }
 

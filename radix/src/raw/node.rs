@@ -7,7 +7,9 @@ use super::edge::Edge;
 use super::index::{self, FANOUT};
 use super::lock::{Version, VersionLock};
 use crate::reclaim::Guard;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Backoff, Ordering};
+use crate::sync::{
+    self, AtomicBool, AtomicPtr, AtomicU64, Backoff, Ordering, const_unless_checked,
+};
 use crate::tag::{Tag, TagSet};
 
 /// A value as the tree keeps it: one word that is not null.
@@ -19,8 +21,10 @@ pub(crate) type Word = NonNull<()>;
 pub(crate) struct Slot(AtomicPtr<()>);
 
 impl Slot {
-    pub(crate) const fn empty() -> Slot {
-        Slot(AtomicPtr::new(core::ptr::null_mut()))
+    const_unless_checked! {
+        pub(crate) const fn empty() -> Slot {
+            Slot(AtomicPtr::new(core::ptr::null_mut()))
+        }
     }
 
     /// Acquire: E-PUBLISH, what the edge leads to is complete.
@@ -53,8 +57,10 @@ impl Slot {
 pub(crate) struct TagWords([AtomicU64; Tag::COUNT]);
 
 impl TagWords {
-    pub(crate) const fn clear() -> TagWords {
-        TagWords([const { AtomicU64::new(0) }; Tag::COUNT])
+    const_unless_checked! {
+        pub(crate) const fn clear() -> TagWords {
+            TagWords(sync::zeros())
+        }
     }
 
     /// Acquire: E-TAG, who sees a bit sees every summary bit above it.
@@ -82,6 +88,9 @@ impl TagWords {
     }
 }
 
+/// How often a reader repeats a read that a section spoiled, before it takes the lock.
+pub(super) const READ_TRIES: usize = if sync::CHECKED { 0 } else { 8 };
+
 /// A node: one cache line of header, then its slots.
 ///
 /// `lock` guards `slots`, `present`, `tags`, `dead` and the `parent` field of the node's children. `level` and
@@ -97,12 +106,18 @@ pub(crate) struct Node {
     prefix: u64,
     parent: AtomicPtr<Node>,
     present: AtomicU64,
-    pub(crate) tags: TagWords,
+    tags: TagWords,
     slots: [Slot; FANOUT],
+    #[cfg(any(radix_loom, radix_shuttle))]
+    life: crate::reclaim::oracle::Life,
 }
 
-const _: () = assert!(core::mem::offset_of!(Node, slots) == 64, "the header is one cache line");
-const _: () = assert!(size_of::<Node>() == 64 + 8 * FANOUT && align_of::<Node>() == 64);
+const _: () = assert!(align_of::<Node>() == 64, "an edge keeps six bits of a node's address");
+const _: () = assert!(
+    sync::CHECKED || core::mem::offset_of!(Node, slots) == 64,
+    "a header is one cache line"
+);
+const _: () = assert!(sync::CHECKED || size_of::<Node>() == 64 + 8 * FANOUT);
 
 impl Node {
     /// Bytes a node takes.
@@ -118,7 +133,9 @@ impl Node {
             parent: AtomicPtr::new(core::ptr::null_mut()),
             present: AtomicU64::new(0),
             tags: TagWords::clear(),
-            slots: [const { Slot::empty() }; FANOUT],
+            slots: core::array::from_fn(|_| Slot::empty()),
+            #[cfg(any(radix_loom, radix_shuttle))]
+            life: crate::reclaim::oracle::Life::begin(),
         });
         NonNull::from(Box::leak(node))
     }
@@ -138,8 +155,22 @@ impl Node {
     /// # Safety
     /// `node` came from this module, no one can reach it any more, and it is freed once.
     pub(crate) unsafe fn free(node: NonNull<Node>) {
+        // SAFETY: under a checker, too, the memory is still there.
+        #[cfg(any(radix_loom, radix_shuttle))]
+        unsafe {
+            node.as_ref().life.end(node.as_ptr());
+        }
         // SAFETY: `new` made it with `Box`; sole access and "once" are the caller's word.
+        #[cfg(not(any(radix_loom, radix_shuttle)))]
         drop(unsafe { Box::from_raw(node.as_ptr()) });
+    }
+
+    /// Nothing, but under a checker: panics if the node has been freed.
+    #[inline]
+    fn alive(&self) -> &Node {
+        #[cfg(any(radix_loom, radix_shuttle))]
+        self.life.assert();
+        self
     }
 
     /// The node an edge leads to.
@@ -152,7 +183,7 @@ impl Node {
         let _ = guard;
         // SAFETY: the node was complete when the edge was stored (I-PUBLISH) and has been retired, if at all, after
         // it was linked nowhere (I-RETIRE), so not before the guard was made: it stays until the guard is gone.
-        unsafe { &*edge.pointer() }
+        unsafe { &*edge.pointer() }.alive()
     }
 
     /// Frees the node once nobody can stand in it any more.
@@ -198,14 +229,19 @@ impl Node {
     }
 
     #[inline]
+    pub(crate) fn tags(&self) -> &TagWords {
+        &self.alive().tags
+    }
+
+    #[inline]
     pub(crate) fn slot(&self, offset: usize) -> &Slot {
-        &self.slots[offset & (FANOUT - 1)]
+        &self.alive().slots[offset & (FANOUT - 1)]
     }
 
     /// Acquire: who finds a present bit clear also finds the slot null, now and from then on, until an insert.
     #[inline]
     pub(crate) fn present(&self) -> u64 {
-        self.present.load(Ordering::Acquire)
+        self.alive().present.load(Ordering::Acquire)
     }
 
     /// Release: see [`Node::present`]. The caller holds the lock.
@@ -230,7 +266,7 @@ impl Node {
     /// Acquire: E-PARENT.
     #[inline]
     pub(crate) fn parent(&self) -> *mut Node {
-        self.parent.load(Ordering::Acquire)
+        self.alive().parent.load(Ordering::Acquire)
     }
 
     /// Release: E-PARENT. The caller holds the lock of the present parent, or nobody else knows the node.
@@ -241,7 +277,7 @@ impl Node {
 
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
-        self.lock.lock();
+        self.alive().lock.lock();
         Locked(self)
     }
 
@@ -254,12 +290,12 @@ impl Node {
 
     #[inline]
     pub(crate) fn version(&self) -> Option<Version> {
-        self.lock.version()
+        self.alive().lock.version()
     }
 
     #[inline]
     pub(crate) fn is_still(&self, version: Version) -> bool {
-        self.lock.is_still(version)
+        self.alive().lock.is_still(version)
     }
 
     pub(crate) fn is_locked(&self) -> bool {
@@ -283,9 +319,8 @@ impl Node {
 
     #[cold]
     fn at_one_instant_contended<R>(&self, read: &mut impl FnMut() -> R) -> R {
-        const TRIES: usize = 8;
         let mut backoff = Backoff::default();
-        for _ in 0..TRIES {
+        for _ in 0..READ_TRIES {
             if let Some(version) = self.version() {
                 let result = read();
                 if self.is_still(version) {

@@ -154,8 +154,8 @@ impl Tree {
                 continue;
             }
             let bits = leaf.present() & leaf_bits(leaf.base(), low, high);
-            let gain = |tag: Tag| bits & !leaf.tags.load(tag);
-            let loss = |tag: Tag| bits & leaf.tags.load(tag);
+            let gain = |tag: Tag| bits & !leaf.tags().load(tag);
+            let loss = |tag: Tag| bits & leaf.tags().load(tag);
             let set: TagSet = set.iter().filter(|&tag| gain(tag) != 0).collect();
             let changed = set.iter().fold(0, |word, tag| word | gain(tag))
                 | clear.iter().fold(0, |word, tag| word | loss(tag));
@@ -197,7 +197,7 @@ impl Tree {
                 walk.restart();
                 continue;
             }
-            let (from, old) = (leaf.tags.load(from), leaf.tags.load(to));
+            let (from, old) = (leaf.tags().load(from), leaf.tags().load(to));
             let new = from & !old & leaf_bits(leaf.base(), at, high);
             let taken = lowest_bits(new, limit - count);
             if taken != 0 {

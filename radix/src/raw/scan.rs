@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 
 use super::index::{bit, from, highest, leaf_bits, lowest, offset};
 use super::lock::Version;
-use super::node::{Node, Word};
+use super::node::{Node, READ_TRIES, Word};
 use super::walk::Walk;
 use super::{Entry, Tree};
 use crate::reclaim::Guard;
@@ -143,10 +143,9 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
     /// Reads which slots of `leaf` pass the filter. If writers do not let it, it takes the lock, and then also reports
     /// the first of them.
     fn read_leaf(&mut self, leaf: &'g Node, bounds: &mut Bounds) -> Option<(u64, Entry)> {
-        const TRIES: usize = 8;
         let bits = leaf_bits(leaf.base(), bounds.low, bounds.high);
         let mut backoff = Backoff::default();
-        for _ in 0..TRIES {
+        for _ in 0..=READ_TRIES {
             if let Some(version) = leaf.version() {
                 self.rest = leaf.matching(self.filter) & bits;
                 self.version = Some(version);

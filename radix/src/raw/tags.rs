@@ -113,7 +113,7 @@ impl Tree {
     ) {
         let offset = offset(index, 0);
         let bit = bit(offset);
-        let has = leaf.tags.at(bit);
+        let has = leaf.tags().at(bit);
         let (set, clear) = match change.value {
             NewValue::Remove => (TagSet::EMPTY, has),
             NewValue::Keep | NewValue::Store(_) => {
@@ -151,7 +151,7 @@ impl Tree {
         told: &mut TreeEdges,
         guard: &'g Guard,
     ) {
-        let fresh: TagSet = set.iter().filter(|&tag| leaf.tags.load(tag) == 0).collect();
+        let fresh: TagSet = set.iter().filter(|&tag| leaf.tags().load(tag) == 0).collect();
         if !fresh.is_empty() {
             self.raise(leaf, fresh, told, guard);
         }
@@ -186,7 +186,7 @@ impl Tree {
         guard: &Guard,
     ) -> Option<bool> {
         let leaf = self.find_leaf(index, guard)?;
-        if leaf.tags.load(tag) & bit(offset(index, 0)) != 0 {
+        if leaf.tags().load(tag) & bit(offset(index, 0)) != 0 {
             return Some(false);
         }
         let update = self.update_tags(index, tag.into(), TagSet::EMPTY, guard)?;
@@ -223,7 +223,7 @@ impl Locked<'_> {
     pub(super) fn entry(&self, index: u64) -> Option<Entry> {
         let offset = offset(index, 0);
         let value = self.slot(offset).value()?;
-        Some(Entry { value, tags: self.tags.at(bit(offset)) })
+        Some(Entry { value, tags: self.tags().at(bit(offset)) })
     }
 
     /// Clears `bits` in the words of `tags`; which words became 0 by that.
@@ -231,9 +231,9 @@ impl Locked<'_> {
     pub(super) fn clear_bits(&self, tags: TagSet, bits: u64) -> TagSet {
         let mut emptied = TagSet::EMPTY;
         for tag in tags {
-            let word = self.tags.load(tag);
+            let word = self.tags().load(tag);
             if word & bits != 0 {
-                self.tags.store(tag, word & !bits);
+                self.tags().store(tag, word & !bits);
                 if word & !bits == 0 {
                     emptied = emptied.with(tag);
                 }
@@ -246,7 +246,7 @@ impl Locked<'_> {
     #[inline]
     pub(super) fn set_bits(&self, tags: TagSet, bits: u64) {
         for tag in tags {
-            self.tags.store(tag, self.tags.load(tag) | bits);
+            self.tags().store(tag, self.tags().load(tag) | bits);
         }
     }
 }

@@ -157,7 +157,7 @@ impl<'g> Walk<'g> {
         if self.filter.all.is_empty() {
             return node.present();
         }
-        self.filter.all.iter().fold(ALL_SLOTS, |word, tag| word & node.tags.load(tag))
+        self.filter.all.iter().fold(ALL_SLOTS, |word, tag| word & node.tags().load(tag))
     }
 }
 
@@ -172,9 +172,10 @@ impl Node {
         let mut word = if filter.all.is_empty() { self.present() } else { ALL_SLOTS };
         for tag in Tag::all() {
             if filter.all.contains(tag) {
-                word &= self.tags.load(tag);
-            } else if filter.none.contains(tag) {
-                word &= !self.tags.load(tag);
+                word &= self.tags().load(tag);
+            }
+            if filter.none.contains(tag) {
+                word &= !self.tags().load(tag);
             }
         }
         word

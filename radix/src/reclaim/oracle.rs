@@ -1,0 +1,151 @@
+//! Reclamation under a model checker: a toy epoch scheme that knows what has been freed, and says so.
+//!
+//! It has the shape of the real one: a pin notes the epoch, the epoch moves on when all pins are of the present one, and
+//! garbage is freed two epochs after it was retired. Its bookkeeping lies in ordinary memory that the checker does not
+//! see (a checker runs one thread at a time), so it adds no interleavings. What the checker does see are the two fences
+//! that the real scheme has. There is none in retiring: it would hide what the tree forgot.
+//!
+//! Freed nodes stay allocated until the model ends; touching one panics, as do freeing one twice and leaving one behind.
+
+use std::cell::{Cell, RefCell};
+
+use crate::raw::node::Node;
+use crate::sync::{Ordering, fence};
+
+/// Something to be done when nobody can see it any more.
+type Free = Box<dyn FnOnce()>;
+
+struct State {
+    epoch: u64,
+    /// The epoch of each pin that lives.
+    pins: Vec<Option<u64>>,
+    garbage: Vec<(u64, Free)>,
+    nodes_made: usize,
+    graveyard: Vec<*mut Node>,
+}
+
+thread_local! {
+    /// Of the execution that this thread of the operating system runs; all threads of the model share it.
+    static STATE: RefCell<State> = const {
+        RefCell::new(State { epoch: 0, pins: Vec::new(), garbage: Vec::new(), nodes_made: 0, graveyard: Vec::new() })
+    };
+}
+
+/// Never held where the checker may switch threads.
+fn with<R>(action: impl FnOnce(&mut State) -> R) -> R {
+    STATE.with(|state| action(&mut state.borrow_mut()))
+}
+
+/// One pin, by its place in the list.
+pub(crate) struct Pin(usize);
+
+pub(crate) fn pin() -> Pin {
+    let place = with(|state| {
+        let place = state.pins.iter().position(Option::is_none).unwrap_or(state.pins.len());
+        state.pins.resize(state.pins.len().max(place + 1), None);
+        state.pins[place] = Some(state.epoch);
+        place
+    });
+    // SeqCst: pairs with the fence in `try_advance`. Either the one who advances sees this pin, or what follows here sees
+    // all that was unlinked before the advance.
+    fence(Ordering::SeqCst);
+    Pin(place)
+}
+
+impl Pin {
+    pub(crate) fn repin(&mut self) {
+        with(|state| state.pins[self.0] = Some(state.epoch));
+        fence(Ordering::SeqCst);
+    }
+
+    #[expect(clippy::unused_self, reason = "the real guard's method needs it")]
+    pub(crate) fn flush(&self) {
+        try_advance();
+    }
+
+    /// # Safety
+    /// As the real guard's method.
+    #[expect(clippy::unused_self, reason = "the real guard's method needs it")]
+    pub(crate) unsafe fn defer_unchecked<F: FnOnce()>(&self, free: F) {
+        let free: Box<dyn FnOnce() + '_> = Box::new(free);
+        // SAFETY: the caller answers for what the closure borrows.
+        let free: Free = unsafe { core::mem::transmute(free) };
+        with(|state| state.garbage.push((state.epoch, free)));
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        with(|state| state.pins[self.0] = None);
+        if !std::thread::panicking() {
+            try_advance();
+        }
+    }
+}
+
+/// Moves the epoch on if all pins let it, and frees what is old enough.
+fn try_advance() {
+    fence(Ordering::SeqCst);
+    let free = with(|state| {
+        if state.pins.iter().flatten().any(|&pinned| pinned != state.epoch) {
+            return Vec::new();
+        }
+        state.epoch += 1;
+        let epoch = state.epoch;
+        state.garbage.extract_if(.., |(retired, _)| *retired + 2 <= epoch).collect()
+    });
+    for (_, free) in free {
+        free();
+    }
+}
+
+/// What the oracle knows about one node.
+#[derive(Debug)]
+pub(crate) struct Life(Cell<bool>);
+
+// SAFETY: a checker runs its threads one at a time.
+unsafe impl Sync for Life {}
+
+impl Life {
+    pub(crate) fn begin() -> Life {
+        with(|state| state.nodes_made += 1);
+        Life(Cell::new(true))
+    }
+
+    /// Panics if the node has been freed.
+    pub(crate) fn assert(&self) {
+        assert!(self.0.get(), "I-RETIRE: a freed node is used");
+    }
+
+    /// Buries the node; its memory is released when the model ends.
+    pub(crate) fn end(&self, node: *mut Node) {
+        assert!(self.0.replace(false), "I-RETIRE: a node is freed twice");
+        with(|state| state.graveyard.push(node));
+    }
+}
+
+/// Forgets what an earlier execution left behind.
+pub(super) fn begin() {
+    let garbage = with(|state| {
+        state.graveyard.clear();
+        state.pins.clear();
+        state.nodes_made = 0;
+        core::mem::take(&mut state.garbage)
+    });
+    // Left by an execution that failed; running it would touch the primitives of that execution.
+    core::mem::forget(garbage);
+}
+
+/// Frees everything and checks that nothing is left.
+pub(super) fn finish() {
+    assert!(with(|state| state.pins.iter().all(Option::is_none)), "a guard outlives the model");
+    while with(|state| !state.garbage.is_empty()) {
+        try_advance();
+    }
+    let (made, dead) = with(|state| (state.nodes_made, core::mem::take(&mut state.graveyard)));
+    assert_eq!(made, dead.len(), "I-RETIRE: nodes leaked");
+    for node in dead {
+        // SAFETY: made by `Box`, and buried once.
+        drop(unsafe { Box::from_raw(node) });
+    }
+}

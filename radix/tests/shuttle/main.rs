@@ -1,0 +1,64 @@
+//! The races, on the real code, under shuttle: random and priority-driven schedules, every history checked for
+//! linearizability and against the scan contract, every access to a freed node noticed.
+//!
+//! Needs `--cfg radix_shuttle` and the feature `shuttle`; with `--cfg radix_wide` it plays the races of fan-out 4, without
+//! those of fan-out 2. `TAGGED_RADIX_SCHEDULES` is the number of schedules for each race.
+#![cfg(all(radix_shuttle, feature = "shuttle"))]
+
+#[path = "../races/call.rs"]
+mod call;
+#[path = "../races/monitor.rs"]
+mod monitor;
+mod play;
+#[path = "../races/table.rs"]
+mod table;
+
+mod common {
+    /// Bits of an index that one level of the tree takes.
+    pub(crate) const BITS: u32 = if cfg!(radix_wide) { 2 } else { 1 };
+}
+
+use play::play;
+use table::{Fan, Race};
+
+fn run(races: &'static [Race]) {
+    let wide = cfg!(radix_wide);
+    for race in races.iter().filter(|race| matches!(race.fan, Fan::Four) == wide) {
+        play(race);
+    }
+}
+
+#[test]
+fn tags_against_tags() {
+    run(table::TAGS);
+}
+
+#[test]
+fn tags_against_removal_and_insertion() {
+    run(table::REMOVAL);
+}
+
+#[test]
+fn new_leaf_unlink_and_splice() {
+    run(table::LEAVES);
+}
+
+#[test]
+fn split_and_new_top() {
+    run(table::SPLITS);
+}
+
+#[test]
+fn range_tagging_and_resumed_scans() {
+    run(table::RANGES);
+}
+
+#[test]
+fn inner_nodes_with_room() {
+    run(table::WIDE);
+}
+
+#[test]
+fn longer_mixes() {
+    run(table::MIXES);
+}

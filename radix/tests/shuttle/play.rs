@@ -1,0 +1,112 @@
+//! Plays a race under shuttle's schedulers and checks each history.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, Runner, thread};
+use tagged_radix::{RadixTree, Tag, TagFilter, TagSet, checker};
+
+use crate::call::{Call, Content, bits, parse_calls, parse_entries, spread};
+use crate::common::BITS;
+use crate::monitor::{Event, follow};
+use crate::table::Race;
+
+/// Levels at which the digits of an index stand.
+const LEVELS: [u32; 3] = [0, 1, 2];
+/// How many changes of priority a PCT schedule has: the depth of the bugs it looks for.
+const DEPTHS: [usize; 2] = [2, 4];
+
+/// A tree and what happened on it. The clock and the history are ordinary memory: shuttle does not see them, so they add
+/// no schedules and no order among the calls.
+struct Round {
+    tree: RadixTree<Box<u64>>,
+    now: AtomicU64,
+    history: Mutex<Vec<(u64, usize, Event)>>,
+}
+
+impl Round {
+    fn new(content: &Content) -> Round {
+        let tree = RadixTree::new();
+        for (index, (stamp, tags)) in content {
+            let tags: TagSet = Tag::all().into_iter().filter(|tag| tags >> tag.number() & 1 == 1).collect();
+            tree.pin().insert_tagged(*index, Box::new(*stamp), tags);
+        }
+        Round { tree, now: AtomicU64::new(0), history: Mutex::default() }
+    }
+
+    fn note(&self, thread: usize, event: Event) {
+        self.history.lock().unwrap().push((self.now.fetch_add(1, SeqCst), thread, event));
+    }
+
+    /// Makes the calls of one thread, each under a guard of its own.
+    fn run(&self, thread: usize, calls: &[Call]) {
+        for call in calls {
+            self.note(thread, Event::Begin(call.clone()));
+            let outcome = call.make(&mut self.tree.pin());
+            self.note(thread, Event::End(outcome));
+        }
+    }
+
+    /// Checks what happened on the tree and what is left of it.
+    fn check(&self, race: &Race, content: &Content, leaves: &BTreeSet<u64>) {
+        let history: Vec<_> =
+            self.history.lock().unwrap().drain(..).map(|(_, thread, event)| (thread, event)).collect();
+        let contents = follow(content, &history, race.threads.len(), leaves);
+        assert!(!contents.is_empty(), "{}: no order of effects explains {history:#?}", race.name);
+        let pinned = self.tree.pin();
+        let left = pinned
+            .range_tagged(.., TagFilter::ANY)
+            .map(|(index, value, tags)| (index, (*value, bits(tags))))
+            .collect();
+        assert!(contents.contains(&left), "{}: {left:?} does not follow from {history:#?}", race.name);
+        self.tree.check().unwrap_or_else(|violation| panic!("{}: {violation}", race.name));
+    }
+}
+
+/// One execution.
+fn execute(race: &'static Race) {
+    checker::execution(|| {
+        let index = |number| spread(number, race.fan, LEVELS);
+        let content = parse_entries(race.entries, index);
+        let programs: Vec<_> =
+            race.threads.iter().zip(1..).map(|(text, n)| parse_calls(text, 100 * n, index)).collect();
+        let inserted = programs.iter().flatten().filter_map(|call| match call {
+            Call::Insert { index, .. } => Some(*index),
+            _ => None,
+        });
+        let leaves = content.keys().copied().chain(inserted).map(|index| index >> BITS).collect();
+        let round = Arc::new(Round::new(&content));
+        let threads: Vec<_> = programs
+            .into_iter()
+            .enumerate()
+            .map(|(thread, calls)| {
+                let round = Arc::clone(&round);
+                thread::spawn(move || round.run(thread, &calls))
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        round.check(race, &content, &leaves);
+    });
+}
+
+fn schedules() -> usize {
+    let given = std::env::var("TAGGED_RADIX_SCHEDULES").ok();
+    given.map_or(1000, |text| text.parse().expect("TAGGED_RADIX_SCHEDULES is a number"))
+}
+
+/// Plays the race: half of the schedules random, half by PCT. Shuttle prints the schedule that fails.
+pub(crate) fn play(race: &'static Race) {
+    let half = schedules().div_ceil(2);
+    run(RandomScheduler::new(half), race);
+    for depth in DEPTHS {
+        run(PctScheduler::new(depth, half.div_ceil(DEPTHS.len())), race);
+    }
+}
+
+fn run(scheduler: impl Scheduler + 'static, race: &'static Race) {
+    Runner::new(scheduler, Config::default()).run(move || execute(race));
+}
