@@ -1,0 +1,61 @@
+//! What the fuzz targets do with their input. The operations and the model they are compared
+//! with are those of the property tests of `tagged-radix`.
+
+mod input;
+#[path = "../../radix/tests/ops/mod.rs"]
+mod ops;
+mod threads;
+
+use arbitrary::Unstructured;
+use tagged_radix::RadixTree;
+
+use input::any_ops;
+use ops::{Session, Territory, assert_matches};
+
+/// Operations of one input at most: what takes longer finds nothing more.
+const OPS_MAX: usize = 256;
+
+/// Runs the operations one by one on a tree and on a model; checks the whole tree after each.
+pub fn tree_ops(data: &[u8]) {
+    let tree = RadixTree::new();
+    let mut session = Session::new(&tree, Territory::Whole);
+    for op in any_ops(&mut Unstructured::new(data), OPS_MAX) {
+        session.step(op);
+        assert_matches(&tree, &session.model);
+    }
+}
+
+/// Deals the operations to two or three threads; each must find its own entries as it left them,
+/// and the tree must be sound in the end and hold exactly what all left there.
+pub fn tree_threads(data: &[u8]) {
+    let Some((how, rest)) = data.split_first() else { return };
+    let threads = 2 + usize::from(how % 2);
+    let ops = any_ops(&mut Unstructured::new(rest), OPS_MAX);
+    threads::run(&ops, threads);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// Runs a target on each file of its corpus.
+    fn replay(target: fn(&[u8]), corpus: &str) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(corpus);
+        let files = fs::read_dir(&folder).expect("the corpus is there");
+        let inputs: Vec<_> =
+            files.map(|file| fs::read(file.unwrap().path()).expect("a readable file")).collect();
+        assert!(!inputs.is_empty(), "{} is empty", folder.display());
+        inputs.iter().for_each(|input| target(input));
+    }
+
+    #[test]
+    fn the_corpus_of_tree_ops_passes() {
+        replay(super::tree_ops, "tree_ops");
+    }
+
+    #[test]
+    fn the_corpus_of_tree_threads_passes() {
+        replay(super::tree_threads, "tree_threads");
+    }
+}

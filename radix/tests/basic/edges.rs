@@ -1,0 +1,105 @@
+//! Changes of the root flags are told to the calls that made them, once.
+
+use crate::common::{NONE, T0, T1, T2, T3, Tree, add, add_tagged};
+use tagged_radix::{Pinned, TagFilter, TagSet, TreeEdges};
+
+fn edges(tagged: impl Into<TagSet>, untagged: impl Into<TagSet>) -> (TagSet, TagSet) {
+    (tagged.into(), untagged.into())
+}
+
+fn of(edges: TreeEdges) -> (TagSet, TagSet) {
+    assert_eq!(edges.is_empty(), edges.tagged.is_empty() && edges.untagged.is_empty());
+    (edges.tagged, edges.untagged)
+}
+
+fn taken(p: &Pinned<'_, Box<u64>>) -> (TagSet, TagSet) {
+    let found = of(p.take_edges());
+    assert!(p.take_edges().is_empty(), "told once");
+    found
+}
+
+#[test]
+fn first_set_and_last_clear_are_told() {
+    let tree = Tree::new();
+    let p = tree.pin();
+    add(&p, 1);
+    add(&p, 5000);
+    assert_eq!(taken(&p), edges(NONE, NONE));
+    p.set_tag(1, T0);
+    assert_eq!(taken(&p), edges(T0, NONE));
+    p.set_tag(5000, T0);
+    p.set_tag(5000, T0);
+    p.clear_tag(1, T0);
+    assert_eq!(taken(&p), edges(NONE, NONE), "5000 has it still");
+    p.clear_tag(5000, T0);
+    p.clear_tag(5000, T0);
+    assert_eq!(taken(&p), edges(NONE, T0));
+}
+
+#[test]
+fn edges_gather_until_they_are_taken() {
+    let tree = Tree::new();
+    let p = tree.pin();
+    add_tagged(&p, 1, T0);
+    p.set_tag(1, T1);
+    p.clear_tag(1, T1);
+    assert_eq!(taken(&p), edges(TagSet::of(&[T0, T1]), T1));
+}
+
+#[test]
+fn update_tags_tells_its_own_edges() {
+    let tree = Tree::new();
+    let p = tree.pin();
+    add_tagged(&p, 1, T0);
+    p.take_edges();
+    let update = p.update_tags(1, T1, T0).unwrap();
+    assert_eq!(of(update.tree_edges), edges(T1, T0));
+    let update = p.update_tags(1, T1, T0).unwrap();
+    assert!(update.tree_edges.is_empty());
+}
+
+#[test]
+fn edges_of_other_handles_are_not_told() {
+    let tree = Tree::new();
+    let (p, other) = (tree.pin(), tree.pin());
+    add_tagged(&p, 1, T0);
+    assert!(other.take_edges().is_empty());
+    other.remove(1);
+    assert_eq!(taken(&p), edges(T0, NONE));
+    assert_eq!(taken(&other), edges(NONE, T0));
+}
+
+#[test]
+fn every_call_that_changes_tags_tells_its_edges() {
+    let tree = Tree::new();
+    let p = tree.pin();
+    let both = TagSet::of(&[T0, T1]);
+    p.insert_tagged(1, Box::new(1), both);
+    assert_eq!(taken(&p), edges(both, NONE), "insert_tagged");
+    p.insert(1, Box::new(2));
+    assert_eq!(taken(&p), edges(NONE, NONE), "insert");
+    p.insert_tagged(1, Box::new(2), T2.into());
+    assert_eq!(taken(&p), edges(T2, NONE), "insert_tagged over an entry");
+    p.update(1, |slot| {
+        slot.set(T3);
+        slot.clear(both);
+    });
+    assert_eq!(taken(&p), edges(T3, both), "update");
+    p.update(1, |slot| slot.remove());
+    assert_eq!(taken(&p), edges(NONE, TagSet::of(&[T2, T3])), "update that removes");
+    assert!(p.try_insert_tagged(1, Box::new(1), T0.into()).is_ok());
+    assert_eq!(taken(&p), edges(T0, NONE), "try_insert_tagged");
+    p.tag_range_if_tagged(.., T0, T1, 5);
+    assert_eq!(taken(&p), edges(T1, NONE), "tag_range_if_tagged");
+    p.tag_range(.., T2, both);
+    assert_eq!(taken(&p), edges(T2, both), "tag_range");
+    p.remove_if(1, |_, _| true);
+    assert_eq!(taken(&p), edges(NONE, T2), "remove_if");
+    add_tagged(&p, 1, T0);
+    add_tagged(&p, 9000, T1);
+    p.take_edges();
+    p.remove_range(0..10);
+    assert_eq!(taken(&p), edges(NONE, T0), "remove_range");
+    p.retain(|_, _, tags| TagFilter::none_of(T1).matches(tags));
+    assert_eq!(taken(&p), edges(NONE, T1), "retain");
+}

@@ -1,0 +1,13 @@
+//! Sequential behaviour of every public function.
+
+mod batches;
+#[path = "../common/mod.rs"]
+mod common;
+mod edges;
+mod entries;
+mod neighbours;
+mod ranges;
+mod sections;
+mod tags;
+mod trees;
+mod values;

@@ -1,0 +1,159 @@
+//! Ranges in both directions, plain and tagged, and changes of whole ranges.
+
+use std::ops::Bound::{Excluded, Included, Unbounded};
+
+use crate::common::{T0, T1, T2, Tree, add_tagged, assert_at_rest, indices, tagged, tree_of};
+use tagged_radix::{TagFilter, TagSet};
+
+const SPARSE: [u64; 8] = [0, 5, 63, 64, 200, 4096, 300_000, 1 << 55];
+
+#[test]
+fn range_reports_what_is_inside_its_bounds() {
+    let tree = tree_of(SPARSE);
+    let p = tree.pin();
+    let found = |bounds| p.range(bounds).map(|(index, _)| index).collect::<Vec<_>>();
+    assert_eq!(found((Unbounded, Unbounded)), SPARSE);
+    assert_eq!(found((Included(5), Included(64))), [5, 63, 64]);
+    assert_eq!(found((Excluded(5), Excluded(64))), [63]);
+    assert_eq!(found((Included(6), Excluded(4097))), [63, 64, 200, 4096]);
+    assert_eq!(found((Excluded(4096), Unbounded)), [300_000, 1 << 55]);
+    assert_eq!(found((Unbounded, Excluded(5))), [0]);
+    assert_eq!(indices(&p), SPARSE);
+}
+
+#[test]
+fn empty_and_inverted_ranges_are_empty() {
+    let tree = tree_of(SPARSE);
+    let p = tree.pin();
+    let inverted = (Included(64), Included(5));
+    for bounds in [
+        inverted,
+        (Excluded(5), Excluded(5)),
+        (Included(5), Excluded(5)),
+        (Included(6), Excluded(63)),
+    ] {
+        assert_eq!(p.range(bounds).next(), None);
+        assert_eq!(p.range(bounds).next_back(), None);
+        assert_eq!(p.range_tagged(bounds, TagFilter::ANY).count(), 0);
+        assert_eq!(p.count_tagged(bounds, TagFilter::ANY), 0);
+        assert_eq!(p.tag_range(bounds, T0, T1), 0);
+        assert_eq!(p.remove_range(bounds), 0);
+        let done = p.tag_range_if_tagged(bounds, T0, T1, 5);
+        assert_eq!((done.count, done.next), (0, None));
+    }
+}
+
+#[test]
+fn range_goes_backwards_and_meets_in_the_middle() {
+    let tree = tree_of(SPARSE);
+    let p = tree.pin();
+    let back: Vec<_> = p.iter().rev().map(|(index, _)| index).collect();
+    assert!(back.iter().rev().eq(SPARSE.iter()));
+    for front_first in 0..=SPARSE.len() {
+        let mut range = p.iter();
+        let mut found: Vec<_> = range.by_ref().take(front_first).map(|(index, _)| index).collect();
+        let mut back: Vec<_> = range.by_ref().rev().map(|(index, _)| index).collect();
+        assert_eq!((range.next(), range.next_back()), (None, None));
+        back.reverse();
+        found.extend(back);
+        assert_eq!(found, SPARSE);
+    }
+}
+
+#[test]
+fn range_from_both_ends_within_a_leaf() {
+    let tree = tree_of(10..20);
+    let p = tree.pin();
+    let mut range = p.range(11..=18);
+    assert_eq!(range.next(), Some((11, &11)));
+    assert_eq!(range.next_back(), Some((18, &18)));
+    assert_eq!(range.next_back(), Some((17, &17)));
+    assert_eq!(range.by_ref().map(|(index, _)| index).collect::<Vec<_>>(), [12, 13, 14, 15, 16]);
+    assert_eq!((range.next_back(), range.next()), (None, None));
+}
+
+#[test]
+fn range_tagged_reports_value_and_tags_of_what_matches() {
+    let tree = Tree::new();
+    let p = tree.pin();
+    for (index, tags) in [
+        (0, TagSet::of(&[T0])),
+        (63, TagSet::of(&[T0, T1])),
+        (64, TagSet::of(&[T1])),
+        (9000, TagSet::EMPTY),
+    ] {
+        add_tagged(&p, index, tags);
+    }
+    let found: Vec<_> =
+        p.range_tagged(.., T1).map(|(index, value, tags)| (index, *value, tags)).collect();
+    assert_eq!(found, [(63, 63, TagSet::of(&[T0, T1])), (64, 64, T1.into())]);
+    assert_eq!(tagged(&p, TagFilter::all_of(TagSet::of(&[T0, T1]))), [63]);
+    assert_eq!(tagged(&p, TagFilter::all_of(T0).and_none_of(T1)), [0]);
+    assert_eq!(tagged(&p, TagFilter::none_of(T1)), [0, 9000]);
+    assert_eq!(tagged(&p, TagFilter::none_of(TagSet::ALL)), [9000]);
+    assert_eq!(tagged(&p, TagFilter::ANY), [0, 63, 64, 9000]);
+    assert_eq!(tagged(&p, T2), []);
+    assert_eq!(tagged(&p, TagFilter::all_of(T0).and_none_of(T0)), []);
+}
+
+#[test]
+fn range_tagged_goes_backwards_and_meets_in_the_middle() {
+    let tree = tree_of(0..1000);
+    let p = tree.pin();
+    let with: Vec<_> = (0..1000).filter(|index| index % 7 == 3).collect();
+    with.iter().for_each(|index| assert_eq!(p.set_tag(*index, T2), Some(true)));
+    let back: Vec<_> = p.range_tagged(.., T2).rev().map(|(index, ..)| index).collect();
+    assert!(back.iter().rev().eq(with.iter()));
+    let mut range = p.range_tagged(60..=133, T2);
+    let mut ends = Vec::new();
+    while let Some((front, ..)) = range.next() {
+        ends.push((front, range.next_back().map(|(index, ..)| index)));
+    }
+    assert_eq!(ends[..2], [(66, Some(129)), (73, Some(122))]);
+    assert_eq!(ends.len(), 5);
+    assert_eq!(range.next_back().map(|(index, ..)| index), None);
+}
+
+#[test]
+fn remove_range_removes_and_counts() {
+    let tree = tree_of(SPARSE);
+    let p = tree.pin();
+    p.set_tag(64, T0);
+    assert_eq!(p.remove_range(63..=4096), 4);
+    assert_eq!(indices(&p), [0, 5, 300_000, 1 << 55]);
+    assert!(!tree.any_tagged(T0));
+    assert_at_rest(&tree);
+    assert_eq!(p.remove_range(6..=299_999), 0);
+    assert_eq!(p.remove_range(..), 4);
+    assert!(tree.is_empty());
+    assert_at_rest(&tree);
+}
+
+#[test]
+fn retain_asks_for_each_entry_once_in_order() {
+    let tree = tree_of(0..300);
+    let p = tree.pin();
+    p.tag_range(100..200, T1, TagSet::EMPTY);
+    let mut asked = Vec::new();
+    let removed = p.retain(|index, value, tags| {
+        assert_eq!((index, tags.contains(T1)), (*value, (100..200).contains(&index)));
+        asked.push(index);
+        tags.contains(T1) && index % 2 == 0
+    });
+    assert_eq!(removed, 250);
+    assert!(asked.into_iter().eq(0..300));
+    assert!(indices(&p).into_iter().eq((100..200).step_by(2)));
+    assert_eq!(tagged(&p, T1).len(), 50);
+    assert_at_rest(&tree);
+}
+
+#[test]
+fn a_range_may_be_changed_while_it_is_walked() {
+    let tree = tree_of(0..500);
+    let p = tree.pin();
+    for (index, _) in p.iter() {
+        assert_eq!(p.remove(index), Some(&index));
+    }
+    assert!(tree.is_empty());
+    assert_at_rest(&tree);
+}

@@ -1,0 +1,161 @@
+//! Whole trees: making, walking and dropping them, handles, numbers.
+
+use crate::common::{BITS, Ledger, T0, Tree, add_tagged, assert_at_rest, indices, tree_of};
+use tagged_radix::{RadixTree, pin};
+
+static SHARED: Tree = Tree::new();
+
+#[test]
+fn a_tree_can_be_a_static() {
+    let p = SHARED.pin();
+    assert!(p.insert(1, Box::new(1)).is_none());
+    assert_eq!(SHARED.len(), 1);
+}
+
+#[test]
+fn len_and_is_empty_follow_the_entries() {
+    let tree = Tree::default();
+    assert!(tree.is_empty());
+    for index in 0..200 {
+        tree.pin().insert(index * 50, Box::new(index));
+        assert_eq!((tree.len(), tree.is_empty()), (index + 1, false));
+    }
+    assert_eq!(tree.pin().remove_range(..), 200);
+    assert_eq!((tree.len(), tree.is_empty()), (0, true));
+}
+
+#[test]
+fn stats_count_nodes_and_bytes() {
+    let tree = tree_of([0, 1 << BITS, 1 << (2 * BITS)]);
+    let stats = tree.stats();
+    assert_eq!((stats.entries, stats.leaves, stats.inner_nodes, stats.height), (3, 3, 2, 3));
+    assert!(stats.bytes >= 5 * 64);
+    let ratio = stats.bytes_per_entry() * 3.0 / f64::from(u32::try_from(stats.bytes).unwrap());
+    assert!((ratio - 1.0).abs() < 1e-9);
+    let empty = Tree::new().stats();
+    assert_eq!(
+        (empty.entries, empty.leaves, empty.inner_nodes, empty.height, empty.bytes),
+        (0, 0, 0, 0, 0)
+    );
+    assert!(empty.bytes_per_entry().is_finite());
+}
+
+#[test]
+fn collecting_and_extending_insert_and_later_values_win() {
+    let mut tree: Tree =
+        [(1, Box::new(10)), (2, Box::new(20)), (1, Box::new(11))].into_iter().collect();
+    tree.extend([(3, Box::new(30)), (2, Box::new(21))]);
+    (&tree).extend([(4, Box::new(40))]);
+    let p = tree.pin();
+    let found: Vec<_> = p.into_iter().map(|(index, value)| (index, *value)).collect();
+    assert_eq!(found, [(1, 11), (2, 21), (3, 30), (4, 40)]);
+    assert_at_rest(&tree);
+}
+
+#[test]
+fn into_iter_gives_entries_in_order_and_drops_the_rest() {
+    let ledger = Ledger::new();
+    let tree: RadixTree<_> =
+        (0..200).map(|n| (n * 31, Box::new(ledger.value(n * 31, n)))).collect();
+    let mut entries = tree.into_iter();
+    for n in 0..100 {
+        let (index, value) = entries.next().unwrap();
+        assert_eq!((index, value.stamp_at(index)), (n * 31, n));
+    }
+    drop(entries);
+    ledger.settle(0);
+    assert_eq!(ledger.made(), 200);
+}
+
+#[test]
+fn dropping_a_tree_drops_its_values_once() {
+    let ledger = Ledger::new();
+    let tree: RadixTree<_> =
+        (0..1000).map(|n| (n << 20, Box::new(ledger.value(n << 20, n)))).collect();
+    tree.pin().remove_range(..500 << 20);
+    assert_eq!(tree.len(), 500);
+    drop(tree);
+    ledger.settle(0);
+    assert_eq!(ledger.made(), 1000);
+}
+
+#[test]
+fn debug_shows_the_entries() {
+    let text = format!("{:?}", tree_of([7, 4242]));
+    assert!(text.contains("4242") && text.contains('7'), "{text}");
+    assert!(!format!("{:?}", Tree::new()).is_empty());
+}
+
+#[test]
+fn handles_share_the_tree() {
+    let tree = Tree::new();
+    let (one, other) = (tree.pin(), tree.pin());
+    one.insert(1, Box::new(1));
+    assert_eq!(other.get(1), Some(&1));
+    assert!(std::ptr::eq(one.tree(), other.tree()));
+}
+
+#[test]
+fn one_guard_serves_many_trees() {
+    let (first, second) = (tree_of([1]), tree_of([2]));
+    let guard = pin();
+    let (p, q) = (first.with_guard(&guard), second.with_guard(&guard));
+    let (one, two) = (p.remove(1).unwrap(), q.remove(2).unwrap());
+    drop((first.pin(), second.pin()));
+    assert_eq!((*one, *two), (1, 2));
+}
+
+#[test]
+fn repin_keeps_the_handle_usable() {
+    let tree = tree_of(0..100);
+    let mut p = tree.pin();
+    for index in 0..100 {
+        assert_eq!(p.remove(index), Some(&index));
+        p.repin();
+    }
+    assert!(tree.is_empty());
+    let guard = pin();
+    let mut lent = tree.with_guard(&guard);
+    lent.insert(1, Box::new(1));
+    lent.repin();
+    assert_eq!(lent.get(1), Some(&1));
+}
+
+#[test]
+fn repin_lets_go_of_what_was_removed() {
+    let ledger = Ledger::new();
+    let tree = RadixTree::new();
+    let mut p = tree.pin();
+    for n in 0..1000 {
+        p.insert(0, Box::new(ledger.value(0, n)));
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while ledger.live() > 1 {
+        assert!(std::time::Instant::now() < deadline, "{} values alive", ledger.live());
+        p.repin();
+        pin().flush();
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    assert_eq!(p.get(0).map(|value| value.stamp_at(0)), Some(999));
+}
+
+#[test]
+fn guards_can_be_repinned_and_flushed() {
+    let mut guard = pin();
+    guard.flush();
+    guard.repin();
+    let tree = tree_of([1]);
+    assert_eq!(tree.with_guard(&guard).get(1), Some(&1));
+}
+
+#[test]
+fn check_accepts_a_sound_tree() {
+    let tree = Tree::new();
+    assert!(tree.check().is_ok());
+    let p = tree.pin();
+    for n in 0..64 {
+        add_tagged(&p, 1 << n, T0);
+        assert!(tree.check().is_ok());
+    }
+    assert_eq!(indices(&p).len(), 64);
+}

@@ -1,0 +1,135 @@
+//! Threads that start together and stop together.
+
+use std::env;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Barrier, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a threaded test runs: one second, or what `TAGGED_RADIX_STRESS_SECONDS` says.
+pub(crate) fn stress_time() -> Duration {
+    let seconds = match env::var("TAGGED_RADIX_STRESS_SECONDS") {
+        Ok(text) => text.parse().expect("TAGGED_RADIX_STRESS_SECONDS is a number of seconds"),
+        Err(_) => 1.0,
+    };
+    Duration::from_secs_f64(seconds)
+}
+
+/// Tells the threads of a race when to stop: after its time, or when one of them has failed.
+pub(crate) struct Clock {
+    time: Duration,
+    end: OnceLock<Instant>,
+    stop: AtomicBool,
+}
+
+impl Clock {
+    /// Another thread has failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.stop.load(SeqCst)
+    }
+
+    pub(crate) fn running(&self) -> bool {
+        let end = self.end.get_or_init(|| Instant::now() + self.time);
+        !self.failed() && Instant::now() < *end
+    }
+}
+
+/// Stops the others when its thread panics.
+struct StopOthers<'a>(&'a Clock);
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop.store(true, SeqCst);
+        }
+    }
+}
+
+type Body<'a> = Box<dyn FnOnce(&Clock) + Send + 'a>;
+
+/// A set of threads to be run at once; each takes at least one turn of `while`-`running`
+/// unless another fails first.
+pub(crate) struct Race<'a> {
+    time: Duration,
+    bodies: Vec<Body<'a>>,
+}
+
+impl<'a> Race<'a> {
+    pub(crate) fn new(time: Duration) -> Race<'a> {
+        Race { time, bodies: Vec::new() }
+    }
+
+    /// Adds a thread.
+    pub(crate) fn thread(mut self, body: impl FnOnce(&Clock) + Send + 'a) -> Race<'a> {
+        self.bodies.push(Box::new(body));
+        self
+    }
+
+    /// Adds a thread that repeats `turn`, with the number of the turn, until time is up.
+    pub(crate) fn repeat(self, mut turn: impl FnMut(u64) + Send + 'a) -> Race<'a> {
+        self.thread(move |clock| {
+            let mut n = 0;
+            loop {
+                turn(n);
+                n += 1;
+                if !clock.running() {
+                    break;
+                }
+            }
+        })
+    }
+
+    /// Runs all threads to their ends; panics if one of them did.
+    pub(crate) fn run(self) {
+        let _hang = abort_on_hang(self.time * 4 + Duration::from_secs(120));
+        let clock = Clock { time: self.time, end: OnceLock::new(), stop: AtomicBool::new(false) };
+        let start = Barrier::new(self.bodies.len());
+        thread::scope(|scope| {
+            for body in self.bodies {
+                let (clock, start) = (&clock, &start);
+                scope.spawn(move || {
+                    let _stop = StopOthers(clock);
+                    start.wait();
+                    body(clock);
+                });
+            }
+        });
+    }
+}
+
+/// Where the threads of one short round wait for each other, busily, to start within
+/// nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct StartLine(AtomicUsize);
+
+impl StartLine {
+    /// Waits until `threads` threads are here. Returns at once when the clock has stopped, so
+    /// that a thread that failed leaves none waiting.
+    pub(crate) fn wait(&self, threads: usize, clock: &Clock) {
+        self.0.fetch_add(1, SeqCst);
+        let mut spins = 0_u32;
+        while self.0.load(SeqCst) < threads && !clock.failed() {
+            spins += 1;
+            if spins.is_multiple_of(64) {
+                thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
+
+/// Ends the process with a message if what is returned still lives after `limit`: a thread that
+/// never comes back would otherwise just leave the test waiting.
+fn abort_on_hang(limit: Duration) -> Sender<()> {
+    let (alive, watch) = channel::<()>();
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    thread::spawn(move || {
+        if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{test}: a thread hangs");
+            std::process::abort();
+        }
+    });
+    alive
+}

@@ -1,0 +1,111 @@
+//! No node is leaked: an allocator that counts the tree's nodes says how many live. One test
+//! alone in this binary, so that no other makes nodes.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use rand::Rng;
+
+use common::{Race, T0, Tree, assert_at_rest, drain, rng, stress_time};
+
+/// Nodes are the only things here that are aligned to just one cache line.
+const NODE_ALIGN: usize = 64;
+
+static MADE: AtomicU64 = AtomicU64::new(0);
+static FREED: AtomicU64 = AtomicU64::new(0);
+
+struct CountNodes;
+
+// SAFETY: hands every call on to the system's allocator and only counts.
+unsafe impl GlobalAlloc for CountNodes {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.align() == NODE_ALIGN {
+            MADE.fetch_add(1, SeqCst);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        if layout.align() == NODE_ALIGN {
+            FREED.fetch_add(1, SeqCst);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: CountNodes = CountNodes;
+
+fn live() -> u64 {
+    // In this order the difference is never below zero.
+    let freed = FREED.load(SeqCst);
+    MADE.load(SeqCst) - freed
+}
+
+/// Waits until the nodes that live are those the tree has.
+fn assert_nodes_are_those_of(tree: &Tree) {
+    assert_at_rest(tree);
+    let stats = tree.stats();
+    let linked = stats.leaves + stats.inner_nodes;
+    drain(|| live() <= linked);
+    assert_eq!(live(), linked, "nodes that live and nodes that are linked");
+}
+
+/// Random indices that share leaves and inner nodes, or grow the tree to its top.
+fn index(random: &mut impl Rng) -> u64 {
+    random.random_range(0..4) << (6 * random.random_range(0..11))
+}
+
+#[test]
+fn no_node_is_leaked_or_freed_twice() {
+    let tree = Tree::new();
+    assert_eq!(live(), 0, "an empty tree needs no node");
+    tree.pin().insert(0, Box::new(0));
+    assert_eq!(live(), 1, "the allocator sees the nodes");
+    tree.pin().insert(u64::MAX, Box::new(0));
+    assert_nodes_are_those_of(&tree);
+    let churn = |seed| {
+        let (tree, mut random) = (&tree, rng(seed));
+        move |_| {
+            let (p, at) = (tree.pin(), index(&mut random));
+            match random.random_range(0..6) {
+                0 => {
+                    p.insert(at, Box::new(at));
+                }
+                1 => {
+                    p.insert_tagged(at, Box::new(at), T0.into());
+                }
+                2 => {
+                    p.try_insert(at, Box::new(at)).ok();
+                }
+                3 => {
+                    p.remove_range(at..=at.saturating_add(1 << 20));
+                }
+                _ => {
+                    p.remove(at);
+                }
+            }
+        }
+    };
+    for _ in 0..3 {
+        Race::new(stress_time() / 2).repeat(churn(1)).repeat(churn(2)).repeat(churn(3)).run();
+        assert_nodes_are_those_of(&tree);
+    }
+    assert!(MADE.load(SeqCst) > 1000, "nodes came and went");
+    for at in 0..100 {
+        tree.pin().insert(at << 30, Box::new(at));
+    }
+    assert_nodes_are_those_of(&tree);
+    drop(tree);
+    drain(|| live() == 0);
+    let consumed: Tree = (0..100).map(|at| (at << 30, Box::new(at))).collect();
+    let mut entries = consumed.into_iter();
+    assert_eq!(entries.next().map(|(at, _)| at), Some(0));
+    drop(entries);
+    drain(|| live() == 0);
+}

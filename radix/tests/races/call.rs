@@ -1,0 +1,183 @@
+//! Calls, their outcomes, and how each is made on a tree.
+
+use std::collections::BTreeMap;
+
+use tagged_radix::{Pinned, Tag, TagFilter, TagSet};
+
+use crate::common::BITS;
+use crate::table::Fan;
+
+/// An entry as the races see it: the stamp of its value and its tags.
+pub(crate) type Entry = (u64, TagSetBits);
+/// What a tree holds.
+pub(crate) type Content = BTreeMap<u64, Entry>;
+/// Tags as bits, so that contents can be hashed and compared.
+pub(crate) type TagSetBits = u8;
+
+pub(crate) fn bits(tags: TagSet) -> TagSetBits {
+    tags.iter().fold(0, |bits, tag| bits | 1 << tag.number())
+}
+
+fn set_of(bits: TagSetBits) -> TagSet {
+    Tag::all().into_iter().filter(|tag| bits >> tag.number() & 1 == 1).collect()
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Call {
+    Get(u64),
+    Entry(u64),
+    Has(u64, Tag),
+    Insert { index: u64, stamp: u64, tags: TagSetBits },
+    Remove(u64),
+    Set(u64, Tag),
+    Clear(u64, Tag),
+    Update { index: u64, set: TagSetBits, clear: TagSetBits, stamp: Option<u64> },
+    Any(Tag),
+    Scan { tag: Option<Tag>, resume: bool },
+    Copy { from: Tag, to: Tag },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    Stamp(Option<u64>),
+    Entry(Option<Entry>),
+    Flag(bool),
+    Changed(Option<bool>),
+    Items(Vec<(u64, Entry)>),
+    Done,
+}
+
+/// The real index for `number`: one digit a level; `levels` says at which levels of the tree
+/// the digits stand.
+pub(crate) fn spread(number: u64, fan: Fan, levels: [u32; 3]) -> u64 {
+    let bits = match fan {
+        Fan::Two => 1,
+        Fan::Four => 2,
+    };
+    let digit = |position: u32| number >> (bits * position) & ((1 << bits) - 1);
+    (0..3).map(|at| digit(at) << (BITS * levels[at as usize])).sum()
+}
+
+fn tag(word: &str) -> Tag {
+    let letter = word.bytes().next().expect("a letter");
+    Tag::new(letter - b'A').expect("a tag")
+}
+
+fn tags(word: &str) -> TagSetBits {
+    word.bytes().filter(|b| *b != b'-').fold(0, |bits, letter| bits | 1 << (letter - b'A'))
+}
+
+/// Reads the entries of a tree, `index:tags`.
+pub(crate) fn parse_entries(text: &str, index: impl Fn(u64) -> u64) -> Content {
+    let entry = |word: &str| {
+        let (number, letters) = word.split_once(':').unwrap_or((word, ""));
+        let number = number.parse().expect("an index");
+        (index(number), (1000 + number, tags(letters)))
+    };
+    text.split_whitespace().map(entry).collect()
+}
+
+/// Reads the calls of one thread; the values it inserts get stamps from `stamp` on.
+pub(crate) fn parse_calls(text: &str, mut stamp: u64, index: impl Fn(u64) -> u64) -> Vec<Call> {
+    let mut calls = Vec::new();
+    for call in text.split(';') {
+        stamp += 1;
+        let words: Vec<_> = call.split_whitespace().collect();
+        let at = || index(words[1].parse().expect("an index"));
+        calls.push(match words[0] {
+            "get" => Call::Get(at()),
+            "entry" => Call::Entry(at()),
+            "has" => Call::Has(at(), tag(words[2])),
+            "insert" => {
+                Call::Insert { index: at(), stamp, tags: words.get(2).map_or(0, |w| tags(w)) }
+            }
+            "remove" => Call::Remove(at()),
+            "set" => Call::Set(at(), tag(words[2])),
+            "clear" => Call::Clear(at(), tag(words[2])),
+            "update" => {
+                let (set, clear) = (tags(words[2]), tags(words[3]));
+                Call::Update { index: at(), set, clear, stamp: words.get(4).map(|_| stamp) }
+            }
+            "any" => Call::Any(tag(words[1])),
+            name @ ("scan" | "resume") => {
+                Call::Scan { tag: words.get(1).map(|w| tag(w)), resume: name == "resume" }
+            }
+            "copy" => Call::Copy { from: tag(words[1]), to: tag(words[2]) },
+            name => panic!("no call {name}"),
+        });
+    }
+    calls
+}
+
+impl Call {
+    /// Makes the call on the real tree.
+    pub(crate) fn make(&self, p: &mut Pinned<'_, Box<u64>>) -> Outcome {
+        match *self {
+            Call::Get(index) => Outcome::Stamp(p.get(index).copied()),
+            Call::Entry(index) => {
+                Outcome::Entry(p.get_with_tags(index).map(|(v, tags)| (*v, bits(tags))))
+            }
+            Call::Has(index, tag) => Outcome::Flag(p.has_tag(index, tag)),
+            Call::Insert { index, stamp, tags: 0 } => {
+                Outcome::Stamp(p.insert(index, Box::new(stamp)).copied())
+            }
+            Call::Insert { index, stamp, tags } => {
+                Outcome::Stamp(p.insert_tagged(index, Box::new(stamp), set_of(tags)).copied())
+            }
+            Call::Remove(index) => Outcome::Stamp(p.remove(index).copied()),
+            Call::Set(index, tag) => Outcome::Changed(p.set_tag(index, tag)),
+            Call::Clear(index, tag) => Outcome::Changed(p.clear_tag(index, tag)),
+            Call::Update { index, set, clear, stamp } => {
+                let section = |slot: &mut tagged_radix::Slot<'_, Box<u64>>| {
+                    let before = (*slot.value(), bits(slot.tags()));
+                    slot.clear(set_of(clear));
+                    slot.set(set_of(set));
+                    if let Some(stamp) = stamp {
+                        slot.replace(Box::new(stamp));
+                    }
+                    before
+                };
+                Outcome::Entry(p.update(index, section))
+            }
+            Call::Any(tag) => Outcome::Flag(p.tree().any_tagged(tag)),
+            Call::Scan { tag, resume: false } => Outcome::Items(scan(p, tag)),
+            Call::Scan { tag, resume: true } => Outcome::Items(resumed_scan(p, tag)),
+            Call::Copy { from, to } => {
+                let done = p.tag_range_if_tagged(.., from, to, u64::MAX);
+                assert_eq!(done.next, None);
+                Outcome::Done
+            }
+        }
+    }
+}
+
+fn filter(tag: Option<Tag>) -> TagFilter {
+    tag.map_or(TagFilter::ANY, TagFilter::from)
+}
+
+/// Without a tag: a plain scan, which reports no tags (here 0).
+fn scan(p: &Pinned<'_, Box<u64>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
+    match tag {
+        None => p.iter().map(|(index, stamp)| (index, (*stamp, 0))).collect(),
+        Some(_) => {
+            p.range_tagged(.., filter(tag)).map(|(i, v, tags)| (i, (*v, bits(tags)))).collect()
+        }
+    }
+}
+
+/// The same, the guard let go of and taken again after each entry.
+fn resumed_scan(p: &mut Pinned<'_, Box<u64>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
+    let (mut items, mut start) = (Vec::new(), Some(0));
+    while let Some(from) = start {
+        let item = match tag {
+            None => p.range(from..).next().map(|(index, v)| (index, (*v, 0))),
+            Some(_) => {
+                p.range_tagged(from.., filter(tag)).next().map(|(i, v, tags)| (i, (*v, bits(tags))))
+            }
+        };
+        start = item.and_then(|(index, _)| index.checked_add(1));
+        items.extend(item);
+        p.repin();
+    }
+    items
+}

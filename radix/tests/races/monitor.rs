@@ -1,0 +1,215 @@
+//! Decides whether a history keeps what the tree promises, by following every order in which
+//! its calls can have taken effect.
+//!
+//! A configuration is one such order so far: what the tree would hold, and where each thread's
+//! call stands. A history is wrong as soon as no configuration is left.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use tagged_radix::Tag;
+
+use crate::call::{Call, Content, Entry, Outcome};
+use crate::common::BITS;
+
+/// A call made by one thread, or its return, in the order all threads agree on.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    Begin(Call),
+    End(Outcome),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Pending {
+    Idle,
+    /// Not yet taken effect.
+    Called(Call),
+    /// Has taken effect, with this outcome.
+    Took(Outcome),
+    /// Indices that matched all along, and all that was true at one instant.
+    Scanning {
+        tag: Option<Tag>,
+        must: BTreeSet<u64>,
+        may: BTreeSet<(u64, Entry)>,
+    },
+    /// Leaves whose entries are yet to be tagged, each at one instant.
+    Copying {
+        from: Tag,
+        to: Tag,
+        left: BTreeSet<u64>,
+    },
+}
+
+type Configuration = (Content, Vec<Pending>);
+
+fn has(entry: &Entry, tag: Tag) -> bool {
+    entry.1 >> tag.number() & 1 == 1
+}
+
+/// Entries a scan would report now.
+fn matching(content: &Content, tag: Option<Tag>) -> impl Iterator<Item = (u64, Entry)> {
+    content.iter().filter(move |(_, entry)| tag.is_none_or(|tag| has(entry, tag))).map(
+        move |(index, entry)| {
+            let tags = if tag.is_some() { entry.1 } else { 0 };
+            (*index, (entry.0, tags))
+        },
+    )
+}
+
+/// What the call does when it takes effect: all outcomes it may have, the content changed.
+fn effect(call: &Call, content: &mut Content) -> Vec<Outcome> {
+    let outcome = match *call {
+        Call::Any(tag) => {
+            let none = !content.values().any(|entry| has(entry, tag));
+            let allowed = if none { vec![true, false] } else { vec![true] };
+            return allowed.into_iter().map(Outcome::Flag).collect();
+        }
+        Call::Get(index) => Outcome::Stamp(content.get(&index).map(|entry| entry.0)),
+        Call::Entry(index) => Outcome::Entry(content.get(&index).copied()),
+        Call::Has(index, tag) => {
+            Outcome::Flag(content.get(&index).is_some_and(|entry| has(entry, tag)))
+        }
+        Call::Insert { index, stamp, tags } => {
+            let old = content.get(&index).copied();
+            content.insert(index, (stamp, tags | old.map_or(0, |entry| entry.1)));
+            Outcome::Stamp(old.map(|entry| entry.0))
+        }
+        Call::Remove(index) => Outcome::Stamp(content.remove(&index).map(|entry| entry.0)),
+        Call::Set(index, tag) => {
+            let before = edit(content, index, 1 << tag.number(), 0, None);
+            Outcome::Changed(before.map(|entry| !has(&entry, tag)))
+        }
+        Call::Clear(index, tag) => {
+            let before = edit(content, index, 0, 1 << tag.number(), None);
+            Outcome::Changed(before.map(|entry| has(&entry, tag)))
+        }
+        Call::Update { index, set, clear, stamp } => {
+            Outcome::Entry(edit(content, index, set, clear, stamp))
+        }
+        Call::Scan { .. } | Call::Copy { .. } => unreachable!("not a call of one instant"),
+    };
+    vec![outcome]
+}
+
+/// Changes an entry; returns what it was before.
+fn edit(
+    content: &mut Content,
+    index: u64,
+    set: u8,
+    clear: u8,
+    stamp: Option<u64>,
+) -> Option<Entry> {
+    let entry = content.get_mut(&index)?;
+    let before = *entry;
+    *entry = (stamp.unwrap_or(before.0), before.1 & !clear | set);
+    Some(before)
+}
+
+/// Lets all running scans take note of the content.
+fn show(pending: &mut [Pending], content: &Content) {
+    for call in pending {
+        if let Pending::Scanning { tag, must, may } = call {
+            let now: BTreeMap<_, _> = matching(content, *tag).collect();
+            must.retain(|index| now.contains_key(index));
+            may.extend(now);
+        }
+    }
+}
+
+/// All configurations reachable when pending calls take effect now.
+fn close(configurations: Vec<Configuration>) -> HashSet<Configuration> {
+    let mut todo = configurations;
+    let mut all: HashSet<_> = todo.iter().cloned().collect();
+    while let Some((content, pending)) = todo.pop() {
+        let mut next = Vec::new();
+        for (thread, call) in pending.iter().enumerate() {
+            match call {
+                Pending::Called(call) => {
+                    let mut after = content.clone();
+                    let outcomes = effect(call, &mut after);
+                    next.extend(
+                        outcomes.into_iter().map(|o| (thread, after.clone(), Pending::Took(o))),
+                    );
+                }
+                Pending::Copying { from, to, left } => {
+                    for leaf in left {
+                        let (mut after, mut left) = (content.clone(), left.clone());
+                        left.remove(leaf);
+                        for (_, entry) in
+                            after.iter_mut().filter(|(i, e)| *i >> BITS == *leaf && has(e, *from))
+                        {
+                            entry.1 |= 1 << to.number();
+                        }
+                        next.push((thread, after, Pending::Copying { from: *from, to: *to, left }));
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (thread, content, call) in next {
+            let mut pending = pending.clone();
+            pending[thread] = call;
+            show(&mut pending, &content);
+            let configuration = (content, pending);
+            if all.insert(configuration.clone()) {
+                todo.push(configuration);
+            }
+        }
+    }
+    all
+}
+
+fn begin(call: &Call, content: &Content, leaves: &BTreeSet<u64>) -> Pending {
+    match *call {
+        Call::Scan { tag, .. } => {
+            let must = matching(content, tag).map(|(index, _)| index).collect();
+            Pending::Scanning { tag, must, may: matching(content, tag).collect() }
+        }
+        Call::Copy { from, to } => Pending::Copying { from, to, left: leaves.clone() },
+        _ => Pending::Called(call.clone()),
+    }
+}
+
+/// Can a call that stands like this have returned `outcome`?
+fn may_end(pending: &Pending, outcome: &Outcome) -> bool {
+    match (pending, outcome) {
+        (Pending::Took(expected), found) => expected == found,
+        (Pending::Copying { left, .. }, Outcome::Done) => left.is_empty(),
+        (Pending::Scanning { must, may, .. }, Outcome::Items(items)) => {
+            let found: BTreeSet<_> = items.iter().map(|(index, _)| *index).collect();
+            items.is_sorted_by(|a, b| a.0 < b.0)
+                && must.is_subset(&found)
+                && items.iter().all(|item| may.contains(item))
+        }
+        _ => false,
+    }
+}
+
+/// All contents the tree may have after a history, empty if the history is wrong. `leaves` are
+/// those an entry may ever be in.
+pub(crate) fn follow(
+    content: &Content,
+    history: &[(usize, Event)],
+    threads: usize,
+    leaves: &BTreeSet<u64>,
+) -> HashSet<Content> {
+    let mut all = HashSet::from([(content.clone(), vec![Pending::Idle; threads])]);
+    for (thread, event) in history {
+        let next = match event {
+            Event::Begin(call) => {
+                let started = |(content, mut pending): Configuration| {
+                    pending[*thread] = begin(call, &content, leaves);
+                    (content, pending)
+                };
+                all.into_iter().map(started).collect()
+            }
+            Event::End(outcome) => {
+                let mut left: Vec<_> =
+                    all.into_iter().filter(|c| may_end(&c.1[*thread], outcome)).collect();
+                left.iter_mut().for_each(|c| c.1[*thread] = Pending::Idle);
+                left
+            }
+        };
+        all = close(next);
+    }
+    all.into_iter().map(|(content, _)| content).collect()
+}

@@ -1,0 +1,165 @@
+//! The races. Each is a tree and what each thread calls on it.
+//!
+//! A tree is written as its entries, `index:tags`; tags are letters, A the first. An index here
+//! is a number with one digit a level, so that a few small numbers give every shape: in
+//! [`Fan::Two`] entry 5 = 101 in binary has digits 1, 0, 1.
+
+/// Digits of the indices in a race.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fan {
+    Two,
+    Four,
+}
+
+#[derive(Debug)]
+pub(crate) struct Race {
+    pub(crate) name: &'static str,
+    pub(crate) fan: Fan,
+    pub(crate) entries: &'static str,
+    pub(crate) threads: &'static [&'static str],
+}
+
+const fn two(name: &'static str, entries: &'static str, threads: &'static [&'static str]) -> Race {
+    Race { name, fan: Fan::Two, entries, threads }
+}
+
+const fn four(name: &'static str, entries: &'static str, threads: &'static [&'static str]) -> Race {
+    Race { name, fan: Fan::Four, entries, threads }
+}
+
+/// Top node, two leaves.
+const PAIR: &str = "0:A 1 6";
+/// Top node, an inner node with two leaves, a leaf.
+const DEEP: &str = "0:A 2 6";
+
+pub(crate) const TAGS: &[Race] = &[
+    two("siblings in a leaf", PAIR, &["clear 0 A", "set 1 A", "scan A"]),
+    two("cousins, any_tagged", DEEP, &["clear 0 A", "set 2 A", "any A; any A"]),
+    two("cousins, tagged scan", DEEP, &["clear 0 A", "set 2 A; set 2 A", "scan A"]),
+    two("one entry, both ways", PAIR, &["clear 0 A; set 0 A", "set 0 A; clear 0 A", "has 0 A"]),
+    two("three under one inner node", "0:A 2:A 6", &["clear 0 A", "clear 2 A", "set 6 A"]),
+    two(
+        "clear, clear, set of a cousin",
+        "0:A 2:A 6",
+        &["clear 0 A; set 0 A", "clear 2 A", "scan A"],
+    ),
+    two("hand-over, scans for either", DEEP, &["update 0 B A", "scan A; scan B", "any A; any B"]),
+    two("value and tags, reads", PAIR, &["update 0 B A new", "get 0; set 0 A", "entry 0; has 0 B"]),
+    two("hand-over, two sets", PAIR, &["update 0 B A", "set 0 B; set 0 A"]),
+];
+
+pub(crate) const REMOVAL: &[Race] = &[
+    two("set and remove", PAIR, &["remove 0", "set 0 A; get 0", "has 0 A; get 0"]),
+    two("set sibling and remove", PAIR, &["remove 0", "set 1 A", "scan A"]),
+    two("remove, scan then get", DEEP, &["remove 0", "scan A; get 0", "any A; get 0"]),
+    two("remove, get then scan", PAIR, &["remove 0", "scan; get 0", "get 0; scan"]),
+    two("remove, insert again, entry", PAIR, &["remove 0; insert 0", "entry 0; entry 0"]),
+    two("remove, insert again, scan", PAIR, &["remove 0; insert 0", "scan A", "has 0 A; has 0 A"]),
+    two("insert with tags into a leaf", "1 6", &["insert 0 A", "get 0; has 0 A", "scan A; get 0"]),
+    two("insert into a leaf", "1 6", &["insert 0", "get 0; scan", "scan; get 0"]),
+    two("clear and remove", PAIR, &["remove 0", "clear 0 A; get 0", "set 0 A"]),
+];
+
+pub(crate) const LEAVES: &[Race] = &[
+    two("new tagged leaf", "0 3 6", &["remove 3", "insert 2 A", "scan A; get 2"]),
+    two(
+        "insert and unlink of a leaf",
+        DEEP,
+        &["remove 2; get 2", "insert 3; get 3", "get 3; get 2"],
+    ),
+    two("unlink and come back", DEEP, &["remove 2; insert 2", "get 2; get 2", "scan"]),
+    two("splice and set", DEEP, &["remove 2", "set 0 A; clear 0 A", "scan A"]),
+    two("splice and clear", DEEP, &["remove 2", "clear 0 A; set 0 A", "any A; scan A"]),
+    two("splice and insert below it", DEEP, &["remove 2", "insert 3 A", "get 3; get 0"]),
+    two("splice and plain scan", DEEP, &["remove 2; insert 3", "scan", "get 0"]),
+    two("splice and tagged scan", "0 2:A 6", &["remove 0; insert 1", "scan A", "set 6 A"]),
+    two("both leaves at once", DEEP, &["remove 0", "remove 2", "scan"]),
+    two("all removed at once", "0:A 2", &["remove 0; insert 0", "remove 2", "get 0; get 2"]),
+    two("tagged leaf removed, cousin set", DEEP, &["remove 0", "set 2 A", "scan A"]),
+    two("two splices in a row", "0:A 2 4", &["remove 2; remove 4", "clear 0 A; set 0 A"]),
+    two("two splices at once", "0:A 2 4", &["remove 2", "remove 4", "clear 0 A; set 0 A"]),
+    two("two splices and an insert", "0:A 2 4", &["remove 2", "remove 4", "insert 3 A"]),
+];
+
+pub(crate) const SPLITS: &[Race] = &[
+    two("split and set", PAIR, &["insert 2", "set 6 A; set 1 A", "scan A"]),
+    two("split and set below it", "0 6", &["insert 2", "set 0 A", "scan A; scan A"]),
+    two("split and clear below it", PAIR, &["insert 2", "clear 0 A", "any A; scan A"]),
+    two("split with a tagged entry", PAIR, &["insert 2 A", "clear 0 A", "scan A; get 2"]),
+    two("two splits of one edge", "0 6", &["insert 2", "insert 3 A", "set 0 A"]),
+    two("split, get and scan", PAIR, &["insert 2; remove 2", "get 2; get 0", "scan"]),
+    two("split and removal under it", "0:A 6", &["insert 2", "remove 0", "scan"]),
+    two("split, removal and set", "0 6", &["insert 2 A", "remove 0", "set 0 A"]),
+    two("split then splice", "0 6", &["insert 2; remove 2", "set 0 A; clear 0 A"]),
+    two("new top and set", "0", &["insert 6", "set 0 A", "any A; scan A"]),
+    two("new top, clear and remove", "0:A", &["insert 6", "clear 0 A", "remove 0"]),
+    two("new top, old top removed", "0:A", &["insert 6 A", "remove 0; get 6", "scan A"]),
+    two("empty tree, two inserts", "", &["insert 0 A", "insert 6", "scan; scan A"]),
+    two("split against splice", DEEP, &["remove 2", "insert 4", "set 0 B"]),
+    two("get beyond the top node", "6", &["insert 0", "get 0; get 2", "remove 6"]),
+    two("skipped edge does not fit", DEEP, &["remove 6; insert 4", "insert 5", "get 5"]),
+];
+
+pub(crate) const RANGES: &[Race] = &[
+    two("range tagging and set", DEEP, &["copy A B; scan B", "set 2 A", "any B"]),
+    two("range tagging and clear", "0:A 2:A 6", &["copy A B", "clear 0 A", "scan B"]),
+    two("range tagging and splice", "0:A 2:A 6:A", &["copy A B", "remove 0"]),
+    two("range tagging and split", "0:A 6:A", &["copy A B", "insert 2 A", "clear 6 B"]),
+    two("resumed scan and splice", DEEP, &["resume", "remove 0; remove 2"]),
+    two("resumed scan, splice, split", "0:A 2:A 6:A", &["resume A", "remove 0", "insert 4 A"]),
+    two("resumed scan, clear and set", "0:A 1:A 6:A", &["resume A", "clear 0 A; set 0 A"]),
+];
+
+pub(crate) const WIDE: &[Race] = &[
+    four("new tagged leaf", "0 8", &["insert 4 A", "scan A; get 4", "any A; scan"]),
+    four("two inserts of one new leaf", "0 8", &["insert 4", "insert 5 A", "scan; scan A"]),
+    four(
+        "new leaf, old one unlinked",
+        "0:A 4:A 8",
+        &["remove 4; get 4", "insert 5; get 5", "get 5; get 4"],
+    ),
+    four("the same, tagged scan", "0:A 4:A 8", &["remove 4", "insert 4 A", "scan A; get 4"]),
+    four("new leaf and splice above it", "0:A 4", &["remove 4", "insert 8 A", "clear 0 A"]),
+    four("new leaf and two removals", "0 4 8", &["remove 4", "remove 8", "insert 12"]),
+    four("new leaf, cousins set, cleared", "0:A 8", &["insert 4 A", "clear 0 A", "set 8 A"]),
+    four("node above does not cover it", "16 20", &["insert 8; get 8", "get 8; scan", "remove 16"]),
+    four(
+        "split above a spliced node",
+        "16:A 20",
+        &["insert 8", "remove 20", "clear 16 A; set 16 A"],
+    ),
+    four("split above, new leaf below", "16 20", &["insert 8", "insert 24 A", "set 16 A"]),
+    four("three levels, splice", "0 4 16", &["remove 4", "set 0 A; clear 0 A", "scan A"]),
+    four("range tagging and new leaf", "0:A 8:A", &["copy A B", "insert 4 A", "clear 8 B"]),
+    four("resumed scan and new leaf", "0:A 4:A 8:A", &["resume A", "remove 4; insert 5 A"]),
+];
+
+pub(crate) const MIXES: &[Race] = &[
+    two(
+        "splice, new leaf, scan",
+        DEEP,
+        &["remove 2; insert 2 A", "clear 0 A; set 0 A", "scan A; get 2"],
+    ),
+    two(
+        "split, splice, scan",
+        PAIR,
+        &["insert 2 A; remove 2", "clear 0 A; set 0 A", "scan A; any A"],
+    ),
+    two(
+        "empty and fill the tree",
+        "0:A 2",
+        &["remove 0; insert 0 A", "remove 2; insert 6", "scan; scan A"],
+    ),
+    two("hand-over twice", DEEP, &["update 0 B A; update 0 A B", "set 2 B; clear 2 B", "resume B"]),
+    two("range tagging, churn", DEEP, &["copy A B; scan B", "remove 2; insert 3 A", "set 1 A"]),
+    two(
+        "writers only",
+        DEEP,
+        &["insert 2 A; remove 0", "remove 2; insert 1 A", "set 0 A; clear 6 A"],
+    ),
+    four(
+        "removals only",
+        "0:A 4:A 8:A",
+        &["remove 0; remove 4", "remove 4; remove 8", "remove 8; remove 0"],
+    ),
+];

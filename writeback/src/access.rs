@@ -1,0 +1,259 @@
+//! Reading and writing bytes through the cache.
+//!
+//! Each access first tries the *fast path*: the page is cached, valid and within the length, so all
+//! it needs is the index and the page's content latch. Whatever it checks it checks under the latch,
+//! because truncate changes a page's membership and tail under the latch too. Everything else goes
+//! the *slow path*: shared hold of the truncate lock, page lock, store.
+//!
+//! Nothing here writes to the store, and no index guard is held while anything is waited for but a
+//! latch.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tagged_radix::Pinned;
+
+use crate::buffer::{Bytes, Contents, zeroed};
+use crate::error::{Error, Result};
+use crate::page::Page;
+use crate::shared::Shared;
+
+/// The part of an access that lies in one page.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    index: u64,
+    within: usize,
+    len: usize,
+    /// First byte of the mapping after it.
+    end: u64,
+}
+
+impl Shared {
+    /// The end of `len` bytes from `offset`, if the store can address it.
+    pub(crate) fn check_span(&self, offset: u64, len: u64) -> Result<u64> {
+        let max = self.limits.len_max;
+        let end = offset.checked_add(len).filter(|end| *end <= max);
+        end.ok_or(Error::OutOfRange { offset, len })
+    }
+
+    /// The piece of `len` bytes from `offset` that lies in the first page of them.
+    fn piece(&self, offset: u64, len: usize) -> Piece {
+        let mask = self.page_size - 1;
+        #[expect(clippy::cast_possible_truncation, reason = "masked to below the page size")]
+        let within = offset as usize & mask;
+        let len = len.min(self.page_size - within);
+        Piece { index: self.page_index(offset), within, len, end: offset + len as u64 }
+    }
+
+    /// Reads up to the end of the mapping; returns how many bytes.
+    pub(crate) fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset.saturating_add(done as u64);
+            let left = usize::try_from(self.len().saturating_sub(at)).unwrap_or(usize::MAX);
+            if left == 0 {
+                break;
+            }
+            let piece = self.piece(at, left.min(buf.len() - done));
+            let into = &mut buf[done..done + piece.len];
+            // `None`: a truncate came between, and the length is to be asked again.
+            if self.read_cached(piece, into) || self.read_slow(piece, into)? {
+                done += piece.len;
+            }
+        }
+        Ok(done)
+    }
+
+    fn read_cached(&self, piece: Piece, into: &mut [u8]) -> bool {
+        let pinned = self.tree.pin();
+        match pinned.get(piece.index) {
+            Some(page) if page.snapshot().is_uptodate() => self.copy_out(&page, piece, into),
+            _ => false,
+        }
+    }
+
+    #[cold]
+    fn read_slow(&self, piece: Piece, into: &mut [u8]) -> Result<bool> {
+        match self.load_page(piece.index) {
+            Ok(page) => Ok(self.copy_out(&page, piece, into)),
+            Err(Error::OutOfRange { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Copies from a valid page; `false` if it was truncated.
+    fn copy_out(&self, page: &Page, piece: Piece, into: &mut [u8]) -> bool {
+        let contents = page.contents.read();
+        if !page.snapshot().is_mapped() || self.len() < piece.end {
+            return false;
+        }
+        into.copy_from_slice(&contents.as_slice()[piece.within..piece.within + piece.len]);
+        true
+    }
+
+    /// Writes all of `buf`, lengthening the mapping if it ends earlier.
+    pub(crate) fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        self.check_span(offset, buf.len() as u64)?;
+        self.admit()?;
+        let mut done = 0;
+        while done < buf.len() {
+            let piece = self.piece(offset + done as u64, buf.len() - done);
+            let from = &buf[done..done + piece.len];
+            if !self.write_cached(piece, from) {
+                self.write_slow(piece, from)?;
+            }
+            done += piece.len;
+        }
+        Ok(())
+    }
+
+    /// Writes to a page that is cached, valid and stays within the length. `false`: it is not.
+    fn write_cached(&self, piece: Piece, from: &[u8]) -> bool {
+        let pinned = self.tree.pin();
+        let Some(page) = pinned.get(piece.index) else {
+            return false;
+        };
+        if !page.snapshot().is_uptodate() {
+            return false;
+        }
+        let mut contents = page.contents.write();
+        // `closed` and the length are looked at under the latch: who closes passes through every
+        // latch afterwards, and who truncates cuts the page's contents, or removes it, under it.
+        if self.len() < piece.end || self.admit().is_err() {
+            return false;
+        }
+        self.copy_in(&pinned, &page, &mut contents, piece, from)
+    }
+
+    /// Marks the page dirty and copies into it. `false`: it was truncated away.
+    ///
+    /// Dirty first, bytes second: both under the latch, which an image is taken under too, so their
+    /// order cannot be seen, and a page that is gone is left alone.
+    fn copy_in(
+        &self,
+        pinned: &Pinned<'_, Arc<Page>>,
+        page: &Page,
+        contents: &mut Contents,
+        piece: Piece,
+        from: &[u8],
+    ) -> bool {
+        if self.mark_dirty(pinned, page).is_err() {
+            return false;
+        }
+        contents.make_mut()[piece.within..piece.within + piece.len].copy_from_slice(from);
+        true
+    }
+
+    #[cold]
+    fn write_slow(&self, piece: Piece, from: &[u8]) -> Result<()> {
+        let _no_truncate = self.truncate.read();
+        self.admit()?;
+        self.prepare_to_lengthen(piece.end)?;
+        loop {
+            let (page, lock) = self.find_or_lock(piece.index);
+            let first = match &lock {
+                Some(_) => Some(self.first_contents(piece, from.len())?),
+                None => None,
+            };
+            let pinned = self.tree.pin();
+            let mut contents = page.contents.write();
+            if let Some(bytes) = first {
+                // Valid and dirty under one latch: nobody sees the one without the other.
+                *contents = Contents::Owned(bytes);
+                page.state.set_uptodate();
+            }
+            if self.copy_in(&pinned, &page, &mut contents, piece, from) {
+                // Under the latch: an image with these bytes is cut at a length that has them.
+                self.length.fetch_max(piece.end, Ordering::AcqRel);
+                return Ok(());
+            }
+        }
+    }
+
+    /// A writer is about to lengthen the mapping to `end`. If the store is longer than the mapping,
+    /// because an earlier cut failed, it is cut now: its old bytes must not come back.
+    pub(crate) fn prepare_to_lengthen(&self, end: u64) -> Result<()> {
+        if end <= self.len() || !self.store_is_longer.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.cut_store()
+    }
+
+    /// The page at `index`: valid, or else locked by the caller and without contents.
+    fn find_or_lock(&self, index: u64) -> (Arc<Page>, Option<PageLock<'_>>) {
+        loop {
+            let page = match self.tree.get_owned(index) {
+                Some(page) => page,
+                None => match self.insert_locked(index) {
+                    Ok(page) => {
+                        let lock = PageLock { shared: self, page: Arc::clone(&page) };
+                        return (page, Some(lock));
+                    }
+                    Err(page) => page,
+                },
+            };
+            if page.snapshot().is_uptodate() {
+                return (page, None);
+            }
+            page.lock();
+            let lock = PageLock { shared: self, page: Arc::clone(&page) };
+            let state = page.snapshot();
+            // Looked up, then locked: it may have been removed, or filled, in between.
+            if state.is_mapped() {
+                return (page, (!state.is_uptodate()).then_some(lock));
+            }
+        }
+    }
+
+    /// The page at `index`, valid. Reads it if it is not.
+    ///
+    /// # Errors
+    /// `OutOfRange` beyond the end.
+    pub(crate) fn load_page(&self, index: u64) -> Result<Arc<Page>> {
+        let _no_truncate = self.truncate.read();
+        let last = self.limits.len_max / self.page_size as u64;
+        if index > last || self.page_offset(index) >= self.len() {
+            let offset = index.saturating_mul(self.page_size as u64);
+            return Err(Error::OutOfRange { offset, len: self.page_size as u64 });
+        }
+        let (page, lock) = self.find_or_lock(index);
+        if lock.is_some() {
+            let nothing = Piece { index, within: 0, len: 0, end: 0 };
+            let bytes = self.first_contents(nothing, 0)?;
+            let mut contents = page.contents.write();
+            *contents = Contents::Owned(bytes);
+            page.state.set_uptodate();
+        }
+        Ok(page)
+    }
+
+    /// T2: the first contents of a page. Read from the store, unless there is nothing in it that the
+    /// `len` bytes the caller is about to write would leave.
+    fn first_contents(&self, piece: Piece, len: usize) -> Result<Bytes> {
+        let mut bytes = zeroed(self.page_size);
+        let (index, offset) = (piece.index, self.page_offset(piece.index));
+        let valid = self.len().saturating_sub(offset).min(self.page_size as u64);
+        let valid = usize::try_from(valid).expect("at most the page size");
+        if valid == 0 || (piece.within == 0 && len >= valid) {
+            return Ok(bytes);
+        }
+        let read = self.store.read(offset, &mut bytes);
+        let count = read.map_err(|source| Error::Read { index, source })?;
+        self.counters.read.add(1);
+        // Beyond the mapping's end, and the store's, there are zeros.
+        bytes[count.min(valid)..].fill(0);
+        Ok(bytes)
+    }
+}
+
+/// The page lock while the first contents are fetched; released also if the store panics.
+struct PageLock<'s> {
+    shared: &'s Shared,
+    page: Arc<Page>,
+}
+
+impl Drop for PageLock<'_> {
+    fn drop(&mut self) {
+        self.shared.unlock(&self.page);
+    }
+}

@@ -1,0 +1,446 @@
+//! The life of a page under writeout, in types: `LockedPage -> Claim -> Writeback`.
+//!
+//! ```text
+//!                clear_dirty_for_io            start_writeback             end(result)
+//!  LockedPage ----------------------> Claim ----------------------> Writeback ----------> clean
+//!      ^                                |   (page lock released)        |                   or
+//!      |          redirty, or dropped   |                               | dropped:        dirty
+//!      +-------- and unlocked ----------+                               +-- Lost -->     + error
+//! ```
+//!
+//! Between the first arrow and the second the page's DIRTY flag is clear and its tag is set. That
+//! disagreement lives in a [`Claim`] and nowhere else, and a claim owns the page lock: whoever finds
+//! the page by its tag waits for the lock and then sees how it was decided. Neither value can be
+//! copied, and dropping one, also in a panic, decides it on the safe side.
+
+use std::mem;
+
+use crate::buffer::Image;
+use crate::error::StoreError;
+use crate::page_ref::PageRef;
+
+/// A page whose lock the caller has: nobody else starts or decides its writeback, or removes it.
+/// Readers and writers of the contents are not kept out. Dropping it unlocks.
+///
+/// # Examples
+/// ```
+/// use writeback::{Mapping, MemStore};
+///
+/// let mapping = Mapping::open(MemStore::new())?;
+/// mapping.handle().write_at(b"abc", 0)?;
+/// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+/// let claim = locked.clear_dirty_for_io().expect("it is dirty");
+/// assert!(!claim.page().snapshot().is_dirty());
+/// claim.redirty();
+/// assert!(mapping.page(0)?.snapshot().is_dirty());
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it unlocks the page"]
+pub struct LockedPage {
+    /// `None` once the lock has been handed on.
+    page: Option<PageRef>,
+}
+
+impl LockedPage {
+    /// The page's lock was just taken: is it still part of its mapping?
+    pub(crate) fn check(page: PageRef) -> Option<Self> {
+        let locked = Self { page: Some(page) };
+        locked.page().snapshot().is_mapped().then_some(locked)
+    }
+
+    /// The page.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// assert!(locked.page().snapshot().is_locked());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[expect(clippy::missing_panics_doc, reason = "the page is there until self is consumed")]
+    pub fn page(&self) -> &PageRef {
+        self.page.as_ref().expect("present until consumed")
+    }
+
+    /// Hands the page on, locked.
+    fn into_page(mut self) -> PageRef {
+        self.page.take().expect("present until consumed")
+    }
+
+    /// Marks the page dirty; returns whether it was clean. A page that was never read stays so.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// locked.cancel_dirty();
+    /// assert!(locked.mark_dirty());
+    /// assert!(!locked.mark_dirty());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn mark_dirty(&self) -> bool {
+        let (page, shared) = (self.page(), &self.page().mapping().shared);
+        if !page.snapshot().is_uptodate() {
+            return false;
+        }
+        let _latch = page.contents.write();
+        shared.mark_dirty(&shared.tree.pin(), page) == Ok(true)
+    }
+
+    /// Forgets that the page is dirty, without writing it; returns whether it was. Its changes are
+    /// lost unless they are made and marked again. For truncation and invalidation only.
+    ///
+    /// # Concurrency
+    /// Waits until a writeback of the page has ended.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// mapping.handle().write_at(b"abc", 0)?;
+    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// assert!(locked.cancel_dirty());
+    /// assert_eq!(mapping.stats().dirty, 0);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn cancel_dirty(&self) -> bool {
+        self.wait_writeback();
+        self.page().mapping().shared.cancel_dirty(self.page())
+    }
+
+    /// Waits until the page is not under writeback; none can begin while it is locked.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// locked.wait_writeback();
+    /// assert!(!locked.page().snapshot().is_under_writeback());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn wait_writeback(&self) {
+        self.page().wait_writeback();
+    }
+
+    /// Claims the page for writing: clears its DIRTY flag and leaves its DIRTY tag.
+    ///
+    /// # Errors
+    /// Gives the page back if there is nothing to claim: it is clean, or still under writeback (then
+    /// [`wait_writeback`](Self::wait_writeback) and try again).
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// let claim = locked.clear_dirty_for_io().expect("dirty");
+    /// claim.start_writeback().expect("not held").end(Ok(()));
+    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// assert!(locked.clear_dirty_for_io().is_err(), "clean");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn clear_dirty_for_io(self) -> Result<Claim, Self> {
+        let page = self.page();
+        let busy = page.snapshot().is_under_writeback();
+        if busy || !page.mapping().shared.clear_dirty_for_io(page) {
+            return Err(self);
+        }
+        Ok(Claim { page: Some(self.into_page()) })
+    }
+
+    /// Takes the page out of the index, dirty or not. Waits for writebacks and other writers.
+    pub(crate) fn remove(self) {
+        let page = self.page();
+        self.wait_writeback();
+        while page.mapping().shared.remove(page).is_err() {
+            page.state.want_release();
+            page.wait_while(|state| state.is_held());
+        }
+    }
+}
+
+impl Drop for LockedPage {
+    fn drop(&mut self) {
+        if let Some(page) = &self.page {
+            page.mapping().shared.unlock(page);
+        }
+    }
+}
+
+/// A locked page that is about to be written: its DIRTY flag is clear, its DIRTY tag still set, so
+/// that a sync finds it and waits.
+///
+/// A claim is decided exactly once: [`start_writeback`](Self::start_writeback) or
+/// [`redirty`](Self::redirty). Dropping it redirties. It can be sent to another thread.
+///
+/// It cannot be copied, and not be used after it was decided:
+/// ```compile_fail,E0382
+/// # let mapping = writeback::Mapping::open(writeback::MemStore::new()).unwrap();
+/// # mapping.handle().write_at(b"abc", 0).unwrap();
+/// let locked = mapping.page(0).unwrap().lock().unwrap();
+/// let claim = locked.clear_dirty_for_io().unwrap();
+/// claim.redirty();
+/// claim.redirty(); // error: use of moved value
+/// ```
+///
+/// # Examples
+/// ```
+/// use writeback::{Mapping, MemStore, PageTag};
+///
+/// let mapping = Mapping::open(MemStore::new())?;
+/// mapping.handle().write_at(b"abc", 0)?;
+/// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+/// let claim = locked.clear_dirty_for_io().expect("it is dirty");
+/// assert!(claim.page().has_tag(PageTag::Dirty));
+/// drop(claim); // not decided: the page is dirty again
+/// assert_eq!(mapping.stats().dirty, 1);
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a claim makes the page dirty again"]
+pub struct Claim {
+    /// `None` once decided.
+    page: Option<PageRef>,
+}
+
+impl Claim {
+    /// The page.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let claim = locked.clear_dirty_for_io().expect("dirty");
+    /// assert_eq!(claim.page().index(), 0);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[expect(clippy::missing_panics_doc, reason = "the page is there until self is consumed")]
+    pub fn page(&self) -> &PageRef {
+        self.page.as_ref().expect("present until decided")
+    }
+
+    /// Tells whether another writer holds the contents now, so that a writeback cannot start.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let claim = locked.clear_dirty_for_io().expect("dirty");
+    /// assert!(!claim.is_held());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn is_held(&self) -> bool {
+        self.page().snapshot().is_held()
+    }
+
+    /// Waits until no other writer holds the contents. None takes them again before this claim is
+    /// decided.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let claim = locked.clear_dirty_for_io().expect("dirty");
+    /// claim.wait_released(); // nobody holds it: returns at once
+    /// assert!(claim.start_writeback().is_ok());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn wait_released(&self) {
+        self.page().state.want_release();
+        self.page().wait_while(|state| state.is_held());
+    }
+
+    /// Puts the page under writeback, takes its image and releases the page lock.
+    ///
+    /// Flag and tag agree again at that instant: the WRITEBACK tag is set, and if nobody dirtied the
+    /// page since it was claimed, the DIRTY tag goes.
+    ///
+    /// # Errors
+    /// Gives the claim back if another writer holds the contents: [`redirty`](Self::redirty) it, or
+    /// [`wait_released`](Self::wait_released) and try again.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// mapping.handle().write_at(b"abc", 0)?;
+    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// let claim = locked.clear_dirty_for_io().expect("it is dirty");
+    /// let writeback = claim.start_writeback().expect("nobody holds it");
+    /// assert_eq!(writeback.image().as_ref(), b"abc");
+    /// mapping.handle().write_at(b"xyz", 0)?; // does not wait, and is not in the image
+    /// writeback.end(Ok(()));
+    /// assert_eq!(mapping.stats().dirty, 1);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[expect(clippy::missing_panics_doc, reason = "the page is there until self is consumed")]
+    pub fn start_writeback(mut self) -> Result<Writeback, Self> {
+        let shared = &self.page().mapping().shared;
+        let Ok(ticket) = shared.start_writeback(self.page()) else {
+            return Err(self);
+        };
+        let page = self.page.take().expect("present until decided");
+        // Clear, then take the image: never the other way round.
+        let image = page.image();
+        page.mapping().shared.unlock(&page);
+        Ok(Writeback { page, ticket, image, open: true })
+    }
+
+    /// Gives the claim up: the page is dirty again, as old as before, and unlocked.
+    ///
+    /// The one right answer to everything that keeps the page from being written now, whoever is to
+    /// blame and whether or not the caller thinks there is anything to write.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let claim = locked.clear_dirty_for_io().expect("dirty");
+    /// claim.redirty();
+    /// assert!(mapping.page(0)?.snapshot().is_dirty());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn redirty(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(page) = &self.page {
+            let shared = &page.mapping().shared;
+            shared.redirty(page);
+            shared.unlock(page);
+        }
+    }
+}
+
+/// A page being written. Whoever does the I/O owns it and ends it, on any thread; it holds no lock.
+/// Dropping it ends it as [`StoreError::Lost`], which leaves the page dirty.
+///
+/// # Examples
+/// ```
+/// use writeback::{Mapping, MemStore};
+///
+/// let mapping = Mapping::open(MemStore::new())?;
+/// let handle = mapping.handle();
+/// handle.write_at(b"abc", 0)?;
+/// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+/// let claim = locked.clear_dirty_for_io().expect("it is dirty");
+/// drop(claim.start_writeback().expect("nobody holds it"));
+/// assert!(handle.check_error().is_err());
+/// assert!(mapping.page(0)?.snapshot().is_dirty());
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a writeback reports the page as lost"]
+pub struct Writeback {
+    page: PageRef,
+    ticket: u64,
+    image: Image,
+    open: bool,
+}
+
+impl Writeback {
+    /// The page.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let claim = locked.clear_dirty_for_io().expect("dirty");
+    /// # let writeback = claim.start_writeback().expect("not held");
+    /// assert!(writeback.page().snapshot().is_under_writeback());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn page(&self) -> &PageRef {
+        &self.page
+    }
+
+    /// Where the image goes, in bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let claim = locked.clear_dirty_for_io().expect("dirty");
+    /// # let writeback = claim.start_writeback().expect("not held");
+    /// assert_eq!(writeback.offset(), 0);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn offset(&self) -> u64 {
+        self.page.offset()
+    }
+
+    /// What to write: the page as it was when it was claimed or later, cut at the end of the
+    /// mapping. Empty if the page lies beyond it; then there is nothing to write.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let claim = locked.clear_dirty_for_io().expect("dirty");
+    /// # let writeback = claim.start_writeback().expect("not held");
+    /// assert_eq!(writeback.image().as_ref(), b"abc");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The write is over. On error the page is dirty again and the error is recorded for every
+    /// handle, both before anybody can see that the write is over.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let claim = locked.clear_dirty_for_io().expect("dirty");
+    /// # let writeback = claim.start_writeback().expect("not held");
+    /// writeback.end(Ok(()));
+    /// assert!(!mapping.page(0)?.snapshot().is_dirty());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn end(mut self, result: Result<(), StoreError>) {
+        self.finish(result);
+    }
+
+    fn finish(&mut self, result: Result<(), StoreError>) {
+        if mem::take(&mut self.open) {
+            let wrote = !self.image.is_empty();
+            self.page.mapping().shared.end_writeback(&self.page, self.ticket, wrote, result);
+        }
+    }
+}
+
+impl Drop for Writeback {
+    fn drop(&mut self) {
+        self.finish(Err(StoreError::Lost));
+    }
+}

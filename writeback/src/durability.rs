@@ -1,0 +1,124 @@
+//! Written is not durable: which writes a successful flush of the store has covered.
+//!
+//! Every write that ends, well or badly, raises the `written` generation, because a failed write
+//! may have reached the device too. A flush covers the generation read *before* it began, and only
+//! if it returns `Ok`: a write that ends while a flush is under way waits for the next one. The
+//! first flush that fails poisons the mapping for good. This layer does not know pages.
+
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result, StoreError};
+use crate::stats::Counter;
+use crate::store::{FlushKind, Store};
+
+#[derive(Debug, Default)]
+pub(crate) struct Durability {
+    written: AtomicU64,
+    /// Covered by a flush of any kind, and by one of kind All.
+    synced_data: AtomicU64,
+    synced_all: AtomicU64,
+    /// One flush at a time: who waited for it may find itself covered.
+    flushing: Mutex<()>,
+    poison: OnceLock<StoreError>,
+}
+
+impl Durability {
+    /// A write, or a change of the store's length, has ended. Before anybody can see that it has.
+    pub(crate) fn note_write(&self) {
+        // Release: pairs with the load in `flush`; who saw the write end sees this generation.
+        self.written.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn poison(&self) -> Option<&StoreError> {
+        self.poison.get()
+    }
+
+    /// `Err` if a flush has failed.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.poison() {
+            None => Ok(()),
+            Some(source) => Err(Error::Poisoned { source: source.clone() }),
+        }
+    }
+
+    fn covered(&self, kind: FlushKind, generation: u64) -> bool {
+        let synced = match kind {
+            FlushKind::Data => &self.synced_data,
+            FlushKind::All => &self.synced_all,
+        };
+        synced.load(Ordering::Acquire) >= generation
+    }
+
+    /// Makes every write that ended before the call durable; flushes only if that needs it.
+    pub(crate) fn flush(
+        &self,
+        store: &dyn Store,
+        kind: FlushKind,
+        flushes: &Counter,
+    ) -> Result<()> {
+        self.check()?;
+        let wanted = self.written.load(Ordering::Acquire);
+        if self.covered(kind, wanted) {
+            return Ok(());
+        }
+        let _one_at_a_time = self.flushing.lock();
+        self.check()?;
+        if self.covered(kind, wanted) {
+            return Ok(());
+        }
+        // Read before the flush begins: what ends later is not covered by it.
+        let covers = self.written.load(Ordering::Acquire);
+        let outcome = self.flush_or_poison(store, kind);
+        outcome.map_err(|source| Error::Flush { source })?;
+        flushes.add(1);
+        self.synced_data.fetch_max(covers, Ordering::AcqRel);
+        if kind == FlushKind::All {
+            self.synced_all.fetch_max(covers, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Flushes; if that fails, or panics, nothing is certain any more.
+    fn flush_or_poison(&self, store: &dyn Store, kind: FlushKind) -> Result<(), StoreError> {
+        struct Poison<'d>(&'d OnceLock<StoreError>);
+        impl Drop for Poison<'_> {
+            fn drop(&mut self) {
+                let panicked = || io::Error::other("the store's flush panicked").into();
+                self.0.get_or_init(panicked);
+            }
+        }
+        let poison = Poison(&self.poison);
+        if let Err(error) = store.flush(kind) {
+            return Err(poison.0.get_or_init(|| error).clone());
+        }
+        std::mem::forget(poison);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemStore;
+
+    #[test]
+    fn flushes_only_what_is_not_covered() {
+        let (durability, store) = (Durability::default(), MemStore::new());
+        let flushes = Counter::default();
+        let flush = |kind| durability.flush(&store, kind, &flushes).unwrap();
+        flush(FlushKind::All);
+        assert_eq!(flushes.get(), 0);
+        durability.note_write();
+        flush(FlushKind::Data);
+        flush(FlushKind::Data);
+        assert_eq!(flushes.get(), 1);
+        flush(FlushKind::All);
+        assert_eq!(flushes.get(), 2, "a data flush does not cover everything");
+        flush(FlushKind::Data);
+        assert_eq!(flushes.get(), 2, "a full flush covers the data");
+    }
+}

@@ -1,0 +1,275 @@
+//! A handle: the mapping as a file, and one reader of its errors.
+
+use std::ops::RangeBounds;
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::errseq::Cursor;
+use crate::mapping::Mapping;
+use crate::range::{Inclusive, inclusive};
+use crate::store::FlushKind;
+
+/// A file-like view of a [`Mapping`].
+///
+/// Each handle is told of each write error once, by its next sync or
+/// [`check_error`](Self::check_error), whichever thread's I/O met it. All handles of a mapping see
+/// the same bytes.
+///
+/// # Concurrency
+/// Any number of threads may use one handle, or several, at once. Reads and writes are atomic within
+/// a page, not across pages. Of several syncs that run at once on one handle each reports an
+/// error that was recorded since it began.
+///
+/// # Examples
+/// ```
+/// use writeback::{Mapping, MemStore};
+///
+/// let handle = Mapping::open(MemStore::new())?.handle();
+/// handle.write_at(b"hello world", 0)?;
+/// let mut word = [0; 5];
+/// assert_eq!(handle.read_at(&mut word, 6)?, 5);
+/// assert_eq!(&word, b"world");
+/// handle.sync_data()?;
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Handle {
+    mapping: Mapping,
+    cursor: Mutex<Cursor>,
+}
+
+impl Handle {
+    pub(crate) fn new(mapping: Mapping) -> Self {
+        let cursor = Mutex::new(mapping.shared.errors.sample());
+        Self { mapping, cursor }
+    }
+
+    /// The mapping it belongs to.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// let handle = Mapping::open(MemStore::new())?.handle();
+    /// handle.write_at(b"abc", 0)?;
+    /// assert_eq!(handle.mapping().stats().dirty, 1);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// Length in bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// let handle = Mapping::open(MemStore::new())?.handle();
+    /// handle.write_at(b"abc", 10)?;
+    /// assert_eq!(handle.len(), 13);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn len(&self) -> u64 {
+        self.mapping.len()
+    }
+
+    /// Tells whether the length is zero.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// let handle = Mapping::open(MemStore::new())?.handle();
+    /// assert!(handle.is_empty());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads into `buf` from `offset` on; returns how many bytes, fewer than asked for only at the
+    /// end, none beyond it.
+    ///
+    /// # Concurrency
+    /// A cached page costs a look-up and its latch, shared. Otherwise waits for the store, and for a
+    /// truncate.
+    ///
+    /// # Errors
+    /// [`Error::Read`]; what is in `buf` then is of no use.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let handle = Mapping::open(MemStore::with_contents(b"hello"))?.handle();
+    /// let mut buf = [0; 8];
+    /// assert_eq!(handle.read_at(&mut buf, 3)?, 2);
+    /// assert_eq!(handle.read_at(&mut buf, 5)?, 0);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        self.mapping.shared.read_at(buf, offset)
+    }
+
+    /// Writes all of `buf` at `offset`, lengthening the mapping if it ends earlier. Readers see it
+    /// when this returns; nothing else is promised before a sync.
+    ///
+    /// # Concurrency
+    /// Never waits for a write that is under way: the store has an image of its own. A cached page
+    /// costs a look-up and its latch; otherwise waits for a page to be read, and for a truncate.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`], with nothing written; [`Error::Read`] if a page written in part could
+    /// not be read, [`Error::Closed`], [`Error::Poisoned`]: then the pages before it have been
+    /// written.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let handle = Mapping::open(MemStore::new())?.handle();
+    /// handle.write_at(b"end", 10_000)?;
+    /// assert_eq!(handle.len(), 10_003);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        self.mapping.shared.write_at(buf, offset)
+    }
+
+    /// Cuts the mapping, or lengthens it with zeros. Pages beyond the new end are dropped, written or
+    /// not. Durable after the next sync.
+    ///
+    /// # Concurrency
+    /// Keeps out all other changes of the length and all reads and writes of pages that are not
+    /// cached; waits for locked pages, writes under way and holds beyond the new end.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the store refuses. A mapping that was to be lengthened is as it was; one
+    /// that was cut stays cut, the store is cut by the next sync, and the sync tells if it cannot.
+    /// [`Error::OutOfRange`], [`Error::Closed`], [`Error::Poisoned`].
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let handle = Mapping::open(MemStore::with_contents(b"hello"))?.handle();
+    /// handle.set_len(2)?;
+    /// handle.set_len(4)?;
+    /// let mut buf = [9; 8];
+    /// assert_eq!(handle.read_at(&mut buf, 0)?, 4);
+    /// assert_eq!(&buf[..4], b"he\0\0");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn set_len(&self, len: u64) -> Result<()> {
+        self.mapping.set_len(len)
+    }
+
+    /// Makes every byte written before the call durable, as `fdatasync`.
+    ///
+    /// `Ok`: they are, or a truncate dropped them; and no write of this mapping has failed since this
+    /// handle was last told of one. `Err`: take none of the bytes since the last `Ok` for durable.
+    /// They are still in memory and a later sync writes them again.
+    ///
+    /// # Concurrency
+    /// Waits for locked and held pages, for writes under way whoever began them, and for the store.
+    /// Writers are not kept out, and it ends however fast they dirty pages.
+    ///
+    /// # Errors
+    /// [`Error::Write`], [`Error::Flush`] or [`Error::Poisoned`]; [`Error::Length`] if an earlier cut
+    /// of the store still fails.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// let store = MemStore::new();
+    /// let handle = Mapping::open(store.clone())?.handle();
+    /// handle.write_at(b"abc", 0)?;
+    /// handle.sync_data()?;
+    /// assert_eq!(store.durable(), b"abc");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn sync_data(&self) -> Result<()> {
+        self.sync((0, u64::MAX), FlushKind::Data)
+    }
+
+    /// As [`sync_data`](Self::sync_data), with everything else the store keeps, as `fsync`.
+    ///
+    /// # Errors
+    /// As [`sync_data`](Self::sync_data).
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// let store = MemStore::new();
+    /// let handle = Mapping::open(store.clone())?.handle();
+    /// handle.write_at(b"abc", 0)?;
+    /// handle.sync_all()?;
+    /// assert_eq!(store.durable(), b"abc");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn sync_all(&self) -> Result<()> {
+        self.sync((0, u64::MAX), FlushKind::All)
+    }
+
+    /// As [`sync_data`](Self::sync_data), for the pages that `bytes` touches.
+    ///
+    /// # Errors
+    /// As [`sync_data`](Self::sync_data); also errors of pages outside the range.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let store = MemStore::new();
+    /// let handle = Mapping::open(store.clone())?.handle();
+    /// handle.write_at(&[1; 8192], 0)?;
+    /// handle.sync_range(0..4096)?;
+    /// assert_eq!(store.durable(), [1; 4096]);
+    /// assert_eq!(handle.mapping().stats().dirty, 1);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn sync_range(&self, bytes: impl RangeBounds<u64>) -> Result<()> {
+        let shared = &self.mapping.shared;
+        let Some((first, last)) = inclusive(bytes) else { return Ok(()) };
+        self.sync((shared.page_index(first), shared.page_index(last)), FlushKind::Data)
+    }
+
+    fn sync(&self, pages: Inclusive, kind: FlushKind) -> Result<()> {
+        // From where this sync looks for errors. Not where the handle stands when it ends: another
+        // sync of the same handle may report the error first, and both must.
+        let since = *self.cursor.lock();
+        let outcome = self.mapping.sync_pages(pages, kind);
+        self.advance(since, outcome)
+    }
+
+    /// Reports a write error that this handle has not been told of, without any I/O.
+    ///
+    /// # Errors
+    /// [`Error::Write`], once for each error; [`Error::Poisoned`] always after a failed flush.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let handle = Mapping::open(MemStore::new())?.handle();
+    /// assert!(handle.check_error().is_ok());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn check_error(&self) -> Result<()> {
+        let since = *self.cursor.lock();
+        let outcome = self.mapping.shared.durability.check();
+        self.advance(since, outcome)
+    }
+
+    /// Reports what was recorded since `since`, and moves the handle's cursor on to it.
+    fn advance(&self, since: Cursor, outcome: Result<()>) -> Result<()> {
+        let (now, error) = self.mapping.shared.errors.check(since);
+        let mut cursor = self.cursor.lock();
+        *cursor = (*cursor).max(now);
+        drop(cursor);
+        match (outcome, error) {
+            (Err(poisoned), _) if poisoned.is_poisoned() => Err(poisoned),
+            (_, Some(source)) => Err(Error::Write { source }),
+            (outcome, None) => outcome,
+        }
+    }
+}

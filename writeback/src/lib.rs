@@ -1,0 +1,165 @@
+//! A page cache with correct writeback: an `fdatasync` that never misses a dirty page.
+//!
+//! A [`Mapping`] keeps the pages of a [`Store`] (a file, a device, a store of your own) in memory,
+//! found by index in a [tagged radix tree](tagged_radix). Any number of threads read, write, truncate
+//! and sync it through [`Handle`]s; a [`Flusher`] writes dirty pages in the background. Engines that
+//! want more than bytes at offsets take single pages ([`PageRef`]), lock and claim them
+//! ([`LockedPage`], [`Claim`], [`Writeback`]) or keep writeback off them ([`Hold`]).
+//!
+//! # Use it when, and when not
+//!
+//! When you need a cache in user space whose sync you can trust while many threads write. Not when the
+//! kernel's page cache does: a plain `File` with `sync_data` is less to understand. Not when others
+//! change the same file, which this cache would not notice; and it has no transactions.
+//!
+//! # Example
+//!
+//! ```
+//! use writeback::{FileStore, Flusher, FlusherConfig, Mapping};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("pages");
+//! let mapping = Mapping::open(FileStore::create(&path)?)?;
+//! let flusher = Flusher::start([mapping.clone()], FlusherConfig::new())?;
+//!
+//! std::thread::scope(|scope| {
+//!     for writer in 0..4_u8 {
+//!         let handle = mapping.handle();
+//!         scope.spawn(move || -> writeback::Result<()> {
+//!             handle.write_at(&[writer; 8192], u64::from(writer) * 8192)?;
+//!             handle.sync_data() // durable now, whoever's I/O did it
+//!         });
+//!     }
+//! });
+//!
+//! flusher.stop();
+//! mapping.close()?;
+//! assert_eq!(std::fs::metadata(&path)?.len(), 4 * 8192);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Access rules
+//!
+//! 1. *To read* a page's bytes: its content latch, shared. Nothing else; a page that is locked, held
+//!    or under writeback can be read.
+//! 2. *To change* its bytes: the content latch, exclusively, and the page is marked dirty before the
+//!    latch is released. No page lock; a write that is under way has an image of its own.
+//! 3. *To mark it dirty*: one section of the index over the page's entry, in which the flag, the tag
+//!    and the counter change as one, and the page is checked to be the entry's value. Who finds the
+//!    flag set, and then the tag, may leave it at that, under the latch.
+//! 4. *To clean it*, that is to claim it for writing: the page lock. The flag is cleared and the tag
+//!    stays; the claim ends in `start_writeback` or `redirty` before the page is unlocked, and either
+//!    brings flag and tag together again. There is no third way out.
+//! 5. *To take its image*: after it was claimed, under the latch, together with the length it is cut
+//!    at. First clean, then copy, never the other way round.
+//! 6. *To end a write*: no lock at all. The error is recorded first, then flag and tag change in one
+//!    section, then whoever waits by ticket is let go.
+//! 7. *To look at it after locking it*: it may have left the mapping between look-up and lock, so this
+//!    is checked, always.
+//! 8. *To remove it*: the page lock, no writeback, no hold, and the truncate lock exclusively.
+//! 9. *To wait* for a page lock, a writeback, a hold or the store: with no index guard, no latch and no
+//!    page under writeback that has not been submitted. Several page locks: in ascending order.
+//! 10. *Orders of locks*: truncate lock, page lock, content latch, index. The end of a write takes the
+//!     index only.
+//!
+//! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
+//! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
+//! itself. A [`Snapshot`] is out of date when you look at it; nothing here decides by one without a
+//! lock.
+//!
+//! # What is true when `sync_data` returns
+//!
+//! `Ok`: every byte written before the call, through any handle, was accepted by the store, and a flush
+//! of the store that began after that succeeded; or a concurrent truncate dropped the byte. No write
+//! error is left that this handle was not told of. It does not matter who wrote the page: the sync,
+//! the flusher, or another sync whose write was under way.
+//!
+//! `Err`: take none of the bytes written since the last `Ok` for durable. After a write error they are
+//! still in memory, still dirty, and written again by the next sync or by the flusher, which backs off
+//! from pages that fail. After a failed *flush* nothing can be promised any more: the mapping is
+//! poisoned, because a device that failed to flush may have dropped what it held and report success
+//! next time. Reads are still served.
+//!
+//! # What a crash loses
+//!
+//! Everything written since the last sync that returned `Ok`, page by page in any combination: an
+//! unsynced page may be in the store as it was, as it is, or as it was at any time between. Images
+//! handed to the store never change while it writes them, so pages are not torn by this crate; a device
+//! that tears sectors still does.
+//!
+//! # What blocks what
+//!
+//! | operation | waits for |
+//! |---|---|
+//! | `read_at`, `write_at`, page cached | the page's latch, for the time of a copy |
+//! | `read_at`, `write_at`, otherwise | the page lock while another thread reads it in; the store; a truncate |
+//! | `write_range`, mode `None`; the flusher | the store's `submit` |
+//! | `write_range`, mode `All` | page locks, holds, writes of the pages it finds dirty |
+//! | `wait_range` | writes that had begun when it was called |
+//! | `sync_data`, `sync_all`, `sync_range` | the two above; the store's `flush`; other flushes |
+//! | `set_len` | slow reads and writes; page locks, writes and holds of the pages it drops |
+//! | `hold` | another hold, a write, or a waiting writeback of the page |
+//! | `close` | all of the above |
+//!
+//! No wait is for something that may never come: a write whose completion is dropped ends as lost, and
+//! a writeback that waits for a hold comes before the next hold.
+//!
+//! # Features
+//!
+//! `rule-2003`: adds `Config::dirty_rule` and with it the faulty rule, by which a claim clears flag and
+//! tag together. For showing that syncs then miss pages, and for nothing else.
+#![forbid(unsafe_code)]
+
+mod access;
+mod blocks;
+mod buffer;
+mod claim;
+mod clock;
+mod config;
+mod durability;
+mod error;
+mod errseq;
+mod flusher;
+mod handle;
+mod invariants;
+mod mapping;
+mod page;
+mod page_ref;
+mod pass;
+mod range;
+mod shared;
+mod state;
+mod stats;
+mod store;
+mod sync;
+mod tag;
+mod transition;
+mod truncate;
+mod wait;
+
+pub use blocks::Hold;
+pub use buffer::Image;
+pub use claim::{Claim, LockedPage, Writeback};
+pub use clock::Clock;
+#[cfg(feature = "rule-2003")]
+pub use config::DirtyRule;
+pub use config::{Config, FlusherConfig};
+pub use error::{CloseError, Error, Result, StoreError};
+pub use flusher::{Flusher, FlusherStats};
+pub use handle::Handle;
+pub use invariants::Violation;
+pub use mapping::Mapping;
+pub use page::Page;
+pub use page_ref::PageRef;
+pub use state::Snapshot;
+pub use stats::Stats;
+pub use store::{Completion, FileStore, FlushKind, Limits, MemStore, Store, WriteBatch};
+pub use sync::{Budget, Progress, SyncMode};
+pub use tag::PageTag;
+
+/// The README's example, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,342 @@
+//! The mapping, as its users see it: opened, asked, checked, closed.
+//!
+//! Its operations on bytes are in `handle`, on pages in `page_ref` and `claim`, on holds in `blocks`,
+//! and its passes and waits in `sync`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tagged_radix::TagFilter;
+
+use crate::config::Config;
+use crate::error::{CloseError, Result};
+use crate::handle::Handle;
+use crate::invariants::{Seen, Violation, check_count};
+use crate::page_ref::PageRef;
+use crate::shared::Shared;
+use crate::stats::Stats;
+use crate::store::{NullStore, Store};
+
+/// A cached store: its pages in memory, which of them are dirty, and the way they are written back.
+///
+/// Cheap to clone; all clones are the same mapping. Open it once for a store. Dropping the last
+/// clone loses what was not synced: use [`close`](Self::close).
+///
+/// # Concurrency
+/// Any number of threads may use it, and all its handles, at once.
+///
+/// # Examples
+/// ```
+/// use writeback::{Mapping, MemStore};
+///
+/// let store = MemStore::new();
+/// let mapping = Mapping::open(store.clone())?;
+/// mapping.handle().write_at(b"hello", 0)?;
+/// mapping.close().map_err(|failed| failed.error)?;
+/// assert_eq!(store.durable(), b"hello");
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Mapping {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Mapping {
+    /// Opens `store` with the default [`Config`].
+    ///
+    /// # Errors
+    /// As [`with_config`](Self::with_config).
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::with_contents(b"hello"))?;
+    /// assert_eq!(mapping.len(), 5);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn open(store: impl Store) -> Result<Self> {
+        Self::with_config(Arc::new(store), Config::new())
+    }
+
+    /// Opens `store`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an unusable configuration, [`Error::Length`] if the store does not
+    /// tell its length.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use writeback::{Config, Mapping, MemStore};
+    ///
+    /// let store = Arc::new(MemStore::new());
+    /// assert!(Mapping::with_config(store.clone(), Config::new().page_size(1000)).is_err());
+    /// assert!(Mapping::with_config(store, Config::new().page_size(1024)).is_ok());
+    /// ```
+    pub fn with_config(store: Arc<dyn Store>, config: Config) -> Result<Self> {
+        Self::new(store, config, false)
+    }
+
+    /// A mapping without a store. Its pages become dirty like any other's, flags and tags, but
+    /// they are not counted and syncs do not write them: memory is where they live.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an unusable configuration.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Config, Mapping};
+    ///
+    /// let mapping = Mapping::memory_backed(Config::new())?;
+    /// mapping.handle().write_at(b"abc", 0)?;
+    /// mapping.handle().sync_data()?;
+    /// assert!(mapping.page(0)?.snapshot().is_dirty());
+    /// assert_eq!(mapping.stats().dirty, 0);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn memory_backed(config: Config) -> Result<Self> {
+        Self::new(Arc::new(NullStore), config, true)
+    }
+
+    fn new(store: Arc<dyn Store>, config: Config, memory_backed: bool) -> Result<Self> {
+        let shared = Shared::new(store, config, memory_backed)?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// A new handle, with an error cursor of its own. An error that no handle was told yet is
+    /// reported to it too.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// let (one, other) = (mapping.handle(), mapping.handle());
+    /// one.write_at(b"x", 0)?;
+    /// let mut byte = [0];
+    /// other.read_at(&mut byte, 0)?;
+    /// assert_eq!(&byte, b"x");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.clone())
+    }
+
+    /// Bytes in a page.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert_eq!(mapping.page_size(), 4096);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn page_size(&self) -> usize {
+        self.shared.page_size
+    }
+
+    /// Length in bytes, as readers see it; the store's own may lag behind until a sync.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert_eq!(mapping.len(), 3);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn len(&self) -> u64 {
+        self.shared.len()
+    }
+
+    /// Tells whether the length is zero.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert!(!mapping.is_empty());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The store below.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert_eq!(mapping.store().len().expect("in memory"), 0, "nothing is written yet");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// The page at `index`, read in if it is not cached.
+    ///
+    /// # Concurrency
+    /// May wait for the page lock and for the store.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] beyond the end, [`Error::Read`] if the store fails.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::with_contents(b"hello"))?;
+    /// let page = mapping.page(0)?;
+    /// assert_eq!(page.read(|bytes| bytes[..5].to_vec()), b"hello");
+    /// assert!(mapping.page(1).is_err());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn page(&self, index: u64) -> Result<PageRef> {
+        let page = match self.cached_page(index) {
+            Some(page) if page.snapshot().is_uptodate() => return Ok(page),
+            _ => self.shared.load_page(index)?,
+        };
+        Ok(PageRef::new(self.clone(), page))
+    }
+
+    /// The page at `index` if it is cached; no I/O. Its contents may not have been read yet.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert!(mapping.cached_page(0).is_some());
+    /// assert!(mapping.cached_page(1).is_none());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn cached_page(&self, index: u64) -> Option<PageRef> {
+        let page = self.shared.tree.get_owned(index)?;
+        Some(PageRef::new(self.clone(), page))
+    }
+
+    /// What it holds and has done.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// mapping.handle().sync_data()?;
+    /// let stats = mapping.stats();
+    /// assert_eq!((stats.cached, stats.dirty, stats.written, stats.flushes), (1, 0, 1, 1));
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.stats(self.is_poisoned())
+    }
+
+    /// Tells whether a flush of the store has failed; then nothing can be promised any more and
+    /// writes and syncs return [`Error::Poisoned`]. Reads are still served.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert!(!mapping.is_poisoned());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.durability.poison().is_some()
+    }
+
+    /// Checks the index and every page's invariants. For tests and the suspicious.
+    ///
+    /// # Concurrency
+    /// Each page is checked in one section and may be in use; the counters and the index as a whole
+    /// are exact only while nothing changes.
+    ///
+    /// # Errors
+    /// The first invariant found broken.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// mapping.handle().write_at(&[1; 20_000], 0)?;
+    /// mapping.check().expect("nothing is broken");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn check(&self) -> Result<(), Violation> {
+        let shared = &*self.shared;
+        let tree = |violation: &dyn fmt::Display| Violation {
+            invariant: "tree",
+            detail: violation.to_string(),
+        };
+        shared.tree.check().map_err(|violation| tree(&violation))?;
+        let (mut cached, mut dirty, mut writeback) = (0, 0, 0);
+        let pinned = shared.tree.pin();
+        for (key, _, _) in pinned.range_tagged(.., TagFilter::ANY) {
+            let seen = pinned.update(key, |slot| {
+                let page = slot.value();
+                let (state, tags) = (page.snapshot(), slot.tags());
+                let rule_2003 = shared.claim_clears_tag();
+                Seen { page: &page, key, state, tags, rule_2003 }.check().map(|()| state)
+            });
+            let Some(state) = seen.transpose()? else { continue };
+            cached += 1;
+            dirty += u64::from(state.is_dirty() && !shared.memory_backed);
+            writeback += u64::from(state.is_under_writeback() && !shared.memory_backed);
+        }
+        let counters = &shared.counters;
+        check_count("cached", counters.cached.get(), cached)?;
+        check_count("dirty", counters.dirty.get(), dirty)?;
+        check_count("writeback", counters.writeback.get(), writeback)
+    }
+
+    /// Stops all writers, writes every dirty page, flushes the store and lets go of this clone.
+    ///
+    /// Writes of other clones and handles fail with [`Error::Closed`] from now on; reads are
+    /// still served from memory and store.
+    ///
+    /// # Errors
+    /// [`CloseError`] hands the mapping back, open again, with everything that is not saved.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Error, Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// let handle = mapping.handle();
+    /// handle.write_at(b"kept", 0)?;
+    /// mapping.close().map_err(|failed| failed.error)?;
+    /// assert!(matches!(handle.write_at(b"late", 0), Err(Error::Closed)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn close(self) -> Result<(), CloseError> {
+        self.shared.stop_writers();
+        match self.save_all() {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.shared.reopen();
+                let stats = self.stats();
+                let unsaved_pages = stats.dirty + stats.writeback;
+                Err(CloseError { error, unsaved_pages, mapping: self })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapping")
+            .field("store", &self.shared.store)
+            .field("page_size", &self.shared.page_size)
+            .field("len", &self.len())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,271 @@
+//! A page: its state word, its contents, and waiting for it.
+//!
+//! The state word is in [`state`](crate::state), the contents are in [`buffer`](crate::buffer), the
+//! place to sleep is in [`wait`](crate::wait); a page puts them together and adds the tickets of its
+//! writebacks. It does not know its mapping.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use crate::buffer::Contents;
+use crate::state::{PageState, Snapshot, Wake};
+use crate::wait;
+
+/// A cached page, as the index stores it. Reached through [`PageRef`](crate::PageRef).
+///
+/// # Examples
+/// ```
+/// # use writeback::{Mapping, MemStore};
+/// # let mapping = Mapping::open(MemStore::new())?;
+/// # mapping.handle().write_at(b"abc", 0)?;
+/// let page = mapping.page(0)?; // a `PageRef`, which dereferences to `Page`
+/// assert_eq!(page.index(), 0);
+/// # Ok::<(), writeback::Error>(())
+/// ```
+pub struct Page {
+    pub(crate) state: PageState,
+    index: u64,
+    /// Writebacks begun; the last one's ticket. Changes with WRITEBACK.
+    started: AtomicU64,
+    /// The highest ticket whose end is visible in flags, tags and errors.
+    ended: AtomicU64,
+    /// When the page last became dirty after being clean, in clock milliseconds.
+    first_dirty_ms: AtomicU64,
+    /// Failed writes in a row, and when the next one may be tried without being asked for.
+    failures: AtomicU32,
+    retry_at_ms: AtomicU64,
+    /// The content latch. Held for the time of a copy, never across I/O.
+    pub(crate) contents: RwLock<Contents>,
+}
+
+/// First delay after a failed write; doubles up to [`BACKOFF_MAX_MS`].
+const BACKOFF_MS: u64 = 100;
+const BACKOFF_MAX_MS: u64 = 30_000;
+
+impl Page {
+    /// A page for `index`, locked by the caller and without contents (T1).
+    pub(crate) fn new(index: u64) -> Self {
+        Self {
+            state: PageState::new(),
+            index,
+            started: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            first_dirty_ms: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
+            retry_at_ms: AtomicU64::new(0),
+            contents: RwLock::new(Contents::empty()),
+        }
+    }
+
+    /// Which page of the mapping this is: its byte offset divided by the page size.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert_eq!(mapping.page(0)?.index(), 0);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// What the state word says now.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert!(mapping.page(0)?.snapshot().is_dirty());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn snapshot(&self) -> Snapshot {
+        self.state.load()
+    }
+
+    /// Waits for the page lock and takes it.
+    pub(crate) fn lock(&self) {
+        while !self.state.try_lock() {
+            self.wait_while(Snapshot::is_locked);
+        }
+    }
+
+    /// Sleeps while `blocked` is true of the state word.
+    pub(crate) fn wait_while(&self, blocked: impl Fn(Snapshot) -> bool) {
+        if blocked(self.state.load()) {
+            wait::wait_until(self.key(), || !blocked(self.state.announce()));
+        }
+    }
+
+    pub(crate) fn wake(&self, wake: Wake) {
+        if wake.is_needed() {
+            wait::wake_all(self.key());
+        }
+    }
+
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// The ticket of the last writeback begun; 0 if there was none.
+    pub(crate) fn ticket(&self) -> u64 {
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// Called in T6's section, so never by two threads at a time.
+    pub(crate) fn next_ticket(&self) -> u64 {
+        self.started.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// The writeback with `ticket` is over and everything it changed can be seen.
+    pub(crate) fn finish_ticket(&self, ticket: u64) {
+        // fetch_max: the next writeback may have begun, and ended, since this one's section.
+        self.ended.fetch_max(ticket, Ordering::AcqRel);
+        // A sleeper announces itself before it looks at `ended`: one of the two sees the other.
+        self.wake(self.state.take_sleepers());
+    }
+
+    /// T14: waits until the writeback with `ticket`, and all before it, are over.
+    ///
+    /// By ticket, not by flag: a page that is written again and again has its flag set whenever
+    /// one looks (a waiter would starve), and a flag seen clear says nothing of which write ended.
+    pub(crate) fn wait_ticket(&self, ticket: u64) {
+        let over = || self.ended.load(Ordering::Acquire) >= ticket;
+        if !over() {
+            wait::wait_until(self.key(), || {
+                self.state.announce();
+                over()
+            });
+        }
+    }
+
+    pub(crate) fn set_first_dirty_ms(&self, now_ms: u64) {
+        // Relaxed, here and for the three below: policy reads them, correctness does not.
+        self.first_dirty_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn first_dirty_ms(&self) -> u64 {
+        self.first_dirty_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_failure(&self, now_ms: u64) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
+        let delay = (BACKOFF_MS << failures).min(BACKOFF_MAX_MS);
+        self.retry_at_ms.store(now_ms.saturating_add(delay), Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_success(&self) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+            self.retry_at_ms.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn retry_at_ms(&self) -> u64 {
+        self.retry_at_ms.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page")
+            .field("index", &self.index)
+            .field("state", &self.state.load())
+            .field("ticket", &self.ticket())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uptodate_page() -> Page {
+        let page = Page::new(3);
+        page.state.set_uptodate();
+        page
+    }
+
+    #[test]
+    fn a_new_page_is_locked_mapped_and_has_no_contents() {
+        let page = Page::new(3);
+        let state = page.snapshot();
+        assert!(state.is_locked() && state.is_mapped() && !state.is_uptodate());
+        assert!(page.contents.read().as_slice().is_empty());
+        assert!(!page.state.try_lock());
+    }
+
+    #[test]
+    fn hold_and_writeback_exclude_each_other() {
+        let page = uptodate_page();
+        page.state.try_hold().unwrap();
+        assert!(page.state.begin_writeback().is_err());
+        page.state.want_release();
+        page.wake(page.state.release_hold());
+        assert!(page.state.try_hold().is_err(), "the writeback that waited comes first");
+        page.state.begin_writeback().unwrap();
+        assert!(page.state.try_hold().is_err());
+        page.state.end_writeback(false);
+        page.state.try_hold().unwrap();
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_page_dirty_and_a_good_one_clears_the_error() {
+        let page = uptodate_page();
+        page.state.begin_writeback().unwrap();
+        assert!(page.state.end_writeback(true));
+        assert!(page.snapshot().is_dirty() && page.snapshot().has_error());
+        assert!(page.state.clear_dirty());
+        page.state.begin_writeback().unwrap();
+        assert!(page.state.set_dirty());
+        assert!(!page.state.end_writeback(true), "it was redirtied meanwhile");
+        page.state.clear_dirty();
+        page.state.begin_writeback().unwrap();
+        assert!(!page.state.end_writeback(false));
+        assert!(!page.snapshot().has_error());
+    }
+
+    #[test]
+    fn a_detached_page_can_not_be_held() {
+        let page = uptodate_page();
+        page.state.try_hold().unwrap();
+        assert!(page.state.detach().is_err());
+        page.wake(page.state.release_hold());
+        page.state.detach().unwrap();
+        assert!(page.state.try_hold().is_err() && !page.snapshot().refuses_hold());
+    }
+
+    #[test]
+    fn a_ticket_waiter_is_not_held_up_by_the_next_writeback() {
+        let page = uptodate_page();
+        page.state.begin_writeback().unwrap();
+        let first = page.next_ticket();
+        page.state.end_writeback(false);
+        page.state.begin_writeback().unwrap();
+        let second = page.next_ticket();
+        page.finish_ticket(first);
+        page.wait_ticket(first);
+        page.finish_ticket(second);
+        page.finish_ticket(first);
+        page.wait_ticket(second);
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_limit() {
+        let page = uptodate_page();
+        page.note_failure(1000);
+        assert_eq!(page.retry_at_ms(), 1100);
+        page.note_failure(1000);
+        assert_eq!(page.retry_at_ms(), 1200);
+        for _ in 0..40 {
+            page.note_failure(1000);
+        }
+        assert_eq!(page.retry_at_ms(), 31_000);
+        page.note_success();
+        assert_eq!(page.retry_at_ms(), 0);
+    }
+}

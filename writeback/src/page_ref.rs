@@ -1,0 +1,275 @@
+//! A page in the hands of a caller.
+
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::buffer::Image;
+use crate::claim::LockedPage;
+use crate::error::{Error, Result};
+use crate::mapping::Mapping;
+use crate::page::Page;
+use crate::tag::PageTag;
+
+/// A reference to a cached page. Keeps the page's memory, not its place: the page may be truncated
+/// away at any time, and what would change it then says so.
+///
+/// Dereferences to [`Page`] for its index and state.
+///
+/// # Examples
+/// ```
+/// use writeback::{Mapping, MemStore};
+///
+/// let mapping = Mapping::open(MemStore::with_contents(vec![0; 4096]))?;
+/// let page = mapping.page(0)?;
+/// page.write(10..13, |bytes| bytes.copy_from_slice(b"abc"))?;
+/// assert_eq!(page.read(|bytes| bytes[10..13].to_vec()), b"abc");
+/// assert!(page.snapshot().is_dirty());
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct PageRef {
+    mapping: Mapping,
+    page: Arc<Page>,
+}
+
+impl PageRef {
+    pub(crate) fn new(mapping: Mapping, page: Arc<Page>) -> Self {
+        Self { mapping, page }
+    }
+
+    /// The mapping it belongs to.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert_eq!(mapping.page(0)?.mapping().len(), 3);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// Where it begins, in bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// mapping.handle().set_len(10_000)?;
+    /// assert_eq!(mapping.page(2)?.offset(), 8192);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn offset(&self) -> u64 {
+        self.mapping.shared.page_offset(self.page.index())
+    }
+
+    /// Calls `f` with the contents: all bytes of the page, zeros beyond the end of the mapping, or
+    /// no bytes if the page has never been read.
+    ///
+    /// # Concurrency
+    /// Writers of the page wait until `f` returns; `f` must not call the cache.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// let sum: u64 = mapping.page(0)?.read(|bytes| bytes.iter().map(|byte| u64::from(*byte)).sum());
+    /// assert_eq!(sum, 97 + 98 + 99);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn read<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        f(self.page.contents.read().as_slice())
+    }
+
+    /// Marks the page dirty and calls `f` with those of its bytes; lengthens the mapping if they
+    /// end beyond it.
+    ///
+    /// # Concurrency
+    /// Readers, other writers and the taking of images wait until `f` returns; a write that is
+    /// under way does not, and is not waited for. `f` must not call the cache. If it panics, the
+    /// page stays dirty with what was written.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if the page was truncated away, or never read; [`Error::Closed`] or
+    /// [`Error::Poisoned`] if the mapping takes no changes; [`Error::OutOfRange`] if `bytes` is not
+    /// within the page, or ends beyond what the store can hold.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// mapping.page(0)?.write(3..5, |bytes| bytes.fill(b'!'))?;
+    /// assert_eq!(mapping.len(), 5);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn write<R>(&self, bytes: Range<usize>, f: impl FnOnce(&mut [u8]) -> R) -> Result<R> {
+        let shared = &*self.mapping.shared;
+        let out_of_range = |_| self.out_of_range(&bytes);
+        let end = shared.check_span(self.offset(), bytes.end as u64).map_err(out_of_range)?;
+        if bytes.start > bytes.end || bytes.end > shared.page_size {
+            return Err(self.out_of_range(&bytes));
+        }
+        loop {
+            let lengthening = (end > shared.len()).then(|| shared.truncate.read());
+            if lengthening.is_some() {
+                shared.prepare_to_lengthen(end)?;
+            }
+            let mut contents = self.page.contents.write();
+            if lengthening.is_none() && end > shared.len() {
+                continue; // It was truncated in between.
+            }
+            self.dirty_under_latch()?;
+            if lengthening.is_some() {
+                // Under the latch: an image with these bytes is cut at a length that has them.
+                shared.length.fetch_max(end, Ordering::AcqRel);
+            }
+            return Ok(f(&mut contents.make_mut()[bytes]));
+        }
+    }
+
+    /// Marks the page dirty. The caller has the latch, under which a closed mapping is seen closed.
+    fn dirty_under_latch(&self) -> Result<bool> {
+        let shared = &*self.mapping.shared;
+        shared.admit()?;
+        let gone = Error::Gone { index: self.page.index() };
+        if !self.page.snapshot().is_uptodate() {
+            return Err(gone);
+        }
+        shared.mark_dirty(&shared.tree.pin(), &self.page).map_err(|_| gone)
+    }
+
+    fn out_of_range(&self, bytes: &Range<usize>) -> Error {
+        let offset = self.offset().saturating_add(bytes.start as u64);
+        Error::OutOfRange { offset, len: bytes.len() as u64 }
+    }
+
+    /// Marks the whole page dirty; returns whether it was clean.
+    ///
+    /// For whoever changed it by other means than [`write`](Self::write); also without the page
+    /// lock. Flag, tag and counter change at one instant.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if the page was truncated away, [`Error::Closed`] or [`Error::Poisoned`] if
+    /// the mapping takes no changes.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::with_contents(vec![0; 4096]))?;
+    /// let page = mapping.page(0)?;
+    /// assert!(page.mark_dirty()?);
+    /// assert!(!page.mark_dirty()?);
+    /// assert_eq!(mapping.stats().dirty, 1);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn mark_dirty(&self) -> Result<bool> {
+        let _latch = self.page.contents.write();
+        self.dirty_under_latch()
+    }
+
+    /// Tells whether the index has `tag` at this page's place.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore, PageTag};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert!(mapping.page(0)?.has_tag(PageTag::Dirty));
+    /// assert!(!mapping.page(0)?.has_tag(PageTag::Writeback));
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn has_tag(&self, tag: PageTag) -> bool {
+        self.mapping.shared.tree.pin().has_tag(self.page.index(), tag.tag())
+    }
+
+    /// Waits for the page lock. `None`: the page was truncated away.
+    ///
+    /// # Concurrency
+    /// Take several page locks in ascending order of index only, and call nothing of this mapping
+    /// while holding one but what [`LockedPage`] offers.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::with_contents(vec![0; 4096]))?;
+    /// let page = mapping.page(0)?;
+    /// let locked = page.lock().expect("nobody truncates");
+    /// assert!(page.try_lock().is_none());
+    /// drop(locked);
+    /// assert!(page.try_lock().is_some());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn lock(&self) -> Option<LockedPage> {
+        self.page.lock();
+        LockedPage::check(self.clone())
+    }
+
+    /// Takes the page lock if it is free. `None`: it is not, or the page was truncated away.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// let page = mapping.page(0)?;
+    /// let locked = page.try_lock();
+    /// assert!(locked.is_some() && page.try_lock().is_none());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn try_lock(&self) -> Option<LockedPage> {
+        if !self.page.state.try_lock() {
+            return None;
+        }
+        LockedPage::check(self.clone())
+    }
+
+    /// Waits until the writeback begun last, if any, has ended; not for one begun after the call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// mapping.write_page(0, false)?;
+    /// mapping.page(0)?.wait_writeback();
+    /// assert_eq!(mapping.stats().written, 1);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn wait_writeback(&self) {
+        self.page.wait_ticket(self.page.ticket());
+    }
+
+    /// The bytes as they are now, cut at the end of the mapping.
+    pub(crate) fn image(&self) -> Image {
+        let mut contents = self.page.contents.write();
+        // The length is read under the latch, after the bytes can no longer change: whoever wrote
+        // here raised it under the latch too.
+        let within = self.mapping.len().saturating_sub(self.offset());
+        let bytes = contents.share();
+        let len = usize::try_from(within).unwrap_or(usize::MAX).min(bytes.len());
+        Image::new(bytes, len)
+    }
+}
+
+impl Deref for PageRef {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        &self.page
+    }
+}
+
+impl fmt::Debug for PageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PageRef").field(&*self.page).finish()
+    }
+}

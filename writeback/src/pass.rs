@@ -1,0 +1,150 @@
+//! A pass: one ascending walk over tagged pages that claims and submits what it finds.
+//!
+//! It submits in batches of pages that lie side by side. Mode `None` goes by what it would have to
+//! wait for; mode `All` waits, but first submits what it has: a page that is under writeback and not
+//! submitted must not be kept while anything is waited for, or two passes could wait for each other.
+
+use std::sync::Arc;
+
+use tagged_radix::ArrayVec;
+
+use crate::claim::{Claim, LockedPage, Writeback};
+use crate::mapping::Mapping;
+use crate::page::Page;
+use crate::page_ref::PageRef;
+use crate::range::Inclusive;
+use crate::store::batch_of;
+use crate::sync::{Budget, Progress, SyncMode};
+use crate::tag::PageTag;
+
+/// One pass in the making.
+pub(crate) struct Pass<'m> {
+    mapping: &'m Mapping,
+    mode: SyncMode,
+    budget: u64,
+    /// Only pages dirty since this clock time or longer.
+    pub(crate) dirty_by_ms: u64,
+    batch: Vec<Writeback>,
+    batch_end: u64,
+    pub(crate) progress: Progress,
+}
+
+impl<'m> Pass<'m> {
+    pub(crate) fn new(mapping: &'m Mapping, mode: SyncMode, budget: Budget) -> Self {
+        let budget = match mode {
+            SyncMode::None => budget.pages,
+            SyncMode::All => u64::MAX,
+        };
+        let (batch, progress) = (Vec::new(), Progress::default());
+        Self { mapping, mode, budget, dirty_by_ms: u64::MAX, batch, batch_end: 0, progress }
+    }
+
+    /// Visits the pages with `tag`. Returns where it stopped, if the budget was used up first.
+    pub(crate) fn walk(&mut self, (first, last): Inclusive, tag: PageTag) -> Option<u64> {
+        let mut next = Some(first);
+        let mut stopped = None;
+        'walk: while let Some(start) = next.filter(|start| *start <= last) {
+            let mut found = ArrayVec::<_, 64>::new();
+            next = self.mapping.shared.tree.gang_lookup_tagged_owned(start, tag, &mut found);
+            for (index, page) in found {
+                if index > last {
+                    break 'walk;
+                }
+                if self.budget == 0 {
+                    stopped = Some(index);
+                    break 'walk;
+                }
+                self.visit(page);
+            }
+        }
+        self.submit();
+        let counters = &self.mapping.shared.counters;
+        counters.declined.add(self.progress.declined);
+        counters.skipped.add(self.progress.skipped);
+        stopped
+    }
+
+    fn visit(&mut self, page: Arc<Page>) {
+        let page = PageRef::new(self.mapping.clone(), page);
+        if self.mode == SyncMode::None && self.goes_by(&page) {
+            self.progress.skipped += 1;
+            return;
+        }
+        // `None` in mode All: truncated away, and nothing was promised about it any more.
+        let Some(locked) = self.lock(&page) else { return };
+        if locked.page().snapshot().is_under_writeback() {
+            self.submit();
+            locked.wait_writeback();
+        }
+        // `Err`: clean. Whoever wrote it began that before the lock was free, so that waiting for
+        // the WRITEBACK tag afterwards covers it.
+        if let Ok(claim) = locked.clear_dirty_for_io() {
+            self.write(claim);
+        }
+    }
+
+    /// Mode None: not now.
+    fn goes_by(&self, page: &Page) -> bool {
+        let state = page.snapshot();
+        let shared = &self.mapping.shared;
+        state.is_under_writeback()
+            || page.first_dirty_ms() > self.dirty_by_ms
+            || (state.has_error() && page.retry_at_ms() > shared.clock.now_ms())
+    }
+
+    fn lock(&mut self, page: &PageRef) -> Option<LockedPage> {
+        if let Some(locked) = page.try_lock() {
+            // It may have come under writeback since it was looked at.
+            let busy = locked.page().snapshot().is_under_writeback();
+            if self.mode == SyncMode::All || !busy {
+                return Some(locked);
+            }
+        } else if self.mode == SyncMode::All {
+            self.submit();
+            return page.lock();
+        }
+        self.progress.skipped += 1;
+        None
+    }
+
+    /// Decides a claim.
+    pub(crate) fn write(&mut self, mut claim: Claim) {
+        self.budget = self.budget.saturating_sub(1);
+        let writeback = loop {
+            claim = match claim.start_writeback() {
+                Ok(writeback) => break writeback,
+                Err(held) if self.mode == SyncMode::None => {
+                    // Dirty again whether or not there seems to be anything left to write: the other
+                    // writer's write may be the one that a sync is to wait for.
+                    held.redirty();
+                    self.progress.declined += 1;
+                    return;
+                }
+                Err(held) => held,
+            };
+            self.submit();
+            claim.wait_released();
+        };
+        if writeback.image().is_empty() {
+            // Beyond the end: a truncate is about to drop it.
+            writeback.end(Ok(()));
+            return;
+        }
+        if writeback.offset() != self.batch_end {
+            self.submit();
+        }
+        self.batch_end = writeback.offset() + writeback.image().len() as u64;
+        self.batch.push(writeback);
+        self.progress.submitted += 1;
+        if self.batch.len() >= self.mapping.shared.limits.batch_pages_max {
+            self.submit();
+        }
+    }
+
+    /// Hands over what has been collected.
+    pub(crate) fn submit(&mut self) {
+        if let Some((batch, completion)) = batch_of(std::mem::take(&mut self.batch)) {
+            self.mapping.shared.store.submit(batch, completion);
+        }
+    }
+}

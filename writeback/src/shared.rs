@@ -1,0 +1,142 @@
+//! What all clones of a mapping share: index, length, counters, errors.
+//!
+//! Only data and its plainest questions; what is done with it is in `transition` (a page's flags and
+//! tags), `access` (bytes), `truncate` (the length), `sync` (writing back) and `durability`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tagged_radix::{ArrayVec, RadixTree};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::durability::Durability;
+use crate::error::{Error, Result};
+use crate::errseq::ErrorSequence;
+use crate::flusher::Kick;
+use crate::page::Page;
+use crate::stats::Counters;
+use crate::store::{FlushKind, Limits, Store};
+
+/// What all clones of a mapping share.
+pub(crate) struct Shared {
+    pub(crate) tree: RadixTree<Arc<Page>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) limits: Limits,
+    pub(crate) page_size: usize,
+    pub(crate) clock: Clock,
+    /// Flags move, but nothing is counted or written.
+    pub(crate) memory_backed: bool,
+    #[cfg(feature = "rule-2003")]
+    dirty_rule: crate::config::DirtyRule,
+    /// Length in bytes. Raised by writers that hold `truncate` shared, under the content latch of
+    /// the page they wrote; cut only under `truncate` exclusively.
+    pub(crate) length: AtomicU64,
+    /// The store is longer than `length`, because cutting it failed: what is beyond is not zeros.
+    pub(crate) store_is_longer: AtomicBool,
+    /// Held shared by whoever adds pages or lengthens, exclusively by truncate. Sync never takes it.
+    pub(crate) truncate: RwLock<()>,
+    /// One cut of the store at a time.
+    pub(crate) cutting: Mutex<()>,
+    closed: AtomicBool,
+    /// Where the next cyclic pass starts.
+    pub(crate) cyclic_next: AtomicU64,
+    pub(crate) counters: Counters,
+    pub(crate) errors: ErrorSequence,
+    pub(crate) durability: Durability,
+    pub(crate) kick: Kick,
+}
+
+impl Shared {
+    pub(crate) fn new(store: Arc<dyn Store>, config: Config, memory_backed: bool) -> Result<Self> {
+        let limits = store.limits();
+        config.check(limits.alignment)?;
+        let length = store.len().map_err(|source| Error::Length { source })?;
+        Ok(Self {
+            tree: RadixTree::new(),
+            store,
+            limits,
+            page_size: config.page_size,
+            clock: config.clock,
+            memory_backed,
+            #[cfg(feature = "rule-2003")]
+            dirty_rule: config.dirty_rule,
+            length: AtomicU64::new(length),
+            store_is_longer: AtomicBool::new(false),
+            truncate: RwLock::new(()),
+            cutting: Mutex::new(()),
+            closed: AtomicBool::new(false),
+            cyclic_next: AtomicU64::new(0),
+            counters: Counters::default(),
+            errors: ErrorSequence::new(),
+            durability: Durability::default(),
+            kick: Kick::default(),
+        })
+    }
+
+    /// Whether claims follow the faulty rule of 2003.
+    pub(crate) fn claim_clears_tag(&self) -> bool {
+        #[cfg(feature = "rule-2003")]
+        return self.dirty_rule == crate::config::DirtyRule::FlagAndTag;
+        #[cfg(not(feature = "rule-2003"))]
+        false
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        // Acquire: pairs with the writer that raised it; who sees the length sees the page.
+        self.length.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn page_index(&self, offset: u64) -> u64 {
+        offset / self.page_size as u64
+    }
+
+    /// First byte of the page. Pages of a mapping lie below the store's greatest length.
+    pub(crate) fn page_offset(&self, index: u64) -> u64 {
+        index * self.page_size as u64
+    }
+
+    /// `Err` if the mapping takes no changes any more.
+    pub(crate) fn admit(&self) -> Result<()> {
+        // Acquire: pairs with the store in `stop_writers`.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        self.durability.check()
+    }
+
+    pub(crate) fn flush(&self, kind: FlushKind) -> Result<()> {
+        self.durability.flush(&*self.store, kind, &self.counters.flushes)
+    }
+
+    /// After this no write that was let in is still under way, and no other is let in.
+    pub(crate) fn stop_writers(&self) {
+        {
+            let _no_slow_writers = self.truncate.write();
+            self.closed.store(true, Ordering::Release);
+        }
+        // Fast writers look at `closed` under the latch of the page they write. Passing through
+        // every latch once waits for those who looked too early, and the others see it.
+        for page in self.all_pages() {
+            drop(page.contents.write());
+        }
+    }
+
+    /// Lets writers in again.
+    pub(crate) fn reopen(&self) {
+        self.closed.store(false, Ordering::Release);
+    }
+
+    /// Every page, in batches, without holding a guard.
+    pub(crate) fn all_pages(&self) -> impl Iterator<Item = Arc<Page>> {
+        let mut next = Some(0);
+        std::iter::from_fn(move || {
+            let mut batch = ArrayVec::<_, 64>::new();
+            next = self.tree.gang_lookup_owned(next?, &mut batch);
+            (!batch.is_empty()).then_some(batch)
+        })
+        .flatten()
+        .map(|(_, page)| page)
+    }
+}

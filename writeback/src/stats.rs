@@ -1,0 +1,98 @@
+//! Counters of a mapping.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a mapping holds and has done, as [`Mapping::stats`](crate::Mapping::stats) tells it.
+///
+/// Each number is exact; all of them together are not one instant.
+///
+/// # Examples
+/// ```
+/// use writeback::{Mapping, MemStore};
+///
+/// let mapping = Mapping::open(MemStore::new())?;
+/// mapping.handle().write_at(b"abc", 0)?;
+/// assert_eq!(mapping.stats().dirty, 1);
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Pages in memory.
+    pub cached: u64,
+    /// Pages whose DIRTY flag is set now.
+    pub dirty: u64,
+    /// Pages under writeback now.
+    pub writeback: u64,
+    /// How often a clean page became dirty.
+    pub dirtied: u64,
+    /// Pages written successfully.
+    pub written: u64,
+    /// Pages claimed and redirtied, because another writer held them.
+    pub declined: u64,
+    /// Pages a background pass went by: locked, under writeback or backing off.
+    pub skipped: u64,
+    /// Pages read from the store.
+    pub read: u64,
+    /// Failed page writes.
+    pub write_errors: u64,
+    /// Successful flushes of the store.
+    pub flushes: u64,
+    /// Whether a flush failed (see [`Error::Poisoned`](crate::Error::Poisoned)).
+    pub poisoned: bool,
+}
+
+/// A number that threads count up and down. Changed in the same section as what it counts.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    // Relaxed throughout: the sections that change a page order the changes for that page, and
+    // nothing is decided by comparing two counters.
+
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, count: u64) {
+        let before = self.0.fetch_sub(count, Ordering::Relaxed);
+        debug_assert!(before >= count, "I10: a counter fell below zero");
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters behind [`Stats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) cached: Counter,
+    pub(crate) dirty: Counter,
+    pub(crate) writeback: Counter,
+    pub(crate) dirtied: Counter,
+    pub(crate) written: Counter,
+    pub(crate) declined: Counter,
+    pub(crate) skipped: Counter,
+    pub(crate) read: Counter,
+    pub(crate) write_errors: Counter,
+    pub(crate) flushes: Counter,
+}
+
+impl Counters {
+    pub(crate) fn stats(&self, poisoned: bool) -> Stats {
+        Stats {
+            cached: self.cached.get(),
+            dirty: self.dirty.get(),
+            writeback: self.writeback.get(),
+            dirtied: self.dirtied.get(),
+            written: self.written.get(),
+            declined: self.declined.get(),
+            skipped: self.skipped.get(),
+            read: self.read.get(),
+            write_errors: self.write_errors.get(),
+            flushes: self.flushes.get(),
+            poisoned,
+        }
+    }
+}

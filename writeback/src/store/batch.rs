@@ -1,0 +1,345 @@
+//! What a store is handed: the bytes to write, and the duty to say how it went.
+
+use crate::buffer::Image;
+use crate::claim::Writeback;
+use crate::error::StoreError;
+
+/// Pages that lie side by side, to be written in one go.
+///
+/// # Examples
+/// ```
+/// # use std::sync::Arc;
+/// # use parking_lot::Mutex;
+/// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+/// #
+/// # /// Keeps what it is given until it is told to write it.
+/// # #[derive(Debug, Default)]
+/// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
+/// #
+/// # impl Store for Lazy {
+/// #     fn limits(&self) -> Limits { Limits::default() }
+/// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
+/// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
+/// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
+/// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
+/// #         self.0.lock().push((batch, completion));
+/// #     }
+/// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+/// # }
+/// #
+/// # let store = Arc::new(Lazy::default());
+/// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
+/// # mapping.handle().write_at(&[1; 8192], 0)?;
+/// # mapping.write_page(0, false)?;
+/// # mapping.write_page(1, false)?;
+/// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
+/// assert_eq!((batch.first_page(), batch.offset(), batch.len()), (1, 4096, 4096));
+/// completion.complete(Ok(batch.len()));
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct WriteBatch {
+    first_page: u64,
+    offset: u64,
+    len: u64,
+    images: Vec<Image>,
+}
+
+impl WriteBatch {
+    /// Index of the first page.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use parking_lot::Mutex;
+    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// #
+    /// # /// Keeps what it is given until it is told to write it.
+    /// # #[derive(Debug, Default)]
+    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
+    /// #
+    /// # impl Store for Lazy {
+    /// #     fn limits(&self) -> Limits { Limits::default() }
+    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
+    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
+    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
+    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
+    /// #         self.0.lock().push((batch, completion));
+    /// #     }
+    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+    /// # }
+    /// #
+    /// # let store = Arc::new(Lazy::default());
+    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
+    /// # mapping.handle().write_at(&[1; 8192], 0)?;
+    /// # mapping.write_page(0, false)?;
+    /// # mapping.write_page(1, false)?;
+    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
+    /// assert_eq!(batch.first_page(), 1);
+    /// # drop(completion);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn first_page(&self) -> u64 {
+        self.first_page
+    }
+
+    /// Where the first image goes, in bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use parking_lot::Mutex;
+    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// #
+    /// # /// Keeps what it is given until it is told to write it.
+    /// # #[derive(Debug, Default)]
+    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
+    /// #
+    /// # impl Store for Lazy {
+    /// #     fn limits(&self) -> Limits { Limits::default() }
+    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
+    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
+    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
+    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
+    /// #         self.0.lock().push((batch, completion));
+    /// #     }
+    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+    /// # }
+    /// #
+    /// # let store = Arc::new(Lazy::default());
+    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
+    /// # mapping.handle().write_at(&[1; 8192], 0)?;
+    /// # mapping.write_page(0, false)?;
+    /// # mapping.write_page(1, false)?;
+    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
+    /// assert_eq!(batch.offset(), 4096);
+    /// # drop(completion);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// How many bytes all images have together.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use parking_lot::Mutex;
+    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// #
+    /// # /// Keeps what it is given until it is told to write it.
+    /// # #[derive(Debug, Default)]
+    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
+    /// #
+    /// # impl Store for Lazy {
+    /// #     fn limits(&self) -> Limits { Limits::default() }
+    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
+    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
+    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
+    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
+    /// #         self.0.lock().push((batch, completion));
+    /// #     }
+    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+    /// # }
+    /// #
+    /// # let store = Arc::new(Lazy::default());
+    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
+    /// # mapping.handle().write_at(&[1; 8192], 0)?;
+    /// # mapping.write_page(0, false)?;
+    /// # mapping.write_page(1, false)?;
+    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
+    /// assert_eq!(batch.len(), 4096);
+    /// # drop(completion);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[expect(clippy::len_without_is_empty, reason = "a batch has at least one byte")]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The pages' bytes, each image following the one before without a gap.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use parking_lot::Mutex;
+    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// #
+    /// # /// Keeps what it is given until it is told to write it.
+    /// # #[derive(Debug, Default)]
+    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
+    /// #
+    /// # impl Store for Lazy {
+    /// #     fn limits(&self) -> Limits { Limits::default() }
+    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
+    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
+    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
+    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
+    /// #         self.0.lock().push((batch, completion));
+    /// #     }
+    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+    /// # }
+    /// #
+    /// # let store = Arc::new(Lazy::default());
+    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
+    /// # mapping.handle().write_at(&[1; 8192], 0)?;
+    /// # mapping.write_page(0, false)?;
+    /// # mapping.write_page(1, false)?;
+    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
+    /// assert_eq!(batch.images()[0].as_ref(), [1; 4096]);
+    /// # drop(completion);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+}
+
+/// The duty to say how a [`WriteBatch`] ended. Dropping it says [`StoreError::Lost`].
+///
+/// # Examples
+/// ```
+/// # use std::sync::Arc;
+/// # use parking_lot::Mutex;
+/// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+/// #
+/// # /// Keeps what it is given until it is told to write it.
+/// # #[derive(Debug, Default)]
+/// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
+/// #
+/// # impl Store for Lazy {
+/// #     fn limits(&self) -> Limits { Limits::default() }
+/// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
+/// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
+/// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
+/// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
+/// #         self.0.lock().push((batch, completion));
+/// #     }
+/// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+/// # }
+/// #
+/// # let store = Arc::new(Lazy::default());
+/// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
+/// # mapping.handle().write_at(&[1; 8192], 0)?;
+/// # mapping.write_page(0, false)?;
+/// # mapping.write_page(1, false)?;
+/// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
+/// std::thread::spawn(move || completion.complete(Ok(batch.len()))).join().expect("no panic");
+/// assert!(!mapping.page(1)?.snapshot().is_dirty());
+/// drop(store.0.lock().pop()); // the other one is forgotten: reported as lost
+/// assert!(mapping.page(0)?.snapshot().is_dirty());
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a write must be ended; dropping its completion reports it as lost"]
+pub struct Completion {
+    writebacks: Vec<Writeback>,
+    len: u64,
+}
+
+impl Completion {
+    /// Ends the write: so many bytes from the front were accepted.
+    ///
+    /// Pages within them are clean from now on. If there are fewer than the batch has, the pages
+    /// that are not wholly within them stay dirty with [`StoreError::ShortWrite`].
+    ///
+    /// # Concurrency
+    /// From any thread. Takes no page lock and never blocks for long.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use parking_lot::Mutex;
+    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// #
+    /// # /// Keeps what it is given until it is told to write it.
+    /// # #[derive(Debug, Default)]
+    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
+    /// #
+    /// # impl Store for Lazy {
+    /// #     fn limits(&self) -> Limits { Limits::default() }
+    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
+    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
+    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
+    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
+    /// #         self.0.lock().push((batch, completion));
+    /// #     }
+    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+    /// # }
+    /// #
+    /// # let store = Arc::new(Lazy::default());
+    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
+    /// # mapping.handle().write_at(&[1; 8192], 0)?;
+    /// # mapping.write_page(0, false)?;
+    /// # mapping.write_page(1, false)?;
+    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
+    /// completion.complete(Ok(batch.len()));
+    /// assert_eq!(mapping.stats().written, 1);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn complete(self, accepted: Result<u64, StoreError>) {
+        match accepted {
+            Ok(accepted) => {
+                let error = StoreError::ShortWrite { expected: self.len, accepted };
+                self.fail_after(accepted, error);
+            }
+            Err(error) => self.fail_after(0, error),
+        }
+    }
+
+    /// Ends the write: so many bytes from the front were accepted, then `error` came.
+    ///
+    /// # Concurrency
+    /// As [`complete`](Self::complete).
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use parking_lot::Mutex;
+    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// #
+    /// # /// Keeps what it is given until it is told to write it.
+    /// # #[derive(Debug, Default)]
+    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
+    /// #
+    /// # impl Store for Lazy {
+    /// #     fn limits(&self) -> Limits { Limits::default() }
+    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
+    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
+    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
+    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
+    /// #         self.0.lock().push((batch, completion));
+    /// #     }
+    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+    /// # }
+    /// #
+    /// # let store = Arc::new(Lazy::default());
+    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
+    /// # mapping.handle().write_at(&[1; 8192], 0)?;
+    /// # mapping.write_page(0, false)?;
+    /// # mapping.write_page(1, false)?;
+    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
+    /// completion.fail_after(0, StoreError::NoSpace);
+    /// # drop(batch);
+    /// assert!(mapping.handle().check_error().is_err());
+    /// assert!(mapping.page(1)?.snapshot().is_dirty());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn fail_after(mut self, accepted: u64, error: StoreError) {
+        let mut end = 0;
+        for writeback in std::mem::take(&mut self.writebacks) {
+            end += writeback.image().len() as u64;
+            writeback.end(if end <= accepted { Ok(()) } else { Err(error.clone()) });
+        }
+    }
+}
+
+/// Makes a batch of writebacks that lie side by side, in ascending order.
+pub(crate) fn batch_of(writebacks: Vec<Writeback>) -> Option<(WriteBatch, Completion)> {
+    let first = writebacks.first()?;
+    let (first_page, offset) = (first.page().index(), first.offset());
+    let images: Vec<_> = writebacks.iter().map(|one| one.image().clone()).collect();
+    let len = images.iter().map(|image| image.len() as u64).sum();
+    Some((WriteBatch { first_page, offset, len, images }, Completion { writebacks, len }))
+}

@@ -1,0 +1,209 @@
+//! A store in a file: positioned vectored writes, real `fdatasync`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use arrayvec::ArrayVec;
+
+use super::{Completion, FlushKind, Limits, Store, WriteBatch};
+use crate::error::StoreError;
+
+/// Most slices one system call takes (`IOV_MAX` is 1024 where it is known).
+const SLICES: usize = 256;
+
+/// A file as a store.
+///
+/// Writes are done by the thread that submits them, adjacent pages in one `pwritev`; a short or
+/// interrupted call is continued. `flush` is `fdatasync` or `fsync`.
+///
+/// The cache assumes that nobody else changes the file while it is open.
+///
+/// # Concurrency
+/// Any number of threads; there is no lock.
+///
+/// # Examples
+/// ```
+/// use writeback::{FileStore, Mapping};
+///
+/// let path = std::env::temp_dir().join(format!("writeback-doc-{}", std::process::id()));
+/// let handle = Mapping::open(FileStore::create(&path)?)?.handle();
+/// handle.write_at(b"hello", 0)?;
+/// handle.sync_data()?;
+/// assert_eq!(std::fs::read(&path)?, b"hello");
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct FileStore {
+    file: File,
+}
+
+impl FileStore {
+    /// Opens an existing file for reading and writing.
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::FileStore;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("writeback-doc-open-{}", std::process::id()));
+    /// assert!(FileStore::open(&path).is_err(), "there is none");
+    /// std::fs::write(&path, b"abc")?;
+    /// assert_eq!(FileStore::open(&path)?.file().metadata()?.len(), 3);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        OpenOptions::new().read(true).write(true).open(path).map(Self::from_file)
+    }
+
+    /// Creates a file, or empties the one that is there.
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::FileStore;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("writeback-doc-create-{}", std::process::id()));
+    /// std::fs::write(&path, b"abc")?;
+    /// assert_eq!(FileStore::create(&path)?.file().metadata()?.len(), 0);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        options.open(path).map(Self::from_file)
+    }
+
+    /// Opens a file, keeping its contents, or creates it.
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::FileStore;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("writeback-doc-oc-{}", std::process::id()));
+    /// assert_eq!(FileStore::open_or_create(&path)?.file().metadata()?.len(), 0);
+    /// std::fs::write(&path, b"abc")?;
+    /// assert_eq!(FileStore::open_or_create(&path)?.file().metadata()?.len(), 3);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn open_or_create(path: impl AsRef<Path>) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        options.open(path).map(Self::from_file)
+    }
+
+    /// Uses a file that is open for reading and writing, and not for appending.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::fs::OpenOptions;
+    /// use writeback::FileStore;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("writeback-doc-ff-{}", std::process::id()));
+    /// let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+    /// let store = FileStore::from_file(file);
+    /// # drop(store);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn from_file(file: File) -> Self {
+        Self { file }
+    }
+
+    /// The file.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::FileStore;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("writeback-doc-file-{}", std::process::id()));
+    /// assert_eq!(FileStore::create(&path)?.file().metadata()?.len(), 0);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Writes all of the batch. `Err`: how many bytes were accepted before the error.
+    fn write(&self, batch: &WriteBatch) -> Result<(), (u64, StoreError)> {
+        let mut accepted = 0;
+        let mut images = batch.images();
+        let mut skip = 0;
+        while !images.is_empty() {
+            let mut slices: ArrayVec<IoSlice<'_>, SLICES> = ArrayVec::new();
+            for image in images.iter().take(SLICES) {
+                let from = if slices.is_empty() { skip } else { 0 };
+                slices.push(IoSlice::new(&image.as_ref()[from..]));
+            }
+            let count = match rustix::io::pwritev(&self.file, &slices, batch.offset() + accepted) {
+                Ok(0) => return Err((accepted, io::Error::from(io::ErrorKind::WriteZero).into())),
+                Ok(count) => count,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(errno) => return Err((accepted, io::Error::from(errno).into())),
+            };
+            accepted += count as u64;
+            let mut rest = skip + count;
+            while let Some(image) = images.first().filter(|image| image.len() <= rest) {
+                rest -= image.len();
+                images = &images[1..];
+            }
+            skip = rest;
+        }
+        Ok(())
+    }
+}
+
+impl Store for FileStore {
+    fn limits(&self) -> Limits {
+        Limits { batch_pages_max: SLICES, ..Limits::default() }
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        Ok(self.file.set_len(len)?)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        let mut done = 0;
+        while done < into.len() {
+            match self.file.read_at(&mut into[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(done)
+    }
+
+    fn submit(&self, batch: WriteBatch, completion: Completion) {
+        match self.write(&batch) {
+            Ok(()) => completion.complete(Ok(batch.len())),
+            Err((accepted, error)) => completion.fail_after(accepted, error),
+        }
+    }
+
+    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
+        match kind {
+            FlushKind::Data => self.file.sync_data()?,
+            FlushKind::All => self.file.sync_all()?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,350 @@
+//! A store in memory that knows what has been flushed: for tests and examples.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Completion, FlushKind, Limits, Store, WriteBatch};
+use crate::buffer::{Image, copy_of};
+use crate::error::StoreError;
+
+/// Bytes a chunk of the sparse map has.
+const CHUNK: usize = 4096;
+
+/// The chunk a byte is in, and where in it.
+fn place(offset: u64) -> (u64, usize) {
+    let within = usize::try_from(offset % CHUNK as u64).expect("less than a chunk");
+    (offset / CHUNK as u64, within)
+}
+
+/// Sparse bytes: chunks that were never written are zeros.
+#[derive(Debug, Default, Clone)]
+struct Sparse {
+    chunks: BTreeMap<u64, Vec<u8>>,
+    len: u64,
+}
+
+impl Sparse {
+    /// Calls `f` with (chunk, offset in it, offset in the span, bytes) for each piece of a span.
+    fn pieces(offset: u64, len: usize, mut f: impl FnMut(u64, usize, usize, usize)) {
+        let mut done = 0;
+        while done < len {
+            let at = offset + done as u64;
+            let (chunk, within) = place(at);
+            let count = (len - done).min(CHUNK - within);
+            f(chunk, within, done, count);
+            done += count;
+        }
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) {
+        Self::pieces(offset, bytes.len(), |chunk, within, done, count| {
+            let chunk = self.chunks.entry(chunk).or_insert_with(|| vec![0; CHUNK]);
+            chunk[within..within + count].copy_from_slice(&bytes[done..done + count]);
+        });
+        self.len = self.len.max(offset + bytes.len() as u64);
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> usize {
+        let there = self.len.saturating_sub(offset).min(into.len() as u64);
+        let there = usize::try_from(there).expect("at most the length of a slice");
+        Self::pieces(offset, there, |chunk, within, done, count| {
+            let into = &mut into[done..done + count];
+            match self.chunks.get(&chunk) {
+                Some(chunk) => into.copy_from_slice(&chunk[within..within + count]),
+                None => into.fill(0),
+            }
+        });
+        there
+    }
+
+    fn set_len(&mut self, len: u64) {
+        if len < self.len {
+            self.chunks.split_off(&len.div_ceil(CHUNK as u64));
+            let (last, within) = place(len);
+            if let Some(last) = self.chunks.get_mut(&last) {
+                last[within..].fill(0);
+            }
+        }
+        self.len = len;
+    }
+
+    fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(self.len).expect("fits into memory")];
+        self.read(0, &mut bytes);
+        bytes
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    accepted: Sparse,
+    durable: Sparse,
+    /// Chunks that differ, or may differ, between the two.
+    unflushed: BTreeSet<u64>,
+    /// Shortest length since the last flush: chunks beyond it were cut in between.
+    cut: Option<u64>,
+    writes: u64,
+    flushes: u64,
+}
+
+/// A store in memory that tells what it accepted from what a flush has made durable.
+///
+/// Clones share the contents: keep one to look at what the cache wrote. Sparse: pages that were
+/// never written take no memory.
+///
+/// # Concurrency
+/// All methods lock it for the time of a copy. Writes complete before `submit` returns.
+///
+/// # Examples
+/// ```
+/// use writeback::{Mapping, MemStore};
+///
+/// let store = MemStore::new();
+/// let handle = Mapping::open(store.clone())?.handle();
+/// handle.write_at(b"hello", 0)?;
+/// assert_eq!(store.accepted(), b"");
+/// handle.sync_data()?;
+/// assert_eq!(store.durable(), b"hello");
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct MemStore(Arc<Mutex<Inner>>);
+
+impl MemStore {
+    /// An empty store.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::MemStore;
+    ///
+    /// assert!(MemStore::new().accepted().is_empty());
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A store that holds `bytes`, durably.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let handle = Mapping::open(MemStore::with_contents(b"hello"))?.handle();
+    /// let mut bytes = [0; 8];
+    /// assert_eq!(handle.read_at(&mut bytes, 0)?, 5);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn with_contents(bytes: impl AsRef<[u8]>) -> Self {
+        let mut contents = Sparse::default();
+        contents.write(0, bytes.as_ref());
+        Self(Arc::new(Mutex::new(Inner {
+            accepted: contents.clone(),
+            durable: contents,
+            ..Inner::default()
+        })))
+    }
+
+    /// A copy of everything accepted, flushed or not.
+    ///
+    /// # Panics
+    /// If it does not fit into memory.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// let store = MemStore::new();
+    /// let handle = Mapping::open(store.clone())?.handle();
+    /// handle.write_at(b"abc", 0)?;
+    /// handle.mapping().write_page(0, true)?;
+    /// assert_eq!(store.accepted(), b"abc");
+    /// assert_eq!(store.durable(), b"");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn accepted(&self) -> Vec<u8> {
+        self.0.lock().accepted.to_vec()
+    }
+
+    /// A copy of what a power cut would certainly leave.
+    ///
+    /// # Panics
+    /// If it does not fit into memory.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// let store = MemStore::new();
+    /// let handle = Mapping::open(store.clone())?.handle();
+    /// handle.write_at(b"abc", 0)?;
+    /// handle.sync_data()?;
+    /// assert_eq!(store.durable(), b"abc");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn durable(&self) -> Vec<u8> {
+        self.0.lock().durable.to_vec()
+    }
+
+    /// The store as a power cut now could leave it at worst: without anything not flushed.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let store = MemStore::new();
+    /// let handle = Mapping::open(store.clone())?.handle();
+    /// handle.write_at(b"synced", 0)?;
+    /// handle.sync_data()?;
+    /// handle.write_at(b"doomed", 0)?;
+    /// assert_eq!(store.after_crash().accepted(), b"synced");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn after_crash(&self) -> Self {
+        let durable = self.0.lock().durable.clone();
+        let inner = Inner { accepted: durable.clone(), durable, ..Inner::default() };
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    /// How many batches were written.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// let store = MemStore::new();
+    /// let handle = Mapping::open(store.clone())?.handle();
+    /// handle.write_at(b"abc", 0)?;
+    /// handle.sync_data()?;
+    /// assert_eq!(store.writes(), 1);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn writes(&self) -> u64 {
+        self.0.lock().writes
+    }
+
+    /// How often it was flushed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// let store = MemStore::new();
+    /// let handle = Mapping::open(store.clone())?.handle();
+    /// handle.write_at(b"abc", 0)?;
+    /// handle.sync_data()?;
+    /// handle.sync_data()?; // nothing to do
+    /// assert_eq!(store.flushes(), 1);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn flushes(&self) -> u64 {
+        self.0.lock().flushes
+    }
+}
+
+impl Inner {
+    fn write(&mut self, mut offset: u64, images: &[Image]) {
+        for image in images {
+            let bytes = image.as_ref();
+            self.accepted.write(offset, bytes);
+            Sparse::pieces(offset, bytes.len(), |chunk, _, _, _| {
+                self.unflushed.insert(chunk);
+            });
+            offset += bytes.len() as u64;
+        }
+        self.writes += 1;
+    }
+
+    fn flush(&mut self) {
+        if let Some(cut) = self.cut.take() {
+            self.durable.set_len(cut.min(self.durable.len));
+        }
+        for chunk in std::mem::take(&mut self.unflushed) {
+            match self.accepted.chunks.get(&chunk) {
+                Some(bytes) => self.durable.chunks.insert(chunk, bytes.clone()),
+                None => self.durable.chunks.remove(&chunk),
+            };
+        }
+        self.durable.set_len(self.accepted.len);
+        self.flushes += 1;
+    }
+}
+
+impl Store for MemStore {
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        Ok(self.0.lock().accepted.len)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        let mut inner = self.0.lock();
+        inner.cut = Some(inner.cut.unwrap_or(u64::MAX).min(len));
+        inner.accepted.set_len(len);
+        Ok(())
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        Ok(self.0.lock().accepted.read(offset, into))
+    }
+
+    fn submit(&self, batch: WriteBatch, completion: Completion) {
+        self.0.lock().write(batch.offset(), batch.images());
+        completion.complete(Ok(batch.len()));
+    }
+
+    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
+        self.0.lock().flush();
+        Ok(())
+    }
+}
+
+/// For tests of stores: an image of bytes that belong to no page.
+impl From<&[u8]> for Image {
+    fn from(bytes: &[u8]) -> Self {
+        Image::new(Arc::new(copy_of(bytes)), bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(store: &MemStore, offset: u64, bytes: &[u8]) {
+        store.0.lock().write(offset, &[Image::from(bytes)]);
+    }
+
+    #[test]
+    fn only_a_flush_makes_durable() {
+        let store = MemStore::new();
+        write(&store, 3, b"abc");
+        assert_eq!(store.accepted(), b"\0\0\0abc");
+        assert_eq!(store.durable(), b"");
+        store.flush(FlushKind::Data).unwrap();
+        assert_eq!(store.durable(), b"\0\0\0abc");
+        write(&store, 3, b"xyz");
+        assert_eq!(store.after_crash().accepted(), b"\0\0\0abc");
+    }
+
+    #[test]
+    fn a_cut_and_regrown_store_reads_zeros_also_when_durable() {
+        let store = MemStore::with_contents(vec![7; 10_000]);
+        store.set_len(5_000).unwrap();
+        store.set_len(10_000).unwrap();
+        let mut expected = vec![7; 5_000];
+        expected.resize(10_000, 0);
+        assert_eq!(store.accepted(), expected);
+        assert_eq!(store.durable(), vec![7; 10_000]);
+        store.flush(FlushKind::All).unwrap();
+        assert_eq!(store.durable(), expected);
+    }
+
+    #[test]
+    fn reads_are_short_at_the_end_and_cross_chunks() {
+        let store = MemStore::new();
+        write(&store, 4_090, b"0123456789");
+        let mut bytes = [9; 20];
+        assert_eq!(store.read(4_088, &mut bytes).unwrap(), 12);
+        assert_eq!(&bytes[..12], b"\0\x000123456789");
+        assert_eq!(store.read(1 << 40, &mut bytes).unwrap(), 0);
+    }
+}

@@ -1,0 +1,297 @@
+//! Writing back on demand, waiting for writes, and the syncs made of both.
+//!
+//! A *sync* tags what is dirty now TOWRITE, makes a [`pass`](crate::pass) over TOWRITE in mode All,
+//! waits for every page with the WRITEBACK tag, and flushes the store. Between DIRTY and WRITEBACK a
+//! page has one tag or both at every instant, or is locked under a claim and has DIRTY; so looking at
+//! DIRTY first and at WRITEBACK second misses nothing. And because pages dirtied later are not
+//! TOWRITE, a sync ends however fast they are dirtied.
+
+use std::ops::RangeBounds;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tagged_radix::{ArrayVec, TagFilter};
+
+use crate::error::{Error, Result, StoreError};
+use crate::mapping::Mapping;
+use crate::page::Page;
+use crate::pass::Pass;
+use crate::range::{Inclusive, inclusive};
+use crate::store::FlushKind;
+use crate::tag::PageTag;
+
+/// What a pass does about pages that are locked, held, or under writeback.
+///
+/// # Examples
+/// ```
+/// # use writeback::{Budget, Mapping, MemStore, SyncMode};
+/// # let mapping = Mapping::open(MemStore::new())?;
+/// # mapping.handle().write_at(b"abc", 0)?;
+/// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// assert_eq!((progress.submitted, progress.skipped), (0, 1));
+/// drop(locked); // mode All would have waited for this
+/// let progress = mapping.write_range(.., SyncMode::All, Budget::UNLIMITED)?;
+/// assert_eq!(progress.submitted, 1);
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncMode {
+    /// Leaves them dirty and goes on: background writeback.
+    None,
+    /// Waits for them: every page that was dirty when the pass began is written.
+    All,
+}
+
+/// How many pages a pass in mode `None` may write. Mode `All` takes no notice.
+///
+/// # Examples
+/// ```
+/// use writeback::{Budget, Mapping, MemStore, SyncMode};
+///
+/// let mapping = Mapping::open(MemStore::new())?;
+/// mapping.handle().write_at(&[1; 40_960], 0)?;
+/// mapping.write_range(.., SyncMode::None, Budget::pages(3))?;
+/// assert_eq!(mapping.stats().dirty, 7);
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    pub(crate) pages: u64,
+}
+
+impl Budget {
+    /// As many as there are.
+    pub const UNLIMITED: Budget = Budget { pages: u64::MAX };
+
+    /// So many pages, counting those that are claimed and declined.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::Budget;
+    ///
+    /// assert!(Budget::pages(10) != Budget::UNLIMITED);
+    /// ```
+    pub const fn pages(pages: u64) -> Self {
+        Self { pages }
+    }
+}
+
+/// What a pass did.
+///
+/// # Examples
+/// ```
+/// # use writeback::{Budget, Mapping, MemStore, SyncMode};
+/// # let mapping = Mapping::open(MemStore::new())?;
+/// # mapping.handle().write_at(b"abc", 0)?;
+/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// assert_eq!((progress.submitted, progress.declined, progress.skipped), (1, 0, 0));
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Pages handed to the store; whether they were accepted is told by their completion.
+    pub submitted: u64,
+    /// Pages claimed and redirtied, because another writer held them (mode `None`).
+    pub declined: u64,
+    /// Pages gone by: locked, under writeback, too young or backing off (mode `None`).
+    pub skipped: u64,
+}
+
+impl Mapping {
+    /// Writes back the dirty pages of a range. Makes nothing durable: for that there are the syncs of
+    /// [`Handle`](crate::Handle).
+    ///
+    /// In mode `All` every page that was dirty when it was called has been submitted when it returns,
+    /// or was truncated; [`wait_range`](Self::wait_range) waits for the store to accept them.
+    ///
+    /// # Concurrency
+    /// Any number of passes may run at once. Takes page locks one at a time.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]. Failed writes are told by the handles.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Budget, Mapping, MemStore, SyncMode};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// mapping.handle().write_at(&[1; 8192], 0)?;
+    /// let progress = mapping.write_range(1.., SyncMode::All, Budget::UNLIMITED)?;
+    /// assert_eq!(progress.submitted, 1);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn write_range(
+        &self,
+        pages: impl RangeBounds<u64>,
+        mode: SyncMode,
+        budget: Budget,
+    ) -> Result<Progress> {
+        let shared = &self.shared;
+        shared.durability.check()?;
+        let (dirty, to_write) = (PageTag::Dirty.tag(), PageTag::ToWrite.tag());
+        let Some((first, last)) = inclusive(pages) else { return Ok(Progress::default()) };
+        if shared.memory_backed || !shared.tree.any_tagged(dirty) {
+            return Ok(Progress::default());
+        }
+        let mut pass = Pass::new(self, mode, budget);
+        if mode == SyncMode::None {
+            pass.walk((first, last), PageTag::Dirty);
+            return Ok(pass.progress);
+        }
+        let mut next = Some(first);
+        while let Some(start) = next {
+            // In pieces, so that the index is not kept pinned for long.
+            let tagged = shared.tree.pin().tag_range_if_tagged(start..=last, dirty, to_write, 4096);
+            next = tagged.next;
+        }
+        pass.walk((first, last), PageTag::ToWrite);
+        Ok(pass.progress)
+    }
+
+    /// Writes back dirty pages in mode `None`, from where the last such pass stopped to the end; the
+    /// one after that starts at the beginning again.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`].
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Budget, Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// mapping.handle().write_at(&[1; 5 * 4096], 0)?;
+    /// assert_eq!(mapping.write_cyclic(Budget::pages(3))?.submitted, 3);
+    /// assert_eq!(mapping.write_cyclic(Budget::pages(3))?.submitted, 2);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn write_cyclic(&self, budget: Budget) -> Result<Progress> {
+        let shared = &self.shared;
+        shared.durability.check()?;
+        if shared.memory_backed {
+            return Ok(Progress::default());
+        }
+        // Relaxed: a hint where to go on.
+        let first = shared.cyclic_next.load(Ordering::Relaxed);
+        let mut pass = Pass::new(self, SyncMode::None, budget);
+        let stopped = pass.walk((first, u64::MAX), PageTag::Dirty);
+        shared.cyclic_next.store(stopped.unwrap_or(0), Ordering::Relaxed);
+        Ok(pass.progress)
+    }
+
+    /// Writes back, in mode `None`, the pages that have been dirty since `dirty_by_ms` or longer.
+    pub(crate) fn write_expired(&self, dirty_by_ms: u64) -> Result<Progress> {
+        self.shared.durability.check()?;
+        let mut pass = Pass::new(self, SyncMode::None, Budget::UNLIMITED);
+        pass.dirty_by_ms = dirty_by_ms;
+        if !self.shared.memory_backed {
+            pass.walk((0, u64::MAX), PageTag::Dirty);
+        }
+        Ok(pass.progress)
+    }
+
+    /// Waits until every write of the range's pages that had begun before the call has ended, whoever
+    /// began it.
+    ///
+    /// # Concurrency
+    /// By ticket: writes begun later are not waited for, so it ends on a busy mapping too.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Budget, Mapping, MemStore, SyncMode};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// mapping.handle().write_at(&[1; 8192], 0)?;
+    /// mapping.write_range(.., SyncMode::All, Budget::UNLIMITED)?;
+    /// mapping.wait_range(..);
+    /// assert_eq!(mapping.stats().written, 2);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn wait_range(&self, pages: impl RangeBounds<u64>) {
+        let Some((first, last)) = inclusive(pages) else { return };
+        let filter = TagFilter::from(PageTag::Writeback);
+        let mut next = Some(first);
+        while let Some(start) = next.filter(|start| *start <= last) {
+            let mut found = ArrayVec::<(u64, Arc<Page>), 64>::new();
+            next = self.shared.tree.gang_lookup_tagged_owned(start, filter, &mut found);
+            for (_, page) in found.iter().take_while(|(index, _)| *index <= last) {
+                page.wait_ticket(page.ticket());
+            }
+        }
+    }
+
+    /// Writes back one page; returns whether it was written. With `wait` it waits for a write under
+    /// way before and for its own after, and for another writer that holds the page; without, it gives
+    /// way to both and only submits.
+    ///
+    /// # Concurrency
+    /// Waits for the page lock either way.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]; with `wait`, [`Error::Write`] if the write failed. The handles are told of
+    /// it too.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// mapping.handle().write_at(&[1; 8192], 0)?;
+    /// assert!(mapping.write_page(1, true)?);
+    /// assert!(!mapping.write_page(1, true)?, "it is clean now");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn write_page(&self, index: u64, wait: bool) -> Result<bool> {
+        let shared = &self.shared;
+        shared.durability.check()?;
+        let Some(page) = self.cached_page(index).filter(|_| !shared.memory_backed) else {
+            return Ok(false);
+        };
+        let before = shared.errors.recorded();
+        let Some(locked) = page.lock() else { return Ok(false) };
+        if wait {
+            locked.wait_writeback();
+        }
+        let Ok(claim) = locked.clear_dirty_for_io() else { return Ok(false) };
+        let mut pass =
+            Pass::new(self, if wait { SyncMode::All } else { SyncMode::None }, Budget::UNLIMITED);
+        pass.write(claim);
+        pass.submit();
+        shared.counters.declined.add(pass.progress.declined);
+        if wait {
+            page.wait_writeback();
+            if let Some(source) =
+                shared.errors.latest_after(before).filter(|_| page.snapshot().has_error())
+            {
+                return Err(Error::Write { source });
+            }
+        }
+        Ok(pass.progress.submitted == 1)
+    }
+
+    /// Everything a sync does but report write errors: those are in the error sequence.
+    pub(crate) fn sync_pages(&self, (first, last): Inclusive, kind: FlushKind) -> Result<()> {
+        if self.shared.memory_backed {
+            return Ok(());
+        }
+        let pass = self.write_range(first..=last, SyncMode::All, Budget::UNLIMITED);
+        // Always, also after an error: the store may still be using the pages' images.
+        self.wait_range(first..=last);
+        let cut = self.shared.cut_store();
+        let flushed = self.shared.flush(kind);
+        pass.and(flushed).and(cut)
+    }
+
+    /// For `close`: writes and flushes everything and tells whether anything is left.
+    pub(crate) fn save_all(&self) -> Result<()> {
+        let before = self.shared.errors.recorded();
+        self.sync_pages((0, u64::MAX), FlushKind::All)?;
+        let stats = self.stats();
+        if stats.dirty + stats.writeback == 0 {
+            return Ok(());
+        }
+        let source = self.shared.errors.latest_after(before).unwrap_or(StoreError::Lost);
+        Err(Error::Write { source })
+    }
+}

@@ -1,0 +1,248 @@
+//! Every change of a page's DIRTY and WRITEBACK flags, together with the tags that mirror them.
+//!
+//! Each transition is one section of the index over the page's entry (`Pinned::update`): flag, tag
+//! and counter change as one, and the page is checked to be the entry's value first, so nothing is
+//! ever done to a page that was truncated away. The numbers T1 to T14 are the transitions of the
+//! page's life, drawn in the crate's documentation.
+//!
+//! A section is short, takes no lock and does no I/O. Debug builds check the invariants at its end.
+
+use std::sync::Arc;
+
+use tagged_radix::{Pinned, Slot};
+
+use crate::error::StoreError;
+use crate::page::Page;
+use crate::shared::Shared;
+use crate::tag::{DIRTY_TAGS, PageTag};
+
+/// The page is no longer in the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+/// Another writer holds the page's contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held;
+
+impl Shared {
+    fn section<R>(
+        &self,
+        pinned: &Pinned<'_, Arc<Page>>,
+        page: &Page,
+        change: impl FnOnce(&mut Slot<'_, Arc<Page>>) -> R,
+    ) -> Result<R, Gone> {
+        let outcome = pinned.update(page.index(), |slot| {
+            if !std::ptr::eq(&raw const *slot.value(), page) {
+                return Err(Gone);
+            }
+            let outcome = change(slot);
+            #[cfg(debug_assertions)]
+            self.assert_invariants(page, slot.tags(), false);
+            Ok(outcome)
+        });
+        outcome.unwrap_or(Err(Gone))
+    }
+
+    #[cfg(debug_assertions)]
+    fn assert_invariants(&self, page: &Page, tags: tagged_radix::TagSet, unlocking: bool) {
+        let state = page.snapshot();
+        if !state.is_mapped() {
+            return;
+        }
+        let rule_2003 = self.claim_clears_tag();
+        let key = page.index();
+        let seen = crate::invariants::Seen { page, key, state, tags, rule_2003 };
+        let checked = if unlocking { seen.check_before_unlock() } else { seen.check() };
+        if let Err(violation) = checked {
+            panic!("{violation}");
+        }
+    }
+
+    /// T1: puts a new page into the index, locked. `Err`: the page that is there already.
+    pub(crate) fn insert_locked(&self, index: u64) -> Result<Arc<Page>, Arc<Page>> {
+        let page = Arc::new(Page::new(index));
+        match self.tree.pin().try_insert(index, Arc::clone(&page)) {
+            Ok(_) => {
+                self.counters.cached.add(1);
+                Ok(page)
+            }
+            Err(occupied) => Err(occupied.current.into()),
+        }
+    }
+
+    /// T3: the page is dirty from now on. Returns whether it was clean.
+    ///
+    /// The caller holds the content latch for writing, or the page lock.
+    pub(crate) fn mark_dirty(
+        &self,
+        pinned: &Pinned<'_, Arc<Page>>,
+        page: &Page,
+    ) -> Result<bool, Gone> {
+        // Already dirty: done without a section. Flag first, then the tag: the flag is set inside
+        // another dirtier's section, and only when the tag is seen has that section taken effect,
+        // so that a sync this caller begins next will find the page (two dirtiers, one returning
+        // too early). A claim may clear the flag right after it was read; its image is taken later,
+        // under the latch the caller holds, and has the caller's bytes in it.
+        if page.snapshot().is_dirty() && pinned.has_tag(page.index(), PageTag::Dirty.tag()) {
+            return if page.snapshot().is_mapped() { Ok(false) } else { Err(Gone) };
+        }
+        self.mark_dirty_slow(pinned, page)
+    }
+
+    fn mark_dirty_slow(&self, pinned: &Pinned<'_, Arc<Page>>, page: &Page) -> Result<bool, Gone> {
+        let now_ms = self.clock.now_ms();
+        let newly_dirty = self.section(pinned, page, |slot| {
+            let newly_dirty = page.state.set_dirty();
+            slot.set(PageTag::Dirty);
+            if newly_dirty {
+                page.set_first_dirty_ms(now_ms);
+                self.count(|counters| {
+                    counters.dirty.add(1);
+                    counters.dirtied.add(1);
+                });
+            }
+            newly_dirty
+        })?;
+        if newly_dirty {
+            self.kick.consider(self.counters.dirty.get());
+        }
+        Ok(newly_dirty)
+    }
+
+    /// T5: clears the flag and leaves the tag: a claim begins. `false`: the page was clean.
+    ///
+    /// The caller holds the page lock and resolves the claim by T6 or T7 before unlocking. Until
+    /// then the tag says more than the flag, so that a sync finds the page and waits for its lock.
+    pub(crate) fn clear_dirty_for_io(&self, page: &Page) -> bool {
+        let claimed = self.section(&self.tree.pin(), page, |slot| {
+            if !page.state.clear_dirty() {
+                // The lock is held and no claim is open: a tag left over is stale.
+                slot.clear(DIRTY_TAGS);
+                return false;
+            }
+            if self.claim_clears_tag() {
+                slot.clear(DIRTY_TAGS);
+            }
+            self.count(|counters| counters.dirty.sub(1));
+            true
+        });
+        claimed.unwrap_or(false)
+    }
+
+    /// T7: the claim is given up and the page is dirty again, as old as before.
+    pub(crate) fn redirty(&self, page: &Page) {
+        let redirtied = self.section(&self.tree.pin(), page, |slot| {
+            slot.set(PageTag::Dirty);
+            if page.state.set_dirty() {
+                self.count(|counters| counters.dirty.add(1));
+            }
+        });
+        debug_assert!(redirtied.is_ok(), "a claimed page left the index: {page:?}");
+    }
+
+    /// T6: the page is under writeback; returns the ticket. Flag and tag are brought together
+    /// again: if nobody dirtied the page since the claim, its DIRTY and TOWRITE tags go.
+    pub(crate) fn start_writeback(&self, page: &Page) -> Result<u64, Held> {
+        let started = self.section(&self.tree.pin(), page, |slot| {
+            let before = page.state.begin_writeback().map_err(|_| Held)?;
+            slot.set(PageTag::Writeback);
+            if !before.is_dirty() {
+                slot.clear(DIRTY_TAGS);
+            }
+            self.count(|counters| counters.writeback.add(1));
+            Ok(page.next_ticket())
+        });
+        debug_assert!(started.is_ok(), "a claimed page left the index: {page:?}");
+        started.unwrap_or(Err(Held))
+    }
+
+    /// T10: the write with `ticket` is over; on error the page is dirty again. `wrote`: whether
+    /// anything was handed to the store.
+    pub(crate) fn end_writeback(
+        &self,
+        page: &Page,
+        ticket: u64,
+        wrote: bool,
+        result: Result<(), StoreError>,
+    ) {
+        let failed = result.is_err();
+        if let Err(error) = result {
+            // I12: recorded before anybody can see that the write is over.
+            self.errors.record(error);
+            page.note_failure(self.clock.now_ms());
+        } else {
+            page.note_success();
+        }
+        let ended = self.section(&self.tree.pin(), page, |slot| {
+            let newly_dirty = page.state.end_writeback(failed);
+            if failed {
+                slot.set(PageTag::Dirty);
+            }
+            slot.clear(PageTag::Writeback);
+            self.count(|counters| {
+                counters.writeback.sub(1);
+                if newly_dirty {
+                    counters.dirty.add(1);
+                }
+            });
+        });
+        debug_assert!(ended.is_ok(), "a page under writeback left the index: {page:?}");
+        if wrote {
+            self.count(|counters| match failed {
+                true => counters.write_errors.add(1),
+                false => counters.written.add(1),
+            });
+            // A failed write counts too: nobody knows how much of it reached the device.
+            self.durability.note_write();
+        }
+        page.finish_ticket(ticket);
+    }
+
+    /// T11: forgets that the page is dirty, without writing it. The caller holds the page lock and
+    /// has waited for its writeback. Returns whether it was dirty.
+    pub(crate) fn cancel_dirty(&self, page: &Page) -> bool {
+        let cancelled = self.section(&self.tree.pin(), page, |slot| {
+            slot.clear(DIRTY_TAGS);
+            let was_dirty = page.state.clear_dirty();
+            if was_dirty {
+                self.count(|counters| counters.dirty.sub(1));
+            }
+            was_dirty
+        });
+        cancelled.unwrap_or(false)
+    }
+
+    /// T11 and T12: takes the page out of the index, dirty or not. The caller holds the page lock
+    /// and has waited for its writeback.
+    pub(crate) fn remove(&self, page: &Page) -> Result<(), Held> {
+        let removed = self.section(&self.tree.pin(), page, |slot| {
+            let before = page.state.detach().map_err(|_| Held)?;
+            if before.is_dirty() {
+                self.count(|counters| counters.dirty.sub(1));
+            }
+            self.counters.cached.sub(1);
+            slot.remove();
+            Ok(())
+        });
+        debug_assert!(removed.is_ok(), "a locked page left the index: {page:?}");
+        removed.unwrap_or(Ok(()))
+    }
+
+    /// T9. A claim must have been resolved by now.
+    pub(crate) fn unlock(&self, page: &Page) {
+        #[cfg(debug_assertions)]
+        self.tree.pin().update(page.index(), |slot| {
+            if std::ptr::eq(&raw const *slot.value(), page) {
+                self.assert_invariants(page, slot.tags(), true);
+            }
+        });
+        page.wake(page.state.unlock());
+    }
+
+    /// Counts, unless this is a memory-backed mapping.
+    fn count(&self, change: impl FnOnce(&crate::stats::Counters)) {
+        if !self.memory_backed {
+            change(&self.counters);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Changing the length.
+//!
+//! Cutting is the one way a dirty page leaves the cache unwritten. It keeps readers that add pages
+//! and writers out with the truncate lock, lowers the length first, then takes every page beyond it
+//! out, each under its page lock and after its writeback, and only then cuts the store: no write
+//! that began before can lengthen it again. Sync takes no part in that lock; it finds a page gone
+//! after locking it.
+
+use std::sync::atomic::Ordering;
+
+use tagged_radix::ArrayVec;
+
+use crate::error::{Error, Result};
+use crate::mapping::Mapping;
+use crate::page_ref::PageRef;
+use crate::shared::Shared;
+
+impl Mapping {
+    pub(crate) fn set_len(&self, len: u64) -> Result<()> {
+        let shared = &*self.shared;
+        shared.check_span(0, len)?;
+        let _exclusive = shared.truncate.write();
+        shared.admit()?;
+        if len > shared.len() {
+            return shared.lengthen(len);
+        }
+        if len < shared.len() {
+            // First: a page claimed from now on is cut at the new length, and fast writers beyond it
+            // give way. The store keeps its bytes until it is cut below.
+            shared.store_is_longer.store(true, Ordering::Release);
+            shared.length.store(len, Ordering::Release);
+            self.drop_pages(len.div_ceil(shared.page_size as u64));
+            self.clear_tail(len);
+            // Last: only now nothing is under way that could lengthen the store again. If a sync cut
+            // it any earlier, it would take the mark off too early.
+            shared.store_is_longer.store(true, Ordering::Release);
+        }
+        shared.cut_store()
+    }
+
+    /// Takes all pages from `first` on out of the cache.
+    fn drop_pages(&self, first: u64) {
+        let mut next = Some(first);
+        while let Some(start) = next {
+            let mut batch = ArrayVec::<_, 64>::new();
+            next = self.shared.tree.gang_lookup_owned(start, &mut batch);
+            for (_, page) in batch {
+                if let Some(locked) = PageRef::new(self.clone(), page).lock() {
+                    locked.remove();
+                }
+            }
+        }
+    }
+
+    /// Clears what the last page has beyond `len`, once nobody writes it.
+    fn clear_tail(&self, len: u64) {
+        let within = len % self.shared.page_size as u64;
+        let Some(page) = self.cached_page(self.shared.page_index(len)) else { return };
+        if within == 0 || !page.snapshot().is_uptodate() {
+            return;
+        }
+        let Some(locked) = page.lock() else { return };
+        // A write that is under way has an image cut at the old length.
+        locked.wait_writeback();
+        let from = usize::try_from(within).expect("less than a page");
+        page.contents.write().make_mut()[from..].fill(0);
+    }
+}
+
+impl Shared {
+    fn lengthen(&self, len: u64) -> Result<()> {
+        self.prepare_to_lengthen(len)?;
+        if let Err(source) = self.store.set_len(len) {
+            return Err(Error::Length { source });
+        }
+        self.durability.note_write();
+        self.length.fetch_max(len, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Cuts the store at the mapping's length if it is longer. Tried again by whoever lengthens and
+    /// by every sync, until it succeeds.
+    pub(crate) fn cut_store(&self) -> Result<()> {
+        let _one_at_a_time = self.cutting.lock();
+        if !self.store_is_longer.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // Nobody lengthens the mapping while `store_is_longer` is set.
+        let cut = self.store.set_len(self.len());
+        self.durability.note_write();
+        cut.map_err(|source| Error::Length { source })?;
+        self.store_is_longer.store(false, Ordering::Release);
+        Ok(())
+    }
+}
