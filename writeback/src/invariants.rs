@@ -102,6 +102,7 @@ impl Seen<'_> {
     }
 
     /// Checks that no claim is left unresolved (I2, I9), before the page is unlocked.
+    #[cfg(debug_assertions)]
     pub(crate) fn check_before_unlock(&self) -> Result<(), Violation> {
         let resolved = self.state.is_dirty() || !self.has(PageTag::Dirty) || self.rule_2003;
         if resolved {

@@ -173,6 +173,11 @@ impl Shared {
         } else {
             page.note_success();
         }
+        if wrote {
+            // Also before: a sync that finds no WRITEBACK tag any more must find the generation that
+            // tells it to flush. A failed write counts too: nobody knows how much reached the device.
+            self.durability.note_write();
+        }
         let ended = self.section(&self.tree.pin(), page, |slot| {
             let newly_dirty = page.state.end_writeback(failed);
             if failed {
@@ -192,8 +197,6 @@ impl Shared {
                 true => counters.write_errors.add(1),
                 false => counters.written.add(1),
             });
-            // A failed write counts too: nobody knows how much of it reached the device.
-            self.durability.note_write();
         }
         page.finish_ticket(ticket);
     }

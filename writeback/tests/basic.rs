@@ -142,6 +142,18 @@ fn a_whole_page_is_overwritten_without_reading_it() {
 }
 
 #[test]
+fn a_page_is_read_if_a_write_leaves_any_of_its_bytes() {
+    let store = MemStore::with_contents(b"0123456789");
+    let handle = Mapping::open(store.clone()).unwrap().handle();
+    handle.write_at(&[b'x'; 20], 5).unwrap();
+    handle.sync_data().unwrap();
+    assert_eq!(store.durable(), b"01234xxxxxxxxxxxxxxxxxxxx");
+    let handle = Mapping::open(store).unwrap().handle();
+    handle.write_at(&[b'y'; 25], 0).unwrap();
+    assert_eq!(handle.mapping().stats().read, 0, "none of them is left");
+}
+
+#[test]
 fn what_is_cut_off_does_not_come_back() {
     let (mapping, store) = open_dirty(3, 9);
     let handle = mapping.handle();

@@ -209,6 +209,25 @@ fn a_cut_the_store_refuses_is_made_up_for() {
 }
 
 #[test]
+fn bytes_the_store_still_has_beyond_a_cut_are_not_read() {
+    let store = TestStore::new();
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().write_at(&[7; 2 * PAGE], 0).unwrap();
+    mapping.close().unwrap();
+    let handle = Mapping::open(store.clone()).unwrap().handle();
+    store.fail_set_len(true);
+    handle.set_len(10).unwrap_err();
+    let mut bytes = [9; PAGE];
+    assert_eq!(handle.read_at(&mut bytes, 0).unwrap(), 10);
+    store.fail_set_len(false);
+    handle.write_at(b"x", PAGE as u64).unwrap();
+    assert_eq!(handle.read_at(&mut bytes, 0).unwrap(), PAGE);
+    assert_eq!((&bytes[..10], &bytes[10..]), (&[7; 10][..], &[0; PAGE - 10][..]));
+    handle.sync_data().unwrap();
+    assert_settled(handle.mapping());
+}
+
+#[test]
 fn a_length_the_store_refuses_is_not_taken() {
     let (mapping, store) = open(1);
     store.fail_set_len(true);

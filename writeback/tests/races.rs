@@ -177,18 +177,61 @@ fn a_page_truncated_between_look_up_and_lock_is_not_written() {
 
 #[test]
 fn a_write_under_way_does_not_lengthen_a_store_that_was_cut() {
-    // Truncate cuts the store only when no image of the old length is on its way.
-    let (mapping, store) = open_dirty(2, 1);
+    // Truncate cuts the store only when no image of the old length is on its way, be it of a page
+    // that is dropped or of the one that is cut.
+    for pages in [1, 2] {
+        let (mapping, store) = open_dirty(pages, 1);
+        store.writes(Writes::Keep);
+        mapping.write_page(pages as u64 - 1, false).unwrap();
+        let cut = thread::spawn({
+            let handle = mapping.handle();
+            move || handle.set_len(100)
+        });
+        never("a write is under way", || cut.is_finished());
+        store.release_first(Ok(()));
+        cut.join().unwrap().unwrap();
+        store.writes(Writes::Accept);
+        mapping.handle().sync_data().unwrap();
+        assert_eq!((mapping.len(), store.durable()), (100, vec![1; 100]));
+    }
+}
+
+#[test]
+fn a_sync_during_a_truncate_does_not_take_the_cut_from_it() {
+    // A sync makes up for a cut that failed; one that is still to come it leaves alone.
+    let (mapping, store) = open_dirty(3, 1);
     store.writes(Writes::Keep);
-    mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+    mapping.write_page(2, false).unwrap();
     let cut = thread::spawn({
         let handle = mapping.handle();
         move || handle.set_len(100)
     });
+    eventually("the mapping is cut", || mapping.len() == 100);
     never("a write is under way", || cut.is_finished());
+    store.writes(Writes::Accept);
+    mapping.handle().sync_range(..1).unwrap();
     store.release_first(Ok(()));
     cut.join().unwrap().unwrap();
-    assert_eq!((mapping.len(), store.accepted()), (100, vec![1; 100]));
+    assert_eq!(store.accepted(), [1; 100]);
+    assert_settled(&mapping);
+}
+
+#[test]
+fn close_waits_for_a_writer_that_waits_for_the_store() {
+    // No write that was let in before the close is saved after it, or not at all.
+    let (mapping, store) = common::open(1);
+    store.block_read(true);
+    let writer = thread::spawn({
+        let handle = mapping.handle();
+        move || handle.write_at(b"let in", 0)
+    });
+    eventually("reading", || store.reads_begun() == 1);
+    let close = thread::spawn(move || mapping.close());
+    never("a writer is under way", || close.is_finished());
+    store.block_read(false);
+    writer.join().unwrap().expect("it was let in");
+    close.join().unwrap().unwrap();
+    assert_eq!(&store.durable()[..7], b"let in\0");
 }
 
 #[test]

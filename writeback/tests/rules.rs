@@ -124,22 +124,23 @@ fn t3_a_panic_in_a_writer_leaves_what_it_wrote_dirty() {
 
 #[test]
 fn t4_a_sync_tags_what_is_dirty_and_nothing_later() {
-    // A sync ends although pages become dirty behind it: it writes those that were dirty when it
-    // began.
-    let (mapping, store) = open_dirty(3, 1);
-    mapping.write_page(2, true).unwrap();
+    // A sync ends although pages become dirty behind and before it: it writes those that were dirty
+    // when it began. More pages than one look-up finds, so that it looks again after the change.
+    let (mapping, store) = open_dirty(101, 1);
+    mapping.handle().sync_data().unwrap();
+    mapping.handle().write_at(&[2; 70 * PAGE], 0).unwrap();
     let locked = lock(&mapping, 0);
     let syncer = thread::spawn({
         let handle = mapping.handle();
         move || handle.sync_data()
     });
-    eventually("tagged", || page(&mapping, 1).has_tag(PageTag::ToWrite));
-    mapping.handle().write_at(b"later", 2 * PAGE as u64).unwrap();
-    assert_state(&mapping, 2, "d", "d");
+    eventually("tagged", || page(&mapping, 69).has_tag(PageTag::ToWrite));
+    mapping.handle().write_at(b"later", 100 * PAGE as u64).unwrap();
+    assert_state(&mapping, 100, "d", "d");
     drop(locked);
     syncer.join().unwrap().unwrap();
-    assert_state(&mapping, 2, "d", "d");
-    assert_eq!(store.batches(), [(2, 1), (0, 2)]);
+    assert_state(&mapping, 100, "d", "d");
+    assert_eq!(store.batches(), [(0, 101), (0, 70)]);
 }
 
 #[test]

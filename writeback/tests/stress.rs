@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::{LateStore, assert_settled};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use writeback::{Config, Flusher, FlusherConfig, Mapping, MemStore, Store};
+use writeback::{Budget, Config, Flusher, FlusherConfig, Mapping, MemStore, Store, SyncMode};
 
 const STAMP: usize = 32;
 const PAGE: usize = 512;
@@ -70,6 +70,15 @@ fn busy_flusher(mapping: &Mapping) -> Flusher {
     Flusher::start([mapping.clone()], config).unwrap()
 }
 
+/// Stops the others when it goes out of scope, also because its test has failed.
+struct StopAtEnd<'s>(&'s AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Holds pages like a journal until told to stop.
 fn journal(mapping: &Mapping, pages: u64, seed: u64, stop: &AtomicBool) {
     let mut random = SmallRng::seed_from_u64(seed);
@@ -96,6 +105,7 @@ fn nothing_synced_is_missed(late: bool, seed: u64) {
     let flusher = busy_flusher(&mapping);
     let (stop, syncs) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        let _stop_at_end = StopAtEnd(&stop);
         scope.spawn(|| journal(&mapping, PAGES, seed, &stop));
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
@@ -130,7 +140,6 @@ fn nothing_synced_is_missed(late: bool, seed: u64) {
             })
             .collect();
         writers.into_iter().for_each(|writer| writer.join().unwrap());
-        stop.store(true, Ordering::Relaxed);
     });
     flusher.stop();
     assert!(syncs.load(Ordering::Relaxed) > 0);
@@ -158,6 +167,7 @@ fn truncates_and_everything_else(late: bool, seed: u64) {
     let end = Instant::now() + time();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _stop_at_end = StopAtEnd(&stop);
         scope.spawn(|| journal(&mapping, PAGES, seed, &stop));
         let workers: Vec<_> = (0..4_u64)
             .map(|worker| {
@@ -193,7 +203,6 @@ fn truncates_and_everything_else(late: bool, seed: u64) {
             })
             .collect();
         workers.into_iter().for_each(|worker| worker.join().unwrap());
-        stop.store(true, Ordering::Relaxed);
     });
     flusher.stop();
     mapping.handle().sync_all().unwrap();
@@ -222,16 +231,18 @@ fn a_write_that_returned_ok_is_saved_by_close() {
     for seed in 0..30 {
         let (mapping, store) = open(true, seed);
         mapping.handle().write_at(&[0; 8 * PAGE], 0).unwrap();
+        let stop = &AtomicBool::new(false);
         let written: Vec<_> = thread::scope(|scope| {
+            let _stop_at_end = StopAtEnd(stop);
             let writers: Vec<_> = (0..3_u64)
                 .map(|writer| {
                     let handle = mapping.handle();
                     scope.spawn(move || {
+                        let write = |version| {
+                            handle.write_at(&stamp(writer * 16, writer, version), writer * 512)
+                        };
                         let mut version = 0;
-                        while handle
-                            .write_at(&stamp(writer * 16, writer, version + 1), writer * 512)
-                            .is_ok()
-                        {
+                        while !stop.load(Ordering::Relaxed) && write(version + 1).is_ok() {
                             version += 1;
                         }
                         version
@@ -279,4 +290,74 @@ fn two_dirtiers_of_one_page_each_get_what_they_synced() {
     });
     mapping.handle().sync_data().unwrap();
     assert_settled(&mapping);
+}
+
+/// A truncate clears what it cuts off, and no reader ever sees that as part of the file.
+#[test]
+fn a_reader_never_sees_what_lies_beyond_the_end() {
+    let (mapping, _store) = open(false, 6);
+    mapping.handle().write_at(&[1; PAGE], 0).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop_at_end = StopAtEnd(&stop);
+        let (changer, stop) = (mapping.handle(), &stop);
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                changer.set_len(10).unwrap();
+                changer.write_at(&[1; PAGE - 10], 10).unwrap();
+            }
+        });
+        let (reader, end) = (mapping.handle(), Instant::now() + time());
+        let mut bytes = [0; PAGE];
+        while Instant::now() < end {
+            let count = reader.read_at(&mut bytes, 0).unwrap();
+            assert!(count >= 10 && bytes[..count].iter().all(|byte| *byte == 1), "{count}");
+        }
+    });
+}
+
+/// An image of bytes that lengthen the file is never cut at the length the file had before them.
+#[test]
+fn what_is_appended_and_synced_is_there_although_the_page_is_written_all_the_time() {
+    const BIG: usize = 1 << 20;
+    const STEP: usize = BIG / 3;
+    let store = MemStore::new();
+    let config = Config::new().page_size(BIG);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop_at_end = StopAtEnd(&stop);
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+            }
+        });
+        let (handle, end) = (mapping.handle(), Instant::now() + time());
+        while Instant::now() < end {
+            handle.set_len(0).unwrap();
+            for step in 0..9 {
+                handle.write_at(&[7; STEP], (step * STEP) as u64).unwrap();
+                handle.sync_data().unwrap();
+                assert_eq!(handle.mapping().store().len().unwrap(), ((step + 1) * STEP) as u64);
+            }
+        }
+    });
+    assert_eq!(store.durable(), [7; 9 * STEP]);
+}
+
+/// A page that is overwritten before it was ever read is valid and has its bytes at one instant.
+#[test]
+fn a_reader_never_sees_a_page_without_its_first_contents() {
+    let end = Instant::now() + time();
+    while Instant::now() < end {
+        let mapping = Mapping::open(MemStore::with_contents([1; 100])).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| mapping.handle().write_at(&[1; 100], 0).unwrap());
+            for _ in 0..10 {
+                let mut bytes = [0; 100];
+                assert_eq!(mapping.handle().read_at(&mut bytes, 0).unwrap(), 100);
+                assert_eq!(bytes, [1; 100]);
+            }
+        });
+    }
 }

@@ -70,7 +70,7 @@ pub(crate) fn journal(run: &Run<'_>, mut rng: SmallRng) -> Fallible<()> {
             }
             holds.push(hold);
         }
-        thread::sleep(Duration::from_micros(rng.random_range(500..6_000)));
+        thread::sleep(Duration::from_micros(rng.random_range(1_000..8_000)));
         drop(holds);
         thread::sleep(Duration::from_micros(rng.random_range(0..500)));
     }
@@ -81,7 +81,7 @@ pub(crate) fn journal(run: &Run<'_>, mut rng: SmallRng) -> Fallible<()> {
 const RECLAIM_PAGES: usize = 64;
 
 /// How long it hopes for the journal to let go of a page.
-const PATIENCE: Duration = Duration::from_millis(2);
+const PATIENCE: Duration = Duration::from_millis(3);
 
 /// Writes dirty pages one by one, with nothing but the public claim interface and its own I/O.
 ///

@@ -13,6 +13,8 @@ pub(crate) struct Outcome {
     pub(crate) writes: u64,
     pub(crate) reads: u64,
     pub(crate) syncs: u64,
+    /// Syncs that come together share one of these.
+    pub(crate) fdatasyncs: u64,
     pub(crate) latency_us: Histogram<u64>,
     /// Pages that a writer-back claimed and had to leave dirty because the journal held them.
     pub(crate) declined: u64,
@@ -80,7 +82,7 @@ impl Outcome {
             ("pages written to the file", each(self.stats.written)),
             ("declined, held by the journal", HumanCount(self.declined).to_string()),
             ("sync_data calls", HumanCount(self.syncs).to_string()),
-            ("fdatasync calls they needed", HumanCount(self.stats.flushes).to_string()),
+            ("fdatasync calls they needed", HumanCount(self.fdatasyncs).to_string()),
             ("sync latency", latency),
             ("pages checked past the cache", HumanCount(self.checked).to_string()),
             ("  of these read again, torn", HumanCount(self.read_again).to_string()),
@@ -98,7 +100,7 @@ impl Outcome {
             "pages_written": self.stats.written,
             "declined": self.declined,
             "syncs": self.syncs,
-            "fdatasyncs": self.stats.flushes,
+            "fdatasyncs": self.fdatasyncs,
             "sync_latency_us": {
                 "p50": self.latency_us.value_at_quantile(0.5),
                 "p99": self.latency_us.value_at_quantile(0.99),

@@ -66,6 +66,12 @@ pub(crate) struct Counters {
     misread: Counter,
 }
 
+impl Counters {
+    fn is_wrong(&self) -> bool {
+        self.missed.get() + self.misread.get() > 0
+    }
+}
+
 /// How many missed pages are described.
 const DETAILS_MAX: usize = 10;
 
@@ -181,15 +187,23 @@ impl<'a> Run<'a> {
         Ok(handle.sync_all()?)
     }
 
+    /// Saves everything, and checks everything once more when all is quiet. Returns what the cache
+    /// finds wrong with itself.
+    fn finish(&self, reader: File) -> Fallible<Option<String>> {
+        self.mapping.clone().close().map_err(|failed| failed.error)?;
+        Syncer::new(self, "the end".into(), reader).check_all()?;
+        Ok(self.mapping.check().err().map(|violation| violation.to_string()))
+    }
+
     fn progress(&self) -> String {
         let counters = &self.counters;
         format!(
-            "{} pages changed, {} syncs, {} declined, {} pages checked, {} missed",
-            HumanCount(counters.writes.get()),
-            HumanCount(counters.syncs.get()),
-            HumanCount(self.declined()),
-            HumanCount(counters.checked.get()),
+            "{} missed of {} checked after {} syncs; {} pages changed, {} declined",
             HumanCount(counters.missed.get()),
+            HumanCount(counters.checked.get()),
+            HumanCount(counters.syncs.get()),
+            HumanCount(counters.writes.get()),
+            HumanCount(self.declined()),
         )
     }
 
@@ -217,16 +231,20 @@ pub(crate) fn conduct(plan: &Plan<'_>, target: Target) -> Fallible<Outcome> {
     let flushed = flusher.stop();
 
     let failure = run.failure.lock().take();
-    failure.map_or(Ok(()), Err)?;
-    run.mapping.clone().close().map_err(|failed| failed.error)?;
-    Syncer::new(&run, "the end".into(), last_reader).check_all()?;
-    let checked = run.mapping.check().err().map(|violation| violation.to_string());
-    let panics = (flushed.panics > 0).then(|| "the flusher panicked".to_owned());
+    let end = failure.map_or(Ok(()), Err).and_then(|()| run.finish(last_reader));
+    let violation = match end {
+        Ok(None) if flushed.panics > 0 => Some("the flusher panicked".to_owned()),
+        Ok(violation) => violation,
+        // That pages were missed is worse than that the run did not come to its end.
+        Err(error) if run.counters.is_wrong() => Some(error.to_string()),
+        Err(error) => return Err(error),
+    };
     Ok(Outcome {
         seconds,
         writes: run.counters.writes.get(),
         reads: run.counters.reads.get(),
         syncs: run.counters.syncs.get(),
+        fdatasyncs: run.store.fdatasyncs(),
         latency_us: run.latency_us.lock().clone(),
         declined: run.declined(),
         checked: run.counters.checked.get(),
@@ -234,7 +252,7 @@ pub(crate) fn conduct(plan: &Plan<'_>, target: Target) -> Fallible<Outcome> {
         missed: run.counters.missed.get(),
         misread: run.counters.misread.get(),
         details: std::mem::take(&mut *run.details.lock()),
-        violation: checked.or(panics),
+        violation,
         stats: run.mapping.stats(),
     })
 }

@@ -18,7 +18,7 @@ use super::run::Run;
 /// Every so many syncs all pages are checked, not only those that changed since the last one.
 const FULL_CHECK_EVERY: u64 = 8;
 
-/// How long a page that does not make sense is read again (see [`Syncer::read`]).
+/// For how long a page may make no sense because somebody writes it (see [`Syncer::read`]).
 const TORN_AT_MOST: Duration = Duration::from_secs(2);
 
 /// Calls `sync_data` and checks what it promised.
@@ -115,29 +115,29 @@ impl<'run> Syncer<'run> {
     /// Which version of `page` the file has, or what is wrong with the page.
     ///
     /// A read is not atomic against a write of the same page by somebody else, so it may return
-    /// parts of two versions. Such a page is read again; what is still wrong after two seconds is
-    /// really wrong. An old version is not read again: it can only be old because it was missed.
+    /// parts of two versions. A page that makes no sense is read again if a write of it was under
+    /// way. An old version is not read again: it can only be old because it was missed.
     fn read(&mut self, page: usize) -> Fallible<Result<u64, String>> {
-        let begun = Instant::now();
-        let bytes = &mut self.buffer[..self.run.workload.page_len(page)];
+        let (run, begun) = (self.run, Instant::now());
+        let bytes = &mut self.buffer[..run.workload.page_len(page)];
         loop {
-            let fault = match self.file.read_exact_at(bytes, self.run.offset(page)) {
-                Ok(()) => {
-                    let newest = self.run.ledger.begun(page);
-                    match self.run.workload.version(page, bytes, newest) {
-                        Ok(version) => return Ok(Ok(version)),
-                        Err(fault) => fault,
-                    }
-                }
+            let writes_ended = run.store.writes_ended(page);
+            match self.file.read_exact_at(bytes, run.offset(page)) {
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Ok(Err("the file ends before it".into()));
                 }
                 Err(error) => return Err(format!("reading the file to check it: {error}").into()),
+            }
+            let fault = match run.workload.version(page, bytes, run.ledger.begun(page)) {
+                Ok(version) => return Ok(Ok(version)),
+                Err(fault) => fault,
             };
-            if begun.elapsed() > TORN_AT_MOST {
+            let undisturbed = run.store.writes_begun(page) == writes_ended;
+            if undisturbed || begun.elapsed() > TORN_AT_MOST {
                 return Ok(Err(fault));
             }
-            self.run.counters.read_again.add(1);
+            run.counters.read_again.add(1);
             thread::sleep(Duration::from_micros(50));
         }
     }

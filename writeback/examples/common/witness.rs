@@ -1,4 +1,4 @@
-//! A store that keeps track of which versions its `fdatasync` has covered.
+//! A store that keeps track of what is written to it, and which versions its `fdatasync` covered.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -9,8 +9,18 @@ use writeback::{Completion, FileStore, FlushKind, Image, Limits, Store, StoreErr
 /// Tells the version of a page from its bytes; the greatest number if they do not say.
 pub(crate) type VersionOf = fn(&[u8]) -> u64;
 
-/// The file, and for each page the newest version written and the newest one followed by a
-/// successful flush.
+/// What is known of one page.
+#[derive(Debug, Default)]
+struct Record {
+    /// Newest version written, and newest followed by a successful flush.
+    written: AtomicU64,
+    flushed: AtomicU64,
+    /// How many writes have begun and ended.
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// The file, and what was written to it and flushed.
 ///
 /// Reading the file shows that a page was written, but not that it was flushed; this shows both. A
 /// version is noted before its write begins, because that ends inside the file store: a flush that
@@ -20,8 +30,8 @@ pub(crate) struct Witness {
     store: FileStore,
     page_size: u64,
     version_of: VersionOf,
-    written: Vec<AtomicU64>,
-    flushed: Vec<AtomicU64>,
+    pages: Vec<Record>,
+    fdatasyncs: AtomicU64,
 }
 
 impl Witness {
@@ -31,27 +41,58 @@ impl Witness {
         page_size: usize,
         version_of: VersionOf,
     ) -> Self {
-        let zeros = || std::iter::repeat_with(AtomicU64::default).take(pages).collect();
-        let (written, flushed) = (zeros(), zeros());
-        Self { store, page_size: page_size as u64, version_of, written, flushed }
+        let pages = std::iter::repeat_with(Record::default).take(pages).collect();
+        Self {
+            store,
+            page_size: page_size as u64,
+            version_of,
+            pages,
+            fdatasyncs: AtomicU64::new(0),
+        }
+    }
+
+    /// How many times `fdatasync` was called.
+    pub(crate) fn fdatasyncs(&self) -> u64 {
+        self.fdatasyncs.load(Ordering::Relaxed)
     }
 
     /// The newest version of `page` that a flush has covered.
     pub(crate) fn flushed(&self, page: usize) -> u64 {
-        self.flushed[page].load(Ordering::Acquire)
+        self.pages[page].flushed.load(Ordering::Acquire)
+    }
+
+    /// How many writes of `page` have begun. Equal to the number of those that had ended before a
+    /// read, it tells after the read that none of them was under way.
+    pub(crate) fn writes_begun(&self, page: usize) -> u64 {
+        self.pages[page].begun.load(Ordering::Acquire)
+    }
+
+    /// How many writes of `page` have ended.
+    pub(crate) fn writes_ended(&self, page: usize) -> u64 {
+        self.pages[page].ended.load(Ordering::Acquire)
     }
 
     /// Writes one page, for who does its own I/O.
     pub(crate) fn write_page(&self, offset: u64, image: &Image) -> io::Result<()> {
-        self.note(offset, image);
-        self.store.file().write_all_at(image.as_ref(), offset)
+        let record = self.record(offset);
+        self.begin(record, image);
+        let written = self.store.file().write_all_at(image.as_ref(), offset);
+        end(record);
+        written
     }
 
-    fn note(&self, offset: u64, image: &Image) {
-        let page = usize::try_from(offset / self.page_size).expect("a page of the file");
-        let version = (self.version_of)(image.as_ref());
-        self.written[page].fetch_max(version, Ordering::AcqRel);
+    fn record(&self, offset: u64) -> &Record {
+        &self.pages[usize::try_from(offset / self.page_size).expect("a page of the file")]
     }
+
+    fn begin(&self, record: &Record, image: &Image) {
+        record.begun.fetch_add(1, Ordering::AcqRel);
+        record.written.fetch_max((self.version_of)(image.as_ref()), Ordering::AcqRel);
+    }
+}
+
+fn end(record: &Record) {
+    record.ended.fetch_add(1, Ordering::AcqRel);
 }
 
 impl Store for Witness {
@@ -72,20 +113,27 @@ impl Store for Witness {
     }
 
     fn submit(&self, batch: WriteBatch, completion: Completion) {
+        let mut records = Vec::with_capacity(batch.images().len());
         let mut offset = batch.offset();
         for image in batch.images() {
-            self.note(offset, image);
+            records.push(self.record(offset));
+            self.begin(self.record(offset), image);
             offset += image.len() as u64;
         }
+        // The file store is done when it returns.
         self.store.submit(batch, completion);
+        records.into_iter().for_each(end);
     }
 
     fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        let covered: Vec<_> =
-            self.written.iter().map(|version| version.load(Ordering::Acquire)).collect();
+        let written = |page: &Record| page.written.load(Ordering::Acquire);
+        let covered: Vec<_> = self.pages.iter().map(written).collect();
+        if kind == FlushKind::Data {
+            self.fdatasyncs.fetch_add(1, Ordering::Relaxed);
+        }
         self.store.flush(kind)?;
-        for (flushed, version) in self.flushed.iter().zip(covered) {
-            flushed.fetch_max(version, Ordering::AcqRel);
+        for (page, version) in self.pages.iter().zip(covered) {
+            page.flushed.fetch_max(version, Ordering::AcqRel);
         }
         Ok(())
     }

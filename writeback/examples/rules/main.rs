@@ -103,9 +103,9 @@ fn under(rule: DirtyRule, label: &str, arguments: &Arguments, target: Target) ->
 }
 
 fn describe(of_2003: &Outcome, of_2004: &Outcome) -> String {
-    let mut text = format!("  {:<30} {:<38} {}\n", "", "2003: flag and tag", "2004: flag only");
+    let mut text = format!("  {:<30} {:<44} {}\n", "", "2003: flag and tag", "2004: flag only");
     for ((name, old), (_, new)) in of_2003.table().into_iter().zip(of_2004.table()) {
-        text += &format!("  {name:<30} {old:<38} {new}\n");
+        text += &format!("  {name:<30} {old:<44} {new}\n");
     }
     text.push('\n');
     if !of_2004.is_clean() {

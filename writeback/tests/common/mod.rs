@@ -45,6 +45,9 @@ pub struct Inner {
     panic_in_flush: bool,
     fail_set_len: bool,
     fail_read: bool,
+    /// While set, a read that has begun does not end.
+    block_read: bool,
+    reads_begun: u64,
     /// While set, a flush that has begun does not end.
     block_flush: bool,
     flushes_begun: u64,
@@ -86,6 +89,14 @@ impl TestStore {
 
     pub fn fail_read(&self, fail: bool) {
         self.with(|inner| inner.fail_read = fail);
+    }
+
+    pub fn block_read(&self, block: bool) {
+        self.with(|inner| inner.block_read = block);
+    }
+
+    pub fn reads_begun(&self) -> u64 {
+        self.with(|inner| inner.reads_begun)
     }
 
     pub fn block_flush(&self, block: bool) {
@@ -177,15 +188,19 @@ impl Store for TestStore {
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.with(|inner| {
-            if inner.fail_read {
-                return Err(broken());
-            }
-            let from = usize::try_from(offset).unwrap().min(inner.accepted.len());
-            let count = into.len().min(inner.accepted.len() - from);
-            into[..count].copy_from_slice(&inner.accepted[from..from + count]);
-            Ok(count)
-        })
+        let (lock, changed) = &*self.inner;
+        let mut inner = lock.lock();
+        inner.reads_begun += 1;
+        while inner.block_read {
+            changed.wait(&mut inner);
+        }
+        if inner.fail_read {
+            return Err(broken());
+        }
+        let from = usize::try_from(offset).unwrap().min(inner.accepted.len());
+        let count = into.len().min(inner.accepted.len() - from);
+        into[..count].copy_from_slice(&inner.accepted[from..from + count]);
+        Ok(count)
     }
 
     fn submit(&self, batch: WriteBatch, completion: Completion) {
