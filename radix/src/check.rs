@@ -20,9 +20,9 @@ pub enum Invariant {
     Present,
     /// Inner nodes have two children or more, leaves an entry or more.
     Branch,
-    /// A summary bit is set if and only if the tag word below is not 0.
+    /// Where a node has a tag, the summary bit above it is set.
     TagUp,
-    /// An empty tree has no tags.
+    /// Where a summary bit is set, the node below it has the tag.
     TagDown,
     /// A tag bit in a leaf stands on an entry.
     TagOccupied,

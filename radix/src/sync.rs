@@ -10,8 +10,45 @@ mod primitives {
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
     };
 
+    use core::sync::atomic::AtomicU8;
+
     pub(crate) const fn zeros<const N: usize>() -> [AtomicU64; N] {
         [const { AtomicU64::new(0) }; N]
+    }
+
+    /// A byte that never changes; see [`Constant`].
+    #[derive(Debug)]
+    pub(crate) struct ConstantByte(AtomicU8);
+
+    /// A word that never changes.
+    ///
+    /// It is kept in an atomic all the same, for what the language says about pointers: a node may be freed through a pointer
+    /// made from a shared reference only if every byte of it may change while the reference lives.
+    #[derive(Debug)]
+    pub(crate) struct Constant(AtomicU64);
+
+    impl ConstantByte {
+        pub(crate) fn new(value: u8) -> ConstantByte {
+            ConstantByte(AtomicU8::new(value))
+        }
+
+        /// Relaxed: it never changes.
+        #[inline]
+        pub(crate) fn get(&self) -> u8 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Constant {
+        pub(crate) fn new(value: u64) -> Constant {
+            Constant(AtomicU64::new(value))
+        }
+
+        /// Relaxed: it never changes.
+        #[inline]
+        pub(crate) fn get(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
     }
 
     pub(crate) fn pause(step: u32) {
@@ -42,13 +79,41 @@ mod primitives {
         core::array::from_fn(|_| AtomicU64::new(0))
     }
 
+    /// A byte that never changes: of no interest to a checker.
+    #[derive(Debug)]
+    pub(crate) struct ConstantByte(u8);
+
+    /// A word that never changes.
+    #[derive(Debug)]
+    pub(crate) struct Constant(u64);
+
+    impl ConstantByte {
+        pub(crate) fn new(value: u8) -> ConstantByte {
+            ConstantByte(value)
+        }
+
+        pub(crate) fn get(&self) -> u8 {
+            self.0
+        }
+    }
+
+    impl Constant {
+        pub(crate) fn new(value: u64) -> Constant {
+            Constant(value)
+        }
+
+        pub(crate) fn get(&self) -> u64 {
+            self.0
+        }
+    }
+
     pub(crate) fn pause(_step: u32) {
         checker::thread::yield_now();
     }
 }
 
 pub(crate) use self::primitives::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence, zeros,
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Constant, ConstantByte, Ordering, fence, zeros,
 };
 
 /// Whether a model checker runs this build. Then nodes have few slots, levels and tags.

@@ -446,9 +446,10 @@ pub struct TagUpdate {
 
 /// The tags for which a tree as a whole became tagged, or ceased to be.
 ///
-/// Every such change is told to exactly one call, the one that made it. Calls that run at the same time may return in
-/// another order than their changes were made in: use an edge to start or stop something, and let what was started
-/// look at [`any_tagged`](crate::RadixTree::any_tagged).
+/// Every such change is told to exactly one call, the one that made it. A call over a range may make the same change more
+/// than once, while others undo it between; it is told of the kind, not of the number. Calls that run at the same time may
+/// return in another order than their changes were made in: use an edge to start or stop something, and let what was
+/// started look at [`any_tagged`](crate::RadixTree::any_tagged).
 ///
 /// # Examples
 /// ```

@@ -105,7 +105,7 @@ impl<V: Value> RadixTree<V> {
     /// The number of entries.
     ///
     /// # Concurrency
-    /// Lock-free. Entries that come or go during the call may be counted or not.
+    /// Takes no lock. Entries that come or go during the call may be counted or not.
     /// # Complexity
     /// O(leaves): it counts 64 entries at a time. Writers pay nothing for it; there is no counter.
     ///
@@ -123,7 +123,8 @@ impl<V: Value> RadixTree<V> {
     /// Whether there is no entry.
     ///
     /// # Concurrency
-    /// Wait-free, one load.
+    /// Wait-free, one load. While the last entry is being removed, it may still say no when [`Pinned::get`] finds the entry
+    /// gone already.
     /// # Complexity
     /// O(1).
     ///
@@ -163,7 +164,7 @@ impl<V: Value> RadixTree<V> {
     /// Counts what the tree consists of: entries, nodes, bytes.
     ///
     /// # Concurrency
-    /// Lock-free. What changes during the call may be counted or not.
+    /// Takes no lock. What changes during the call may be counted or not.
     /// # Complexity
     /// O(nodes).
     ///
@@ -235,8 +236,8 @@ impl<V: CloneValue> RadixTree<V> {
 
     /// Fills `batch` with entries in ascending order from `start` on, as owned values.
     ///
-    /// Returns the index to go on from, or `None` if the last entry has been reached. The batch is not cleared first; one
-    /// without room gives back `Some(start)`.
+    /// Returns the index to go on from, or `None` if there is nothing more; when the last entry just fills the batch, it may
+    /// be told only by the next call. The batch is not cleared first; one without room gives back `Some(start)`.
     ///
     /// # Concurrency
     /// As [`Pinned::gang_lookup`].
@@ -267,8 +268,8 @@ impl<V: CloneValue> RadixTree<V> {
 
     /// Fills `batch` with entries that pass `filter`, in ascending order from `start` on, as owned values.
     ///
-    /// Returns the index to go on from, or `None` if the last such entry has been reached. The batch is not cleared first;
-    /// one without room gives back `Some(start)`.
+    /// Returns the index to go on from, or `None` if there is nothing more; when the last such entry just fills the batch, it
+    /// may be told only by the next call. The batch is not cleared first; one without room gives back `Some(start)`.
     ///
     /// # Concurrency
     /// As [`Pinned::gang_lookup_tagged`].
@@ -345,8 +346,12 @@ impl<V: Value> Extend<(u64, V)> for RadixTree<V> {
 
 impl<V: Value> Extend<(u64, V)> for &RadixTree<V> {
     fn extend<I: IntoIterator<Item = (u64, V)>>(&mut self, entries: I) {
-        for (index, value) in entries {
-            self.pin().insert(index, value);
+        let mut pinned = self.pin();
+        for (count, (index, value)) in entries.into_iter().enumerate() {
+            if count % 256 == 255 {
+                pinned.repin();
+            }
+            pinned.insert(index, value);
         }
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 /// slot; a lookup returns a [`Ref`](Value::Ref) made from that word, without touching what it points to.
 ///
 /// A value that leaves the tree is dropped once no [`Guard`](crate::Guard) that could see it is left. That can happen on
-/// any thread, and after the tree is gone, hence `Send + 'static`.
+/// any thread, and after the tree is gone, hence `Send + 'static`. For a type that needs no drop
+/// ([`core::mem::needs_drop`]) it is simply forgotten: [`from_word`](Value::from_word) may never be called for it.
 ///
 /// # Safety
 /// For a word that [`into_word`](Value::into_word) returned, until [`from_word`](Value::from_word) takes it back:

@@ -35,8 +35,8 @@ impl<V: Value> Pinned<'_, V> {
     /// The value and the tags at `index`, both as they were at the same instant.
     ///
     /// # Concurrency
-    /// Lock-free read, repeated when a writer of the same leaf intervenes; after a few repetitions it takes the leaf's
-    /// lock.
+    /// Read without a lock, and again when a writer of the same leaf intervenes; after a few repetitions it waits for the
+    /// leaf's lock.
     /// # Complexity
     /// O(height), no allocation.
     ///
@@ -252,9 +252,9 @@ impl<V: Value> Pinned<'_, V> {
                 return Err(ReplaceError { value, current: Some(current) });
             }
             let word = value.into_word();
-            if self.change_if(index, entry, NewValue::Store(word)).is_ok() {
+            if let Ok(old) = self.change_if(index, entry, NewValue::Store(word)) {
                 // SAFETY: the change has just taken it out of the tree.
-                return Ok(unsafe { self.retire(entry.value) });
+                return Ok(unsafe { self.retire(old) });
             }
             // SAFETY: the word did not get into the tree.
             value = unsafe { V::from_word(word) };
@@ -346,9 +346,9 @@ impl<V: Value> Pinned<'_, V> {
             if !predicate(unsafe { self.value(entry.value) }, entry.tags) {
                 return None;
             }
-            if self.change_if(index, entry, NewValue::Remove).is_ok() {
+            if let Ok(old) = self.change_if(index, entry, NewValue::Remove) {
                 // SAFETY: the change has just taken it out of the tree.
-                return Some(unsafe { self.retire(entry.value) });
+                return Some(unsafe { self.retire(old) });
             }
         }
     }
@@ -358,7 +358,7 @@ impl<V: Value> Pinned<'_, V> {
         index: u64,
         expected: Entry,
         value: NewValue,
-    ) -> Result<(), Option<Entry>> {
+    ) -> Result<Word, Option<Entry>> {
         let change = Change { value, ..REMOVE };
         self.told(|told| self.tree.raw().change_if(index, expected, change, told, self.guard()))
     }
@@ -369,10 +369,11 @@ impl<V: Value> Pinned<'_, V> {
     ///
     /// # Concurrency
     /// The section runs under the lock of the entry's leaf: no other change of the entry, or of one of its 63 neighbours,
-    /// happens meanwhile. Readers go on, and see the entry as it was before. So it is the place for changes that must go
-    /// together with a change of tags, such as a flag in the value itself.
+    /// happens meanwhile. Lookups and plain scans go on, and see the entry as it was before; reads of tags and tagged scans
+    /// that come to the leaf wait for the section's end. So it is the place for changes that must go together with a change
+    /// of tags, such as a flag in the value itself.
     ///
-    /// It must be short, and must not use the tree: a change would wait for itself for ever.
+    /// It must be short, and must neither use the tree in any way nor flush a guard: it would wait for itself for ever.
     /// # Complexity
     /// O(height), no allocation, and what the section costs.
     /// # Panics

@@ -20,9 +20,9 @@ use crate::value::Value;
 /// left; that value is dropped once no guard that could see it is left.
 ///
 /// # Progress
-/// Lookups and plain scans are wait-free. Tagged scans and lookups of tags are lock-free reads that are repeated when a
-/// writer of the same leaf intervenes, and take that leaf's lock after a few repetitions. Writers lock the leaf (64
-/// indices) that they change, and its ancestors as far as their summaries or links change, from below.
+/// Lookups and plain scans are wait-free. Tagged scans, counts and lookups of tags take no lock unless writers intervene:
+/// they read again when a writer of the same leaf was active, and after a few repetitions wait for that leaf's lock. Writers
+/// lock the leaf (64 indices) that they change, and its ancestors as far as their summaries or links change, from below.
 ///
 /// It belongs to its thread (it is not `Send`).
 pub struct Pinned<'t, V: Value> {
@@ -89,7 +89,8 @@ impl<'t, V: Value> Pinned<'t, V> {
 
     /// The changes of root flags that calls through this value have made since they were last taken.
     ///
-    /// Each change is told once, to the `Pinned` through which the call that made it was made; see [`TreeEdges`].
+    /// Each change is told to the `Pinned` through which the call that made it was made, several of a kind as one; see
+    /// [`TreeEdges`].
     ///
     /// # Examples
     /// ```

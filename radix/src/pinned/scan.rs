@@ -91,8 +91,8 @@ impl<V: Value> Pinned<'_, V> {
     /// The lowest index at or above `index` that has no entry.
     ///
     /// # Concurrency
-    /// Lock-free read, repeated when a writer of the same leaf intervenes. The result had no entry at one instant of the
-    /// call, and every index passed over had one at some instant of it; not all at the same.
+    /// Read without a lock, and again when a writer of the same leaf intervenes; after a few repetitions it waits for the
+    /// leaf's lock. The result had no entry at one instant of the call, and every index passed over had one at some instant of it; not all at the same.
     /// # Complexity
     /// O(height) for every 64 occupied indices passed over.
     ///
@@ -173,7 +173,7 @@ impl<V: Value> Pinned<'_, V> {
     /// # Concurrency
     /// Not a snapshot: every entry that passes during the whole scan is reported, each index at most once, and the value
     /// and tags that are reported were those of the entry at one instant of the scan. An entry is read again when a writer
-    /// of its leaf intervenes; after a few repetitions the scan takes the leaf's lock. The body of the loop may change the
+    /// of its leaf intervenes; after a few repetitions the scan waits for the leaf's lock. The body of the loop may change the
     /// tree.
     /// # Complexity
     /// O(height) to start, then O(1) an entry and O(nodes) for the nodes with an entry that has all the tags asked for.
@@ -201,8 +201,8 @@ impl<V: Value> Pinned<'_, V> {
 
     /// Fills `batch` with entries in ascending order from `start` on.
     ///
-    /// Returns the index to go on from, or `None` if the last entry has been reached. The batch is not cleared first; one
-    /// without room gives back `Some(start)`.
+    /// Returns the index to go on from, or `None` if there is nothing more; when the last entry just fills the batch, it may
+    /// be told only by the next call. The batch is not cleared first; one without room gives back `Some(start)`.
     ///
     /// # Concurrency
     /// As [`range`](Pinned::range). Going on under another guard keeps what is said there.
@@ -229,8 +229,8 @@ impl<V: Value> Pinned<'_, V> {
 
     /// Fills `batch` with entries that pass `filter`, in ascending order from `start` on.
     ///
-    /// Returns the index to go on from, or `None` if the last such entry has been reached. The batch is not cleared first;
-    /// one without room gives back `Some(start)`.
+    /// Returns the index to go on from, or `None` if there is nothing more; when the last such entry just fills the batch, it
+    /// may be told only by the next call. The batch is not cleared first; one without room gives back `Some(start)`.
     ///
     /// # Concurrency
     /// As [`range_tagged`](Pinned::range_tagged), with all entries of one leaf read at one instant. Going on under another
@@ -265,8 +265,7 @@ impl<V: Value> Pinned<'_, V> {
     /// Removes all entries in `bounds`, with their tags; returns how many.
     ///
     /// # Concurrency
-    /// Removes the 64 entries of a leaf at one instant, leaf after leaf. Every entry that is there during the whole call is
-    /// removed.
+    /// Removes entry after entry, in ascending order. Every entry that is there during the whole call is removed.
     /// # Complexity
     /// O(leaves in the range), and the entries' drops.
     ///
@@ -309,10 +308,11 @@ impl<V: Value> Pinned<'_, V> {
                 continue;
             }
             let expected = crate::raw::Entry { value: V::ref_word(value), tags };
+            // The word is compared, and the one from the slot is retired.
             let gone = match self.change_if(index, expected, NewValue::Remove) {
-                Ok(()) => {
+                Ok(word) => {
                     // SAFETY: the change has just taken it out of the tree.
-                    unsafe { self.retire(expected.value) };
+                    unsafe { self.retire(word) };
                     true
                 }
                 Err(_) => self.remove_if(index, |value, tags| !keep(index, value, tags)).is_some(),

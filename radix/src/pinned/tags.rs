@@ -184,14 +184,15 @@ impl<V: Value> Pinned<'_, V> {
         self.told(|told| self.tree.raw().tag_range(low, high, set, clear, told, self.guard()))
     }
 
-    /// Sets `to` on the entries in `bounds` that have `from`; stops when `limit` entries have got it.
+    /// Sets `to` on the entries in `bounds` that have `from`; stops when `limit` entries have got it (with a limit of 0, at
+    /// once).
     ///
     /// The cut of a checkpoint or an `fsync`: mark what is dirty now, then work through the marks, however many entries
     /// others dirty meanwhile.
     ///
     /// # Concurrency
     /// Works on the 64 entries of a leaf at one instant, leaf after leaf. Every entry that has `from` during the whole call
-    /// has `to` when it returns, unless another call cleared it; none that gets `from` later has it.
+    /// has `to` when it returns, unless another call cleared it; none that gets `from` after the return has it.
     /// # Complexity
     /// O(leaves with an entry that has `from`): it works on words of 64 entries.
     ///

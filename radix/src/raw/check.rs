@@ -21,7 +21,7 @@ struct Link<'g> {
 /// A check of one link and its child.
 type Check = fn(&Tree, &Link<'_>) -> Result<(), String>;
 
-const CHECKS: [(Invariant, Check); 9] = [
+const CHECKS: [(Invariant, Check); 10] = [
     (Invariant::Edge, edge_matches_target),
     (Invariant::Prefix, child_lies_in_its_slot),
     (Invariant::Parent, parent_field_is_exact),
@@ -29,7 +29,8 @@ const CHECKS: [(Invariant, Check); 9] = [
     (Invariant::Lock, locks_are_free),
     (Invariant::Present, present_bits_are_exact),
     (Invariant::Branch, inner_nodes_branch),
-    (Invariant::TagUp, summaries_are_exact),
+    (Invariant::TagUp, tags_have_summaries),
+    (Invariant::TagDown, summaries_have_tags),
     (Invariant::TagOccupied, tags_sit_on_entries),
 ];
 
@@ -43,6 +44,10 @@ impl Tree {
                     return Err(Violation::new(Invariant::TagDown, detail));
                 }
             }
+        }
+        if Tag::all().iter().any(|&tag| self.root.tags.load(tag) > 1) {
+            let detail = "a root flag has more than one bit".to_string();
+            return Err(Violation::new(Invariant::TagDown, detail));
         }
         if self.root.lock.is_locked() {
             return Err(Violation::new(Invariant::Lock, "the root is locked".to_string()));
@@ -114,7 +119,9 @@ fn edge_matches_target(_: &Tree, link: &Link<'_>) -> Result<(), String> {
         link,
         "an edge has another level than its target",
     )?;
-    fail_unless(link.edge.skips() == skip, link, "an edge has the wrong SKIP bit")
+    fail_unless(link.edge.skips() == skip, link, "an edge has the wrong SKIP bit")?;
+    let reserved = link.edge.reserved_is_clear() && child.reserved_is_clear();
+    fail_unless(reserved, link, "a reserved bit is set")
 }
 
 fn child_lies_in_its_slot(_: &Tree, link: &Link<'_>) -> Result<(), String> {
@@ -150,18 +157,22 @@ fn inner_nodes_branch(_: &Tree, link: &Link<'_>) -> Result<(), String> {
     fail_unless(link.child.present().count_ones() >= least, link, "a node has too few children")
 }
 
-/// Both directions: I-TAG-UP, and at rest I-TAG-DOWN.
-fn summaries_are_exact(tree: &Tree, link: &Link<'_>) -> Result<(), String> {
-    for tag in Tag::all() {
-        let above = match link.parent {
-            Some(parent) => parent.tags().load(tag) & bit(link.offset) != 0,
-            None => tree.any_tagged(tag),
-        };
-        let below = link.child.tags().load(tag) != 0;
-        fail_unless(above || !below, link, "a summary bit is missing above a tag")?;
-        fail_unless(below || !above, link, "a summary bit stands over nothing")?;
+/// Whether the summary bit of `tag` above the child is set.
+fn summary_above(tree: &Tree, link: &Link<'_>, tag: Tag) -> bool {
+    match link.parent {
+        Some(parent) => parent.tags().load(tag) & bit(link.offset) != 0,
+        None => tree.any_tagged(tag),
     }
-    Ok(())
+}
+
+fn tags_have_summaries(tree: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let lacks = |&tag: &Tag| link.child.tags().load(tag) != 0 && !summary_above(tree, link, tag);
+    fail_unless(!Tag::all().iter().any(lacks), link, "a summary bit is missing above a tag")
+}
+
+fn summaries_have_tags(tree: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let stale = |&tag: &Tag| link.child.tags().load(tag) == 0 && summary_above(tree, link, tag);
+    fail_unless(!Tag::all().iter().any(stale), link, "a summary bit stands over nothing")
 }
 
 fn tags_sit_on_entries(_: &Tree, link: &Link<'_>) -> Result<(), String> {

@@ -59,6 +59,11 @@ impl Edge {
         self.0.addr() & SKIP != 0
     }
 
+    /// Whether the bit that is reserved is clear.
+    pub(crate) fn reserved_is_clear(self) -> bool {
+        self.0.addr() & COMPACT == 0
+    }
+
     /// The target.
     #[inline]
     pub(crate) fn pointer(self) -> *mut Node {

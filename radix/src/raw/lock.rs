@@ -81,9 +81,17 @@ impl VersionLock {
         self.0.load(Ordering::Relaxed) == version.0
     }
 
-    /// The version that the end of the present section will bring. The caller holds the lock.
-    pub(crate) fn version_after(&self) -> Version {
-        Version(self.0.load(Ordering::Relaxed).wrapping_add(1))
+    /// Unlocks without moving the version on: for those who only read. The caller holds the lock.
+    pub(crate) fn unlock_unchanged(&self) {
+        let word = self.0.load(Ordering::Relaxed);
+        debug_assert!(word & LOCKED != 0, "unlock of a lock that is not held");
+        // Release: E-LOCK; the next section's stores come after what was read here.
+        self.0.store(word & !LOCKED, Ordering::Release);
+    }
+
+    /// The version that a locked node had before, and has again if nothing changes. The caller holds the lock.
+    pub(crate) fn version_before(&self) -> Version {
+        Version(self.0.load(Ordering::Relaxed) & !LOCKED)
     }
 
     pub(crate) fn is_locked(&self) -> bool {

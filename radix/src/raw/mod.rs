@@ -6,7 +6,8 @@
 //! * **slot**: one word of a node, an **edge** above level 0, a **value** at level 0.
 //! * **edge**: a pointer to a node that carries the level of its target and the bit **SKIP**.
 //! * **SKIP**: the edge passes over at least one level, or it is the root edge and the top node's prefix is not 0.
-//!   Only behind such an edge can a node lie that does not cover the index that led to it.
+//!   Behind such an edge can lie a node that does not cover the index that led to it. So can behind a root edge without it:
+//!   the top's prefix is 0 then, and the index may be above its range.
 //! * **prefix**: the part of the index that all indices of a node share, `index >> BITS * (level + 1)`.
 //! * **tag**: one of four searchable bits of an entry, kept in its leaf. It never means a bit of a pointer.
 //! * **summary**: a tag word above level 0. Its bit says "some entry below this slot has the tag".
@@ -19,8 +20,8 @@
 //! # Shape
 //!
 //! A level with one child does not exist: inner nodes have two children or more, so a lone index costs one leaf and
-//! nothing else. A reader takes one dependent load a level. It compares a prefix once, at the leaf, and only if it
-//! crossed a SKIP edge.
+//! nothing else. A reader takes one dependent load a level. It compares the index with the range of a top whose edge does
+//! not skip, by the level in the edge alone; and it compares a prefix once, at the leaf, and only if it crossed a SKIP edge.
 //!
 //! # Access rules
 //!
@@ -31,16 +32,19 @@
 //!    parent is alive proves nothing: a split moves a child away from a parent that lives on.
 //! 4. Who comes from above and locks a node checks that it is not dead and, in an inner node, that the slot still holds
 //!    what led there. If not, it starts over from the root.
-//! 5. Readers take no lock and never start over because a node is dead. What a dead node says was true when it died, and
-//!    the reader was on its way by then, since it got hold of the node before it was unlinked.
-//! 6. Allocation and the user's code run outside sections. The one exception is the closure of `update`.
+//! 5. Readers never start over because a node is dead. What a dead node says was true when it died, and the reader was on
+//!    its way by then: it got hold of the node before the node was unlinked, or by way of a dead node that kept its words and
+//!    that the reader, by the same argument, had reached before *that* was unlinked, which was earlier.
+//! 6. Allocation and the user's code run outside sections. Two exceptions: the closure of `update`, and the record that the
+//!    epoch scheme keeps of a retired node, which may allocate and frees nothing.
 //!
 //! # What a reader may trust
 //!
 //! One load is enough for: a slot; a *set* tag bit of a leaf; a *clear* present bit; a *clear* summary (it prunes). Every
 //! other answer (a clear tag bit, a present bit read as "occupied", a value together with tags, a tagged scan's leaf) is
 //! read under the node's version and read again if a section intervened; after a bounded number of tries the reader
-//! takes the lock.
+//! takes the lock, and gives it back without moving the version on. A dead node's lock serves for that, too: rule 5 holds
+//! for what is read under it.
 //!
 //! # How an entry changes
 //!
@@ -113,13 +117,15 @@
 //!
 //! | operation | takes effect |
 //! |---|---|
-//! | `get`, `contains` | load of the slot in the leaf, or of the null edge; under a dead node: when the node died |
+//! | `get`, `contains` | load of the slot in the leaf, of the null edge, or of the edge that leaves the index's way; under a dead node: when the node died |
 //! | `insert`, `replace`, `remove` | store to the slot; with a new leaf: store of the edge |
 //! | tag changes without a value | in the leaf, between the clears and the sets |
+//! | a call that changes nothing because of what it finds | in its section of the leaf |
 //! | `set_tag` of a set tag, `has_tag` that is true | load of the leaf's word |
 //! | validated reads | any moment between the two loads of the version |
 //! | `any_tagged` | load of the root flag |
-//! | one leaf's part of a range operation | as above, once a leaf |
+//! | `tag_range`, `tag_range_if_tagged` | as above, for all entries of one leaf at once |
+//! | `remove_range` | store to each slot |
 
 pub(crate) mod check;
 pub(crate) mod edge;

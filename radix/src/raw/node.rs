@@ -8,7 +8,8 @@ use super::index::{self, FANOUT};
 use super::lock::{Version, VersionLock};
 use crate::reclaim::Guard;
 use crate::sync::{
-    self, AtomicBool, AtomicPtr, AtomicU64, Backoff, Ordering, const_unless_checked,
+    self, AtomicBool, AtomicPtr, AtomicU64, Backoff, Constant, ConstantByte, Ordering,
+    const_unless_checked,
 };
 use crate::tag::{Tag, TagSet};
 
@@ -99,11 +100,13 @@ pub(super) const READ_TRIES: usize = if sync::CHECKED { 0 } else { 8 };
 #[repr(C, align(64))]
 pub(crate) struct Node {
     lock: VersionLock,
-    level: u8,
+    level: ConstantByte,
     /// Reserved for leaves of small capacity; always 0 so far.
-    kind: u8,
+    kind: ConstantByte,
     dead: AtomicBool,
-    prefix: u64,
+    /// No byte of a node may lie outside an atomic, see [`Constant`].
+    padding: ConstantByte,
+    prefix: Constant,
     parent: AtomicPtr<Node>,
     present: AtomicU64,
     tags: TagWords,
@@ -126,10 +129,11 @@ impl Node {
     fn new(level: u8, index: u64, lock: VersionLock) -> NonNull<Node> {
         let node = Box::new(Node {
             lock,
-            level,
-            kind: 0,
+            level: ConstantByte::new(level),
+            kind: ConstantByte::new(0),
             dead: AtomicBool::new(false),
-            prefix: index::prefix(index, level),
+            padding: ConstantByte::new(0),
+            prefix: Constant::new(index::prefix(index, level)),
             parent: AtomicPtr::new(core::ptr::null_mut()),
             present: AtomicU64::new(0),
             tags: TagWords::clear(),
@@ -203,29 +207,34 @@ impl Node {
 
     #[inline]
     pub(crate) fn level(&self) -> u8 {
-        self.level
+        self.level.get()
     }
 
     #[inline]
     pub(crate) fn prefix(&self) -> u64 {
-        self.prefix
+        self.prefix.get()
+    }
+
+    /// Whether the reserved parts of the header are as they were made.
+    pub(crate) fn reserved_is_clear(&self) -> bool {
+        self.kind.get() == 0 && self.padding.get() == 0
     }
 
     /// The lowest index in the node's range.
     #[inline]
     pub(crate) fn base(&self) -> u64 {
-        index::base(self.prefix, self.level)
+        index::base(self.prefix(), self.level())
     }
 
     /// The highest index in the node's range.
     #[inline]
     pub(crate) fn last(&self) -> u64 {
-        self.base() | index::span(self.level)
+        self.base() | index::span(self.level())
     }
 
     #[inline]
     pub(crate) fn covers(&self, index: u64) -> bool {
-        index::prefix(index, self.level) == self.prefix
+        index::prefix(index, self.level()) == self.prefix()
     }
 
     #[inline]
@@ -293,6 +302,11 @@ impl Node {
         self.alive().lock.version()
     }
 
+    /// The version, for who runs under [`read_locked`](Node::read_locked).
+    pub(crate) fn version_before(&self) -> Version {
+        self.lock.version_before()
+    }
+
     #[inline]
     pub(crate) fn is_still(&self, version: Version) -> bool {
         self.alive().lock.is_still(version)
@@ -329,7 +343,20 @@ impl Node {
             }
             backoff.wait();
         }
-        let _locked = self.lock();
+        self.read_locked(read)
+    }
+
+    /// What `read` finds while the node is locked. Does not move the version on, since nothing changes: other readers
+    /// need not read again because of this one.
+    pub(crate) fn read_locked<R>(&self, read: impl FnOnce() -> R) -> R {
+        struct Unchanged<'g>(&'g Node);
+        impl Drop for Unchanged<'_> {
+            fn drop(&mut self) {
+                self.0.lock.unlock_unchanged();
+            }
+        }
+        self.alive().lock.lock();
+        let _unchanged = Unchanged(self);
         read()
     }
 }
@@ -343,11 +370,6 @@ impl<'g> Locked<'g> {
     #[inline]
     pub(crate) fn node(&self) -> &'g Node {
         self.0
-    }
-
-    /// The node's version once this section is over, if no other follows.
-    pub(crate) fn version_after(&self) -> Version {
-        self.0.lock.version_after()
     }
 }
 

@@ -21,7 +21,7 @@ impl Tree {
         removed
     }
 
-    /// Replaces or removes the entry at `index` if it is still `expected`; what is there otherwise.
+    /// Replaces or removes the entry at `index` if it is still `expected`; returns the value that left, or what is there.
     pub(crate) fn change_if(
         &self,
         index: u64,
@@ -29,17 +29,17 @@ impl Tree {
         change: Change,
         told: &mut TreeEdges,
         guard: &Guard,
-    ) -> Result<(), Option<Entry>> {
+    ) -> Result<Word, Option<Entry>> {
         let leaf = self.lock_leaf(index, guard).ok_or(None)?;
-        let entry = leaf.entry(index);
-        if entry != Some(expected) {
-            return Err(entry);
+        let entry = leaf.entry(index).ok_or(None)?;
+        if entry != expected {
+            return Err(Some(entry));
         }
         self.change(&leaf, index, change, told, guard);
         if change.value == NewValue::Remove {
             self.unlink_if_empty(&leaf, guard);
         }
-        Ok(())
+        Ok(entry.value)
     }
 
     /// Removes all entries in `low..=high` and hands their values to `removed`, outside all sections. Returns their

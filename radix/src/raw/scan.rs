@@ -5,7 +5,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::index::{bit, from, highest, leaf_bits, lowest, offset};
+use super::index::{FANOUT, bit, from, highest, leaf_bits, lowest, offset};
 use super::lock::Version;
 use super::node::{Node, READ_TRIES, Word};
 use super::walk::Walk;
@@ -85,6 +85,9 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
     /// The next entry of a scan that lets every entry pass.
     #[inline]
     fn next(&mut self, bounds: &mut Bounds) -> Option<(u64, Word)> {
+        if bounds.done {
+            return None;
+        }
         loop {
             while self.rest == 0 {
                 let leaf = self.next_leaf(bounds)?;
@@ -109,6 +112,9 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
 
     /// The next entry that passes the filter, value and tags as they were at one instant.
     fn next_entry(&mut self, bounds: &mut Bounds) -> Option<(u64, Entry)> {
+        if bounds.done {
+            return None;
+        }
         loop {
             while self.rest == 0 {
                 let leaf = self.next_leaf(bounds)?;
@@ -165,15 +171,12 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
         bits: u64,
         bounds: &mut Bounds,
     ) -> Option<(u64, Entry)> {
-        let locked = leaf.lock();
-        self.rest = leaf.matching(self.filter) & bits;
-        self.version = Some(locked.version_after());
-        if self.rest == 0 {
-            return None;
-        }
-        let offset = self.pick();
-        let entry = leaf.peek(offset)?;
-        drop(locked);
+        let (offset, entry) = leaf.read_locked(|| {
+            self.rest = leaf.matching(self.filter) & bits;
+            self.version = Some(leaf.version_before());
+            let offset = (self.rest != 0).then(|| self.pick())?;
+            Some((offset, leaf.peek(offset)?))
+        })?;
         self.rest &= !bit(offset);
         let index = leaf.base() + offset as u64;
         bounds.consume::<UP>(index);
@@ -241,16 +244,20 @@ impl Tree {
         let (mut walk, mut at) = (Walk::new(self, filter, guard), start);
         while !batch.is_full() {
             let leaf = walk.next_leaf(at)?;
-            let next = if filter.is_any() {
-                take_leaf(leaf, at, filter, batch, &item)
+            let low = if at > leaf.base() { offset(at, 0) } else { 0 };
+            let (taken, next) = if filter.is_any() {
+                leaf.take(low, filter, batch.remaining_capacity())
             } else {
-                let before = batch.len();
-                leaf.at_one_instant(|| {
-                    batch.truncate(before);
-                    take_leaf(leaf, at, filter, batch, &item)
-                })
+                leaf.at_one_instant(|| leaf.take(low, filter, batch.remaining_capacity()))
             };
-            at = next?;
+            // Outside of the instant, which may be a section: `item` is the user's code.
+            batch.extend(
+                taken.into_iter().map(|(offset, value)| item(leaf.base() + offset as u64, value)),
+            );
+            at = match next {
+                Some(offset) => leaf.base() + offset as u64,
+                None => leaf.last().checked_add(1)?,
+            };
         }
         Some(at)
     }
@@ -260,8 +267,12 @@ impl Tree {
         let (mut walk, mut at, mut count) = (Walk::new(self, filter, guard), low, 0);
         while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.base() <= high) {
             let bits = leaf_bits(leaf.base(), low, high);
-            let matching = leaf.at_one_instant(|| leaf.matching(filter)) & bits;
-            count += u64::from(matching.count_ones());
+            let matching = if filter.is_any() {
+                leaf.present()
+            } else {
+                leaf.at_one_instant(|| leaf.matching(filter))
+            };
+            count += u64::from((matching & bits).count_ones());
             match leaf.last().checked_add(1) {
                 Some(next) => at = next,
                 None => break,
@@ -271,29 +282,28 @@ impl Tree {
     }
 }
 
-/// Puts entries of one leaf into `batch`; where to go on, or `None` if that is beyond the highest index.
-#[inline]
-fn take_leaf<T, const N: usize>(
-    leaf: &Node,
-    at: u64,
-    filter: TagFilter,
-    batch: &mut ArrayVec<T, N>,
-    item: &impl Fn(u64, Word) -> T,
-) -> Option<u64> {
-    let base = leaf.base();
-    let mut rest = leaf.matching(filter);
-    if at > base {
-        rest &= from(offset(at, 0));
-    }
-    while rest != 0 {
-        let offset = lowest(rest);
-        if batch.is_full() {
-            return Some(base + offset as u64);
+impl Node {
+    /// Entries of this leaf from offset `low` on that pass the filter, at most `room`; and the offset to go on from, if there
+    /// are more.
+    #[inline]
+    fn take(
+        &self,
+        low: usize,
+        filter: TagFilter,
+        room: usize,
+    ) -> (ArrayVec<(usize, Word), FANOUT>, Option<usize>) {
+        let mut taken = ArrayVec::new();
+        let mut rest = self.matching(filter) & from(low);
+        while rest != 0 {
+            let offset = lowest(rest);
+            if taken.len() == room {
+                return (taken, Some(offset));
+            }
+            if let Some(value) = self.slot(offset).value() {
+                taken.push((offset, value));
+            }
+            rest &= rest - 1;
         }
-        if let Some(value) = leaf.slot(offset).value() {
-            batch.push(item(base + offset as u64, value));
-        }
-        rest &= rest - 1;
+        (taken, None)
     }
-    leaf.last().checked_add(1)
 }

@@ -53,7 +53,9 @@ pub(crate) fn pin() -> Pin {
 }
 
 impl Pin {
-    pub(crate) fn repin(&mut self) {
+    pub(crate) fn repin_after(&mut self, between: impl FnOnce()) {
+        with(|state| state.pins[self.0] = None);
+        between();
         with(|state| state.pins[self.0] = Some(state.epoch));
         fence(Ordering::SeqCst);
     }

@@ -7,6 +7,7 @@ mod edges;
 mod entries;
 mod neighbours;
 mod ranges;
+mod reentrant;
 mod sections;
 mod tags;
 mod trees;

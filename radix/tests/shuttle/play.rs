@@ -30,7 +30,8 @@ impl Round {
     fn new(content: &Content) -> Round {
         let tree = RadixTree::new();
         for (index, (stamp, tags)) in content {
-            let tags: TagSet = Tag::all().into_iter().filter(|tag| tags >> tag.number() & 1 == 1).collect();
+            let tags: TagSet =
+                Tag::all().into_iter().filter(|tag| tags >> tag.number() & 1 == 1).collect();
             tree.pin().insert_tagged(*index, Box::new(*stamp), tags);
         }
         Round { tree, now: AtomicU64::new(0), history: Mutex::default() }
@@ -51,8 +52,13 @@ impl Round {
 
     /// Checks what happened on the tree and what is left of it.
     fn check(&self, race: &Race, content: &Content, leaves: &BTreeSet<u64>) {
-        let history: Vec<_> =
-            self.history.lock().unwrap().drain(..).map(|(_, thread, event)| (thread, event)).collect();
+        let history: Vec<_> = self
+            .history
+            .lock()
+            .unwrap()
+            .drain(..)
+            .map(|(_, thread, event)| (thread, event))
+            .collect();
         let contents = follow(content, &history, race.threads.len(), leaves);
         assert!(!contents.is_empty(), "{}: no order of effects explains {history:#?}", race.name);
         let pinned = self.tree.pin();
@@ -60,7 +66,11 @@ impl Round {
             .range_tagged(.., TagFilter::ANY)
             .map(|(index, value, tags)| (index, (*value, bits(tags))))
             .collect();
-        assert!(contents.contains(&left), "{}: {left:?} does not follow from {history:#?}", race.name);
+        assert!(
+            contents.contains(&left),
+            "{}: {left:?} does not follow from {history:#?}",
+            race.name
+        );
         self.tree.check().unwrap_or_else(|violation| panic!("{}: {violation}", race.name));
     }
 }
@@ -70,8 +80,12 @@ fn execute(race: &'static Race) {
     checker::execution(|| {
         let index = |number| spread(number, race.fan, LEVELS);
         let content = parse_entries(race.entries, index);
-        let programs: Vec<_> =
-            race.threads.iter().zip(1..).map(|(text, n)| parse_calls(text, 100 * n, index)).collect();
+        let programs: Vec<_> = race
+            .threads
+            .iter()
+            .zip(1..)
+            .map(|(text, n)| parse_calls(text, 100 * n, index))
+            .collect();
         let inserted = programs.iter().flatten().filter_map(|call| match call {
             Call::Insert { index, .. } => Some(*index),
             _ => None,
