@@ -93,8 +93,7 @@ impl<V: Value> Pinned<'_, V> {
     /// ```
     #[inline]
     pub fn clear_tag(&self, index: u64, tag: Tag) -> Option<bool> {
-        let update = self.update_tags(index, TagSet::EMPTY, tag)?;
-        Some(update.before.contains(tag))
+        self.told(|told| self.tree.raw().clear_tag(index, tag, told, self.guard()))
     }
 
     /// Sets and clears tags of the entry at `index` in one step; a tag in both sets ends up set.

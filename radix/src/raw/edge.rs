@@ -53,6 +53,12 @@ impl Edge {
         (self.0.addr() & LEVEL) as u8
     }
 
+    /// Whether the edge leads nowhere, or its target may not cover all indices that lead here.
+    #[inline]
+    pub(crate) fn ends_or_skips(self) -> bool {
+        self.is_null() || self.skips()
+    }
+
     /// Whether the target may not cover all indices that lead here.
     #[inline]
     pub(crate) fn skips(self) -> bool {

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use super::edge::Edge;
 use super::index::{self, bit, offset};
 use super::node::{Node, Word};
-use super::{Above, Change, Entry, NewValue, Tree};
+use super::{Above, Change, NewValue, Tree};
 use crate::reclaim::Guard;
 use crate::tag::{Tag, TagSet, TreeEdges};
 
@@ -110,13 +110,17 @@ impl Tree {
         if leaf.is_dead() {
             return None;
         }
-        let old = leaf.entry(index);
-        if let (Some(Entry { value, .. }), false) = (old, overwrite) {
+        let old = leaf.slot(offset(index, 0)).value();
+        if let (Some(value), false) = (old, overwrite) {
             return Some(Inserted::Occupied(value));
         }
-        let change = Change { value: NewValue::Store(value), set: tags, clear: TagSet::EMPTY };
-        self.change(&leaf, index, change, told, guard);
-        Some(old.map_or(Inserted::New, |old| Inserted::Replaced(old.value)))
+        if tags.is_empty() {
+            leaf.fill(offset(index, 0), value);
+        } else {
+            let change = Change { value: NewValue::Store(value), set: tags, clear: TagSet::EMPTY };
+            self.change(&leaf, index, change, told, guard);
+        }
+        Some(old.map_or(Inserted::New, Inserted::Replaced))
     }
 
     /// Links a new leaf into a gap; `None` if the gap is no longer what it was (rule 4).
@@ -145,7 +149,9 @@ impl Tree {
         fill_leaf(leaf, index, value, tags);
         // What the child below had, before the bits for the new leaf are added.
         let kept = above.tags().at(bit(offset));
-        self.set_above(&above, offset, tags, told, guard);
+        for tag in tags {
+            self.set_above(&above, offset, tag, told, guard);
+        }
         if below.is_null() {
             link_leaf(&above, offset, leaf);
         } else {

@@ -1,5 +1,6 @@
 //! Finding the leaf of an index, and reading what is there without a lock.
 
+use super::edge::Edge;
 use super::index::{bit, offset, prefix};
 use super::node::{Locked, Node, Word};
 use super::{Entry, Tree};
@@ -9,29 +10,47 @@ use crate::tag::{Tag, TagSet};
 impl Tree {
     /// The leaf that covers `index`.
     ///
-    /// One dependent load a level; a header is read only if a SKIP edge was crossed, and then only the leaf's.
+    /// One dependent load a level. Without SKIP edges, the way of dense indices, what is between two loads is a mask: the
+    /// level is counted down, not taken from the edge, so that the offset is known before the edge is.
     #[inline]
     pub(crate) fn find_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<&'g Node> {
         let mut edge = self.root_edge();
-        if edge.is_null() || (!edge.skips() && prefix(index, edge.level()) != 0) {
+        let mut level = edge.level();
+        if edge.ends_or_skips() {
+            return self.find_leaf_by_skips(edge, index, guard);
+        }
+        if prefix(index, level) != 0 {
             return None;
         }
-        let mut skipped = edge.skips();
-        while edge.level() > 0 {
+        while level > 0 {
             // SAFETY: not null, and read under `guard`.
-            let node = unsafe { Node::of(edge, guard) };
-            edge = node.slot(offset(index, edge.level())).edge();
-            if edge.is_null() {
-                return None;
+            edge = unsafe { Node::of(edge, guard) }.slot(offset(index, level)).edge();
+            level -= 1;
+            if edge.ends_or_skips() {
+                return self.find_leaf_by_skips(edge, index, guard);
             }
-            skipped |= edge.skips();
         }
         // SAFETY: not null, and read under `guard`.
-        let leaf = unsafe { Node::of(edge, guard) };
-        if skipped && !leaf.covers(index) {
-            return None;
+        Some(unsafe { Node::of(edge, guard) })
+    }
+
+    /// Goes on from an edge that is null or skips. Every level is taken from its edge, and the leaf's prefix is compared.
+    #[inline(never)]
+    fn find_leaf_by_skips<'g>(
+        &'g self,
+        mut edge: Edge,
+        index: u64,
+        guard: &'g Guard,
+    ) -> Option<&'g Node> {
+        while !edge.is_null() {
+            // SAFETY: not null, and read under `guard`.
+            let node = unsafe { Node::of(edge, guard) };
+            if edge.level() == 0 {
+                return node.covers(index).then_some(node);
+            }
+            edge = node.slot(offset(index, edge.level())).edge();
         }
-        Some(leaf)
+        None
     }
 
     /// Locks the live leaf that covers `index`.

@@ -93,9 +93,7 @@ impl Tree {
             rest &= rest - 1;
         }
         leaf.set_present(leaf.present() & !bits);
-        if !emptied.is_empty() {
-            self.lower(leaf, emptied, told, guard);
-        }
+        self.lower_all(leaf, emptied, told, guard);
     }
 
     /// Unlinks and retires a locked leaf if it has become empty.
@@ -163,9 +161,7 @@ impl Tree {
             self.raise_for(&leaf, set, told, guard);
             let emptied = leaf.clear_bits(clear, bits);
             leaf.set_bits(set, bits);
-            if !emptied.is_empty() {
-                self.lower(&leaf, emptied, told, guard);
-            }
+            self.lower_all(&leaf, emptied, told, guard);
             match leaf.last().checked_add(1) {
                 Some(next) if next <= high => at = next,
                 _ => break,

@@ -36,69 +36,78 @@ impl Tree {
         }
     }
 
-    /// Makes the bits above `child` set. The caller holds `child`, whose words for `tags` are 0.
+    /// Makes the bits above `child` set. The caller holds `child`, whose word for `tag` is 0.
     pub(super) fn raise<'g>(
         &'g self,
         child: &Locked<'g>,
-        tags: TagSet,
+        tag: Tag,
         told: &mut TreeEdges,
         guard: &'g Guard,
     ) {
         let above = self.lock_parent(child, guard);
         let offset = above.offset(child.base());
-        self.set_above(&above, offset, tags, told, guard);
+        self.set_above(&above, offset, tag, told, guard);
     }
 
-    /// Sets bit `offset` of the words of `above`, after all bits above it: ancestors first.
+    /// Sets bit `offset` of the word of `above`, after all bits above it: ancestors first.
     pub(super) fn set_above<'g>(
         &'g self,
         above: &Above<'g>,
         offset: usize,
-        tags: TagSet,
+        tag: Tag,
         told: &mut TreeEdges,
         guard: &'g Guard,
     ) {
         let words = above.tags();
-        let new: TagSet = tags.iter().filter(|&tag| words.load(tag) & bit(offset) == 0).collect();
-        let first: TagSet = new.iter().filter(|&tag| words.load(tag) == 0).collect();
-        if !first.is_empty() {
+        let word = words.load(tag);
+        if word & bit(offset) != 0 {
+            return;
+        }
+        if word == 0 {
             match above {
-                Above::Root(_) => told.tagged = told.tagged | first,
-                Above::Node(node) => self.raise(node, first, told, guard),
+                Above::Root(_) => told.tagged = told.tagged.with(tag),
+                Above::Node(node) => self.raise(node, tag, told, guard),
             }
         }
-        for tag in new {
-            words.store(tag, words.load(tag) | bit(offset));
-        }
+        words.store(tag, word | bit(offset));
     }
 
-    /// Clears the bits above `child`, upward while words become 0. The caller holds `child`, whose words for `tags`
-    /// are 0, and has changed all it wants to change: ancestors last.
+    /// Clears the bits above `child`, upward while words become 0. The caller holds `child`, whose word for `tag` is 0,
+    /// and has changed all it wants to change: ancestors last.
     pub(super) fn lower<'g>(
         &'g self,
         child: &Locked<'g>,
-        tags: TagSet,
+        tag: Tag,
         told: &mut TreeEdges,
         guard: &'g Guard,
     ) {
         let above = self.lock_parent(child, guard);
         let bit = bit(above.offset(child.base()));
         let words = above.tags();
-        let mut last = TagSet::EMPTY;
-        for tag in tags {
-            let word = words.load(tag);
-            if word & bit != 0 {
-                words.store(tag, word & !bit);
-                if word == bit {
-                    last = last.with(tag);
-                }
+        let word = words.load(tag);
+        if word & bit == 0 {
+            return;
+        }
+        words.store(tag, word & !bit);
+        if word == bit {
+            match &above {
+                Above::Root(_) => told.untagged = told.untagged.with(tag),
+                Above::Node(node) => self.lower(node, tag, told, guard),
             }
         }
-        if !last.is_empty() {
-            match &above {
-                Above::Root(_) => told.untagged = told.untagged | last,
-                Above::Node(node) => self.lower(node, last, told, guard),
-            }
+    }
+
+    /// The last step of a change: lowers these tags, of which no entry of the leaf is left.
+    #[inline]
+    pub(super) fn lower_all<'g>(
+        &'g self,
+        leaf: &Locked<'g>,
+        emptied: TagSet,
+        told: &mut TreeEdges,
+        guard: &'g Guard,
+    ) {
+        for tag in emptied {
+            self.lower(leaf, tag, told, guard);
         }
     }
 
@@ -124,22 +133,14 @@ impl Tree {
         let emptied = leaf.clear_bits(clear, bit);
         match change.value {
             NewValue::Keep => {}
-            NewValue::Store(value) => {
-                let present = leaf.present();
-                if present & bit == 0 {
-                    leaf.set_present(present | bit);
-                }
-                leaf.slot(offset).set_value(Some(value));
-            }
+            NewValue::Store(value) => leaf.fill(offset, value),
             NewValue::Remove => {
                 leaf.slot(offset).set_value(None);
                 leaf.set_present(leaf.present() & !bit);
             }
         }
         leaf.set_bits(set, bit);
-        if !emptied.is_empty() {
-            self.lower(leaf, emptied, told, guard);
-        }
+        self.lower_all(leaf, emptied, told, guard);
     }
 
     /// The first step of a change: raises those of `set` that no entry of the leaf has yet.
@@ -151,9 +152,10 @@ impl Tree {
         told: &mut TreeEdges,
         guard: &'g Guard,
     ) {
-        let fresh: TagSet = set.iter().filter(|&tag| leaf.tags().load(tag) == 0).collect();
-        if !fresh.is_empty() {
-            self.raise(leaf, fresh, told, guard);
+        for tag in set {
+            if leaf.tags().load(tag) == 0 {
+                self.raise(leaf, tag, told, guard);
+            }
         }
     }
 
@@ -185,13 +187,44 @@ impl Tree {
         told: &mut TreeEdges,
         guard: &Guard,
     ) -> Option<bool> {
-        let leaf = self.find_leaf(index, guard)?;
-        if leaf.tags().load(tag) & bit(offset(index, 0)) != 0 {
+        let bit = bit(offset(index, 0));
+        if self.find_leaf(index, guard)?.tags().load(tag) & bit != 0 {
             return Some(false);
         }
-        let update = self.update_tags(index, tag.into(), TagSet::EMPTY, guard)?;
-        told.add(update.tree_edges);
-        Some(!update.before.contains(tag))
+        let leaf = self.lock_leaf(index, guard)?;
+        leaf.slot(offset(index, 0)).value()?;
+        let word = leaf.tags().load(tag);
+        if word & bit != 0 {
+            return Some(false);
+        }
+        if word == 0 {
+            self.raise(&leaf, tag, told, guard);
+        }
+        leaf.tags().store(tag, word | bit);
+        Some(true)
+    }
+
+    /// Clears `tag` on the entry at `index`; whether it was set before.
+    #[inline]
+    pub(crate) fn clear_tag(
+        &self,
+        index: u64,
+        tag: Tag,
+        told: &mut TreeEdges,
+        guard: &Guard,
+    ) -> Option<bool> {
+        let bit = bit(offset(index, 0));
+        let leaf = self.lock_leaf(index, guard)?;
+        leaf.slot(offset(index, 0)).value()?;
+        let word = leaf.tags().load(tag);
+        if word & bit == 0 {
+            return Some(false);
+        }
+        leaf.tags().store(tag, word & !bit);
+        if word == bit {
+            self.lower(&leaf, tag, told, guard);
+        }
+        Some(true)
     }
 
     /// Runs `section` on a copy of the entry and applies its outcome, all in one section of the leaf.
@@ -224,6 +257,16 @@ impl Locked<'_> {
         let offset = offset(index, 0);
         let value = self.slot(offset).value()?;
         Some(Entry { value, tags: self.tags().at(bit(offset)) })
+    }
+
+    /// Puts a value into a slot of a leaf: the present bit first.
+    #[inline]
+    pub(super) fn fill(&self, offset: usize, value: Word) {
+        let present = self.present();
+        if present & bit(offset) == 0 {
+            self.set_present(present | bit(offset));
+        }
+        self.slot(offset).set_value(Some(value));
     }
 
     /// Clears `bits` in the words of `tags`; which words became 0 by that.
