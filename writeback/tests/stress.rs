@@ -20,7 +20,7 @@ const PAGE: usize = 512;
 const SLOTS: usize = PAGE / STAMP;
 
 fn time() -> Duration {
-    let millis = std::env::var("STRESS_MS").ok().and_then(|text| text.parse().ok());
+    let millis = std::env::var("WRITEBACK_STRESS_MS").ok().and_then(|text| text.parse().ok());
     Duration::from_millis(millis.unwrap_or(700))
 }
 

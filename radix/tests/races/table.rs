@@ -46,6 +46,8 @@ pub(crate) const TAGS: &[Race] = &[
     two("hand-over, scans for either", DEEP, &["update 0 B A", "scan A; scan B", "any A; any B"]),
     two("value and tags, reads", PAIR, &["update 0 B A new", "get 0; set 0 A", "entry 0; has 0 B"]),
     two("hand-over, two sets", PAIR, &["update 0 B A", "set 0 B; set 0 A"]),
+    two("seen set, then looked for", DEEP, &["set 2 B", "has 2 B; scan B", "set 2 B; any B"]),
+    two("overwritten, tags stay", PAIR, &["insert 0", "has 0 A; entry 0", "clear 0 A"]),
 ];
 
 pub(crate) const REMOVAL: &[Race] = &[
@@ -79,6 +81,7 @@ pub(crate) const LEAVES: &[Race] = &[
     two("two splices in a row", "0:A 2 4", &["remove 2; remove 4", "clear 0 A; set 0 A"]),
     two("two splices at once", "0:A 2 4", &["remove 2", "remove 4", "clear 0 A; set 0 A"]),
     two("two splices and an insert", "0:A 2 4", &["remove 2", "remove 4", "insert 3 A"]),
+    two("unlink, readers come again", DEEP, &["remove 2", "get 2; get 2; get 2", "get 6; get 2"]),
 ];
 
 pub(crate) const SPLITS: &[Race] = &[
