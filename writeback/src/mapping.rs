@@ -62,8 +62,8 @@ impl Mapping {
     /// Opens `store`.
     ///
     /// # Errors
-    /// [`Error::Config`] for an unusable configuration, [`Error::Length`] if the store does not
-    /// tell its length.
+    /// [`Error::Config`](crate::Error::Config) for an unusable configuration,
+    /// [`Error::Length`](crate::Error::Length) if the store does not tell its length.
     ///
     /// # Examples
     /// ```
@@ -82,7 +82,7 @@ impl Mapping {
     /// they are not counted and syncs do not write them: memory is where they live.
     ///
     /// # Errors
-    /// [`Error::Config`] for an unusable configuration.
+    /// [`Error::Config`](crate::Error::Config) for an unusable configuration.
     ///
     /// # Examples
     /// ```
@@ -185,7 +185,8 @@ impl Mapping {
     /// May wait for the page lock and for the store.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] beyond the end, [`Error::Read`] if the store fails.
+    /// [`Error::OutOfRange`](crate::Error::OutOfRange) beyond the end,
+    /// [`Error::Read`](crate::Error::Read) if the store fails.
     ///
     /// # Examples
     /// ```
@@ -238,7 +239,7 @@ impl Mapping {
     }
 
     /// Tells whether a flush of the store has failed; then nothing can be promised any more and
-    /// writes and syncs return [`Error::Poisoned`]. Reads are still served.
+    /// writes and syncs return [`Error::Poisoned`](crate::Error::Poisoned). Reads are still served.
     ///
     /// # Examples
     /// ```
@@ -299,8 +300,8 @@ impl Mapping {
 
     /// Stops all writers, writes every dirty page, flushes the store and lets go of this clone.
     ///
-    /// Writes of other clones and handles fail with [`Error::Closed`] from now on; reads are
-    /// still served from memory and store.
+    /// Writes of other clones and handles fail with [`Error::Closed`](crate::Error::Closed) from now
+    /// on; reads are still served from memory and store.
     ///
     /// # Errors
     /// [`CloseError`] hands the mapping back, open again, with everything that is not saved.
