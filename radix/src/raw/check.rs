@@ -95,9 +95,7 @@ impl Tree {
             let child = unsafe { Node::of(edge, guard) };
             see(&Link { parent, offset, edge, child })?;
             if child.level() > 0 {
-                todo.extend(
-                    (0..FANOUT).map(|offset| (Some(child), offset, child.slot(offset).edge())),
-                );
+                todo.extend((0..FANOUT).map(|offset| (Some(child), offset, child.edge(offset))));
             }
         }
         Ok(())
@@ -147,7 +145,7 @@ fn locks_are_free(_: &Tree, link: &Link<'_>) -> Result<(), String> {
 
 fn present_bits_are_exact(_: &Tree, link: &Link<'_>) -> Result<(), String> {
     let child = link.child;
-    let occupied = |&offset: &usize| child.slot(offset).value().is_some();
+    let occupied = |&offset: &usize| child.value(offset).is_some();
     let word = (0..FANOUT).filter(occupied).fold(0, |word, offset| word | bit(offset));
     fail_unless(child.present() == word, link, "present bits differ from the slots")
 }

@@ -88,7 +88,7 @@ impl Tree {
                 return Place::Leaf(node);
             }
             above = Some(node);
-            below = node.slot(offset(index, node.level())).edge();
+            below = node.edge(offset(index, node.level()));
         }
         Place::Gap { above, below }
     }
@@ -110,7 +110,7 @@ impl Tree {
         if leaf.is_dead() {
             return None;
         }
-        let old = leaf.slot(offset(index, 0)).value();
+        let old = leaf.value(offset(index, 0));
         if let (Some(value), false) = (old, overwrite) {
             return Some(Inserted::Occupied(value));
         }

@@ -24,7 +24,7 @@ impl Tree {
         }
         while level > 0 {
             // SAFETY: not null, and read under `guard`.
-            edge = unsafe { Node::of(edge, guard) }.slot(offset(index, level)).edge();
+            edge = unsafe { Node::of(edge, guard) }.edge(offset(index, level));
             level -= 1;
             if edge.ends_or_skips() {
                 return self.find_leaf_by_skips(edge, index, guard);
@@ -48,7 +48,7 @@ impl Tree {
             if edge.level() == 0 {
                 return node.covers(index).then_some(node);
             }
-            edge = node.slot(offset(index, edge.level())).edge();
+            edge = node.edge(offset(index, edge.level()));
         }
         None
     }
@@ -67,7 +67,7 @@ impl Tree {
     /// The value at `index`. Wait-free.
     #[inline]
     pub(crate) fn get(&self, index: u64, guard: &Guard) -> Option<Word> {
-        self.find_leaf(index, guard)?.slot(offset(index, 0)).value()
+        self.find_leaf(index, guard)?.value(offset(index, 0))
     }
 
     /// The value and the tags at `index`, as they were at one instant.
@@ -121,7 +121,7 @@ impl Node {
     /// the lock.
     #[inline]
     pub(super) fn peek(&self, offset: usize) -> Option<Entry> {
-        let value = self.slot(offset).value()?;
+        let value = self.value(offset)?;
         Some(Entry { value, tags: self.tags().at(bit(offset)) })
     }
 }

@@ -169,7 +169,8 @@ impl Node {
         drop(unsafe { Box::from_raw(node.as_ptr()) });
     }
 
-    /// Nothing, but under a checker: panics if the node has been freed.
+    /// Nothing, but under a checker: panics if the node has been freed. A checker switches threads before an access, so what
+    /// reads asks afterwards.
     #[inline]
     fn alive(&self) -> &Node {
         #[cfg(any(radix_loom, radix_shuttle))]
@@ -247,10 +248,28 @@ impl Node {
         &self.alive().slots[offset & (FANOUT - 1)]
     }
 
+    /// The edge at `offset`.
+    #[inline]
+    pub(crate) fn edge(&self, offset: usize) -> Edge {
+        let edge = self.slot(offset).edge();
+        self.alive();
+        edge
+    }
+
+    /// The value at `offset`.
+    #[inline]
+    pub(crate) fn value(&self, offset: usize) -> Option<Word> {
+        let value = self.slot(offset).value();
+        self.alive();
+        value
+    }
+
     /// Acquire: who finds a present bit clear also finds the slot null, now and from then on, until an insert.
     #[inline]
     pub(crate) fn present(&self) -> u64 {
-        self.alive().present.load(Ordering::Acquire)
+        let present = self.present.load(Ordering::Acquire);
+        self.alive();
+        present
     }
 
     /// Release: see [`Node::present`]. The caller holds the lock.

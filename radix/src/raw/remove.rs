@@ -124,7 +124,7 @@ impl Tree {
     /// Takes out a locked node whose only child is the one at `offset`.
     fn splice<'g>(&'g self, node: &Locked<'g>, offset: usize, guard: &'g Guard) {
         // SAFETY: a slot whose present bit is set holds an edge while the node is locked; read under `guard`.
-        let child = unsafe { Node::of(node.slot(offset).edge(), guard) };
+        let child = unsafe { Node::of(node.edge(offset), guard) };
         let above = self.lock_parent(node, guard);
         node.set_dead();
         child.set_parent(above.name());

@@ -103,7 +103,7 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
                 return None;
             }
             self.rest &= !bit(offset);
-            if let Some(value) = leaf.slot(offset).value() {
+            if let Some(value) = leaf.value(offset) {
                 bounds.consume::<UP>(index);
                 return Some((index, value));
             }
@@ -299,7 +299,7 @@ impl Node {
             if taken.len() == room {
                 return (taken, Some(offset));
             }
-            if let Some(value) = self.slot(offset).value() {
+            if let Some(value) = self.value(offset) {
                 taken.push((offset, value));
             }
             rest &= rest - 1;

@@ -192,7 +192,7 @@ impl Tree {
             return Some(false);
         }
         let leaf = self.lock_leaf(index, guard)?;
-        leaf.slot(offset(index, 0)).value()?;
+        leaf.value(offset(index, 0))?;
         let word = leaf.tags().load(tag);
         if word & bit != 0 {
             return Some(false);
@@ -215,7 +215,7 @@ impl Tree {
     ) -> Option<bool> {
         let bit = bit(offset(index, 0));
         let leaf = self.lock_leaf(index, guard)?;
-        leaf.slot(offset(index, 0)).value()?;
+        leaf.value(offset(index, 0))?;
         let word = leaf.tags().load(tag);
         if word & bit == 0 {
             return Some(false);
@@ -255,7 +255,7 @@ impl Locked<'_> {
     #[inline]
     pub(super) fn entry(&self, index: u64) -> Option<Entry> {
         let offset = offset(index, 0);
-        let value = self.slot(offset).value()?;
+        let value = self.value(offset)?;
         Some(Entry { value, tags: self.tags().at(bit(offset)) })
     }
 

@@ -84,7 +84,7 @@ impl<'g> Walk<'g> {
         }
         let offset = lowest(candidates);
         let base = index::slot_base(node.base(), offset, level);
-        match self.child(node.slot(offset).edge()) {
+        match self.child(node.edge(offset)) {
             // The first slot holds `index` itself; a child that ends below it is passed over, with its slot.
             Some(child) if child.last() >= index => self.enter(child, index.max(child.base())),
             _ => (base | index::slot_span(level)).checked_add(1).map_or(Step::End, Step::Beyond),
@@ -109,7 +109,7 @@ impl<'g> Walk<'g> {
         }
         let offset = highest(candidates);
         let base = index::slot_base(node.base(), offset, level);
-        match self.child(node.slot(offset).edge()) {
+        match self.child(node.edge(offset)) {
             Some(child) if child.base() <= index => self.enter(child, index.min(child.last())),
             _ => base.checked_sub(1).map_or(Step::End, Step::Beyond),
         }
