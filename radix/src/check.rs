@@ -3,6 +3,16 @@
 use core::fmt;
 
 /// An invariant of the tree's structure.
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Invariant, Violation};
+///
+/// fn loses_entries(violation: &Violation) -> bool {
+///     matches!(violation.invariant, Invariant::TagUp | Invariant::Prefix | Invariant::Present)
+/// }
+/// # let _ = loses_entries;
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Invariant {
@@ -31,6 +41,15 @@ pub enum Invariant {
 /// A broken invariant, as [`RadixTree::check`](crate::RadixTree::check) found it.
 ///
 /// It means a bug in this crate, memory corrupted by other code, or a writer that was active during the check.
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Inline, RadixTree, Violation};
+///
+/// let tree: RadixTree<Inline> = RadixTree::new();
+/// let checked: Result<(), Violation> = tree.check();
+/// assert_eq!(checked, Ok(()));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Violation {

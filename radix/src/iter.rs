@@ -28,12 +28,33 @@ pub(crate) fn inclusive(bounds: &impl RangeBounds<u64>) -> Option<(u64, u64)> {
 }
 
 /// Entries of a range in ascending order, or from its end in descending order: [`Pinned::range`](crate::Pinned::range).
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Inline, RadixTree, Range};
+///
+/// let tree: RadixTree<Inline> = (0..10).filter_map(|i| Some((i, Inline::new(i)?))).collect();
+/// let pinned = tree.pin();
+/// let range: Range<'_, Inline> = pinned.range(3..6);
+/// assert!(range.rev().map(|(index, _)| index).eq([5, 4, 3]));
+/// ```
 pub struct Range<'p, V: Value> {
     scan: Scan<'p>,
     values: PhantomData<V>,
 }
 
 /// Entries of a range that pass a filter, with their tags: [`Pinned::range_tagged`](crate::Pinned::range_tagged).
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Inline, RadixTree, RangeTagged, Tag};
+///
+/// let tree: RadixTree<Inline> = (0..10).filter_map(|i| Some((i, Inline::new(i)?))).collect();
+/// let pinned = tree.pin();
+/// pinned.set_tag(7, Tag::T0);
+/// let mut range: RangeTagged<'_, Inline> = pinned.range_tagged(.., Tag::T0);
+/// assert_eq!(range.next().map(|(index, _, tags)| (index, tags.len())), Some((7, 1)));
+/// ```
 pub struct RangeTagged<'p, V: Value> {
     scan: Scan<'p>,
     values: PhantomData<V>,

@@ -45,24 +45,59 @@ pub struct Slot<'s, V: Value> {
 
 impl<'s, V: Value> Slot<'s, V> {
     /// The value that the entry had when the section began.
+    ///
+    /// # Examples
+    /// ```
+    /// # use tagged_radix::{Inline, RadixTree};
+    /// let tree: RadixTree<Inline> = RadixTree::from_iter([(9, Inline::new(1).unwrap())]);
+    /// assert_eq!(tree.pin().update(9, |slot| slot.value().get()), Some(1));
+    /// ```
     #[inline]
     pub fn value(&self) -> V::Ref<'s> {
         self.value
     }
 
     /// The tags that the entry has now, and will have if nothing more is done.
+    ///
+    /// # Examples
+    /// ```
+    /// # use tagged_radix::{Inline, RadixTree, Tag};
+    /// let tree: RadixTree<Inline> = RadixTree::from_iter([(9, Inline::new(1).unwrap())]);
+    /// let tagged = tree.pin().update(9, |slot| {
+    ///     slot.set(Tag::T0);
+    ///     slot.tags().contains(Tag::T0)
+    /// });
+    /// assert_eq!(tagged, Some(true));
+    /// ```
     #[inline]
     pub fn tags(&self) -> TagSet {
         self.tags
     }
 
     /// Sets these tags.
+    ///
+    /// # Examples
+    /// ```
+    /// # use tagged_radix::{Inline, RadixTree, Tag};
+    /// let tree: RadixTree<Inline> = RadixTree::from_iter([(9, Inline::new(1).unwrap())]);
+    /// tree.pin().update(9, |slot| slot.set(Tag::T3));
+    /// assert!(tree.any_tagged(Tag::T3));
+    /// ```
     #[inline]
     pub fn set(&mut self, tags: impl Into<TagSet>) {
         self.tags = self.tags | tags.into();
     }
 
     /// Clears these tags.
+    ///
+    /// # Examples
+    /// ```
+    /// # use tagged_radix::{Inline, RadixTree, Tag, TagSet};
+    /// let tree: RadixTree<Inline> = RadixTree::new();
+    /// tree.pin().insert_tagged(9, Inline::new(1).unwrap(), Tag::T3.into());
+    /// tree.pin().update(9, |slot| slot.clear(TagSet::ALL));
+    /// assert!(!tree.any_tagged(Tag::T3));
+    /// ```
     #[inline]
     pub fn clear(&mut self, tags: impl Into<TagSet>) {
         self.tags = self.tags - tags.into();
@@ -70,6 +105,18 @@ impl<'s, V: Value> Slot<'s, V> {
 
     /// Has the entry's value replaced, and keeps its tags. Undoes [`remove`](Slot::remove). Returns the value that an
     /// earlier call in the same section gave, if there was one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use tagged_radix::RadixTree;
+    /// let tree: RadixTree<Box<u32>> = RadixTree::from_iter([(9, Box::new(1))]);
+    /// let earlier = tree.pin().update(9, |slot| {
+    ///     slot.replace(Box::new(2));
+    ///     slot.replace(Box::new(3))
+    /// });
+    /// assert_eq!(earlier, Some(Some(Box::new(2))));
+    /// assert_eq!(tree.pin().get(9), Some(&3));
+    /// ```
     #[inline]
     pub fn replace(&mut self, value: V) -> Option<V> {
         match core::mem::replace(self.pending, Pending::Replace(value)) {
@@ -79,6 +126,18 @@ impl<'s, V: Value> Slot<'s, V> {
     }
 
     /// Has the entry removed, with its tags. Undoes [`replace`](Slot::replace), and returns the value that was given there.
+    ///
+    /// # Examples
+    /// ```
+    /// # use tagged_radix::RadixTree;
+    /// let tree: RadixTree<Box<u32>> = RadixTree::from_iter([(9, Box::new(0))]);
+    /// tree.pin().update(9, |slot| {
+    ///     if *slot.value() == 0 {
+    ///         slot.remove();
+    ///     }
+    /// });
+    /// assert!(tree.is_empty());
+    /// ```
     #[inline]
     pub fn remove(&mut self) -> Option<V> {
         match core::mem::replace(self.pending, Pending::Remove) {

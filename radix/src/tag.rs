@@ -305,6 +305,14 @@ impl fmt::Debug for TagSet {
 }
 
 /// The tags of a [`TagSet`], in ascending order.
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Tag, TagSet};
+///
+/// let mut tags = TagSet::of(&[Tag::T3, Tag::T1]).iter();
+/// assert_eq!((tags.next(), tags.next(), tags.next()), (Some(Tag::T1), Some(Tag::T3), None));
+/// ```
 #[derive(Clone, Debug)]
 pub struct TagSetIter(TagSet);
 
@@ -433,6 +441,16 @@ impl From<Tag> for TagFilter {
 }
 
 /// What a change of tags did to one entry, as [`Pinned::update_tags`](crate::Pinned::update_tags) reports it.
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Inline, RadixTree, Tag, TagSet};
+///
+/// let tree: RadixTree<Inline> = RadixTree::from_iter([(1, Inline::new(1).unwrap())]);
+/// let update = tree.pin().update_tags(1, Tag::T0, TagSet::EMPTY).unwrap();
+/// assert!(update.before.is_empty() && update.after.contains(Tag::T0));
+/// assert!(update.tree_edges.tagged.contains(Tag::T0));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct TagUpdate {
@@ -491,7 +509,19 @@ impl TreeEdges {
     }
 }
 
-/// How far a bounded change over a range came.
+/// How far a bounded change over a range came, as [`Pinned::tag_range_if_tagged`](crate::Pinned::tag_range_if_tagged)
+/// reports it.
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Inline, RadixTree, Tag, TagSet};
+///
+/// let tree: RadixTree<Inline> = (0..10).filter_map(|i| Some((i, Inline::new(i)?))).collect();
+/// let pinned = tree.pin();
+/// pinned.tag_range(.., Tag::T0, TagSet::EMPTY);
+/// let done = pinned.tag_range_if_tagged(.., Tag::T0, Tag::T1, 4);
+/// assert_eq!((done.count, done.next), (4, Some(4)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct TagRange {

@@ -15,6 +15,37 @@ use std::sync::Arc;
 /// any thread, and after the tree is gone, hence `Send + 'static`. For a type that needs no drop
 /// ([`core::mem::needs_drop`]) it is simply forgotten: [`from_word`](Value::from_word) may never be called for it.
 ///
+/// # Examples
+/// A type of one's own passes on to one of these:
+/// ```
+/// use core::ptr::NonNull;
+/// use tagged_radix::{RadixTree, Value};
+///
+/// struct Page(Box<[u8; 64]>);
+///
+/// // SAFETY: all is passed on to `Box`, which keeps the contract.
+/// unsafe impl Value for Page {
+///     type Ref<'g> = &'g [u8; 64];
+///
+///     fn into_word(self) -> NonNull<()> {
+///         self.0.into_word()
+///     }
+///     unsafe fn from_word(word: NonNull<()>) -> Page {
+///         Page(unsafe { Value::from_word(word) })
+///     }
+///     unsafe fn as_ref<'g>(word: NonNull<()>) -> Self::Ref<'g> {
+///         unsafe { <Box<[u8; 64]> as Value>::as_ref(word) }
+///     }
+///     fn ref_word(reference: Self::Ref<'_>) -> NonNull<()> {
+///         <Box<[u8; 64]> as Value>::ref_word(reference)
+///     }
+/// }
+///
+/// let tree: RadixTree<Page> = RadixTree::new();
+/// tree.pin().insert(0, Page(Box::new([7; 64])));
+/// assert_eq!(tree.pin().get(0).unwrap()[63], 7);
+/// ```
+///
 /// # Safety
 /// For a word that [`into_word`](Value::into_word) returned, until [`from_word`](Value::from_word) takes it back:
 /// * [`from_word`](Value::from_word) gives back the value, on any thread;

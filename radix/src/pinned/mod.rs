@@ -25,6 +25,17 @@ use crate::value::Value;
 /// lock the leaf (64 indices) that they change, and its ancestors as far as their summaries or links change, from below.
 ///
 /// It belongs to its thread (it is not `Send`).
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Pinned, RadixTree};
+///
+/// let tree: RadixTree<Box<u32>> = RadixTree::from_iter([(1, Box::new(10))]);
+/// let pinned: Pinned<'_, Box<u32>> = tree.pin();
+/// let value = pinned.get(1).unwrap();
+/// pinned.remove(1);
+/// assert_eq!(*value, 10); // removed, and still there for who holds the guard
+/// ```
 pub struct Pinned<'t, V: Value> {
     tree: &'t RadixTree<V>,
     guard: Held<'t>,
