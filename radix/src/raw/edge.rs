@@ -53,6 +53,28 @@ impl Edge {
         (self.0.addr() & LEVEL) as u8
     }
 
+    /// The level of the target, if the edge does not skip; 0 also for null.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "four bits")]
+    pub(crate) fn plain_level(self) -> Option<u8> {
+        let bits = self.0.addr() & BITS;
+        (bits & !LEVEL == 0).then_some(bits as u8)
+    }
+
+    /// Whether the edge leads to a node at `level` and does not skip.
+    #[inline]
+    pub(crate) fn leads_to(self, level: u8) -> bool {
+        self.0.addr() & BITS == usize::from(level) && (level > 0 || !self.is_null())
+    }
+
+    /// The target of an edge that [leads to](Edge::leads_to) `level`: with a constant level, the subtraction becomes part of
+    /// the access.
+    #[inline]
+    pub(crate) fn plain_pointer(self, level: u8) -> *mut Node {
+        debug_assert!(self.leads_to(level));
+        self.0.wrapping_byte_sub(usize::from(level)).cast()
+    }
+
     /// Whether the edge leads nowhere, or its target may not cover all indices that lead here.
     #[inline]
     pub(crate) fn ends_or_skips(self) -> bool {

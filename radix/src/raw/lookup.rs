@@ -10,15 +10,62 @@ use crate::tag::{Tag, TagSet};
 impl Tree {
     /// The leaf that covers `index`.
     ///
-    /// One dependent load a level. Without SKIP edges, the way of dense indices, what is between two loads is a mask: the
-    /// level is counted down, not taken from the edge, so that the offset is known before the edge is.
+    /// One dependent load a level. Where no edge skips, the way of dense indices, little is between two loads: the levels are
+    /// constants, so that an edge needs no more than a comparison, and its bits are subtracted by the next load.
     #[inline]
     pub(crate) fn find_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<&'g Node> {
-        let mut edge = self.root_edge();
-        let mut level = edge.level();
+        let top = self.root_edge();
+        match top.plain_level() {
+            Some(1) => self.find_leaf_below::<1>(top, index, guard),
+            Some(2) => self.find_leaf_below::<2>(top, index, guard),
+            Some(3) => self.find_leaf_below::<3>(top, index, guard),
+            _ => self.find_leaf_elsewhere(top, index, guard),
+        }
+    }
+
+    /// The leaf that covers `index`, below a top at `LEVEL` (1 to 3) to which `edge` leads without SKIP.
+    #[inline(always)]
+    fn find_leaf_below<'g, const LEVEL: u8>(
+        &'g self,
+        mut edge: Edge,
+        index: u64,
+        guard: &'g Guard,
+    ) -> Option<&'g Node> {
+        if prefix(index, LEVEL) != 0 {
+            return None;
+        }
+        if LEVEL >= 3 {
+            edge = descend::<3>(edge, index, guard);
+            if !edge.leads_to(2) {
+                return self.find_leaf_by_skips(edge, index, guard);
+            }
+        }
+        if LEVEL >= 2 {
+            edge = descend::<2>(edge, index, guard);
+            if !edge.leads_to(1) {
+                return self.find_leaf_by_skips(edge, index, guard);
+            }
+        }
+        edge = descend::<1>(edge, index, guard);
+        if !edge.leads_to(0) {
+            return self.find_leaf_by_skips(edge, index, guard);
+        }
+        // SAFETY: it leads to a leaf without SKIP, and was read under `guard`.
+        Some(unsafe { Node::of_plain(edge, 0, guard) })
+    }
+
+    /// The leaf that covers `index`, below a top of any level.
+    #[inline(never)]
+    fn find_leaf_elsewhere<'g>(
+        &'g self,
+        mut edge: Edge,
+        index: u64,
+        guard: &'g Guard,
+    ) -> Option<&'g Node> {
         if edge.ends_or_skips() {
             return self.find_leaf_by_skips(edge, index, guard);
         }
+        let mut level = edge.level();
         if prefix(index, level) != 0 {
             return None;
         }
@@ -114,6 +161,13 @@ impl Tree {
             index = leaf.base().checked_sub(1)?;
         }
     }
+}
+
+/// One step down from a node at `LEVEL`, to which `edge` leads without SKIP.
+#[inline(always)]
+fn descend<const LEVEL: u8>(edge: Edge, index: u64, guard: &Guard) -> Edge {
+    // SAFETY: it leads to a node at `LEVEL` without SKIP, and was read under `guard`.
+    unsafe { Node::of_plain(edge, LEVEL, guard) }.edge(offset(index, LEVEL))
 }
 
 impl Node {

@@ -191,6 +191,17 @@ impl Node {
         unsafe { &*edge.pointer() }.alive()
     }
 
+    /// The node an edge leads to, if it leads to `level` without SKIP.
+    ///
+    /// # Safety
+    /// As for [`Node::of`], and [`edge.leads_to(level)`](Edge::leads_to).
+    #[inline]
+    pub(crate) unsafe fn of_plain(edge: Edge, level: u8, guard: &Guard) -> &Node {
+        let _ = guard;
+        // SAFETY: as in `of`; the bits of the edge are `level`, so this is the same pointer.
+        unsafe { &*edge.plain_pointer(level) }.alive()
+    }
+
     /// Frees the node once nobody can stand in it any more.
     ///
     /// # Safety
