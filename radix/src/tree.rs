@@ -272,7 +272,8 @@ impl<V: CloneValue> RadixTree<V> {
     /// may be told only by the next call. The batch is not cleared first; one without room gives back `Some(start)`.
     ///
     /// # Concurrency
-    /// As [`Pinned::gang_lookup_tagged`].
+    /// As [`Pinned::gang_lookup_tagged`]. When a writer intervenes, some copies may be made and dropped again. No lock is held
+    /// while a copy is made or dropped.
     /// # Complexity
     /// As [`Pinned::gang_lookup_tagged`], and a guard.
     ///

@@ -245,15 +245,13 @@ impl Tree {
         while !batch.is_full() {
             let leaf = walk.next_leaf(at)?;
             let low = if at > leaf.base() { offset(at, 0) } else { 0 };
-            let (taken, next) = if filter.is_any() {
-                leaf.take(low, filter, batch.remaining_capacity())
+            let next = if filter.is_any() {
+                leaf.take(low, filter, batch.remaining_capacity(), |index, value| {
+                    batch.push(item(index, value))
+                })
             } else {
-                leaf.at_one_instant(|| leaf.take(low, filter, batch.remaining_capacity()))
+                take_at_one_instant(leaf, low, filter, batch, &item)
             };
-            // Outside of the instant, which may be a section: `item` is the user's code.
-            batch.extend(
-                taken.into_iter().map(|(offset, value)| item(leaf.base() + offset as u64, value)),
-            );
             at = match next {
                 Some(offset) => leaf.base() + offset as u64,
                 None => leaf.last().checked_add(1)?,
@@ -282,28 +280,69 @@ impl Tree {
     }
 }
 
+/// Fills `batch` with entries of one leaf, read at one instant. `item` is the user's code: it may run for entries that are
+/// then found to be spoiled, and runs in no section.
+#[inline]
+fn take_at_one_instant<T, const N: usize>(
+    leaf: &Node,
+    low: usize,
+    filter: TagFilter,
+    batch: &mut ArrayVec<T, N>,
+    item: &impl Fn(u64, Word) -> T,
+) -> Option<usize> {
+    let (before, room) = (batch.len(), batch.remaining_capacity());
+    if let Some(version) = leaf.version() {
+        let next = leaf.take(low, filter, room, |index, value| batch.push(item(index, value)));
+        if leaf.is_still(version) {
+            return next;
+        }
+        batch.truncate(before);
+    }
+    take_contended(leaf, low, filter, batch, item)
+}
+
+/// The same where a section intervened: through a buffer, since the reading may now happen in a section.
+#[cold]
+fn take_contended<T, const N: usize>(
+    leaf: &Node,
+    low: usize,
+    filter: TagFilter,
+    batch: &mut ArrayVec<T, N>,
+    item: &impl Fn(u64, Word) -> T,
+) -> Option<usize> {
+    let (mut taken, room) = (ArrayVec::<_, FANOUT>::new(), batch.remaining_capacity());
+    let next = leaf.at_one_instant(|| {
+        taken.clear();
+        leaf.take(low, filter, room, |index, value| taken.push((index, value)))
+    });
+    batch.extend(taken.into_iter().map(|(index, value)| item(index, value)));
+    next
+}
+
 impl Node {
-    /// Entries of this leaf from offset `low` on that pass the filter, at most `room`; and the offset to go on from, if there
-    /// are more.
+    /// Hands what this leaf has from offset `low` on that passes the filter to `sink`, at most `room` entries; returns the
+    /// offset to go on from, if there are more.
     #[inline]
     fn take(
         &self,
         low: usize,
         filter: TagFilter,
         room: usize,
-    ) -> (ArrayVec<(usize, Word), FANOUT>, Option<usize>) {
-        let mut taken = ArrayVec::new();
+        mut sink: impl FnMut(u64, Word),
+    ) -> Option<usize> {
+        let (base, mut room) = (self.base(), room);
         let mut rest = self.matching(filter) & from(low);
         while rest != 0 {
             let offset = lowest(rest);
-            if taken.len() == room {
-                return (taken, Some(offset));
+            if room == 0 {
+                return Some(offset);
             }
             if let Some(value) = self.value(offset) {
-                taken.push((offset, value));
+                sink(base + offset as u64, value);
+                room -= 1;
             }
             rest &= rest - 1;
         }
-        (taken, None)
+        None
     }
 }

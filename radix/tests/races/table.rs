@@ -103,6 +103,8 @@ pub(crate) const SPLITS: &[Race] = &[
     two("skipped edge does not fit", DEEP, &["remove 6; insert 4", "insert 5", "get 5"]),
     two("two new tops, set below", "0", &["insert 6", "insert 2", "set 0 A; clear 0 A; set 0 A"]),
     two("two new tops, removed below", "0:A", &["insert 6", "insert 2", "remove 0"]),
+    two("split and removal below it", "0 6", &["insert 2", "remove 0"]),
+    two("split, the rest removed", "0 6", &["insert 2", "remove 0; remove 6"]),
 ];
 
 pub(crate) const RANGES: &[Race] = &[
