@@ -105,6 +105,7 @@ pub(crate) const SPLITS: &[Race] = &[
     two("two new tops, removed below", "0:A", &["insert 6", "insert 2", "remove 0"]),
     two("split and removal below it", "0 6", &["insert 2", "remove 0"]),
     two("split, the rest removed", "0 6", &["insert 2", "remove 0; remove 6"]),
+    two("get beyond a top of two leaves", "0 2", &["get 4; get 6", "insert 6", "get 5"]),
 ];
 
 pub(crate) const RANGES: &[Race] = &[
