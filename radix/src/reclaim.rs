@@ -2,6 +2,7 @@
 //!
 //! Under a model checker an oracle takes its place, which notices when something freed is used.
 
+use core::cell::Cell;
 use core::fmt;
 
 #[cfg(not(any(radix_loom, radix_shuttle)))]
@@ -10,6 +11,7 @@ use crossbeam_epoch as epoch;
 #[cfg(any(radix_loom, radix_shuttle))]
 use self::oracle as epoch;
 
+mod debt;
 #[cfg(any(radix_loom, radix_shuttle))]
 pub(crate) mod oracle;
 
@@ -40,13 +42,18 @@ use crossbeam_epoch::Guard as Pin;
 /// }
 /// assert_eq!(tree.len(), 1000);
 /// ```
-pub struct Guard(Pin);
+pub struct Guard {
+    pin: Pin,
+    /// What has been retired under it and is not yet counted as [debt](debt).
+    retired: Cell<u32>,
+}
 
 /// Pins the current thread and returns the guard.
 ///
 /// # Concurrency
 /// Takes no lock. Pinning while the thread is pinned already costs about a nanosecond. Every 128th time or so that a thread
-/// pins, it frees some garbage, of any tree: that runs the drops of values that were removed, whoever removed them.
+/// pins, and once for every 256 objects that it retires, it frees some garbage, of any tree: that runs the drops of values
+/// that were removed, whoever removed them.
 ///
 /// # Examples
 /// ```
@@ -56,7 +63,7 @@ pub struct Guard(Pin);
 #[inline]
 #[must_use = "the thread is pinned only while the guard lives"]
 pub fn pin() -> Guard {
-    Guard(epoch::pin())
+    Guard { pin: epoch::pin(), retired: Cell::new(0) }
 }
 
 impl Guard {
@@ -75,7 +82,8 @@ impl Guard {
         // Unpin and pin, with the fence that pinning has. `crossbeam_epoch::Guard::repin` has none: in the language's memory
         // model (and on processors that reorder loads) a load after it may still find what was unlinked before the
         // epoch that it moves to, and which that epoch does not protect.
-        self.0.repin_after(|| ());
+        let owed = debt::settle(self.retired.take());
+        self.pin.repin_after(|| debt::pay(owed));
     }
 
     /// Hands over what this thread has retired, so that any thread may free it, and tries to free some garbage now.
@@ -89,7 +97,7 @@ impl Guard {
     /// tagged_radix::pin().flush();
     /// ```
     pub fn flush(&self) {
-        self.0.flush();
+        self.pin.flush();
     }
 
     /// Runs `free` once no guard that exists now is left.
@@ -100,7 +108,20 @@ impl Guard {
     pub(crate) unsafe fn defer<F: FnOnce()>(&self, free: F) {
         // SAFETY: the caller passes on that `free` may run later and anywhere, hence also that what it captured does
         // not borrow from a frame that may be gone by then.
-        unsafe { self.0.defer_unchecked(free) }
+        unsafe { self.pin.defer_unchecked(free) }
+        self.retired.set(self.retired.get().saturating_add(1));
+    }
+}
+
+impl Drop for Guard {
+    #[inline]
+    fn drop(&mut self) {
+        if self.retired.get() > 0 {
+            let owed = debt::settle(self.retired.take());
+            if owed > 0 {
+                self.pin.repin_after(|| debt::pay(owed));
+            }
+        }
     }
 }
 

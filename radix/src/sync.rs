@@ -71,9 +71,11 @@ mod primitives {
     #[cfg(radix_shuttle)]
     use shuttle as checker;
 
-    pub(crate) use checker::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
-    };
+    #[cfg(radix_loom)]
+    pub(crate) use super::loomed::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+    #[cfg(radix_shuttle)]
+    pub(crate) use checker::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+    pub(crate) use checker::sync::atomic::{Ordering, fence};
 
     pub(crate) fn zeros<const N: usize>() -> [AtomicU64; N] {
         core::array::from_fn(|_| AtomicU64::new(0))
@@ -110,6 +112,41 @@ mod primitives {
     pub(crate) fn pause(_step: u32) {
         checker::thread::yield_now();
     }
+}
+
+#[cfg(radix_loom)]
+mod loomed;
+
+/// Loads for the holder of the lock that guards a word: nobody stores to it meanwhile, and whoever did came before. So they
+/// need no ordering; loom checks that this is so, and adds no interleavings for them.
+pub(crate) trait Guarded {
+    type Value;
+
+    /// What the word holds. The caller holds the lock that guards it.
+    fn load_guarded(&self) -> Self::Value;
+}
+
+#[cfg(not(radix_loom))]
+macro_rules! guarded {
+    ($($atomic:ty => $value:ty $(, $t:ident)?;)*) => { $(
+        impl$(<$t>)? Guarded for $atomic {
+            type Value = $value;
+
+            #[inline]
+            fn load_guarded(&self) -> $value {
+                // Relaxed: E-LOCK orders it.
+                self.load(Ordering::Relaxed)
+            }
+        }
+    )* };
+}
+
+#[cfg(not(radix_loom))]
+guarded! {
+    AtomicBool => bool;
+    AtomicU32 => u32;
+    AtomicU64 => u64;
+    AtomicPtr<T> => *mut T, T;
 }
 
 pub(crate) use self::primitives::{

@@ -22,7 +22,7 @@ pub struct Tag(u8);
 
 impl Tag {
     /// How many tags there are.
-    pub const COUNT: usize = if crate::sync::CHECKED { 2 } else { 4 };
+    pub const COUNT: usize = if crate::sync::CHECKED && !cfg!(radix_all_tags) { 2 } else { 4 };
     /// Tag 0.
     pub const T0: Tag = Tag(0);
     /// Tag 1.

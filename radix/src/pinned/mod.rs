@@ -7,7 +7,9 @@ mod tags;
 use core::cell::Cell;
 use core::fmt;
 
-use crate::raw::Word;
+use arrayvec::ArrayVec;
+
+use crate::raw::{FANOUT, Word};
 use crate::reclaim::Guard;
 use crate::tag::TreeEdges;
 use crate::tree::RadixTree;
@@ -171,6 +173,23 @@ impl<'t, V: Value> Pinned<'t, V> {
         }
         // SAFETY: dropped after this guard, at the earliest.
         unsafe { self.value(word) }
+    }
+
+    /// Has the values behind the words of one leaf dropped together once nobody can see them.
+    ///
+    /// # Safety
+    /// The caller has just taken the words out of the tree, under this guard.
+    unsafe fn retire_all(&self, words: ArrayVec<Word, FANOUT>) {
+        if core::mem::needs_drop::<V>() && !words.is_empty() {
+            let free = move || {
+                for word in words {
+                    // SAFETY: the word was taken out once, so it is taken back once.
+                    drop(unsafe { V::from_word(word) });
+                }
+            };
+            // SAFETY: a value is `Send + 'static`, and no guard that could see one is left when this runs.
+            unsafe { self.guard().defer(free) }
+        }
     }
 }
 

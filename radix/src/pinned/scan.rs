@@ -279,9 +279,9 @@ impl<V: Value> Pinned<'_, V> {
     /// ```
     pub fn remove_range(&self, bounds: impl RangeBounds<u64>) -> u64 {
         let Some((low, high)) = inclusive(&bounds) else { return 0 };
-        let removed = |word| {
-            // SAFETY: `remove_range` has just taken it out of the tree.
-            unsafe { self.retire(word) };
+        let removed = |words| {
+            // SAFETY: `remove_range` has just taken them out of the tree.
+            unsafe { self.retire_all(words) };
         };
         self.told(|told| self.tree.raw().remove_range(low, high, removed, told, self.guard()))
     }

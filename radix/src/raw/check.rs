@@ -136,7 +136,7 @@ fn parent_field_is_exact(_: &Tree, link: &Link<'_>) -> Result<(), String> {
 }
 
 fn linked_nodes_are_alive(_: &Tree, link: &Link<'_>) -> Result<(), String> {
-    fail_unless(!link.child.is_dead(), link, "a dead node is linked")
+    fail_unless(!link.child.died(), link, "a dead node is linked")
 }
 
 fn locks_are_free(_: &Tree, link: &Link<'_>) -> Result<(), String> {

@@ -142,13 +142,13 @@ impl Tree {
         };
         let offset = above.offset(index);
         let dead = matches!(&above, Above::Node(node) if node.is_dead());
-        if dead || above.slot(offset).edge() != below {
+        if dead || above.edge(offset) != below {
             return None;
         }
         let leaf = spare.leaf.take().expect("prepared");
         fill_leaf(leaf, index, value, tags);
         // What the child below had, before the bits for the new leaf are added.
-        let kept = above.tags().at(bit(offset));
+        let kept = above.tags().at_guarded(bit(offset));
         for tag in tags {
             self.set_above(&above, offset, tag, told, guard);
         }

@@ -1,6 +1,6 @@
 //! The version lock: one word a node, bit 0 "locked", the rest a version. `lock` does not know what it guards.
 
-use crate::sync::{AtomicU32, Backoff, Ordering, const_unless_checked, fence};
+use crate::sync::{AtomicU32, Backoff, Guarded, Ordering, const_unless_checked, fence};
 
 const LOCKED: u32 = 1;
 
@@ -58,8 +58,7 @@ impl VersionLock {
     /// Ends the critical section and moves the version on. The caller holds the lock.
     #[inline]
     pub(crate) fn unlock(&self) {
-        // Relaxed: nobody else stores to the word of a locked node.
-        let word = self.0.load(Ordering::Relaxed);
+        let word = self.held();
         debug_assert!(word & LOCKED != 0, "unlock of a lock that is not held");
         // Release: E-LOCK and E-VERSION.
         self.0.store(word.wrapping_add(1), Ordering::Release);
@@ -83,7 +82,7 @@ impl VersionLock {
 
     /// Unlocks without moving the version on: for those who only read. The caller holds the lock.
     pub(crate) fn unlock_unchanged(&self) {
-        let word = self.0.load(Ordering::Relaxed);
+        let word = self.held();
         debug_assert!(word & LOCKED != 0, "unlock of a lock that is not held");
         // Release: E-LOCK; the next section's stores come after what was read here.
         self.0.store(word & !LOCKED, Ordering::Release);
@@ -91,7 +90,13 @@ impl VersionLock {
 
     /// The version that a locked node had before, and has again if nothing changes. The caller holds the lock.
     pub(crate) fn version_before(&self) -> Version {
-        Version(self.0.load(Ordering::Relaxed) & !LOCKED)
+        Version(self.held() & !LOCKED)
+    }
+
+    /// The word while the caller holds the lock: nobody else stores to it then.
+    #[inline]
+    fn held(&self) -> u32 {
+        self.0.load_guarded()
     }
 
     pub(crate) fn is_locked(&self) -> bool {

@@ -146,6 +146,7 @@ use crate::reclaim::Guard;
 use crate::sync::const_unless_checked;
 use crate::tag::{Tag, TagSet};
 
+pub(crate) use self::index::FANOUT;
 pub(crate) use self::insert::Inserted;
 pub(crate) use self::node::Word;
 pub(crate) use self::tags::{Change, NewValue};
@@ -294,6 +295,18 @@ impl<'g> Above<'g> {
             Above::Root(root) => &root.0.tags,
             Above::Node(node) => node.tags(),
         }
+    }
+
+    /// The word of `tag`.
+    #[inline]
+    fn word(&self, tag: Tag) -> u64 {
+        self.tags().load_guarded(tag)
+    }
+
+    /// The edge at `offset`.
+    #[inline]
+    fn edge(&self, offset: usize) -> Edge {
+        self.slot(offset).edge_guarded()
     }
 
     /// Where in this parent the node lies that covers `index`.

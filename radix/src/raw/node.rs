@@ -8,7 +8,7 @@ use super::index::{self, FANOUT};
 use super::lock::{Version, VersionLock};
 use crate::reclaim::Guard;
 use crate::sync::{
-    self, AtomicBool, AtomicPtr, AtomicU64, Backoff, Constant, ConstantByte, Ordering,
+    self, AtomicBool, AtomicPtr, AtomicU64, Backoff, Constant, ConstantByte, Guarded, Ordering,
     const_unless_checked,
 };
 use crate::tag::{Tag, TagSet};
@@ -51,6 +51,18 @@ impl Slot {
     pub(crate) fn set_value(&self, value: Option<Word>) {
         self.0.store(value.map_or(core::ptr::null_mut(), NonNull::as_ptr), Ordering::Release);
     }
+
+    /// The edge, for the holder of the lock that guards it.
+    #[inline]
+    pub(super) fn edge_guarded(&self) -> Edge {
+        Edge::from_word(self.0.load_guarded())
+    }
+
+    /// The value, for the holder of the lock that guards it.
+    #[inline]
+    fn value_guarded(&self) -> Option<Word> {
+        NonNull::new(self.0.load_guarded())
+    }
 }
 
 /// The four tag words of a node, or of the root, where only bit 0 is used.
@@ -76,17 +88,35 @@ impl TagWords {
         self.0[usize::from(tag.number())].store(word, Ordering::Release);
     }
 
+    /// The word of `tag`, for the holder of the lock that guards it.
+    #[inline]
+    pub(super) fn load_guarded(&self, tag: Tag) -> u64 {
+        self.0[usize::from(tag.number())].load_guarded()
+    }
+
     /// The tags whose word has `bit`.
     #[inline]
     pub(crate) fn at(&self, bit: u64) -> TagSet {
-        let mut tags = TagSet::EMPTY;
-        for tag in Tag::all() {
-            if self.load(tag) & bit != 0 {
-                tags = tags.with(tag);
-            }
-        }
-        tags
+        tags_with(bit, |tag| self.load(tag))
     }
+
+    /// The tags whose word has `bit`, for the holder of the lock that guards the words.
+    #[inline]
+    pub(super) fn at_guarded(&self, bit: u64) -> TagSet {
+        tags_with(bit, |tag| self.load_guarded(tag))
+    }
+}
+
+/// The tags whose word, as `load` gives it, has `bit`.
+#[inline]
+fn tags_with(bit: u64, load: impl Fn(Tag) -> u64) -> TagSet {
+    let mut tags = TagSet::EMPTY;
+    for tag in Tag::all() {
+        if load(tag) & bit != 0 {
+            tags = tags.with(tag);
+        }
+    }
+    tags
 }
 
 /// How often a reader repeats a read that a section spoiled, before it takes the lock.
@@ -289,10 +319,8 @@ impl Node {
         self.present.store(word, Ordering::Release);
     }
 
-    /// Whether the node has been unlinked. Only the holder of its lock may rely on "no".
-    #[inline]
-    pub(crate) fn is_dead(&self) -> bool {
-        // Relaxed: guarded by the lock; without it the answer is a hint.
+    /// Whether the node has been unlinked, for who holds the whole tree; others ask [`Locked::is_dead`].
+    pub(crate) fn died(&self) -> bool {
         self.dead.load(Ordering::Relaxed)
     }
 
@@ -400,6 +428,42 @@ impl<'g> Locked<'g> {
     #[inline]
     pub(crate) fn node(&self) -> &'g Node {
         self.0
+    }
+}
+
+/// What the node holds. These hide the methods of [`Node`] with the same names: the holder of the lock needs no ordering.
+impl Locked<'_> {
+    /// The word of `tag`.
+    #[inline]
+    pub(super) fn word(&self, tag: Tag) -> u64 {
+        self.tags().load_guarded(tag)
+    }
+
+    /// The tags whose word has `bit`.
+    #[inline]
+    pub(super) fn tags_at(&self, bit: u64) -> TagSet {
+        self.tags().at_guarded(bit)
+    }
+
+    #[inline]
+    pub(super) fn present(&self) -> u64 {
+        self.0.present.load_guarded()
+    }
+
+    #[inline]
+    pub(super) fn edge(&self, offset: usize) -> Edge {
+        self.slot(offset).edge_guarded()
+    }
+
+    #[inline]
+    pub(super) fn value(&self, offset: usize) -> Option<Word> {
+        self.slot(offset).value_guarded()
+    }
+
+    /// Whether the node has been unlinked.
+    #[inline]
+    pub(super) fn is_dead(&self) -> bool {
+        self.0.dead.load_guarded()
     }
 }
 

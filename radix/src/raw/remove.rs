@@ -42,13 +42,13 @@ impl Tree {
         Ok(entry.value)
     }
 
-    /// Removes all entries in `low..=high` and hands their values to `removed`, outside all sections. Returns their
-    /// number.
+    /// Removes all entries in `low..=high` and hands their values to `removed`, leaf by leaf, outside all sections. Returns
+    /// their number.
     pub(crate) fn remove_range(
         &self,
         low: u64,
         high: u64,
-        mut removed: impl FnMut(Word),
+        mut removed: impl FnMut(ArrayVec<Word, FANOUT>),
         told: &mut TreeEdges,
         guard: &Guard,
     ) -> u64 {
@@ -66,7 +66,7 @@ impl Tree {
             let last = leaf.last();
             drop(leaf);
             count += values.len() as u64;
-            values.into_iter().for_each(&mut removed);
+            removed(values);
             match last.checked_add(1) {
                 Some(next) if next <= high => at = next,
                 _ => break,
@@ -87,9 +87,9 @@ impl Tree {
         let emptied = leaf.clear_bits(TagSet::ALL, bits);
         let mut rest = leaf.present() & bits;
         while rest != 0 {
-            let slot = leaf.slot(lowest(rest));
-            values.extend(slot.value());
-            slot.set_value(None);
+            let offset = lowest(rest);
+            values.extend(leaf.value(offset));
+            leaf.slot(offset).set_value(None);
             rest &= rest - 1;
         }
         leaf.set_present(leaf.present() & !bits);
@@ -152,8 +152,8 @@ impl Tree {
                 continue;
             }
             let bits = leaf.present() & leaf_bits(leaf.base(), low, high);
-            let gain = |tag: Tag| bits & !leaf.tags().load(tag);
-            let loss = |tag: Tag| bits & leaf.tags().load(tag);
+            let gain = |tag: Tag| bits & !leaf.word(tag);
+            let loss = |tag: Tag| bits & leaf.word(tag);
             let set: TagSet = set.iter().filter(|&tag| gain(tag) != 0).collect();
             let changed = set.iter().fold(0, |word, tag| word | gain(tag))
                 | clear.iter().fold(0, |word, tag| word | loss(tag));
@@ -193,7 +193,7 @@ impl Tree {
                 walk.restart();
                 continue;
             }
-            let (from, old) = (leaf.tags().load(from), leaf.tags().load(to));
+            let (from, old) = (leaf.word(from), leaf.word(to));
             let new = from & !old & leaf_bits(leaf.base(), at, high);
             let taken = lowest_bits(new, limit - count);
             if taken != 0 {

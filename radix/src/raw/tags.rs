@@ -58,8 +58,7 @@ impl Tree {
         told: &mut TreeEdges,
         guard: &'g Guard,
     ) {
-        let words = above.tags();
-        let word = words.load(tag);
+        let word = above.word(tag);
         if word & bit(offset) != 0 {
             return;
         }
@@ -69,7 +68,7 @@ impl Tree {
                 Above::Node(node) => self.raise(node, tag, told, guard),
             }
         }
-        words.store(tag, word | bit(offset));
+        above.tags().store(tag, word | bit(offset));
     }
 
     /// Clears the bits above `child`, upward while words become 0. The caller holds `child`, whose word for `tag` is 0,
@@ -83,12 +82,11 @@ impl Tree {
     ) {
         let above = self.lock_parent(child, guard);
         let bit = bit(above.offset(child.base()));
-        let words = above.tags();
-        let word = words.load(tag);
+        let word = above.word(tag);
         if word & bit == 0 {
             return;
         }
-        words.store(tag, word & !bit);
+        above.tags().store(tag, word & !bit);
         if word == bit {
             match &above {
                 Above::Root(_) => told.untagged = told.untagged.with(tag),
@@ -122,7 +120,7 @@ impl Tree {
     ) {
         let offset = offset(index, 0);
         let bit = bit(offset);
-        let has = leaf.tags().at(bit);
+        let has = leaf.tags_at(bit);
         let (set, clear) = match change.value {
             NewValue::Remove => (TagSet::EMPTY, has),
             NewValue::Keep | NewValue::Store(_) => {
@@ -153,7 +151,7 @@ impl Tree {
         guard: &'g Guard,
     ) {
         for tag in set {
-            if leaf.tags().load(tag) == 0 {
+            if leaf.word(tag) == 0 {
                 self.raise(leaf, tag, told, guard);
             }
         }
@@ -193,7 +191,7 @@ impl Tree {
         }
         let leaf = self.lock_leaf(index, guard)?;
         leaf.value(offset(index, 0))?;
-        let word = leaf.tags().load(tag);
+        let word = leaf.word(tag);
         if word & bit != 0 {
             return Some(false);
         }
@@ -216,7 +214,7 @@ impl Tree {
         let bit = bit(offset(index, 0));
         let leaf = self.lock_leaf(index, guard)?;
         leaf.value(offset(index, 0))?;
-        let word = leaf.tags().load(tag);
+        let word = leaf.word(tag);
         if word & bit == 0 {
             return Some(false);
         }
@@ -256,7 +254,7 @@ impl Locked<'_> {
     pub(super) fn entry(&self, index: u64) -> Option<Entry> {
         let offset = offset(index, 0);
         let value = self.value(offset)?;
-        Some(Entry { value, tags: self.tags().at(bit(offset)) })
+        Some(Entry { value, tags: self.tags_at(bit(offset)) })
     }
 
     /// Puts a value into a slot of a leaf: the present bit first.
@@ -274,7 +272,7 @@ impl Locked<'_> {
     pub(super) fn clear_bits(&self, tags: TagSet, bits: u64) -> TagSet {
         let mut emptied = TagSet::EMPTY;
         for tag in tags {
-            let word = self.tags().load(tag);
+            let word = self.word(tag);
             if word & bits != 0 {
                 self.tags().store(tag, word & !bits);
                 if word & !bits == 0 {
@@ -289,7 +287,7 @@ impl Locked<'_> {
     #[inline]
     pub(super) fn set_bits(&self, tags: TagSet, bits: u64) {
         for tag in tags {
-            self.tags().store(tag, self.tags().load(tag) | bits);
+            self.tags().store(tag, self.word(tag) | bits);
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tagged_radix::{Pinned, Tag, TagFilter, TagSet};
+use tagged_radix::{Pinned, RadixTree, Tag, TagFilter, TagSet};
 
-use crate::common::BITS;
-use crate::table::Fan;
+use crate::stamp::Stamp;
 
 /// An entry as the races see it: the stamp of its value and its tags.
 pub(crate) type Entry = (u64, TagSetBits);
@@ -16,6 +15,22 @@ pub(crate) type TagSetBits = u8;
 
 pub(crate) fn bits(tags: TagSet) -> TagSetBits {
     tags.iter().fold(0, |bits, tag| bits | 1 << tag.number())
+}
+
+/// Puts entries into a tree.
+pub(crate) fn plant(tree: &RadixTree<Box<Stamp>>, content: &Content) {
+    for (index, (stamp, tags)) in content {
+        tree.pin().insert_tagged(*index, Box::new(Stamp::new(*stamp)), set_of(*tags));
+    }
+}
+
+/// What a tree holds.
+pub(crate) fn contents(tree: &RadixTree<Box<Stamp>>) -> Content {
+    let pinned = tree.pin();
+    pinned
+        .range_tagged(.., TagFilter::ANY)
+        .map(|(index, value, tags)| (index, (value.get(), bits(tags))))
+        .collect()
 }
 
 fn set_of(bits: TagSetBits) -> TagSet {
@@ -45,17 +60,6 @@ pub(crate) enum Outcome {
     Changed(Option<bool>),
     Items(Vec<(u64, Entry)>),
     Done,
-}
-
-/// The real index for `number`: one digit a level; `levels` says at which levels of the tree
-/// the digits stand.
-pub(crate) fn spread(number: u64, fan: Fan, levels: [u32; 3]) -> u64 {
-    let bits = match fan {
-        Fan::Two => 1,
-        Fan::Four => 2,
-    };
-    let digit = |position: u32| number >> (bits * position) & ((1 << bits) - 1);
-    (0..3).map(|at| digit(at) << (BITS * levels[at as usize])).sum()
 }
 
 fn tag(word: &str) -> Tag {
@@ -111,29 +115,29 @@ pub(crate) fn parse_calls(text: &str, mut stamp: u64, index: impl Fn(u64) -> u64
 
 impl Call {
     /// Makes the call on the real tree.
-    pub(crate) fn make(&self, p: &mut Pinned<'_, Box<u64>>) -> Outcome {
+    pub(crate) fn make(&self, p: &mut Pinned<'_, Box<Stamp>>) -> Outcome {
         match *self {
-            Call::Get(index) => Outcome::Stamp(p.get(index).copied()),
+            Call::Get(index) => Outcome::Stamp(p.get(index).map(Stamp::get)),
             Call::Entry(index) => {
-                Outcome::Entry(p.get_with_tags(index).map(|(v, tags)| (*v, bits(tags))))
+                Outcome::Entry(p.get_with_tags(index).map(|(v, tags)| (v.get(), bits(tags))))
             }
             Call::Has(index, tag) => Outcome::Flag(p.has_tag(index, tag)),
             Call::Insert { index, stamp, tags: 0 } => {
-                Outcome::Stamp(p.insert(index, Box::new(stamp)).copied())
+                Outcome::Stamp(p.insert(index, Box::new(Stamp::new(stamp))).map(Stamp::get))
             }
-            Call::Insert { index, stamp, tags } => {
-                Outcome::Stamp(p.insert_tagged(index, Box::new(stamp), set_of(tags)).copied())
-            }
-            Call::Remove(index) => Outcome::Stamp(p.remove(index).copied()),
+            Call::Insert { index, stamp, tags } => Outcome::Stamp(
+                p.insert_tagged(index, Box::new(Stamp::new(stamp)), set_of(tags)).map(Stamp::get),
+            ),
+            Call::Remove(index) => Outcome::Stamp(p.remove(index).map(Stamp::get)),
             Call::Set(index, tag) => Outcome::Changed(p.set_tag(index, tag)),
             Call::Clear(index, tag) => Outcome::Changed(p.clear_tag(index, tag)),
             Call::Update { index, set, clear, stamp } => {
-                let section = |slot: &mut tagged_radix::Slot<'_, Box<u64>>| {
-                    let before = (*slot.value(), bits(slot.tags()));
+                let section = |slot: &mut tagged_radix::Slot<'_, Box<Stamp>>| {
+                    let before = (slot.value().get(), bits(slot.tags()));
                     slot.clear(set_of(clear));
                     slot.set(set_of(set));
                     if let Some(stamp) = stamp {
-                        slot.replace(Box::new(stamp));
+                        slot.replace(Box::new(Stamp::new(stamp)));
                     }
                     before
                 };
@@ -156,24 +160,25 @@ fn filter(tag: Option<Tag>) -> TagFilter {
 }
 
 /// Without a tag: a plain scan, which reports no tags (here 0).
-fn scan(p: &Pinned<'_, Box<u64>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
+fn scan(p: &Pinned<'_, Box<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
     match tag {
-        None => p.iter().map(|(index, stamp)| (index, (*stamp, 0))).collect(),
+        None => p.iter().map(|(index, stamp)| (index, (stamp.get(), 0))).collect(),
         Some(_) => {
-            p.range_tagged(.., filter(tag)).map(|(i, v, tags)| (i, (*v, bits(tags)))).collect()
+            p.range_tagged(.., filter(tag)).map(|(i, v, tags)| (i, (v.get(), bits(tags)))).collect()
         }
     }
 }
 
 /// The same, the guard let go of and taken again after each entry.
-fn resumed_scan(p: &mut Pinned<'_, Box<u64>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
+fn resumed_scan(p: &mut Pinned<'_, Box<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
     let (mut items, mut start) = (Vec::new(), Some(0));
     while let Some(from) = start {
         let item = match tag {
-            None => p.range(from..).next().map(|(index, v)| (index, (*v, 0))),
-            Some(_) => {
-                p.range_tagged(from.., filter(tag)).next().map(|(i, v, tags)| (i, (*v, bits(tags))))
-            }
+            None => p.range(from..).next().map(|(index, v)| (index, (v.get(), 0))),
+            Some(_) => p
+                .range_tagged(from.., filter(tag))
+                .next()
+                .map(|(i, v, tags)| (i, (v.get(), bits(tags)))),
         };
         start = item.and_then(|(index, _)| index.checked_add(1));
         items.extend(item);

@@ -4,8 +4,10 @@
 mod call;
 #[path = "../common/mod.rs"]
 mod common;
+mod effect;
 mod monitor;
 mod play;
+mod stamp;
 mod table;
 
 use play::play;

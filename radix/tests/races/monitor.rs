@@ -10,6 +10,7 @@ use tagged_radix::Tag;
 
 use crate::call::{Call, Content, Entry, Outcome};
 use crate::common::BITS;
+use crate::effect::{effect, has, matching};
 
 /// A call made by one thread, or its return, in the order all threads agree on.
 #[derive(Clone, Debug)]
@@ -40,69 +41,6 @@ enum Pending {
 }
 
 type Configuration = (Content, Vec<Pending>);
-
-fn has(entry: &Entry, tag: Tag) -> bool {
-    entry.1 >> tag.number() & 1 == 1
-}
-
-/// Entries a scan would report now.
-fn matching(content: &Content, tag: Option<Tag>) -> impl Iterator<Item = (u64, Entry)> {
-    content.iter().filter(move |(_, entry)| tag.is_none_or(|tag| has(entry, tag))).map(
-        move |(index, entry)| {
-            let tags = if tag.is_some() { entry.1 } else { 0 };
-            (*index, (entry.0, tags))
-        },
-    )
-}
-
-/// What the call does when it takes effect: all outcomes it may have, the content changed.
-fn effect(call: &Call, content: &mut Content) -> Vec<Outcome> {
-    let outcome = match *call {
-        Call::Any(tag) => {
-            let none = !content.values().any(|entry| has(entry, tag));
-            let allowed = if none { vec![true, false] } else { vec![true] };
-            return allowed.into_iter().map(Outcome::Flag).collect();
-        }
-        Call::Get(index) => Outcome::Stamp(content.get(&index).map(|entry| entry.0)),
-        Call::Entry(index) => Outcome::Entry(content.get(&index).copied()),
-        Call::Has(index, tag) => {
-            Outcome::Flag(content.get(&index).is_some_and(|entry| has(entry, tag)))
-        }
-        Call::Insert { index, stamp, tags } => {
-            let old = content.get(&index).copied();
-            content.insert(index, (stamp, tags | old.map_or(0, |entry| entry.1)));
-            Outcome::Stamp(old.map(|entry| entry.0))
-        }
-        Call::Remove(index) => Outcome::Stamp(content.remove(&index).map(|entry| entry.0)),
-        Call::Set(index, tag) => {
-            let before = edit(content, index, 1 << tag.number(), 0, None);
-            Outcome::Changed(before.map(|entry| !has(&entry, tag)))
-        }
-        Call::Clear(index, tag) => {
-            let before = edit(content, index, 0, 1 << tag.number(), None);
-            Outcome::Changed(before.map(|entry| has(&entry, tag)))
-        }
-        Call::Update { index, set, clear, stamp } => {
-            Outcome::Entry(edit(content, index, set, clear, stamp))
-        }
-        Call::Scan { .. } | Call::Copy { .. } => unreachable!("not a call of one instant"),
-    };
-    vec![outcome]
-}
-
-/// Changes an entry; returns what it was before.
-fn edit(
-    content: &mut Content,
-    index: u64,
-    set: u8,
-    clear: u8,
-    stamp: Option<u64>,
-) -> Option<Entry> {
-    let entry = content.get_mut(&index)?;
-    let before = *entry;
-    *entry = (stamp.unwrap_or(before.0), before.1 & !clear | set);
-    Some(before)
-}
 
 /// Lets all running scans take note of the content.
 fn show(pending: &mut [Pending], content: &Content) {

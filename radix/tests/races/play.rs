@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Instant;
 
 use rand::Rng;
-use tagged_radix::{Tag, TagFilter};
+use tagged_radix::{RadixTree, Tag};
 
-use crate::call::{Call, Content, Outcome, bits, parse_calls, parse_entries, spread};
-use crate::common::{
-    BITS, Clock, Race as Threads, StartLine, Tree, assert_at_rest, rng, stress_time,
-};
+use crate::call::{Call, Content, Outcome, contents, parse_calls, parse_entries, plant};
+use crate::common::{BITS, Clock, Race as Threads, StartLine, assert_at_rest, rng, stress_time};
 use crate::monitor::{Event, follow};
-use crate::table::Race;
+use crate::stamp::Stamp;
+use crate::table::{Race, spread};
 
 /// Levels at which the digits of an index stand: next to each other, far apart, at the top.
 const LEVELS: [[u32; 3]; 3] = [[0, 1, 2], [0, 4, 7], [0, 2, 10]];
@@ -22,7 +21,7 @@ const BATCH: usize = 16;
 
 /// One tree of a batch and what happened on it.
 struct Round {
-    tree: Tree,
+    tree: RadixTree<Box<Stamp>>,
     start: StartLine,
     now: AtomicU64,
     told: Mutex<[i64; Tag::COUNT]>, // root flags told to have been set, less those cleared
@@ -31,13 +30,8 @@ struct Round {
 
 impl Round {
     fn new(content: &Content) -> Round {
-        let tree = Tree::new();
-        let p = tree.pin();
-        for (index, (stamp, tags)) in content {
-            let tags = Tag::all().into_iter().filter(|tag| tags >> tag.number() & 1 == 1).collect();
-            p.insert_tagged(*index, Box::new(*stamp), tags);
-        }
-        drop(p);
+        let tree = RadixTree::new();
+        plant(&tree, content);
         Round {
             tree,
             start: StartLine::default(),
@@ -82,15 +76,11 @@ impl Round {
         history.sort_by_key(|event| event.0);
         let history: Vec<_> =
             history.into_iter().map(|(_, thread, event)| (thread, event)).collect();
-        let contents = follow(content, &history, race.threads.len(), leaves);
-        assert!(!contents.is_empty(), "{}: no order of effects explains {history:#?}", race.name);
-        let p = self.tree.pin();
-        let left = p
-            .range_tagged(.., TagFilter::ANY)
-            .map(|(index, v, tags)| (index, (*v, bits(tags))))
-            .collect();
+        let possible = follow(content, &history, race.threads.len(), leaves);
+        assert!(!possible.is_empty(), "{}: no order of effects explains {history:#?}", race.name);
+        let left = contents(&self.tree);
         assert!(
-            contents.contains(&left),
+            possible.contains(&left),
             "{}: {left:?} does not follow from {history:#?}",
             race.name
         );

@@ -4,11 +4,24 @@
 //! is a number with one digit a level, so that a few small numbers give every shape: in
 //! [`Fan::Two`] entry 5 = 101 in binary has digits 1, 0, 1.
 
+use crate::common::BITS;
+
 /// Digits of the indices in a race.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fan {
     Two,
     Four,
+}
+
+/// The real index for `number`: one digit a level; `levels` says at which levels of the tree
+/// the digits stand.
+pub(crate) fn spread(number: u64, fan: Fan, levels: [u32; 3]) -> u64 {
+    let bits = match fan {
+        Fan::Two => 1,
+        Fan::Four => 2,
+    };
+    let digit = |position: u32| number >> (bits * position) & ((1 << bits) - 1);
+    (0..3).map(|at| digit(at) << (BITS * levels[at as usize])).sum()
 }
 
 #[derive(Debug)]

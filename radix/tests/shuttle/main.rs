@@ -7,9 +7,13 @@
 
 #[path = "../races/call.rs"]
 mod call;
+#[path = "../races/effect.rs"]
+mod effect;
 #[path = "../races/monitor.rs"]
 mod monitor;
 mod play;
+#[path = "../races/stamp.rs"]
+mod stamp;
 #[path = "../races/table.rs"]
 mod table;
 

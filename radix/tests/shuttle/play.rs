@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner, thread};
-use tagged_radix::{RadixTree, Tag, TagFilter, TagSet, checker};
+use tagged_radix::{RadixTree, checker};
 
-use crate::call::{Call, Content, bits, parse_calls, parse_entries, spread};
+use crate::call::{Call, Content, contents, parse_calls, parse_entries, plant};
 use crate::common::BITS;
 use crate::monitor::{Event, follow};
-use crate::table::Race;
+use crate::stamp::Stamp;
+use crate::table::{Race, spread};
 
 /// Levels at which the digits of an index stand.
 const LEVELS: [u32; 3] = [0, 1, 2];
@@ -21,7 +22,7 @@ const DEPTHS: [usize; 2] = [2, 4];
 /// A tree and what happened on it. The clock and the history are ordinary memory: shuttle does not see them, so they add
 /// no schedules and no order among the calls.
 struct Round {
-    tree: RadixTree<Box<u64>>,
+    tree: RadixTree<Box<Stamp>>,
     now: AtomicU64,
     history: Mutex<Vec<(u64, usize, Event)>>,
 }
@@ -29,11 +30,7 @@ struct Round {
 impl Round {
     fn new(content: &Content) -> Round {
         let tree = RadixTree::new();
-        for (index, (stamp, tags)) in content {
-            let tags: TagSet =
-                Tag::all().into_iter().filter(|tag| tags >> tag.number() & 1 == 1).collect();
-            tree.pin().insert_tagged(*index, Box::new(*stamp), tags);
-        }
+        plant(&tree, content);
         Round { tree, now: AtomicU64::new(0), history: Mutex::default() }
     }
 
@@ -59,15 +56,11 @@ impl Round {
             .drain(..)
             .map(|(_, thread, event)| (thread, event))
             .collect();
-        let contents = follow(content, &history, race.threads.len(), leaves);
-        assert!(!contents.is_empty(), "{}: no order of effects explains {history:#?}", race.name);
-        let pinned = self.tree.pin();
-        let left = pinned
-            .range_tagged(.., TagFilter::ANY)
-            .map(|(index, value, tags)| (index, (*value, bits(tags))))
-            .collect();
+        let possible = follow(content, &history, race.threads.len(), leaves);
+        assert!(!possible.is_empty(), "{}: no order of effects explains {history:#?}", race.name);
+        let left = contents(&self.tree);
         assert!(
-            contents.contains(&left),
+            possible.contains(&left),
             "{}: {left:?} does not follow from {history:#?}",
             race.name
         );

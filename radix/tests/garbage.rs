@@ -1,0 +1,125 @@
+//! Garbage is bounded: what is retired is freed in proportion, however much a guard retires.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::thread;
+
+use tagged_radix::{RadixTree, pin};
+
+/// Entries of a tree.
+const ENTRIES: u64 = 1000;
+/// Rounds of replacing or removing all of them.
+const ROUNDS: u64 = 1000;
+
+/// A value that counts how many of its kind are alive.
+struct Counted(Arc<AtomicI64>);
+
+impl Counted {
+    fn new(alive: &Arc<AtomicI64>) -> Box<Counted> {
+        alive.fetch_add(1, SeqCst);
+        Box::new(Counted(Arc::clone(alive)))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Runs `round` many times; returns the most values that were alive after one.
+fn most_alive(alive: &AtomicI64, mut round: impl FnMut(u64)) -> i64 {
+    (0..ROUNDS)
+        .map(|n| {
+            round(n);
+            alive.load(SeqCst)
+        })
+        .max()
+        .expect("at least one round")
+}
+
+/// One test, so that no other one's guards hold up what is freed here.
+#[test]
+fn garbage_is_bounded() {
+    replaced_under_one_guard_a_round();
+    replaced_under_a_guard_each();
+    replaced_under_one_guard_that_is_repinned();
+    removed_by_range();
+    replaced_by_two_threads();
+}
+
+/// What stays behind may be a few times what a guard retires, never more and more.
+fn bound(retired_by_a_guard: u64) -> i64 {
+    i64::try_from(ENTRIES + 4 * retired_by_a_guard + 2048).unwrap()
+}
+
+fn replaced_under_one_guard_a_round() {
+    let (tree, alive) = (RadixTree::new(), Arc::default());
+    let most = most_alive(&alive, |_| {
+        let pinned = tree.pin();
+        for index in 0..ENTRIES {
+            pinned.insert(index, Counted::new(&alive));
+        }
+    });
+    assert!(most <= bound(ENTRIES), "{most} alive");
+}
+
+fn replaced_under_a_guard_each() {
+    let (tree, alive) = (RadixTree::new(), Arc::default());
+    let most = most_alive(&alive, |_| {
+        for index in 0..ENTRIES {
+            tree.pin().insert(index, Counted::new(&alive));
+        }
+    });
+    assert!(most <= bound(1), "{most} alive");
+}
+
+fn replaced_under_one_guard_that_is_repinned() {
+    let (tree, alive) = (RadixTree::new(), Arc::default());
+    let mut guard = pin();
+    let most = most_alive(&alive, |_| {
+        for index in 0..ENTRIES {
+            tree.with_guard(&guard).insert(index, Counted::new(&alive));
+        }
+        guard.repin();
+    });
+    assert!(most <= bound(ENTRIES), "{most} alive");
+}
+
+fn removed_by_range() {
+    let (tree, alive) = (RadixTree::new(), Arc::default());
+    let most = most_alive(&alive, |_| {
+        let pinned = tree.pin();
+        for index in 0..ENTRIES {
+            pinned.insert(index, Counted::new(&alive));
+        }
+        assert_eq!(pinned.remove_range(..), ENTRIES);
+    });
+    assert!(most <= bound(256 * 64), "{most} alive");
+}
+
+fn replaced_by_two_threads() {
+    let (tree, alive) = (RadixTree::new(), Arc::default());
+    let churn = |first: u64| {
+        for _ in 0..ROUNDS / 4 {
+            let pinned = tree.pin();
+            for index in first..first + ENTRIES {
+                pinned.insert(index, Counted::new(&alive));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| churn(0));
+        churn(1 << 20);
+    });
+    // A thread that is not scheduled while it is pinned holds up everything; so what can be promised is how fast the rest goes.
+    let rest = alive.load(SeqCst) - i64::try_from(2 * ENTRIES).unwrap();
+    let flushes = rest / 512 + 4;
+    (0..flushes).for_each(|_| pin().flush());
+    // Bags that the other thread had not filled are freed with it.
+    assert!(
+        alive.load(SeqCst) <= bound(0) + 1000,
+        "{} alive after {flushes} flushes",
+        alive.load(SeqCst)
+    );
+}

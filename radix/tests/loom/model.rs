@@ -1,0 +1,88 @@
+//! Runs a race in every interleaving.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use loom::model::Builder;
+use tagged_radix::{RadixTree, checker};
+
+use crate::call::{contents, parse_calls, parse_entries, plant};
+use crate::coherence::{Program, contradiction};
+
+/// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
+const PREEMPTIONS: usize = 2;
+/// Steps of one execution. A model that needs more waits for something that does not come.
+const BRANCHES: usize = 20_000;
+
+/// Has each of `threads` make its calls on a tree with these entries. Panics if in some execution an outcome is impossible, the
+/// tree is not sound at the end, or a node is used after it was freed, freed twice or never.
+pub(crate) fn model(name: &str, entries: &'static str, threads: &'static [&'static str]) {
+    let executions = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&executions);
+    let mut builder = Builder::new();
+    builder.preemption_bound.get_or_insert(PREEMPTIONS);
+    builder.max_branches = BRANCHES;
+    let _report = Report(name.to_owned(), Arc::clone(&executions));
+    builder.check(move || {
+        count.fetch_add(1, Relaxed);
+        checker::execution(|| execute(entries, threads));
+    });
+    assert!(executions.load(Relaxed) > 1, "{name}: one execution shows nothing");
+}
+
+/// Says how many executions there were, when the model has ended or failed.
+struct Report(String, Arc<AtomicUsize>);
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let Report(name, executions) = self;
+        let end = if std::thread::panicking() { "killed in" } else { "holds in" };
+        eprintln!("{name}: {end} {} executions", executions.load(Relaxed));
+        if std::thread::panicking() && std::env::var_os("CHECKER_FAIL_FAST").is_some() {
+            std::process::exit(1);
+        }
+    }
+}
+
+fn execute(entries: &str, threads: &[&str]) {
+    let before = parse_entries(entries, |number| number);
+    let tree = Arc::new(RadixTree::new());
+    plant(&tree, &before);
+    let running: Vec<_> = threads
+        .iter()
+        .zip(1..)
+        .map(|(text, n)| {
+            let (tree, calls) = (Arc::clone(&tree), parse_calls(text, 100 * n, |number| number));
+            loom::thread::spawn(move || -> Program {
+                calls
+                    .into_iter()
+                    .map(|call| {
+                        let outcome = call.make(&mut tree.pin());
+                        (call, outcome)
+                    })
+                    .collect()
+            })
+        })
+        .collect();
+    let programs: Vec<Program> = running
+        .into_iter()
+        .map(|thread| thread.join().expect("loom stops at the first panic"))
+        .collect();
+    tree.check().unwrap_or_else(|violation| panic!("{violation}"));
+    if let Some(contradiction) = contradiction(&before, &programs, &contents(&tree)) {
+        panic!("{contradiction}");
+    }
+}
+
+/// A test for each race: its name, its claim as a comment, the tree, what each thread calls.
+macro_rules! models {
+    ($($(#[$claim:meta])* $name:ident: $entries:literal, $($calls:literal)|+;)*) => { $(
+        $(#[$claim])*
+        #[test]
+        fn $name() {
+            crate::model::model(stringify!($name), $entries, &[$($calls),+]);
+        }
+    )* };
+}
+
+pub(crate) use models;

@@ -1,0 +1,44 @@
+//! Reads without locks against changes of shape: they find what is there, and touch nothing that has been freed.
+
+crate::model::models! {
+    /// A lookup finds a value that is complete, or none.
+    get_vs_insert: "1 4", "get 0; get 0" | "insert 0";
+    /// A lookup in a leaf that is being linked.
+    get_vs_new_leaf: "2 4", "get 0; get 0" | "insert 0";
+    /// A lookup in a tree that gets its first entry.
+    get_vs_first_entry: "", "get 0; get 0" | "insert 0";
+    /// A lookup stands in the leaf that is unlinked and retired.
+    get_vs_unlink: "0 2 4", "get 2; get 2" | "remove 2";
+    /// The same, and the unlinked leaf's successor.
+    get_vs_unlink_and_insert: "0 2 4", "get 2" | "remove 2; insert 2";
+    /// A lookup passes the node that is spliced out.
+    get_vs_splice: "0 2 6", "get 0" | "remove 2";
+    /// A lookup passes the edge that is split.
+    get_vs_split: "0 6", "get 0; get 2" | "insert 2";
+    /// A lookup during a split and the splice that undoes it.
+    get_vs_split_and_splice: "0 6", "get 0" | "insert 2; remove 2";
+    /// A lookup above the range of the old top.
+    get_vs_new_top: "0", "get 6; get 0" | "insert 6";
+    /// A lookup in the only leaf, unlinked and replaced by one elsewhere.
+    get_vs_moved_top: "0", "get 0; get 6" | "remove 0; insert 6";
+    /// A plain scan reports what is there all along.
+    scan_vs_unlink: "0 2 4", "scan" | "remove 2";
+    /// A tagged scan passes the node that is spliced out.
+    tagged_scan_vs_splice: "0:A 2 6:A", "scan A" | "remove 2";
+    /// A tagged scan passes the edge that is split.
+    tagged_scan_vs_split: "0:A 6:A", "scan A" | "insert 2 A";
+    /// A tag that a scan did not find is gone with its entry, not before it.
+    scan_then_get_vs_remove: "0:A 4", "scan A; get 0" | "remove 0";
+    /// The same for the root flag.
+    any_then_get_vs_remove: "0:A 4", "any A; get 0" | "remove 0";
+    /// A lookup that finds an entry gone, then a scan that does not report it.
+    get_then_scan_vs_remove: "0 1", "get 0; scan" | "remove 0";
+    /// A lookup that finds a new entry, then a scan that reports it.
+    get_then_scan_vs_insert: "1 4", "get 0; scan" | "insert 0";
+    /// The same with a new leaf.
+    get_then_scan_vs_new_leaf: "2 4", "get 0; scan" | "insert 0";
+    /// Who sees a tag set finds the entry by it from the root.
+    has_then_scan_vs_set: "0 4", "has 0 A; scan A" | "set 0 A";
+    /// A guard held over several calls keeps what they met.
+    entry_vs_remove_and_insert: "0:A 1", "entry 0; entry 0" | "remove 0; insert 0";
+}

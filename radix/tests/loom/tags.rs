@@ -1,0 +1,34 @@
+//! Tags against tags: a summary is never clear above a set tag, and at rest never set above none.
+
+crate::model::models! {
+    /// One of two clears empties the word; the summary ends clear, and each call is told what it did.
+    clear_vs_clear_in_a_leaf: "0:A 1:A", "clear 0 A" | "clear 1 A";
+    /// A set in a leaf that is being emptied of the tag is not lost.
+    clear_vs_set_in_a_leaf: "0:A 1 4", "clear 0 A" | "set 1 A";
+    /// Set and clear of one entry end in one of the two states, at all levels.
+    set_vs_clear_of_one_entry: "0 4", "set 0 A" | "clear 0 A";
+    /// Of two that set one tag, one is told that it changed.
+    set_vs_set_of_one_entry: "0 4", "set 0 A" | "set 0 A";
+    /// A tag set in a sibling leaf keeps the summary that a clear would lower.
+    clear_vs_set_in_sibling_leaves: "0:A 2 4", "clear 0 A" | "set 2 A";
+    /// The same in sibling subtrees, at the root flag.
+    clear_vs_set_in_sibling_subtrees: "0:A 4", "clear 0 A" | "set 4 A";
+    /// Two raises that share an ancestor both return with all summaries set.
+    set_vs_set_in_sibling_leaves: "0 2 4", "set 0 A" | "set 2 A";
+    /// A root flag that a completed set raised is not seen clear by the setter.
+    own_set_is_seen: "0:A 2 4", "set 2 A; any A" | "clear 0 A";
+    /// A tagged walk finds a tag that was set all along while another is set and cleared.
+    walk_vs_clear_and_set: "0:A 2:A 4", "scan A" | "clear 0 A; set 0 A";
+    /// A tagged walk does not miss the entry that gains the tag in the same leaf in which another loses it.
+    walk_vs_hand_over: "0:A 1:B 4", "scan A" | "set 1 A; clear 0 A";
+    /// One section hands an entry from one tag to the other: a walk for either sees it in the state it reports.
+    walk_vs_update: "0:A 4", "update 0 B A" | "scan A";
+    /// Tags of an entry in which two are changed at once are read together.
+    entry_vs_update: "0:A 1", "update 0 B A" | "entry 0";
+    /// Value and tags change at one instant.
+    entry_vs_replacement: "0:A 1", "update 0 B A new" | "entry 0";
+    /// A clear bit is reported only if the tag was clear.
+    has_vs_hand_over: "0:A 1", "update 0 B A" | "has 0 A; has 0 B";
+    /// Three threads: emptied by two clears, raised by a set.
+    clear_clear_set: "0:A 2:A 4", "clear 0 A" | "clear 2 A" | "set 4 A";
+}
