@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 export LOOM_MAX_PREEMPTIONS=${1:-2}
 # A folder of its own for each: the flags reach every crate, which would otherwise be built again and again.
 RUSTFLAGS="--cfg radix_loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" \
-    cargo test --profile checker --package tagged-radix --features loom --test loom -- --nocapture
+    cargo test --profile checker --package tagged-radix --features loom --lib --test loom -- --nocapture

@@ -1,31 +1,60 @@
 #!/usr/bin/env bash
-# Breaks one rule of the tree at a time (ci/mutants/*.patch, the claim in the first line) on a copy of the sources, and plays the
-# races until one notices. Prints which tool did; fails if a mutant survives, unless its patch says why it is equivalent.
-# Usage: ci/mutants.sh [SCHEDULES a race, default 1000] [NAME...]
+# Breaks one rule at a time (ci/mutants/FOLDER/NAME.patch, the claim in its first line) on a copy of the sources, and runs the tools
+# that should notice until one does. Prints a table: who noticed, in which schedule; fails if a mutant survives, unless its patch
+# says why nobody can see it (a second line 'Equivalent: ...').
+# Usage: ci/mutants.sh [SCHEDULES a race, default 1000] [FOLDER/NAME...]; 'sample' in place of a name takes one in twelve.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-export TAGGED_RADIX_SCHEDULES=${1:-1000} SHUTTLE_SILENCE_WARNINGS=1 RUST_BACKTRACE=0
+schedules=${1:-1000}
 names=("${@:2}")
-[ ${#names[@]} -gt 0 ] || mapfile -t names < <(basename -s .patch ci/mutants/*.patch)
+if [ ${#names[@]} -eq 0 ] || [ "${names[0]}" = sample ]; then
+    step=1
+    [ ${#names[@]} -eq 0 ] || step=12
+    mapfile -t names < <(cd ci/mutants && ls -1 ./*/*.patch | sed 's|^\./||; s|\.patch$||' | awk -v step="$step" 'NR % step == 0')
+fi
 build=$(realpath -m "${CARGO_TARGET_DIR:-target}")/mutants
 copy=$build/source
 mkdir -p "$copy"
+export TAGGED_RADIX_SCHEDULES=$schedules WRITEBACK_SCHEDULES=$schedules
+export CHECKER_FAIL_FAST=1 SHUTTLE_SILENCE_WARNINGS=1 RUST_BACKTRACE=0
 
-# Which tool kills the mutant in $copy: the races at fan-out 2, at fan-out 4, or nobody.
+# Tool by tool: name, build folder, flags, and what cargo is to test.
+tool() {
+    local radix=(--package tagged-radix --features) writeback=(--package writeback --features)
+    case $1 in
+        shuttle) flags="--cfg radix_shuttle" what=("${radix[@]}" shuttle --test shuttle) ;;
+        shuttle-wide) flags="--cfg radix_shuttle --cfg radix_wide" what=("${radix[@]}" shuttle --test shuttle) ;;
+        loom) flags="--cfg radix_loom" what=("${radix[@]}" loom --lib --test loom) ;;
+        pages) flags="" what=("${writeback[@]}" rule-2003 --test rules --test races --test faults --test basic) ;;
+        pages-shuttle) flags="--cfg writeback_shuttle --cfg radix_shuttle --cfg radix_all_tags"
+            what=("${writeback[@]}" shuttle --test shuttle) ;;
+        pages-loom) flags="--cfg writeback_loom" what=("${writeback[@]}" loom --test loom) ;;
+    esac
+}
+
+tools_for() {
+    case $1 in
+        tree) echo shuttle shuttle-wide loom ;;
+        tree-order) echo loom ;;
+        writeback) echo pages pages-shuttle pages-loom ;;
+        writeback-order) echo pages-loom ;;
+    esac
+}
+
+# Which tool kills the mutant in $copy, and where; nothing if none does.
 killer() {
-    local fanout flags
-    for fanout in 2 4; do
-        flags="--cfg radix_shuttle --cap-lints=allow"
-        [ "$fanout" = 2 ] || flags+=" --cfg radix_wide"
-        export RUSTFLAGS=$flags CARGO_TARGET_DIR=$build/target$fanout
-        local test=(cargo test --quiet --profile checker --manifest-path "$copy/Cargo.toml" --package tagged-radix
-            --features shuttle --test shuttle)
-        "${test[@]}" --no-run >"$build/log" 2>&1 || { echo "does not compile" && return; }
+    local name flags what log=$build/log
+    for name in $(tools_for "$1"); do
+        tool "$name"
+        local test=(env "RUSTFLAGS=$flags --cap-lints=allow" "CARGO_TARGET_DIR=$build/$name" cargo test --quiet
+            --profile checker --manifest-path "$copy/Cargo.toml" "${what[@]}")
+        "${test[@]}" --no-run >"$log" 2>&1 || { echo "does not compile" && return; }
         # A thread that waits for ever is killed, too: by the clock.
-        timeout 120 "${test[@]}" >"$build/log" 2>&1 || { echo "shuttle, fan-out $fanout" && return; }
+        timeout 300 "${test[@]}" -- --nocapture >"$log" 2>&1 && continue
+        echo "$name: $(sed -nE "s/^killed: (.*)/\1/p; s/^thread '(.*)' .*panicked.*/\1/p" "$log" | grep -v '^main$' | head -n 1)"
+        return
     done
-    echo nobody
 }
 
 killed=0 equivalent=0 survived=0
@@ -37,13 +66,13 @@ for name in "${names[@]}"; do
             cmp -s "$file" "$copy/$file" || install -D -m 644 "$file" "$copy/$file"
         done
     (cd "$copy" && GIT_CEILING_DIRECTORIES=$PWD/.. git apply "$patch")
-    by=$(killer) || true
+    by=$(killer "${name%%/*}")
     case $by in
-        shuttle*) killed=$((killed + 1)) ;;
-        nobody) if grep -q '^Equivalent:' "$patch"; then equivalent=$((equivalent + 1)) by=equivalent; else survived=$((survived + 1)); fi ;;
+        *:*) killed=$((killed + 1)) ;;
+        '') by=nobody && if grep -q '^Equivalent:' "$patch"; then equivalent=$((equivalent + 1)) by=equivalent; else survived=$((survived + 1)); fi ;;
         *) survived=$((survived + 1)) ;;
     esac
-    printf '%-32s %-20s %s\n' "$name" "$by" "$(head -n 1 "$patch")"
+    printf '%-44s | %-70s | %s\n' "$name" "$by" "$(head -n 1 "$patch")"
 done
 echo "${#names[@]} mutants, $killed killed, $equivalent equivalent, $survived survived"
 [ "$survived" -eq 0 ]

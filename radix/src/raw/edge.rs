@@ -99,7 +99,7 @@ impl Edge {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(radix_loom, radix_shuttle))))]
 mod tests {
     use super::*;
 

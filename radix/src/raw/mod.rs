@@ -106,9 +106,12 @@
 //! | E-PUBLISH | Release store to a slot | Acquire load of it | what the slot leads to |
 //! | E-PARENT | Release store to `parent` | Acquire load in `lock_parent` | the parent node |
 //! | E-LOCK | Release store in `unlock` | Acquire CAS in `lock` | the sections before |
-//! | E-VERSION | Release fence in `lock`, Release store in `unlock` | Acquire load in `version`, Acquire fence in `is_still` | a reader with the same version at both ends saw no section |
+//! | E-VERSION | CAS in `lock`, then the section's stores, each Release; Release store in `unlock` | Acquire load in `version`, then Acquire loads, then any load in `is_still` | a reader with the same version at both ends saw no section |
 //! | E-TAG | Release store to a tag word | Acquire load of it | a set bit: the summaries above it; a clear one: what was changed before it |
 //! | E-PRESENT | Release store to `present` | Acquire load of it | a clear bit: that the slot is null |
+//!
+//! So every store that a reader without the lock may meet is a Release store and every such load an Acquire load, but those of
+//! `is_still` and of an unlocked hint. The holder of a lock loads what it guards without any ordering (`Guarded`).
 //!
 //! A version is 31 bits wide. A reader would have to sleep through exactly a multiple of 2^31 sections of one node
 //! between two loads to be deceived; the tree accepts that.

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::model::Builder;
 use tagged_radix::{RadixTree, checker};
 
-use crate::call::{contents, parse_calls, parse_entries, plant};
+use crate::call::{Call, contents, parse_calls, parse_entries, plant};
 use crate::coherence::{Program, contradiction};
+use crate::stamp::Stamp;
 
 /// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
 const PREEMPTIONS: usize = 2;
@@ -16,11 +17,15 @@ const BRANCHES: usize = 20_000;
 
 /// Has each of `threads` make its calls on a tree with these entries. Panics if in some execution an outcome is impossible, the
 /// tree is not sound at the end, or a node is used after it was freed, freed twice or never.
+///
+/// Three threads are preempted once at most: two that wait for a lock of the third can take turns for ever, each step a
+/// preemption that loom does not count.
 pub(crate) fn model(name: &str, entries: &'static str, threads: &'static [&'static str]) {
     let executions = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&executions);
     let mut builder = Builder::new();
-    builder.preemption_bound.get_or_insert(PREEMPTIONS);
+    let preemptions = builder.preemption_bound.unwrap_or(PREEMPTIONS);
+    builder.preemption_bound = Some(if threads.len() > 2 { 1 } else { preemptions });
     builder.max_branches = BRANCHES;
     let _report = Report(name.to_owned(), Arc::clone(&executions));
     builder.check(move || {
@@ -36,9 +41,13 @@ struct Report(String, Arc<AtomicUsize>);
 impl Drop for Report {
     fn drop(&mut self) {
         let Report(name, executions) = self;
-        let end = if std::thread::panicking() { "killed in" } else { "holds in" };
-        eprintln!("{name}: {end} {} executions", executions.load(Relaxed));
-        if std::thread::panicking() && std::env::var_os("CHECKER_FAIL_FAST").is_some() {
+        let executions = executions.load(Relaxed);
+        if !std::thread::panicking() {
+            eprintln!("holds: {name} in {executions} executions");
+            return;
+        }
+        eprintln!("killed: {name} in execution {executions}");
+        if std::env::var_os("CHECKER_FAIL_FAST").is_some() {
             std::process::exit(1);
         }
     }
@@ -52,15 +61,14 @@ fn execute(entries: &str, threads: &[&str]) {
         .iter()
         .zip(1..)
         .map(|(text, n)| {
-            let (tree, calls) = (Arc::clone(&tree), parse_calls(text, 100 * n, |number| number));
-            loom::thread::spawn(move || -> Program {
-                calls
-                    .into_iter()
-                    .map(|call| {
-                        let outcome = call.make(&mut tree.pin());
-                        (call, outcome)
-                    })
-                    .collect()
+            let tree = Arc::clone(&tree);
+            let guards: Vec<_> = text
+                .split('/')
+                .zip(0..)
+                .map(|(text, part)| parse_calls(text, 100 * n + 10 * part, |number| number))
+                .collect();
+            loom::thread::spawn(move || {
+                guards.into_iter().flat_map(|calls| run(&tree, calls)).collect()
             })
         })
         .collect();
@@ -72,6 +80,18 @@ fn execute(entries: &str, threads: &[&str]) {
     if let Some(contradiction) = contradiction(&before, &programs, &contents(&tree)) {
         panic!("{contradiction}");
     }
+}
+
+/// Makes calls under one guard.
+fn run(tree: &RadixTree<Box<Stamp>>, calls: Vec<Call>) -> Program {
+    let mut pinned = tree.pin();
+    calls
+        .into_iter()
+        .map(|call| {
+            let outcome = call.make(&mut pinned);
+            (call, outcome)
+        })
+        .collect()
 }
 
 /// A test for each race: its name, its claim as a comment, the tree, what each thread calls.

@@ -8,7 +8,7 @@ crate::model::models! {
     /// A lookup in a tree that gets its first entry.
     get_vs_first_entry: "", "get 0; get 0" | "insert 0";
     /// A lookup stands in the leaf that is unlinked and retired.
-    get_vs_unlink: "0 2 4", "get 2; get 2" | "remove 2";
+    get_vs_unlink: "0 2 4", "get 2 / get 2" | "remove 2";
     /// The same, and the unlinked leaf's successor.
     get_vs_unlink_and_insert: "0 2 4", "get 2" | "remove 2; insert 2";
     /// A lookup passes the node that is spliced out.
@@ -31,14 +31,22 @@ crate::model::models! {
     scan_then_get_vs_remove: "0:A 4", "scan A; get 0" | "remove 0";
     /// The same for the root flag.
     any_then_get_vs_remove: "0:A 4", "any A; get 0" | "remove 0";
+    /// Guards taken and let go of while what they might meet is retired.
+    guards_vs_unlink_and_insert: "0 2 4", "get 2 / get 2 / get 2" | "remove 2 / insert 2 / remove 2";
     /// A lookup that finds an entry gone, then a scan that does not report it.
     get_then_scan_vs_remove: "0 1", "get 0; scan" | "remove 0";
+    /// A scan that does not report an entry, then a lookup that does not find it.
+    scan_then_get_vs_remove_beside: "0 1 4", "scan; get 0" | "remove 0";
     /// A lookup that finds a new entry, then a scan that reports it.
     get_then_scan_vs_insert: "1 4", "get 0; scan" | "insert 0";
     /// The same with a new leaf.
     get_then_scan_vs_new_leaf: "2 4", "get 0; scan" | "insert 0";
     /// Who sees a tag set finds the entry by it from the root.
     has_then_scan_vs_set: "0 4", "has 0 A; scan A" | "set 0 A";
+    /// Set already, a tag needs no lock; the scan after it finds the entry from the root all the same.
+    set_then_scan_vs_set: "0 4", "set 0 A; scan A" | "set 0 A";
+    /// Who reads under the lock passes on to the next section what the last one did.
+    entry_between_sections: "0 1 4", "set 0 A" | "entry 0" | "set 1 A";
     /// A guard held over several calls keeps what they met.
     entry_vs_remove_and_insert: "0:A 1", "entry 0; entry 0" | "remove 0; insert 0";
 }

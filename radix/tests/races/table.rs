@@ -184,3 +184,45 @@ pub(crate) const MIXES: &[Race] = &[
         &["remove 0; remove 4", "remove 4; remove 8", "remove 8; remove 0"],
     ),
 ];
+
+/// A test for each group of races; `$run` plays a group.
+macro_rules! tests {
+    ($run:path) => {
+        #[test]
+        fn tags_against_tags() {
+            $run(crate::table::TAGS);
+        }
+
+        #[test]
+        fn tags_against_removal_and_insertion() {
+            $run(crate::table::REMOVAL);
+        }
+
+        #[test]
+        fn new_leaf_unlink_and_splice() {
+            $run(crate::table::LEAVES);
+        }
+
+        #[test]
+        fn split_and_new_top() {
+            $run(crate::table::SPLITS);
+        }
+
+        #[test]
+        fn range_tagging_and_resumed_scans() {
+            $run(crate::table::RANGES);
+        }
+
+        #[test]
+        fn inner_nodes_with_room() {
+            $run(crate::table::WIDE);
+        }
+
+        #[test]
+        fn longer_mixes() {
+            $run(crate::table::MIXES);
+        }
+    };
+}
+
+pub(crate) use tests;

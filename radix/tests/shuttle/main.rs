@@ -32,37 +32,4 @@ fn run(races: &'static [Race]) {
     }
 }
 
-#[test]
-fn tags_against_tags() {
-    run(table::TAGS);
-}
-
-#[test]
-fn tags_against_removal_and_insertion() {
-    run(table::REMOVAL);
-}
-
-#[test]
-fn new_leaf_unlink_and_splice() {
-    run(table::LEAVES);
-}
-
-#[test]
-fn split_and_new_top() {
-    run(table::SPLITS);
-}
-
-#[test]
-fn range_tagging_and_resumed_scans() {
-    run(table::RANGES);
-}
-
-#[test]
-fn inner_nodes_with_room() {
-    run(table::WIDE);
-}
-
-#[test]
-fn longer_mixes() {
-    run(table::MIXES);
-}
+table::tests!(run);

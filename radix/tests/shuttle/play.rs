@@ -68,6 +68,23 @@ impl Round {
     }
 }
 
+/// Says in which schedule a race failed, if one did.
+struct Report {
+    race: &'static str,
+    schedules: Arc<AtomicU64>,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("killed: {:?} in schedule {}", self.race, self.schedules.load(SeqCst));
+            if std::env::var_os("CHECKER_FAIL_FAST").is_some() {
+                std::process::exit(1);
+            }
+        }
+    }
+}
+
 /// One execution.
 fn execute(race: &'static Race) {
     checker::execution(|| {
@@ -108,12 +125,16 @@ fn schedules() -> usize {
 /// Plays the race: half of the schedules random, half by PCT. Shuttle prints the schedule that fails.
 pub(crate) fn play(race: &'static Race) {
     let half = schedules().div_ceil(2);
-    run(RandomScheduler::new(half), race);
+    let report = Report { race: race.name, schedules: Arc::default() };
+    let run = |scheduler: Box<dyn Scheduler + Send>| {
+        let schedules = Arc::clone(&report.schedules);
+        Runner::new(scheduler, Config::default()).run(move || {
+            schedules.fetch_add(1, SeqCst);
+            execute(race);
+        });
+    };
+    run(Box::new(RandomScheduler::new(half)));
     for depth in DEPTHS {
-        run(PctScheduler::new(depth, half.div_ceil(DEPTHS.len())), race);
+        run(Box::new(PctScheduler::new(depth, half.div_ceil(DEPTHS.len()))));
     }
-}
-
-fn run(scheduler: impl Scheduler + 'static, race: &'static Race) {
-    Runner::new(scheduler, Config::default()).run(move || execute(race));
 }
