@@ -52,7 +52,9 @@ killer() {
         "${test[@]}" --no-run >"$log" 2>&1 || { echo "does not compile" && return; }
         # A thread that waits for ever is killed, too: by the clock.
         timeout 300 "${test[@]}" -- --nocapture >"$log" 2>&1 && continue
-        echo "$name: $(sed -nE "s/^killed: (.*)/\1/p; s/^thread '(.*)' .*panicked.*/\1/p" "$log" | grep -v '^main$' | head -n 1)"
+        local where="s/^killed: (.*)/\1/p"
+        grep -q '^killed: ' "$log" || where="s/^thread '(.*)' .*panicked.*/\1/p"
+        echo "$name: $(sed -nE "$where" "$log" | grep -v '^main$' | head -n 1)"
         return
     done
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::call::{Call, Content, Entry, Outcome};
+use crate::call::{Call, Content, Entry, How, Outcome};
 use crate::effect::{effect, has, matching};
 
 /// What one thread did, in its order.
@@ -47,8 +47,11 @@ fn index_of(call: &Call) -> Option<u64> {
         | Call::Remove(index)
         | Call::Set(index, _)
         | Call::Clear(index, _)
-        | Call::Update { index, .. } => Some(index),
-        Call::Any(_) | Call::Scan { .. } | Call::Copy { .. } => None,
+        | Call::Update { index, .. }
+        | Call::Swap { index, .. }
+        | Call::Drop(index, _)
+        | Call::Make { index, .. } => Some(index),
+        Call::Any(_) | Call::Scan { .. } | Call::Copy { .. } | Call::Sweep => None,
     }
 }
 
@@ -88,14 +91,18 @@ fn step(index: u64, entry: Option<Entry>, call: &Call, outcome: &Outcome) -> Opt
     }
     let mut content: Content = entry.into_iter().map(|entry| (index, entry)).collect();
     let possible = match (call, outcome) {
-        (Call::Scan { tag, .. }, Outcome::Items(items)) => {
-            matching(&content, *tag).eq(items.iter().copied().filter(|item| item.0 == index))
+        (Call::Scan { tag, how }, Outcome::Items(items)) => {
+            matching(&content, *tag, *how).eq(items.iter().copied().filter(|item| item.0 == index))
         }
         (Call::Copy { from, to }, Outcome::Done) => {
             content
                 .values_mut()
                 .filter(|entry| has(entry, *from))
                 .for_each(|entry| entry.1 |= 1 << to.number());
+            true
+        }
+        (Call::Sweep, Outcome::Count(_)) => {
+            content.clear();
             true
         }
         _ => effect(call, &mut content).contains(outcome),
@@ -118,7 +125,8 @@ fn impossible_outcomes_are_noticed() {
     assert!(!possible(&[clear(), has(false, true)], &cleared), "back in time");
     assert!(!possible(&[clear(), has(true, true)], &before), "the clear is lost");
     assert!(!possible(&[clear(), clear()], &cleared), "cleared twice");
-    let scan = |items| vec![(Call::Scan { tag: Some(a), resume: false }, Outcome::Items(items))];
+    let scan =
+        |items| vec![(Call::Scan { tag: Some(a), how: How::Iterate }, Outcome::Items(items))];
     assert!(possible(&[clear(), scan(vec![])], &cleared));
     assert!(!possible(&[scan(vec![])], &before), "missed");
     assert!(!possible(&[scan(vec![(1, (1001, 0))])], &before), "never true");

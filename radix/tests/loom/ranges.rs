@@ -1,4 +1,4 @@
-//! Calls on ranges, and scans that let go of their guard.
+//! Calls on ranges, scans that let go of their guard, and changes with a condition.
 
 crate::model::models! {
     /// Every entry that had the tag throughout gets the other one.
@@ -19,4 +19,16 @@ crate::model::models! {
     resumed_scan_vs_unlink: "0 2 4", "resume" | "remove 0";
     /// The same for a tagged scan and a splice.
     resumed_scan_vs_splice: "0:A 2:A 6:A", "resume A" | "remove 0";
+    /// A batch reports what matched all along though a splice passes.
+    gang_vs_splice: "0:A 2 6:A", "gang A" | "remove 2";
+    /// A sweep removes what is there all along, with its tags, and nothing that it does not return.
+    sweep_vs_insert: "0:A 2 4", "sweep" | "insert 3; get 3";
+    /// Two sweeps share the entries, and the nodes.
+    sweep_vs_sweep: "0:A 2 4", "sweep" | "sweep";
+    /// A value is replaced only if the entry is still what was looked at.
+    swap_vs_set: "0 4", "swap 0" | "set 0 A";
+    /// An entry is removed only if it is still what was looked at.
+    drop_vs_set: "0 4", "drop 0 A" | "set 0 A";
+    /// Who makes a value gets the one that is in the tree.
+    make_vs_make: "2 4", "make 0" | "make 0";
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use arrayvec::ArrayVec;
 use tagged_radix::{Pinned, RadixTree, Tag, TagFilter, TagSet};
 
 use crate::stamp::Stamp;
@@ -42,14 +43,53 @@ pub(crate) enum Call {
     Get(u64),
     Entry(u64),
     Has(u64, Tag),
-    Insert { index: u64, stamp: u64, tags: TagSetBits },
+    Insert {
+        index: u64,
+        stamp: u64,
+        tags: TagSetBits,
+    },
     Remove(u64),
     Set(u64, Tag),
     Clear(u64, Tag),
-    Update { index: u64, set: TagSetBits, clear: TagSetBits, stamp: Option<u64> },
+    Update {
+        index: u64,
+        set: TagSetBits,
+        clear: TagSetBits,
+        stamp: Option<u64>,
+    },
     Any(Tag),
-    Scan { tag: Option<Tag>, resume: bool },
-    Copy { from: Tag, to: Tag },
+    /// Replaces the value of an entry without tags.
+    Swap {
+        index: u64,
+        stamp: u64,
+    },
+    /// Removes an entry without the tag.
+    Drop(u64, Tag),
+    /// Gets the value, or inserts one.
+    Make {
+        index: u64,
+        stamp: u64,
+    },
+    Scan {
+        tag: Option<Tag>,
+        how: How,
+    },
+    Copy {
+        from: Tag,
+        to: Tag,
+    },
+    /// Removes everything, entry by entry.
+    Sweep,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum How {
+    /// By an iterator.
+    Iterate,
+    /// Entry by entry, the guard let go of and taken again in between.
+    Resume,
+    /// In batches of two; batches have no tags.
+    Gang,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +99,7 @@ pub(crate) enum Outcome {
     Flag(bool),
     Changed(Option<bool>),
     Items(Vec<(u64, Entry)>),
+    Count(u64),
     Done,
 }
 
@@ -103,8 +144,17 @@ pub(crate) fn parse_calls(text: &str, mut stamp: u64, index: impl Fn(u64) -> u64
                 Call::Update { index: at(), set, clear, stamp: words.get(4).map(|_| stamp) }
             }
             "any" => Call::Any(tag(words[1])),
-            name @ ("scan" | "resume") => {
-                Call::Scan { tag: words.get(1).map(|w| tag(w)), resume: name == "resume" }
+            "swap" => Call::Swap { index: at(), stamp },
+            "drop" => Call::Drop(at(), tag(words[2])),
+            "make" => Call::Make { index: at(), stamp },
+            "sweep" => Call::Sweep,
+            name @ ("scan" | "resume" | "gang") => {
+                let how = match name {
+                    "scan" => How::Iterate,
+                    "resume" => How::Resume,
+                    _ => How::Gang,
+                };
+                Call::Scan { tag: words.get(1).map(|w| tag(w)), how }
             }
             "copy" => Call::Copy { from: tag(words[1]), to: tag(words[2]) },
             name => panic!("no call {name}"),
@@ -144,8 +194,23 @@ impl Call {
                 Outcome::Entry(p.update(index, section))
             }
             Call::Any(tag) => Outcome::Flag(p.tree().any_tagged(tag)),
-            Call::Scan { tag, resume: false } => Outcome::Items(scan(p, tag)),
-            Call::Scan { tag, resume: true } => Outcome::Items(resumed_scan(p, tag)),
+            Call::Swap { index, stamp } => {
+                let new = Box::new(Stamp::new(stamp));
+                Outcome::Stamp(
+                    p.replace_if(index, new, |_, tags| tags.is_empty()).ok().map(Stamp::get),
+                )
+            }
+            Call::Drop(index, tag) => {
+                Outcome::Stamp(p.remove_if(index, |_, tags| !tags.contains(tag)).map(Stamp::get))
+            }
+            Call::Make { index, stamp } => {
+                let value = p.get_or_insert_with(index, || Box::new(Stamp::new(stamp)));
+                Outcome::Stamp(Some(value.get()))
+            }
+            Call::Scan { tag, how: How::Iterate } => Outcome::Items(scan(p, tag)),
+            Call::Scan { tag, how: How::Resume } => Outcome::Items(resumed_scan(p, tag)),
+            Call::Scan { tag, how: How::Gang } => Outcome::Items(gang(p, tag)),
+            Call::Sweep => Outcome::Count(p.remove_range(..)),
             Call::Copy { from, to } => {
                 let done = p.tag_range_if_tagged(.., from, to, u64::MAX);
                 assert_eq!(done.next, None);
@@ -167,6 +232,17 @@ fn scan(p: &Pinned<'_, Box<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
             p.range_tagged(.., filter(tag)).map(|(i, v, tags)| (i, (v.get(), bits(tags)))).collect()
         }
     }
+}
+
+/// Batch after batch.
+fn gang(p: &Pinned<'_, Box<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
+    let (mut items, mut start) = (Vec::new(), Some(0));
+    while let Some(from) = start {
+        let mut batch = ArrayVec::<_, 2>::new();
+        start = p.gang_lookup_tagged(from, filter(tag), &mut batch);
+        items.extend(batch.into_iter().map(|(index, stamp)| (index, (stamp.get(), 0))));
+    }
+    items
 }
 
 /// The same, the guard let go of and taken again after each entry.

@@ -2,20 +2,23 @@
 
 use tagged_radix::Tag;
 
-use crate::call::{Call, Content, Entry, Outcome};
+use crate::call::{Call, Content, Entry, How, Outcome};
 
 pub(crate) fn has(entry: &Entry, tag: Tag) -> bool {
     entry.1 >> tag.number() & 1 == 1
 }
 
 /// Entries a scan would report now.
-pub(crate) fn matching(content: &Content, tag: Option<Tag>) -> impl Iterator<Item = (u64, Entry)> {
-    content.iter().filter(move |(_, entry)| tag.is_none_or(|tag| has(entry, tag))).map(
-        move |(index, entry)| {
-            let tags = if tag.is_some() { entry.1 } else { 0 };
-            (*index, (entry.0, tags))
-        },
-    )
+pub(crate) fn matching(
+    content: &Content,
+    tag: Option<Tag>,
+    how: How,
+) -> impl Iterator<Item = (u64, Entry)> {
+    let with_tags = tag.is_some() && how != How::Gang;
+    content
+        .iter()
+        .filter(move |(_, entry)| tag.is_none_or(|tag| has(entry, tag)))
+        .map(move |(index, entry)| (*index, (entry.0, if with_tags { entry.1 } else { 0 })))
 }
 
 /// What the call does when it takes effect: all outcomes it may have, the content changed.
@@ -48,7 +51,20 @@ pub(crate) fn effect(call: &Call, content: &mut Content) -> Vec<Outcome> {
         Call::Update { index, set, clear, stamp } => {
             Outcome::Entry(edit(content, index, set, clear, stamp))
         }
-        Call::Scan { .. } | Call::Copy { .. } => unreachable!("not a call of one instant"),
+        Call::Swap { index, stamp } => {
+            let free = content.get(&index).is_some_and(|entry| entry.1 == 0);
+            Outcome::Stamp(free.then(|| edit(content, index, 0, 0, Some(stamp)).expect("there").0))
+        }
+        Call::Drop(index, tag) => {
+            let free = content.get(&index).is_some_and(|entry| !has(entry, tag));
+            Outcome::Stamp(free.then(|| content.remove(&index).expect("there").0))
+        }
+        Call::Make { index, stamp } => {
+            Outcome::Stamp(Some(content.entry(index).or_insert((stamp, 0)).0))
+        }
+        Call::Scan { .. } | Call::Copy { .. } | Call::Sweep => {
+            unreachable!("not a call of one instant")
+        }
     };
     vec![outcome]
 }

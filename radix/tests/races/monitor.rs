@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tagged_radix::Tag;
 
-use crate::call::{Call, Content, Entry, Outcome};
+use crate::call::{Call, Content, Entry, How, Outcome};
 use crate::common::BITS;
 use crate::effect::{effect, has, matching};
 
@@ -29,6 +29,7 @@ enum Pending {
     /// Indices that matched all along, and all that was true at one instant.
     Scanning {
         tag: Option<Tag>,
+        how: How,
         must: BTreeSet<u64>,
         may: BTreeSet<(u64, Entry)>,
     },
@@ -38,6 +39,11 @@ enum Pending {
         to: Tag,
         left: BTreeSet<u64>,
     },
+    /// Indices yet to be passed, each at one instant at which its entry is removed or there is none.
+    Sweeping {
+        left: BTreeSet<u64>,
+        removed: u64,
+    },
 }
 
 type Configuration = (Content, Vec<Pending>);
@@ -45,12 +51,21 @@ type Configuration = (Content, Vec<Pending>);
 /// Lets all running scans take note of the content.
 fn show(pending: &mut [Pending], content: &Content) {
     for call in pending {
-        if let Pending::Scanning { tag, must, may } = call {
-            let now: BTreeMap<_, _> = matching(content, *tag).collect();
+        if let Pending::Scanning { tag, how, must, may } = call {
+            let now: BTreeMap<_, _> = matching(content, *tag, *how).collect();
             must.retain(|index| now.contains_key(index));
             may.extend(now);
         }
     }
+}
+
+/// The indices at which a race may ever have an entry.
+pub(crate) fn indices(content: &Content, programs: &[Vec<Call>]) -> BTreeSet<u64> {
+    let inserted = programs.iter().flatten().filter_map(|call| match call {
+        Call::Insert { index, .. } | Call::Make { index, .. } => Some(*index),
+        _ => None,
+    });
+    content.keys().copied().chain(inserted).collect()
 }
 
 /// All configurations reachable when pending calls take effect now.
@@ -80,6 +95,14 @@ fn close(configurations: Vec<Configuration>) -> HashSet<Configuration> {
                         next.push((thread, after, Pending::Copying { from: *from, to: *to, left }));
                     }
                 }
+                Pending::Sweeping { left, removed } => {
+                    for index in left {
+                        let (mut after, mut left) = (content.clone(), left.clone());
+                        left.remove(index);
+                        let removed = removed + u64::from(after.remove(index).is_some());
+                        next.push((thread, after, Pending::Sweeping { left, removed }));
+                    }
+                }
                 _ => {}
             }
         }
@@ -96,13 +119,16 @@ fn close(configurations: Vec<Configuration>) -> HashSet<Configuration> {
     all
 }
 
-fn begin(call: &Call, content: &Content, leaves: &BTreeSet<u64>) -> Pending {
+fn begin(call: &Call, content: &Content, indices: &BTreeSet<u64>) -> Pending {
     match *call {
-        Call::Scan { tag, .. } => {
-            let must = matching(content, tag).map(|(index, _)| index).collect();
-            Pending::Scanning { tag, must, may: matching(content, tag).collect() }
+        Call::Scan { tag, how } => {
+            let must = matching(content, tag, how).map(|(index, _)| index).collect();
+            Pending::Scanning { tag, how, must, may: matching(content, tag, how).collect() }
         }
-        Call::Copy { from, to } => Pending::Copying { from, to, left: leaves.clone() },
+        Call::Copy { from, to } => {
+            Pending::Copying { from, to, left: indices.iter().map(|index| index >> BITS).collect() }
+        }
+        Call::Sweep => Pending::Sweeping { left: indices.clone(), removed: 0 },
         _ => Pending::Called(call.clone()),
     }
 }
@@ -112,6 +138,9 @@ fn may_end(pending: &Pending, outcome: &Outcome) -> bool {
     match (pending, outcome) {
         (Pending::Took(expected), found) => expected == found,
         (Pending::Copying { left, .. }, Outcome::Done) => left.is_empty(),
+        (Pending::Sweeping { left, removed }, Outcome::Count(count)) => {
+            left.is_empty() && removed == count
+        }
         (Pending::Scanning { must, may, .. }, Outcome::Items(items)) => {
             let found: BTreeSet<_> = items.iter().map(|(index, _)| *index).collect();
             items.is_sorted_by(|a, b| a.0 < b.0)
@@ -122,20 +151,20 @@ fn may_end(pending: &Pending, outcome: &Outcome) -> bool {
     }
 }
 
-/// All contents the tree may have after a history, empty if the history is wrong. `leaves` are
-/// those an entry may ever be in.
+/// All contents the tree may have after a history, empty if the history is wrong. `indices` are
+/// those at which there may ever be an entry.
 pub(crate) fn follow(
     content: &Content,
     history: &[(usize, Event)],
     threads: usize,
-    leaves: &BTreeSet<u64>,
+    indices: &BTreeSet<u64>,
 ) -> HashSet<Content> {
     let mut all = HashSet::from([(content.clone(), vec![Pending::Idle; threads])]);
     for (thread, event) in history {
         let next = match event {
             Event::Begin(call) => {
                 let started = |(content, mut pending): Configuration| {
-                    pending[*thread] = begin(call, &content, leaves);
+                    pending[*thread] = begin(call, &content, indices);
                     (content, pending)
                 };
                 all.into_iter().map(started).collect()

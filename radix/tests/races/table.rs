@@ -155,6 +155,18 @@ pub(crate) const WIDE: &[Race] = &[
     four("resumed scan and new leaf", "0:A 4:A 8:A", &["resume A", "remove 4; insert 5 A"]),
 ];
 
+pub(crate) const OTHERS: &[Race] = &[
+    two("replace if untagged, set", "0 1 4", &["swap 0; swap 0", "set 0 A; entry 0"]),
+    two("remove if untagged, set", "0 1 4", &["drop 0 A", "set 0 A; entry 0"]),
+    two("remove if untagged, new value", "0 4", &["drop 0 A; get 0", "insert 0; set 0 A"]),
+    two("get or insert, twice", "2 4", &["make 0; get 0", "make 0; remove 0", "make 0"]),
+    two("gang lookup and splice", "0:A 2 6:A", &["gang A", "remove 2; set 2 A", "gang"]),
+    two("gang lookup and hand-over", "0:A 1:B 4:A", &["gang A; gang B", "update 0 B A", "set 1 A"]),
+    two("sweep and insert", "0:A 2 6", &["sweep", "insert 3; get 3", "scan"]),
+    two("sweep and set", "0 1 4:A", &["sweep", "set 1 A; clear 1 A", "any A; scan A"]),
+    two("two sweeps", "0:A 2 6", &["sweep", "sweep", "get 2"]),
+];
+
 pub(crate) const MIXES: &[Race] = &[
     two(
         "splice, new leaf, scan",
@@ -216,6 +228,11 @@ macro_rules! tests {
         #[test]
         fn inner_nodes_with_room() {
             $run(crate::table::WIDE);
+        }
+
+        #[test]
+        fn conditional_changes_batches_and_sweeps() {
+            $run(crate::table::OTHERS);
         }
 
         #[test]

@@ -9,6 +9,7 @@
 mod call;
 #[path = "../races/effect.rs"]
 mod effect;
+mod mixes;
 #[path = "../races/monitor.rs"]
 mod monitor;
 mod play;

@@ -9,8 +9,7 @@ use shuttle::{Config, Runner, thread};
 use tagged_radix::{RadixTree, checker};
 
 use crate::call::{Call, Content, contents, parse_calls, parse_entries, plant};
-use crate::common::BITS;
-use crate::monitor::{Event, follow};
+use crate::monitor::{Event, follow, indices};
 use crate::stamp::Stamp;
 use crate::table::{Race, spread};
 
@@ -48,7 +47,7 @@ impl Round {
     }
 
     /// Checks what happened on the tree and what is left of it.
-    fn check(&self, race: &Race, content: &Content, leaves: &BTreeSet<u64>) {
+    fn check(&self, race: &Race, content: &Content, indices: &BTreeSet<u64>) {
         let history: Vec<_> = self
             .history
             .lock()
@@ -56,7 +55,7 @@ impl Round {
             .drain(..)
             .map(|(_, thread, event)| (thread, event))
             .collect();
-        let possible = follow(content, &history, race.threads.len(), leaves);
+        let possible = follow(content, &history, race.threads.len(), indices);
         assert!(!possible.is_empty(), "{}: no order of effects explains {history:#?}", race.name);
         let left = contents(&self.tree);
         assert!(
@@ -96,11 +95,7 @@ fn execute(race: &'static Race) {
             .zip(1..)
             .map(|(text, n)| parse_calls(text, 100 * n, index))
             .collect();
-        let inserted = programs.iter().flatten().filter_map(|call| match call {
-            Call::Insert { index, .. } => Some(*index),
-            _ => None,
-        });
-        let leaves = content.keys().copied().chain(inserted).map(|index| index >> BITS).collect();
+        let indices = indices(&content, &programs);
         let round = Arc::new(Round::new(&content));
         let threads: Vec<_> = programs
             .into_iter()
@@ -113,18 +108,23 @@ fn execute(race: &'static Race) {
         for thread in threads {
             thread.join().unwrap();
         }
-        round.check(race, &content, &leaves);
+        round.check(race, &content, &indices);
     });
 }
 
-fn schedules() -> usize {
+/// Schedules for one race.
+pub(crate) fn schedules() -> usize {
     let given = std::env::var("TAGGED_RADIX_SCHEDULES").ok();
     given.map_or(1000, |text| text.parse().expect("TAGGED_RADIX_SCHEDULES is a number"))
 }
 
 /// Plays the race: half of the schedules random, half by PCT. Shuttle prints the schedule that fails.
 pub(crate) fn play(race: &'static Race) {
-    let half = schedules().div_ceil(2);
+    play_for(race, schedules());
+}
+
+pub(crate) fn play_for(race: &'static Race, schedules: usize) {
+    let half = schedules.div_ceil(2);
     let report = Report { race: race.name, schedules: Arc::default() };
     let run = |scheduler: Box<dyn Scheduler + Send>| {
         let schedules = Arc::clone(&report.schedules);

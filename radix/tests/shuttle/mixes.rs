@@ -1,0 +1,84 @@
+//! Programs that nobody thought of: three threads, a few calls each, drawn from all there are.
+
+use std::fmt::Write as _;
+
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+use crate::play::{play_for, schedules};
+use crate::table::{Fan, Race};
+
+/// Programs in one run; they share the schedules of ten races.
+const PROGRAMS: u64 = 200;
+/// Calls, with `i` for an index and `T` for a tag, as often as they are to be drawn.
+const CALLS: &[&str] = &[
+    "get i",
+    "entry i",
+    "has i T",
+    "any T",
+    "scan",
+    "scan T",
+    "resume T",
+    "gang T",
+    "insert i",
+    "insert i",
+    "insert i T",
+    "insert i T",
+    "remove i",
+    "remove i",
+    "remove i",
+    "set i T",
+    "set i T",
+    "set i T",
+    "clear i T",
+    "clear i T",
+    "update i A B",
+    "update i B A new",
+    "swap i",
+    "drop i T",
+    "make i",
+    "copy A B",
+    "sweep",
+];
+
+fn word(pattern: &str, random: &mut SmallRng) -> String {
+    pattern
+        .split(' ')
+        .map(|word| match word {
+            "i" => random.random_range(0..8).to_string(),
+            "T" => (*["A", "B"].choose(random).expect("two tags")).to_owned(),
+            word => word.to_owned(),
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The race of a seed. It lives as long as the process: schedulers ask for that.
+fn race(seed: u64) -> &'static Race {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut entries = String::new();
+    for index in 0..8 {
+        if random.random_bool(0.4) {
+            let tags = *["", ":A", ":B", ":AB"].choose(&mut random).expect("four");
+            write!(entries, "{index}{tags} ").expect("a string takes everything");
+        }
+    }
+    let threads: Vec<&'static str> = (0..3)
+        .map(|_| {
+            let calls: Vec<_> = (0..random.random_range(1..=3))
+                .map(|_| word(CALLS.choose(&mut random).expect("some"), &mut random))
+                .collect();
+            &*calls.join("; ").leak()
+        })
+        .collect();
+    let name = format!("mix {seed}: {entries}| {threads:?}").leak();
+    let fan = if cfg!(radix_wide) { Fan::Four } else { Fan::Two };
+    Box::leak(Box::new(Race { name, fan, entries: entries.leak(), threads: threads.leak() }))
+}
+
+#[test]
+fn random_mixes() {
+    let share = (schedules() * 10).div_ceil(usize::try_from(PROGRAMS).expect("few"));
+    (0..PROGRAMS).for_each(|seed| play_for(race(seed), share));
+}
