@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# Runs the models under loom: every interleaving with at most PREEMPTIONS (default 2) preemptions, and every value that the
-# memory orderings let a load return. A failure says in which execution. The long form: ci/loom.sh 3.
+# Runs the models of both crates under loom: every interleaving with at most PREEMPTIONS (default 2) preemptions, and every value
+# that the memory orderings let a load return. A failure says in which execution. The long form: ci/loom.sh 3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export LOOM_MAX_PREEMPTIONS=${1:-2}
-# A folder of its own for each: the flags reach every crate, which would otherwise be built again and again.
-RUSTFLAGS="--cfg radix_loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" \
-    cargo test --profile checker --package tagged-radix --features loom --lib --test loom -- --nocapture
+
+# Usage: explore BUILD_FOLDER FLAGS PACKAGE_AND_TESTS. The flags reach every crate, as in ci/shuttle.sh.
+explore() {
+    RUSTFLAGS=$2 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/$1 \
+        cargo test --profile checker --features loom --package "${@:3}" -- --nocapture
+}
+explore loom "--cfg radix_loom" tagged-radix --lib --test loom
+explore pages-loom "--cfg writeback_loom" writeback --test loom

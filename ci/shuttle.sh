@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# Plays the tree's races on its real code under shuttle, SCHEDULES (default 2000) schedules a race, with few slots a node: fan-out
-# 2, then 4. A failure prints the schedule that replays it.
+# Plays the races of both crates on their real code under shuttle, SCHEDULES (default 2000) schedules a race, with few slots a node:
+# the tree with fan-out 2, then 4; the page cache on a tree with fan-out 2. A failure names its race and keeps its schedule in a
+# file: SHUTTLE_RACE=NAME SHUTTLE_SCHEDULE=FILE replays it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-export TAGGED_RADIX_SCHEDULES=${1:-2000} SHUTTLE_SILENCE_WARNINGS=1
-for shape in "" "--cfg radix_wide"; do
-    # A folder of its own for each: the flags reach every crate, which would otherwise be built again and again.
-    RUSTFLAGS="--cfg radix_shuttle $shape" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/shuttle${shape:+-wide}" \
-        cargo test --profile checker --package tagged-radix --features shuttle --test shuttle
-done
+export TAGGED_RADIX_SCHEDULES=${1:-2000} WRITEBACK_SCHEDULES=${1:-2000} SHUTTLE_SILENCE_WARNINGS=1
+
+# Usage: play BUILD_FOLDER PACKAGE FLAGS. The flags reach every crate, which would be built again and again in one folder.
+play() {
+    RUSTFLAGS=$3 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/$1 \
+        cargo test --profile checker --package "$2" --features shuttle --test shuttle
+}
+play shuttle tagged-radix "--cfg radix_shuttle"
+play shuttle-wide tagged-radix "--cfg radix_shuttle --cfg radix_wide"
+play pages-shuttle writeback "--cfg writeback_shuttle --cfg radix_shuttle --cfg radix_all_tags"

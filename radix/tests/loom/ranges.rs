@@ -24,7 +24,7 @@ crate::model::models! {
     /// A sweep removes what is there all along, with its tags, and nothing that it does not return.
     sweep_vs_insert: "0:A 2 4", "sweep" | "insert 3; get 3";
     /// Two sweeps share the entries, and the nodes.
-    sweep_vs_sweep: "0:A 2 4", "sweep" | "sweep";
+    sweep_vs_sweep: "0:A 2", "sweep" | "sweep";
     /// A value is replaced only if the entry is still what was looked at.
     swap_vs_set: "0 4", "swap 0" | "set 0 A";
     /// An entry is removed only if it is still what was looked at.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
-use shuttle::{Config, Runner, thread};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
+use shuttle::{Config, FailurePersistence, Runner, thread};
 use tagged_radix::{RadixTree, checker};
 
 use crate::call::{Call, Content, contents, parse_calls, parse_entries, plant};
@@ -118,21 +118,33 @@ pub(crate) fn schedules() -> usize {
     given.map_or(1000, |text| text.parse().expect("TAGGED_RADIX_SCHEDULES is a number"))
 }
 
-/// Plays the race: half of the schedules random, half by PCT. Shuttle prints the schedule that fails.
+/// Plays the race: half of the schedules random, half by PCT. A schedule that fails is kept in a file.
 pub(crate) fn play(race: &'static Race) {
     play_for(race, schedules());
 }
 
+/// As [`play`], with so many schedules. `SHUTTLE_RACE` picks the races whose names contain it; `SHUTTLE_SCHEDULE` is a file in
+/// which a failure left its schedule, to be replayed.
 pub(crate) fn play_for(race: &'static Race, schedules: usize) {
+    if std::env::var("SHUTTLE_RACE").is_ok_and(|wanted| !race.name.contains(&wanted)) {
+        return;
+    }
     let half = schedules.div_ceil(2);
     let report = Report { race: race.name, schedules: Arc::default() };
     let run = |scheduler: Box<dyn Scheduler + Send>| {
         let schedules = Arc::clone(&report.schedules);
-        Runner::new(scheduler, Config::default()).run(move || {
+        let mut config = Config::default();
+        config.failure_persistence =
+            FailurePersistence::File(Some(env!("CARGO_TARGET_TMPDIR").into()));
+        Runner::new(scheduler, config).run(move || {
             schedules.fetch_add(1, SeqCst);
             execute(race);
         });
     };
+    if let Ok(file) = std::env::var("SHUTTLE_SCHEDULE") {
+        let replay = ReplayScheduler::new_from_file(file).expect("a file that a failure left");
+        return run(Box::new(replay));
+    }
     run(Box::new(RandomScheduler::new(half)));
     for depth in DEPTHS {
         run(Box::new(PctScheduler::new(depth, half.div_ceil(DEPTHS.len()))));
