@@ -2,7 +2,6 @@
 //!
 //! Under a model checker an oracle takes its place, which notices when something freed is used.
 
-use core::cell::Cell;
 use core::fmt;
 
 #[cfg(not(any(radix_loom, radix_shuttle)))]
@@ -42,11 +41,7 @@ use crossbeam_epoch::Guard as Pin;
 /// }
 /// assert_eq!(tree.len(), 1000);
 /// ```
-pub struct Guard {
-    pin: Pin,
-    /// What has been retired under it and is not yet counted as [debt](debt).
-    retired: Cell<u32>,
-}
+pub struct Guard(Pin);
 
 /// Pins the current thread and returns the guard.
 ///
@@ -63,7 +58,7 @@ pub struct Guard {
 #[inline]
 #[must_use = "the thread is pinned only while the guard lives"]
 pub fn pin() -> Guard {
-    Guard { pin: epoch::pin(), retired: Cell::new(0) }
+    Guard(epoch::pin())
 }
 
 impl Guard {
@@ -82,8 +77,7 @@ impl Guard {
         // Unpin and pin, with the fence that pinning has. `crossbeam_epoch::Guard::repin` has none: in the language's memory
         // model (and on processors that reorder loads) a load after it may still find what was unlinked before the
         // epoch that it moves to, and which that epoch does not protect.
-        let owed = debt::settle(self.retired.take());
-        self.pin.repin_after(|| debt::pay(owed));
+        self.0.repin_after(|| ());
     }
 
     /// Hands over what this thread has retired, so that any thread may free it, and tries to free some garbage now.
@@ -97,7 +91,7 @@ impl Guard {
     /// tagged_radix::pin().flush();
     /// ```
     pub fn flush(&self) {
-        self.pin.flush();
+        self.0.flush();
     }
 
     /// Runs `free` once no guard that exists now is left.
@@ -108,19 +102,15 @@ impl Guard {
     pub(crate) unsafe fn defer<F: FnOnce()>(&self, free: F) {
         // SAFETY: the caller passes on that `free` may run later and anywhere, hence also that what it captured does
         // not borrow from a frame that may be gone by then.
-        unsafe { self.pin.defer_unchecked(free) }
-        self.retired.set(self.retired.get().saturating_add(1));
+        unsafe { self.0.defer_unchecked(free) }
+        debt::count();
     }
-}
 
-impl Drop for Guard {
+    /// Collects garbage if this thread has retired so much that it is due. Runs the drops of values: outside all sections.
     #[inline]
-    fn drop(&mut self) {
-        if self.retired.get() > 0 {
-            let owed = debt::settle(self.retired.take());
-            if owed > 0 {
-                self.pin.repin_after(|| debt::pay(owed));
-            }
+    pub(crate) fn settle(&self) {
+        if debt::is_due() {
+            debt::collect(self);
         }
     }
 }

@@ -114,12 +114,10 @@ fn replaced_by_two_threads() {
     });
     // A thread that is not scheduled while it is pinned holds up everything; so what can be promised is how fast the rest goes.
     let rest = alive.load(SeqCst) - i64::try_from(2 * ENTRIES).unwrap();
-    let flushes = rest / 512 + 4;
+    // A flush frees eight bags; a bag is rarely less than a quarter full.
+    let flushes = rest / 128 + 8;
     (0..flushes).for_each(|_| pin().flush());
+    let left = alive.load(SeqCst);
     // Bags that the other thread had not filled are freed with it.
-    assert!(
-        alive.load(SeqCst) <= bound(0) + 1000,
-        "{} alive after {flushes} flushes",
-        alive.load(SeqCst)
-    );
+    assert!(left <= bound(0) + 1000, "{left} alive after {flushes} flushes, {rest} before");
 }

@@ -171,6 +171,7 @@ impl<'t, V: Value> Pinned<'t, V> {
             // SAFETY: a value is `Send + 'static`, and no guard that could see it is left when this runs.
             unsafe { self.guard().defer(free) }
         }
+        self.guard().settle();
         // SAFETY: dropped after this guard, at the earliest.
         unsafe { self.value(word) }
     }
@@ -190,6 +191,7 @@ impl<'t, V: Value> Pinned<'t, V> {
             // SAFETY: a value is `Send + 'static`, and no guard that could see one is left when this runs.
             unsafe { self.guard().defer(free) }
         }
+        self.guard().settle();
     }
 }
 

@@ -5,45 +5,44 @@
 
 use core::cell::Cell;
 
+use super::Guard;
+
 /// Objects that a thread may retire for one collection: half of what a collection frees at most.
 const COLLECT_EVERY: u32 = 256;
 
 thread_local! {
+    /// Retired since the last collection; counts on while one is under way.
     static RETIRED: Cell<u32> = const { Cell::new(0) };
     static COLLECTING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Counts what a guard has retired; returns how many collections are due.
+/// Counts one object.
 #[inline]
-pub(super) fn settle(retired: u32) -> u32 {
-    // A checker's oracle collects whenever it can.
-    if crate::sync::CHECKED {
-        return 0;
-    }
-    let owed = RETIRED.try_with(|sum| {
-        let all = sum.get().saturating_add(retired);
-        sum.set(all % COLLECT_EVERY);
-        all / COLLECT_EVERY
-    });
-    // At a thread's end its garbage is left to the others.
-    owed.unwrap_or(0)
+pub(super) fn count() {
+    // At a thread's end its garbage is left to the others; the same below.
+    let _ = RETIRED.try_with(|retired| retired.set(retired.get().saturating_add(1)));
 }
 
-/// Collects so many times. The drops of values that this runs may come back here; then it does nothing.
+/// Whether it is time to collect. Never under a checker, whose oracle collects whenever it can.
+#[inline]
+pub(super) fn is_due() -> bool {
+    !crate::sync::CHECKED
+        && RETIRED.try_with(|retired| retired.get() >= COLLECT_EVERY).unwrap_or(false)
+}
+
+/// Collects. The drops of values that this runs may come back here; then it does nothing.
 #[cold]
-pub(super) fn pay(owed: u32) {
+pub(super) fn collect(guard: &Guard) {
     struct Done;
     impl Drop for Done {
         fn drop(&mut self) {
-            COLLECTING.set(false);
+            let _ = COLLECTING.try_with(|collecting| collecting.set(false));
         }
     }
-    if owed == 0 || COLLECTING.replace(true) {
+    if COLLECTING.try_with(|collecting| collecting.replace(true)).unwrap_or(true) {
         return;
     }
     let _done = Done;
-    for _ in 0..owed {
-        // Pinned anew each time: a pin holds up all advances of the epoch but one.
-        super::epoch::pin().flush();
-    }
+    let _ = RETIRED.try_with(|retired| retired.set(0));
+    guard.flush();
 }
