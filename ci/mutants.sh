@@ -75,7 +75,7 @@ for name in "${names[@]}"; do
     (cd "$copy" && GIT_CEILING_DIRECTORIES=$PWD/.. git apply "$patch")
     by=$(killer "${name%%/*}")
     case $by in
-        *:*) killed=$((killed + 1)) ;;
+        *:*) killed=$((killed + 1)) && if grep -q '^Equivalent:' "$patch"; then survived=$((survived + 1)) by+=" (but its patch calls it equivalent)"; fi ;;
         '') by=nobody && if grep -q '^Equivalent:' "$patch"; then equivalent=$((equivalent + 1)) by=equivalent; else survived=$((survived + 1)); fi ;;
         *) survived=$((survived + 1)) ;;
     esac

@@ -35,8 +35,9 @@
 //! 5. Readers never start over because a node is dead. What a dead node says was true when it died, and the reader was on
 //!    its way by then: it got hold of the node before the node was unlinked, or by way of a dead node that kept its words and
 //!    that the reader, by the same argument, had reached before *that* was unlinked, which was earlier.
-//! 6. Allocation and the user's code run outside sections. Two exceptions: the closure of `update`, and the record that the
-//!    epoch scheme keeps of a retired node, which may allocate and frees nothing.
+//! 6. Allocation and the user's code run outside sections. Two exceptions: the closure of `update`, with the conversions of
+//!    its values (`Value::as_ref`, `Value::into_word`); and the record that the epoch scheme keeps of a retired node, which
+//!    may allocate and frees nothing.
 //!
 //! # What a reader may trust
 //!
@@ -92,18 +93,18 @@
 //! | I-PRESENT | slot not null => present bit; at rest <=> | `tags`, `insert`, `remove` | scans |
 //! | I-PREFIX | a child lies in its parent's slot, at a lower level | `insert`, `remove` | descending |
 //! | I-EDGE | an edge's level and SKIP match its target | `insert`, `remove` | descending |
-//! | I-PARENT | a child's `parent` is the node that links to it, unless that node is locked | `insert`, `remove` | `tags` |
-//! | I-BRANCH | unlocked live inner nodes have two children or more | `remove` | no empty inner nodes |
-//! | I-DEAD | dead nodes are unlinked, marked under the parent's lock, never linked again | `remove` | rules 3 to 5 |
-//! | I-LOCK | child before parent | everywhere | no deadlock |
+//! | I-PARENT | a child's `parent` is the live node that links to it, unless that node is locked | `insert`, `remove` | `tags` |
+//! | I-BRANCH | unlocked live inner nodes have two children or more, unlocked live leaves an entry | `remove` | no empty inner nodes |
+//! | I-DEAD | dead nodes are marked under the parent's lock, linked no longer than it is held, never linked again | `remove` | rules 3 to 5 |
+//! | I-LOCK | locks are taken child before parent; at rest none is held | everywhere | no deadlock |
 //!
-//! `check` has a function for each that can be seen from outside.
+//! `check` has a function for each that can be seen from outside; of I-LOCK that is the part about rest.
 //!
 //! # Orderings
 //!
 //! | name | writer | reader | what becomes visible |
 //! |---|---|---|---|
-//! | E-PUBLISH | Release store to a slot | Acquire load of it | what the slot leads to |
+//! | E-PUBLISH | Release store to a slot | Acquire load of it | what the slot leads to; the present bits set before; for a new leaf's edge also the summaries |
 //! | E-PARENT | Release store to `parent` | Acquire load in `lock_parent` | the parent node |
 //! | E-LOCK | Release store in `unlock` | Acquire CAS in `lock` | the sections before |
 //! | E-VERSION | CAS in `lock`, then the section's stores, each Release; Release store in `unlock` | Acquire load in `version`, then Acquire loads, then any load in `is_still` | a reader with the same version at both ends saw no section |
@@ -123,7 +124,8 @@
 //! | `get`, `contains` | load of the slot in the leaf, of the null edge, or of the edge that leaves the index's way; under a dead node: when the node died |
 //! | `insert`, `replace`, `remove` | store to the slot; with a new leaf: store of the edge |
 //! | tag changes without a value | in the leaf, between the clears and the sets |
-//! | a call that changes nothing because of what it finds | in its section of the leaf |
+//! | a call that changes nothing because of what it finds | in its section of the leaf; if there is no leaf, as `get` |
+//! | `is_empty` | load of the root edge |
 //! | `set_tag` of a set tag, `has_tag` that is true | load of the leaf's word |
 //! | validated reads | any moment between the two loads of the version |
 //! | `any_tagged` | load of the root flag |

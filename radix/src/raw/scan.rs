@@ -1,7 +1,8 @@
 //! Scans over entries: iteration from both ends, gang lookups, counting.
 //!
 //! A scan is not a snapshot. It visits leaf after leaf; within a leaf, a tagged scan reads what belongs together at one
-//! instant, while a plain scan trusts each slot alone. Progress is a strictly moving index, never a retry in place.
+//! instant, while a plain scan trusts each slot alone. What writers spoil is read again, a bounded number of times for
+//! each entry, then under the lock.
 
 use arrayvec::ArrayVec;
 
@@ -115,6 +116,7 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
         if bounds.done {
             return None;
         }
+        let mut spoiled = 0;
         loop {
             while self.rest == 0 {
                 let leaf = self.next_leaf(bounds)?;
@@ -133,8 +135,14 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
             let entry = leaf.peek(offset);
             if !self.version.is_some_and(|version| leaf.is_still(version)) {
                 // Something changed in this leaf since `rest` was read: read it again, from where we are.
-                if let Some(found) = self.read_leaf(leaf, bounds) {
-                    return Some(found);
+                spoiled += 1;
+                let found = if spoiled > READ_TRIES {
+                    self.read_locked_leaf(leaf, bounds)
+                } else {
+                    self.read_leaf(leaf, bounds)
+                };
+                if found.is_some() {
+                    return found;
                 }
                 continue;
             }
@@ -161,16 +169,12 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
             }
             backoff.wait();
         }
-        self.read_locked_leaf(leaf, bits, bounds)
+        self.read_locked_leaf(leaf, bounds)
     }
 
     #[cold]
-    fn read_locked_leaf(
-        &mut self,
-        leaf: &'g Node,
-        bits: u64,
-        bounds: &mut Bounds,
-    ) -> Option<(u64, Entry)> {
+    fn read_locked_leaf(&mut self, leaf: &'g Node, bounds: &mut Bounds) -> Option<(u64, Entry)> {
+        let bits = leaf_bits(leaf.base(), bounds.low, bounds.high);
         let (offset, entry) = leaf.read_locked(|| {
             self.rest = leaf.matching(self.filter) & bits;
             self.version = Some(leaf.version_before());

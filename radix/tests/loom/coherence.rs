@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use crate::call::{Call, Content, Entry, How, Outcome};
-use crate::effect::{effect, has, matching};
+use crate::effect::{effect, matching, paint};
 
 /// What one thread did, in its order.
 pub(crate) type Program = Vec<(Call, Outcome)>;
@@ -29,12 +29,38 @@ pub(crate) fn contradiction(
             indices.extend(items.iter().map(|item| item.0));
         }
     }
+    let (came, left) = (appeared(programs), disappeared(programs));
+    if before.len() + came != after.len() + left {
+        return Some(format!(
+            "{came} entries came and {left} left, from {before:?} to {after:?}, with {programs:#?}"
+        ));
+    }
     let wrong = indices.into_iter().find(|index| {
         !explained(*index, before.get(index).copied(), programs, after.get(index).copied())
     })?;
     Some(format!(
         "no order explains index {wrong}, from {before:?} to {after:?}, with {programs:#?}"
     ))
+}
+
+/// How many entries the calls say they have made.
+fn appeared(programs: &[Program]) -> usize {
+    let new = |(call, outcome): &&(Call, Outcome)| match (call, outcome) {
+        (Call::Insert { .. }, Outcome::Stamp(old)) => old.is_none(),
+        (Call::Make { stamp, .. }, Outcome::Stamp(value)) => *value == Some(*stamp),
+        _ => false,
+    };
+    programs.iter().flatten().filter(new).count()
+}
+
+/// How many entries the calls say they have removed.
+fn disappeared(programs: &[Program]) -> usize {
+    let gone = |(call, outcome): &(Call, Outcome)| match (call, outcome) {
+        (Call::Remove(_) | Call::Drop(..), Outcome::Stamp(value)) => usize::from(value.is_some()),
+        (Call::Sweep, Outcome::Count(count)) => usize::try_from(*count).expect("few"),
+        _ => 0,
+    };
+    programs.iter().flatten().map(gone).sum()
 }
 
 /// The index that the call is about, if it is about one.
@@ -51,7 +77,12 @@ fn index_of(call: &Call) -> Option<u64> {
         | Call::Swap { index, .. }
         | Call::Drop(index, _)
         | Call::Make { index, .. } => Some(index),
-        Call::Any(_) | Call::Scan { .. } | Call::Copy { .. } | Call::Sweep => None,
+        Call::Any(_)
+        | Call::Scan { .. }
+        | Call::Copy { .. }
+        | Call::Paint { .. }
+        | Call::Absent(_)
+        | Call::Sweep => None,
     }
 }
 
@@ -94,12 +125,14 @@ fn step(index: u64, entry: Option<Entry>, call: &Call, outcome: &Outcome) -> Opt
         (Call::Scan { tag, how }, Outcome::Items(items)) => {
             matching(&content, *tag, *how).eq(items.iter().copied().filter(|item| item.0 == index))
         }
-        (Call::Copy { from, to }, Outcome::Done) => {
-            content
-                .values_mut()
-                .filter(|entry| has(entry, *from))
-                .for_each(|entry| entry.1 |= 1 << to.number());
+        (Call::Copy { .. } | Call::Paint { .. }, Outcome::Done) => {
+            content.values_mut().for_each(|entry| paint(call, entry));
             true
+        }
+        (Call::Absent(from), Outcome::Index(found)) => {
+            // What was passed over was there; what was found was not.
+            let passed = *from <= index && found.is_none_or(|found| index < found);
+            (!passed || entry.is_some()) && (*found != Some(index) || entry.is_none())
         }
         (Call::Sweep, Outcome::Count(_)) => {
             content.clear();

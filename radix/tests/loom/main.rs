@@ -14,6 +14,8 @@ mod effect;
 mod model;
 #[path = "../races/stamp.rs"]
 mod stamp;
+#[path = "../races/told.rs"]
+mod told;
 
 mod ranges;
 mod reads;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use loom::model::Builder;
-use tagged_radix::{RadixTree, checker};
+use tagged_radix::RadixTree;
 
 use crate::call::{Call, contents, parse_calls, parse_entries, plant};
 use crate::coherence::{Program, contradiction};
-use crate::stamp::Stamp;
+use crate::stamp::{Stamp, execution};
+use crate::told::Told;
 
 /// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
 const PREEMPTIONS: usize = 2;
@@ -30,7 +31,7 @@ pub(crate) fn model(name: &str, entries: &'static str, threads: &'static [&'stat
     let _report = Report(name.to_owned(), Arc::clone(&executions));
     builder.check(move || {
         count.fetch_add(1, Relaxed);
-        checker::execution(|| execute(entries, threads));
+        execution(|| execute(entries, threads));
     });
     assert!(executions.load(Relaxed) > 1, "{name}: one execution shows nothing");
 }
@@ -68,30 +69,42 @@ fn execute(entries: &str, threads: &[&str]) {
                 .map(|(text, part)| parse_calls(text, 100 * n + 10 * part, |number| number))
                 .collect();
             loom::thread::spawn(move || {
-                guards.into_iter().flat_map(|calls| run(&tree, calls)).collect()
+                let mut told = Told::default();
+                let program: Program =
+                    guards.into_iter().flat_map(|calls| run(&tree, calls, &mut told)).collect();
+                (program, told)
             })
         })
         .collect();
-    let programs: Vec<Program> = running
-        .into_iter()
-        .map(|thread| thread.join().expect("loom stops at the first panic"))
-        .collect();
+    let (mut programs, mut told) = (Vec::new(), Told::default());
+    for thread in running {
+        let (program, heard) = thread.join().expect("loom stops at the first panic");
+        programs.push(program);
+        told.add_all(&heard);
+    }
     tree.check().unwrap_or_else(|violation| panic!("{violation}"));
-    if let Some(contradiction) = contradiction(&before, &programs, &contents(&tree)) {
+    let after = contents(&tree);
+    if let Some(contradiction) = contradiction(&before, &programs, &after) {
         panic!("{contradiction}");
+    }
+    let ranged = |call: &Call| matches!(call, Call::Copy { .. } | Call::Paint { .. } | Call::Sweep);
+    if !programs.iter().flatten().any(|(call, _)| ranged(call)) {
+        told.assert_explains(&before, &after);
     }
 }
 
 /// Makes calls under one guard.
-fn run(tree: &RadixTree<Box<Stamp>>, calls: Vec<Call>) -> Program {
+fn run(tree: &RadixTree<Arc<Stamp>>, calls: Vec<Call>, told: &mut Told) -> Program {
     let mut pinned = tree.pin();
-    calls
+    let program = calls
         .into_iter()
         .map(|call| {
             let outcome = call.make(&mut pinned);
             (call, outcome)
         })
-        .collect()
+        .collect();
+    told.add(pinned.take_edges());
+    program
 }
 
 /// A test for each race: its name, its claim as a comment, the tree, what each thread calls.

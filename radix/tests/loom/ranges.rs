@@ -31,4 +31,6 @@ crate::model::models! {
     drop_vs_set: "0 4", "drop 0 A" | "set 0 A";
     /// Who makes a value gets the one that is in the tree.
     make_vs_make: "2 4", "make 0" | "make 0";
+    /// Every entry that is there all along is painted; summaries end exact.
+    paint_vs_set_and_clear: "0 1:A 4", "paint A B" | "clear 1 A; set 1 B";
 }

@@ -49,4 +49,16 @@ crate::model::models! {
     entry_between_sections: "0 1 4", "set 0 A" | "entry 0" | "set 1 A";
     /// A guard held over several calls keeps what they met.
     entry_vs_remove_and_insert: "0:A 1", "entry 0; entry 0" | "remove 0; insert 0";
+    /// A value and the tags it is inserted with appear at one instant.
+    entry_vs_insert_tagged: "1 4", "entry 0; entry 0" | "insert 0 A";
+    /// Who sees the tag sees the value.
+    has_then_get_vs_insert_tagged: "1 4", "has 0 A; get 0" | "insert 0 A";
+    /// Who finds the value gone finds the tag gone.
+    get_then_has_vs_remove: "0:A 1 4", "get 0; has 0 A" | "remove 0";
+    /// A tagged scan of an entry that goes and comes back without the tag.
+    tagged_scan_vs_remove_and_insert: "0:A 1:A 4", "scan A" | "remove 0; insert 0";
+    /// What is passed over was there.
+    absent_vs_insert: "1 4", "absent 0; get 0" | "insert 0";
+    /// A scan from above meets a splice.
+    scan_back_vs_splice: "0:A 2 6:A", "back A" | "remove 2";
 }

@@ -31,4 +31,6 @@ crate::model::models! {
     has_vs_hand_over: "0:A 1", "update 0 B A" | "has 0 A; has 0 B";
     /// Three threads: emptied by two clears, raised by a set.
     clear_clear_set: "0:A 2:A 4", "clear 0 A" | "clear 2 A" | "set 4 A";
+    /// A value is overwritten under a scan, which reports each entry once.
+    walk_vs_overwrite: "0:A 1:A 4", "scan A" | "insert 0";
 }

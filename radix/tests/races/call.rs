@@ -1,6 +1,7 @@
 //! Calls, their outcomes, and how each is made on a tree.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use tagged_radix::{Pinned, RadixTree, Tag, TagFilter, TagSet};
@@ -19,14 +20,14 @@ pub(crate) fn bits(tags: TagSet) -> TagSetBits {
 }
 
 /// Puts entries into a tree.
-pub(crate) fn plant(tree: &RadixTree<Box<Stamp>>, content: &Content) {
+pub(crate) fn plant(tree: &RadixTree<Arc<Stamp>>, content: &Content) {
     for (index, (stamp, tags)) in content {
-        tree.pin().insert_tagged(*index, Box::new(Stamp::new(*stamp)), set_of(*tags));
+        tree.pin().insert_tagged(*index, Stamp::new(*stamp), set_of(*tags));
     }
 }
 
 /// What a tree holds.
-pub(crate) fn contents(tree: &RadixTree<Box<Stamp>>) -> Content {
+pub(crate) fn contents(tree: &RadixTree<Arc<Stamp>>) -> Content {
     let pinned = tree.pin();
     pinned
         .range_tagged(.., TagFilter::ANY)
@@ -78,6 +79,13 @@ pub(crate) enum Call {
         from: Tag,
         to: Tag,
     },
+    /// Sets and clears tags of all entries, leaf by leaf.
+    Paint {
+        set: TagSetBits,
+        clear: TagSetBits,
+    },
+    /// The lowest index from here on without an entry.
+    Absent(u64),
     /// Removes everything, entry by entry.
     Sweep,
 }
@@ -90,6 +98,8 @@ pub(crate) enum How {
     Resume,
     /// In batches of two; batches have no tags.
     Gang,
+    /// By an iterator, from the highest index down.
+    Back,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +110,7 @@ pub(crate) enum Outcome {
     Changed(Option<bool>),
     Items(Vec<(u64, Entry)>),
     Count(u64),
+    Index(Option<u64>),
     Done,
 }
 
@@ -148,9 +159,12 @@ pub(crate) fn parse_calls(text: &str, mut stamp: u64, index: impl Fn(u64) -> u64
             "drop" => Call::Drop(at(), tag(words[2])),
             "make" => Call::Make { index: at(), stamp },
             "sweep" => Call::Sweep,
-            name @ ("scan" | "resume" | "gang") => {
+            "absent" => Call::Absent(at()),
+            "paint" => Call::Paint { set: tags(words[1]), clear: tags(words[2]) },
+            name @ ("scan" | "back" | "resume" | "gang") => {
                 let how = match name {
                     "scan" => How::Iterate,
+                    "back" => How::Back,
                     "resume" => How::Resume,
                     _ => How::Gang,
                 };
@@ -165,29 +179,29 @@ pub(crate) fn parse_calls(text: &str, mut stamp: u64, index: impl Fn(u64) -> u64
 
 impl Call {
     /// Makes the call on the real tree.
-    pub(crate) fn make(&self, p: &mut Pinned<'_, Box<Stamp>>) -> Outcome {
+    pub(crate) fn make(&self, p: &mut Pinned<'_, Arc<Stamp>>) -> Outcome {
         match *self {
-            Call::Get(index) => Outcome::Stamp(p.get(index).map(Stamp::get)),
+            Call::Get(index) => Outcome::Stamp(p.get(index).map(|value| value.get())),
             Call::Entry(index) => {
                 Outcome::Entry(p.get_with_tags(index).map(|(v, tags)| (v.get(), bits(tags))))
             }
             Call::Has(index, tag) => Outcome::Flag(p.has_tag(index, tag)),
             Call::Insert { index, stamp, tags: 0 } => {
-                Outcome::Stamp(p.insert(index, Box::new(Stamp::new(stamp))).map(Stamp::get))
+                Outcome::Stamp(p.insert(index, Stamp::new(stamp)).map(|value| value.get()))
             }
             Call::Insert { index, stamp, tags } => Outcome::Stamp(
-                p.insert_tagged(index, Box::new(Stamp::new(stamp)), set_of(tags)).map(Stamp::get),
+                p.insert_tagged(index, Stamp::new(stamp), set_of(tags)).map(|value| value.get()),
             ),
-            Call::Remove(index) => Outcome::Stamp(p.remove(index).map(Stamp::get)),
+            Call::Remove(index) => Outcome::Stamp(p.remove(index).map(|value| value.get())),
             Call::Set(index, tag) => Outcome::Changed(p.set_tag(index, tag)),
             Call::Clear(index, tag) => Outcome::Changed(p.clear_tag(index, tag)),
             Call::Update { index, set, clear, stamp } => {
-                let section = |slot: &mut tagged_radix::Slot<'_, Box<Stamp>>| {
+                let section = |slot: &mut tagged_radix::Slot<'_, Arc<Stamp>>| {
                     let before = (slot.value().get(), bits(slot.tags()));
                     slot.clear(set_of(clear));
                     slot.set(set_of(set));
                     if let Some(stamp) = stamp {
-                        slot.replace(Box::new(Stamp::new(stamp)));
+                        slot.replace(Stamp::new(stamp));
                     }
                     before
                 };
@@ -195,19 +209,27 @@ impl Call {
             }
             Call::Any(tag) => Outcome::Flag(p.tree().any_tagged(tag)),
             Call::Swap { index, stamp } => {
-                let new = Box::new(Stamp::new(stamp));
+                let new = Stamp::new(stamp);
                 Outcome::Stamp(
-                    p.replace_if(index, new, |_, tags| tags.is_empty()).ok().map(Stamp::get),
+                    p.replace_if(index, new, |_, tags| tags.is_empty())
+                        .ok()
+                        .map(|value| value.get()),
                 )
             }
-            Call::Drop(index, tag) => {
-                Outcome::Stamp(p.remove_if(index, |_, tags| !tags.contains(tag)).map(Stamp::get))
-            }
+            Call::Drop(index, tag) => Outcome::Stamp(
+                p.remove_if(index, |_, tags| !tags.contains(tag)).map(|value| value.get()),
+            ),
             Call::Make { index, stamp } => {
-                let value = p.get_or_insert_with(index, || Box::new(Stamp::new(stamp)));
+                let value = p.get_or_insert_with(index, || Stamp::new(stamp));
                 Outcome::Stamp(Some(value.get()))
             }
+            Call::Absent(index) => Outcome::Index(p.next_absent(index)),
+            Call::Paint { set, clear } => {
+                p.tag_range(.., set_of(set), set_of(clear));
+                Outcome::Done
+            }
             Call::Scan { tag, how: How::Iterate } => Outcome::Items(scan(p, tag)),
+            Call::Scan { tag, how: How::Back } => Outcome::Items(scan_back(p, tag)),
             Call::Scan { tag, how: How::Resume } => Outcome::Items(resumed_scan(p, tag)),
             Call::Scan { tag, how: How::Gang } => Outcome::Items(gang(p, tag)),
             Call::Sweep => Outcome::Count(p.remove_range(..)),
@@ -225,7 +247,7 @@ fn filter(tag: Option<Tag>) -> TagFilter {
 }
 
 /// Without a tag: a plain scan, which reports no tags (here 0).
-fn scan(p: &Pinned<'_, Box<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
+fn scan(p: &Pinned<'_, Arc<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
     match tag {
         None => p.iter().map(|(index, stamp)| (index, (stamp.get(), 0))).collect(),
         Some(_) => {
@@ -234,8 +256,22 @@ fn scan(p: &Pinned<'_, Box<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
     }
 }
 
+/// The same from above.
+fn scan_back(p: &Pinned<'_, Arc<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
+    let mut items: Vec<_> = match tag {
+        None => p.iter().rev().map(|(index, stamp)| (index, (stamp.get(), 0))).collect(),
+        Some(_) => p
+            .range_tagged(.., filter(tag))
+            .rev()
+            .map(|(i, v, tags)| (i, (v.get(), bits(tags))))
+            .collect(),
+    };
+    items.reverse();
+    items
+}
+
 /// Batch after batch.
-fn gang(p: &Pinned<'_, Box<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
+fn gang(p: &Pinned<'_, Arc<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
     let (mut items, mut start) = (Vec::new(), Some(0));
     while let Some(from) = start {
         let mut batch = ArrayVec::<_, 2>::new();
@@ -246,7 +282,7 @@ fn gang(p: &Pinned<'_, Box<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
 }
 
 /// The same, the guard let go of and taken again after each entry.
-fn resumed_scan(p: &mut Pinned<'_, Box<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
+fn resumed_scan(p: &mut Pinned<'_, Arc<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
     let (mut items, mut start) = (Vec::new(), Some(0));
     while let Some(from) = start {
         let item = match tag {

@@ -62,7 +62,11 @@ pub(crate) fn effect(call: &Call, content: &mut Content) -> Vec<Outcome> {
         Call::Make { index, stamp } => {
             Outcome::Stamp(Some(content.entry(index).or_insert((stamp, 0)).0))
         }
-        Call::Scan { .. } | Call::Copy { .. } | Call::Sweep => {
+        Call::Scan { .. }
+        | Call::Copy { .. }
+        | Call::Paint { .. }
+        | Call::Absent(_)
+        | Call::Sweep => {
             unreachable!("not a call of one instant")
         }
     };
@@ -81,4 +85,13 @@ fn edit(
     let before = *entry;
     *entry = (stamp.unwrap_or(before.0), before.1 & !clear | set);
     Some(before)
+}
+
+/// What a call does to an entry of a range that it works on.
+pub(crate) fn paint(call: &Call, entry: &mut Entry) {
+    match *call {
+        Call::Copy { from, to } if has(entry, from) => entry.1 |= 1 << to.number(),
+        Call::Paint { set, clear } => entry.1 = entry.1 & !clear | set,
+        _ => {}
+    }
 }

@@ -9,6 +9,7 @@ mod monitor;
 mod play;
 mod stamp;
 mod table;
+mod told;
 
 use play::play;
 use table::Race;

@@ -10,7 +10,7 @@ use tagged_radix::Tag;
 
 use crate::call::{Call, Content, Entry, How, Outcome};
 use crate::common::BITS;
-use crate::effect::{effect, has, matching};
+use crate::effect::{effect, matching, paint};
 
 /// A call made by one thread, or its return, in the order all threads agree on.
 #[derive(Clone, Debug)]
@@ -34,10 +34,13 @@ enum Pending {
         may: BTreeSet<(u64, Entry)>,
     },
     /// Leaves whose entries are yet to be tagged, each at one instant.
-    Copying {
-        from: Tag,
-        to: Tag,
+    Painting {
+        call: Call,
         left: BTreeSet<u64>,
+    },
+    /// Looking for an absent index: all below this one have been seen present.
+    Passing {
+        at: Option<u64>,
     },
     /// Indices yet to be passed, each at one instant at which its entry is removed or there is none.
     Sweeping {
@@ -83,17 +86,25 @@ fn close(configurations: Vec<Configuration>) -> HashSet<Configuration> {
                         outcomes.into_iter().map(|o| (thread, after.clone(), Pending::Took(o))),
                     );
                 }
-                Pending::Copying { from, to, left } => {
+                Pending::Painting { call, left } => {
                     for leaf in left {
                         let (mut after, mut left) = (content.clone(), left.clone());
                         left.remove(leaf);
-                        for (_, entry) in
-                            after.iter_mut().filter(|(i, e)| *i >> BITS == *leaf && has(e, *from))
-                        {
-                            entry.1 |= 1 << to.number();
-                        }
-                        next.push((thread, after, Pending::Copying { from: *from, to: *to, left }));
+                        after
+                            .iter_mut()
+                            .filter(|(index, _)| *index >> BITS == *leaf)
+                            .for_each(|(_, entry)| paint(call, entry));
+                        next.push((thread, after, Pending::Painting { call: call.clone(), left }));
                     }
+                }
+                Pending::Passing { at } => {
+                    let step = match at {
+                        Some(index) if content.contains_key(index) => {
+                            Pending::Passing { at: index.checked_add(1) }
+                        }
+                        at => Pending::Took(Outcome::Index(*at)),
+                    };
+                    next.push((thread, content.clone(), step));
                 }
                 Pending::Sweeping { left, removed } => {
                     for index in left {
@@ -125,9 +136,11 @@ fn begin(call: &Call, content: &Content, indices: &BTreeSet<u64>) -> Pending {
             let must = matching(content, tag, how).map(|(index, _)| index).collect();
             Pending::Scanning { tag, how, must, may: matching(content, tag, how).collect() }
         }
-        Call::Copy { from, to } => {
-            Pending::Copying { from, to, left: indices.iter().map(|index| index >> BITS).collect() }
+        Call::Copy { .. } | Call::Paint { .. } => {
+            let left = indices.iter().map(|index| index >> BITS).collect();
+            Pending::Painting { call: call.clone(), left }
         }
+        Call::Absent(index) => Pending::Passing { at: Some(index) },
         Call::Sweep => Pending::Sweeping { left: indices.clone(), removed: 0 },
         _ => Pending::Called(call.clone()),
     }
@@ -137,7 +150,7 @@ fn begin(call: &Call, content: &Content, indices: &BTreeSet<u64>) -> Pending {
 fn may_end(pending: &Pending, outcome: &Outcome) -> bool {
     match (pending, outcome) {
         (Pending::Took(expected), found) => expected == found,
-        (Pending::Copying { left, .. }, Outcome::Done) => left.is_empty(),
+        (Pending::Painting { left, .. }, Outcome::Done) => left.is_empty(),
         (Pending::Sweeping { left, removed }, Outcome::Count(count)) => {
             left.is_empty() && removed == count
         }

@@ -61,6 +61,7 @@ pub(crate) const TAGS: &[Race] = &[
     two("hand-over, two sets", PAIR, &["update 0 B A", "set 0 B; set 0 A"]),
     two("seen set, then looked for", DEEP, &["set 2 B", "has 2 B; scan B", "set 2 B; any B"]),
     two("overwritten, tags stay", PAIR, &["insert 0 B", "has 0 A; entry 0", "set 0 A; entry 0"]),
+    two("overwritten under a scan", "0:A 1:A 6", &["insert 0", "scan A", "set 1 B"]),
 ];
 
 pub(crate) const REMOVAL: &[Race] = &[
@@ -73,6 +74,8 @@ pub(crate) const REMOVAL: &[Race] = &[
     two("insert with tags into a leaf", "1 6", &["insert 0 A", "get 0; has 0 A", "scan A; get 0"]),
     two("insert into a leaf", "1 6", &["insert 0", "get 0; scan", "scan; get 0"]),
     two("clear and remove", PAIR, &["remove 0", "clear 0 A; get 0", "set 0 A"]),
+    two("insert, next absent", "1 6", &["insert 0", "absent 0; get 0"]),
+    two("remove, next absent", "0 1 6", &["remove 0; insert 0", "absent 0", "absent 1; get 1"]),
 ];
 
 pub(crate) const LEAVES: &[Race] = &[
@@ -95,6 +98,8 @@ pub(crate) const LEAVES: &[Race] = &[
     two("two splices at once", "0:A 2 4", &["remove 2", "remove 4", "clear 0 A; set 0 A"]),
     two("two splices and an insert", "0:A 2 4", &["remove 2", "remove 4", "insert 3 A"]),
     two("unlink, readers come again", DEEP, &["remove 2", "get 2; get 2; get 2"]),
+    two("splice and scans back", "0:A 2 6:A", &["remove 2; insert 3", "back A", "back"]),
+    two("tag read in a dying leaf", DEEP, &["remove 0; insert 0 B", "has 0 A; has 0 B; entry 0"]),
 ];
 
 pub(crate) const SPLITS: &[Race] = &[
@@ -119,6 +124,8 @@ pub(crate) const SPLITS: &[Race] = &[
     two("split and removal below it", "0 6", &["insert 2", "remove 0"]),
     two("split, the rest removed", "0 6", &["insert 2", "remove 0; remove 6"]),
     two("get beyond a top of two leaves", "0 2", &["get 4; get 6", "insert 6", "get 5"]),
+    two("split and scan back", "0:A 6:A", &["insert 2 A", "back A"]),
+    two("new top, tagged", "0", &["insert 6 A", "scan A; has 0 A", "scan A"]),
 ];
 
 pub(crate) const RANGES: &[Race] = &[
@@ -129,6 +136,14 @@ pub(crate) const RANGES: &[Race] = &[
     two("resumed scan and splice", DEEP, &["resume", "remove 0; remove 2"]),
     two("resumed scan, splice, split", "0:A 2:A 6:A", &["resume A", "remove 0", "insert 4 A"]),
     two("resumed scan, clear and set", "0:A 1:A 6:A", &["resume A", "clear 0 A; set 0 A"]),
+    two("hand-over, scan back", "0:A 1:B 6", &["update 0 B A", "back A; back B"]),
+    two("range tagging within a leaf", "0:A 1:A 4", &["copy A B", "clear 0 B; clear 1 A"]),
+    two(
+        "painting and removal",
+        "0:A 2:A 6",
+        &["paint B A", "remove 2; insert 3 A", "any A; scan B"],
+    ),
+    two("painting and set", "0 1:A 4", &["paint A B", "clear 0 A; clear 1 A", "scan A; any A"]),
 ];
 
 pub(crate) const WIDE: &[Race] = &[
@@ -165,6 +180,8 @@ pub(crate) const OTHERS: &[Race] = &[
     two("sweep and insert", "0:A 2 6", &["sweep", "insert 3; get 3", "scan"]),
     two("sweep and set", "0 1 4:A", &["sweep", "set 1 A; clear 1 A", "any A; scan A"]),
     two("two sweeps", "0:A 2 6", &["sweep", "sweep", "get 2"]),
+    two("sweep, get then has", "0:A 1 6", &["sweep", "get 0; has 0 A"]),
+    two("sweep, scan then get", DEEP, &["sweep", "scan A; get 0", "any A; get 0"]),
 ];
 
 pub(crate) const MIXES: &[Race] = &[

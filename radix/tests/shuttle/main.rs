@@ -17,6 +17,8 @@ mod play;
 mod stamp;
 #[path = "../races/table.rs"]
 mod table;
+#[path = "../races/told.rs"]
+mod told;
 
 mod common {
     /// Bits of an index that one level of the tree takes.

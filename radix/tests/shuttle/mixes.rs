@@ -39,6 +39,9 @@ const CALLS: &[&str] = &[
     "drop i T",
     "make i",
     "copy A B",
+    "paint B A",
+    "absent i",
+    "back T",
     "sweep",
 ];
 

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, Runner, thread};
-use tagged_radix::{RadixTree, checker};
+use tagged_radix::RadixTree;
 
 use crate::call::{Call, Content, contents, parse_calls, parse_entries, plant};
 use crate::monitor::{Event, follow, indices};
-use crate::stamp::Stamp;
+use crate::stamp::{Stamp, execution};
 use crate::table::{Race, spread};
+use crate::told::Told;
 
 /// Levels at which the digits of an index stand.
 const LEVELS: [u32; 3] = [0, 1, 2];
@@ -21,16 +22,17 @@ const DEPTHS: [usize; 2] = [2, 4];
 /// A tree and what happened on it. The clock and the history are ordinary memory: shuttle does not see them, so they add
 /// no schedules and no order among the calls.
 struct Round {
-    tree: RadixTree<Box<Stamp>>,
+    tree: RadixTree<Arc<Stamp>>,
     now: AtomicU64,
     history: Mutex<Vec<(u64, usize, Event)>>,
+    told: Mutex<Told>,
 }
 
 impl Round {
     fn new(content: &Content) -> Round {
         let tree = RadixTree::new();
         plant(&tree, content);
-        Round { tree, now: AtomicU64::new(0), history: Mutex::default() }
+        Round { tree, now: AtomicU64::new(0), history: Mutex::default(), told: Mutex::default() }
     }
 
     fn note(&self, thread: usize, event: Event) {
@@ -41,8 +43,10 @@ impl Round {
     fn run(&self, thread: usize, calls: &[Call]) {
         for call in calls {
             self.note(thread, Event::Begin(call.clone()));
-            let outcome = call.make(&mut self.tree.pin());
+            let mut pinned = self.tree.pin();
+            let outcome = call.make(&mut pinned);
             self.note(thread, Event::End(outcome));
+            self.told.lock().unwrap().add(pinned.take_edges());
         }
     }
 
@@ -64,6 +68,12 @@ impl Round {
             race.name
         );
         self.tree.check().unwrap_or_else(|violation| panic!("{}: {violation}", race.name));
+        let ranged = history.iter().any(|(_, event)| {
+            matches!(event, Event::Begin(Call::Copy { .. } | Call::Paint { .. } | Call::Sweep))
+        });
+        if !ranged {
+            self.told.lock().unwrap().assert_explains(content, &left);
+        }
     }
 }
 
@@ -86,7 +96,7 @@ impl Drop for Report {
 
 /// One execution.
 fn execute(race: &'static Race) {
-    checker::execution(|| {
+    execution(|| {
         let index = |number| spread(number, race.fan, LEVELS);
         let content = parse_entries(race.entries, index);
         let programs: Vec<_> = race
