@@ -9,13 +9,12 @@
 //! latch.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use tagged_radix::Pinned;
 
 use crate::buffer::{Bytes, Contents, zeroed};
 use crate::error::{Error, Result};
+use crate::index::Pinned;
 use crate::page::Page;
+use crate::primitives::Ordering;
 use crate::shared::Shared;
 
 /// The part of an access that lies in one page.
@@ -131,7 +130,7 @@ impl Shared {
     /// order cannot be seen, and a page that is gone is left alone.
     fn copy_in(
         &self,
-        pinned: &Pinned<'_, Arc<Page>>,
+        pinned: &Pinned<'_>,
         page: &Page,
         contents: &mut Contents,
         piece: Piece,

@@ -1,8 +1,9 @@
 //! The time a mapping lives by: the system's, or one that a test moves by hand.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::primitives::{HintU64, Instant, Ordering};
 
 /// A monotonic clock that counts from its own creation.
 ///
@@ -21,7 +22,7 @@ pub struct Clock(Source);
 #[derive(Debug, Clone)]
 enum Source {
     System(Instant),
-    Manual(Arc<AtomicU64>),
+    Manual(Arc<HintU64>),
 }
 
 impl Clock {
@@ -48,7 +49,7 @@ impl Clock {
     /// assert_eq!(Clock::manual().now(), Duration::ZERO);
     /// ```
     pub fn manual() -> Self {
-        Self(Source::Manual(Arc::new(AtomicU64::new(0))))
+        Self(Source::Manual(Arc::new(HintU64::new(0))))
     }
 
     /// Moves a manual clock on, by whole milliseconds.

@@ -6,12 +6,9 @@
 //! first flush that fails poisons the mapping for good. This layer does not know pages.
 
 use std::io;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::error::{Error, Result, StoreError};
+use crate::primitives::{AtomicU64, Mutex, OnceLock, Ordering};
 use crate::stats::Counter;
 use crate::store::{FlushKind, Store};
 

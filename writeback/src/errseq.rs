@@ -5,9 +5,8 @@
 //! something to report. Several errors between two checks collapse into the latest. This layer
 //! does not know what the errors are about.
 
-use parking_lot::Mutex;
-
 use crate::error::StoreError;
+use crate::primitives::{AtomicU64, Mutex, Ordering};
 
 /// Where a handle stands in an [`ErrorSequence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,16 +24,24 @@ struct Latest {
 
 /// The errors of one mapping, as far as someone still has to be told.
 #[derive(Debug)]
-pub(crate) struct ErrorSequence(Mutex<Latest>);
+pub(crate) struct ErrorSequence {
+    latest: Mutex<Latest>,
+    /// Errors that are recorded, or about to be, while what failed is not yet seen to have ended.
+    ending: AtomicU64,
+}
 
 impl ErrorSequence {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Latest { sequence: 0, seen: true, recorded: 0, error: None }))
+        let latest = Latest { sequence: 0, seen: true, recorded: 0, error: None };
+        Self { latest: Mutex::new(latest), ending: AtomicU64::new(0) }
     }
 
-    /// Records `error`. Must come before the failed write is seen to have ended (I12).
+    /// Records `error`. Must come before the failed write is seen to have ended (I12); when that is
+    /// so, [`ended`](Self::ended) must be called.
     pub(crate) fn record(&self, error: StoreError) {
-        let mut latest = self.0.lock();
+        // First, and Relaxed: who is told of the error, under the lock, sees it counted here.
+        self.ending.fetch_add(1, Ordering::Relaxed);
+        let mut latest = self.latest.lock();
         if latest.seen {
             latest.sequence += 1;
             latest.seen = false;
@@ -43,16 +50,29 @@ impl ErrorSequence {
         latest.error = Some(error);
     }
 
+    /// What failed with a recorded error is seen to have ended.
+    pub(crate) fn ended(&self) {
+        // Release: who finds nothing ending any more sees how it ended.
+        let before = self.ending.fetch_sub(1, Ordering::Release);
+        debug_assert!(before > 0, "ended without an error");
+    }
+
+    /// Tells whether something has failed, and its error may have been told, that is not yet seen to
+    /// have ended.
+    pub(crate) fn any_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire) > 0
+    }
+
     /// The cursor of a handle opened now. An error that nobody has been told yet is still news
     /// to it, so that an error met before the first handle was opened is not lost.
     pub(crate) fn sample(&self) -> Cursor {
-        let latest = self.0.lock();
+        let latest = self.latest.lock();
         Cursor(if latest.seen { latest.sequence } else { latest.sequence - 1 })
     }
 
     /// The error recorded after `since`, if any, and where to look from next time.
     pub(crate) fn check(&self, since: Cursor) -> (Cursor, Option<StoreError>) {
-        let mut latest = self.0.lock();
+        let mut latest = self.latest.lock();
         let now = Cursor(latest.sequence);
         if now == since {
             return (now, None);
@@ -63,12 +83,12 @@ impl ErrorSequence {
 
     /// How many errors there have been.
     pub(crate) fn recorded(&self) -> u64 {
-        self.0.lock().recorded
+        self.latest.lock().recorded
     }
 
     /// The latest error, if there were more than `recorded`. Tells nobody: for internal callers.
     pub(crate) fn latest_after(&self, recorded: u64) -> Option<StoreError> {
-        let latest = self.0.lock();
+        let latest = self.latest.lock();
         latest.error.clone().filter(|_| latest.recorded > recorded)
     }
 }

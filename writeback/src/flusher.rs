@@ -10,17 +10,14 @@
 //! writes nothing is followed by a pause and not by another.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
-
-use parking_lot::{Condvar, Mutex};
+use std::time::Duration;
 
 use crate::clock::millis;
 use crate::config::FlusherConfig;
 use crate::error::{Error, Result};
 use crate::mapping::Mapping;
+use crate::primitives::{AtomicU64, Condvar, Instant, Mutex, Ordering, thread};
 use crate::stats::Counter;
 use crate::sync::{Budget, Progress};
 
@@ -104,7 +101,7 @@ struct Inner {
 #[must_use = "dropping it stops it"]
 pub struct Flusher {
     inner: Arc<Inner>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Flusher {

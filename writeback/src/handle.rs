@@ -2,11 +2,10 @@
 
 use std::ops::RangeBounds;
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, Result};
 use crate::errseq::Cursor;
 use crate::mapping::Mapping;
+use crate::primitives::Mutex;
 use crate::range::{Inclusive, inclusive};
 use crate::store::FlushKind;
 

@@ -199,10 +199,15 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn page(&self, index: u64) -> Result<PageRef> {
-        let page = match self.cached_page(index) {
-            Some(page) if page.snapshot().is_uptodate() => return Ok(page),
-            _ => self.shared.load_page(index)?,
-        };
+        if let Some(page) = self.cached_page(index) {
+            let state = page.snapshot();
+            if state.is_uptodate() && state.is_mapped() {
+                return Ok(page);
+            }
+        }
+        // Also if a truncate is just taking it out: this waits for it, so that who asks again and again
+        // does not spin meanwhile.
+        let page = self.shared.load_page(index)?;
         Ok(PageRef::new(self.clone(), page))
     }
 

@@ -5,11 +5,9 @@
 //! writebacks. It does not know its mapping.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-use parking_lot::RwLock;
 
 use crate::buffer::Contents;
+use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Ordering, RwLock};
 use crate::state::{PageState, Snapshot, Wake};
 use crate::wait;
 
@@ -32,10 +30,10 @@ pub struct Page {
     /// The highest ticket whose end is visible in flags, tags and errors.
     ended: AtomicU64,
     /// When the page last became dirty after being clean, in clock milliseconds.
-    first_dirty_ms: AtomicU64,
+    first_dirty_ms: HintU64,
     /// Failed writes in a row, and when the next one may be tried without being asked for.
-    failures: AtomicU32,
-    retry_at_ms: AtomicU64,
+    failures: HintU32,
+    retry_at_ms: HintU64,
     /// The content latch. Held for the time of a copy, never across I/O.
     pub(crate) contents: RwLock<Contents>,
 }
@@ -52,9 +50,9 @@ impl Page {
             index,
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
-            first_dirty_ms: AtomicU64::new(0),
-            failures: AtomicU32::new(0),
-            retry_at_ms: AtomicU64::new(0),
+            first_dirty_ms: HintU64::new(0),
+            failures: HintU32::new(0),
+            retry_at_ms: HintU64::new(0),
             contents: RwLock::new(Contents::empty()),
         }
     }
@@ -107,8 +105,9 @@ impl Page {
         }
     }
 
-    fn key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+    /// Under what its sleepers sleep. Two pages may share a key; that costs a wake-up.
+    fn key(&self) -> u64 {
+        if CHECKED { self.index } else { std::ptr::from_ref(self).addr() as u64 }
     }
 
     /// The ticket of the last writeback begun; 0 if there was none.

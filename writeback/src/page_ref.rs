@@ -3,13 +3,13 @@
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::buffer::Image;
 use crate::claim::LockedPage;
 use crate::error::{Error, Result};
 use crate::mapping::Mapping;
 use crate::page::Page;
+use crate::primitives::Ordering;
 use crate::tag::PageTag;
 
 /// A reference to a cached page. Keeps the page's memory, not its place: the page may be truncated

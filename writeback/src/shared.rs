@@ -4,10 +4,8 @@
 //! tags), `access` (bytes), `truncate` (the length), `sync` (writing back) and `durability`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
-use tagged_radix::{ArrayVec, RadixTree};
+use tagged_radix::ArrayVec;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -15,13 +13,15 @@ use crate::durability::Durability;
 use crate::error::{Error, Result};
 use crate::errseq::ErrorSequence;
 use crate::flusher::Kick;
+use crate::index::Index;
 use crate::page::Page;
+use crate::primitives::{AtomicBool, AtomicU64, HintU64, Mutex, Ordering, RwLock};
 use crate::stats::Counters;
 use crate::store::{FlushKind, Limits, Store};
 
 /// What all clones of a mapping share.
 pub(crate) struct Shared {
-    pub(crate) tree: RadixTree<Arc<Page>>,
+    pub(crate) tree: Index,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) limits: Limits,
     pub(crate) page_size: usize,
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) cutting: Mutex<()>,
     closed: AtomicBool,
     /// Where the next cyclic pass starts.
-    pub(crate) cyclic_next: AtomicU64,
+    pub(crate) cyclic_next: HintU64,
     pub(crate) counters: Counters,
     pub(crate) errors: ErrorSequence,
     pub(crate) durability: Durability,
@@ -54,7 +54,7 @@ impl Shared {
         config.check(limits.alignment)?;
         let length = store.len().map_err(|source| Error::Length { source })?;
         Ok(Self {
-            tree: RadixTree::new(),
+            tree: Index::new(),
             store,
             limits,
             page_size: config.page_size,
@@ -67,7 +67,7 @@ impl Shared {
             truncate: RwLock::new(()),
             cutting: Mutex::new(()),
             closed: AtomicBool::new(false),
-            cyclic_next: AtomicU64::new(0),
+            cyclic_next: HintU64::new(0),
             counters: Counters::default(),
             errors: ErrorSequence::new(),
             durability: Durability::default(),

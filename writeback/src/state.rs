@@ -21,7 +21,8 @@
 //! one order of them for each page and each sees what came before it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::primitives::{AtomicU32, Ordering};
 
 const LOCKED: u32 = 1 << 0;
 const UPTODATE: u32 = 1 << 1;

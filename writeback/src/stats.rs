@@ -1,6 +1,6 @@
 //! Counters of a mapping.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::primitives::{CounterU64, Ordering};
 
 /// What a mapping holds and has done, as [`Mapping::stats`](crate::Mapping::stats) tells it.
 ///
@@ -44,7 +44,7 @@ pub struct Stats {
 
 /// A number that threads count up and down. Changed in the same section as what it counts.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub(crate) struct Counter(CounterU64);
 
 impl Counter {
     // Relaxed throughout: the sections that change a page order the changes for that page, and

@@ -8,7 +8,6 @@
 
 use std::ops::RangeBounds;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tagged_radix::{ArrayVec, TagFilter};
 
@@ -16,6 +15,7 @@ use crate::error::{Error, Result, StoreError};
 use crate::mapping::Mapping;
 use crate::page::Page;
 use crate::pass::Pass;
+use crate::primitives::Ordering;
 use crate::range::{Inclusive, inclusive};
 use crate::store::FlushKind;
 use crate::tag::PageTag;
@@ -271,16 +271,31 @@ impl Mapping {
     }
 
     /// Everything a sync does but report write errors: those are in the error sequence.
-    pub(crate) fn sync_pages(&self, (first, last): Inclusive, kind: FlushKind) -> Result<()> {
+    ///
+    /// A write that fails while this waits for it has its error recorded after the call, so that the
+    /// caller finds it; whoever meets the page next writes it.
+    pub(crate) fn sync_pages(&self, pages: Inclusive, kind: FlushKind) -> Result<()> {
         if self.shared.memory_backed {
             return Ok(());
         }
+        let failing = self.shared.errors.any_ending();
+        let mut written = self.write_and_wait(pages);
+        if failing {
+            // A write had failed before the call and its page was not dirty again yet. The caller may
+            // have been told of that error already, and will not be again, so the page, which is dirty
+            // by now, is written here. If that fails, it is a new error.
+            written = written.and(self.write_and_wait(pages));
+        }
+        let cut = self.shared.cut_store();
+        let flushed = self.shared.flush(kind);
+        written.and(flushed).and(cut)
+    }
+
+    fn write_and_wait(&self, (first, last): Inclusive) -> Result<()> {
         let pass = self.write_range(first..=last, SyncMode::All, Budget::UNLIMITED);
         // Always, also after an error: the store may still be using the pages' images.
         self.wait_range(first..=last);
-        let cut = self.shared.cut_store();
-        let flushed = self.shared.flush(kind);
-        pass.and(flushed).and(cut)
+        pass.map(|_| ())
     }
 
     /// For `close`: writes and flushes everything and tells whether anything is left.

@@ -64,3 +64,6 @@ impl From<PageTag> for TagFilter {
 
 /// DIRTY and TOWRITE, which always go together.
 pub(crate) const DIRTY_TAGS: TagSet = TagSet::of(&[PageTag::Dirty.tag(), PageTag::ToWrite.tag()]);
+
+const _: () =
+    assert!(Tag::COUNT == 4, "a tree made small for a checker needs `--cfg radix_all_tags`");

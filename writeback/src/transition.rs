@@ -9,9 +9,8 @@
 
 use std::sync::Arc;
 
-use tagged_radix::{Pinned, Slot};
-
 use crate::error::StoreError;
+use crate::index::{Pinned, Slot};
 use crate::page::Page;
 use crate::shared::Shared;
 use crate::tag::{DIRTY_TAGS, PageTag};
@@ -27,9 +26,9 @@ pub(crate) struct Held;
 impl Shared {
     fn section<R>(
         &self,
-        pinned: &Pinned<'_, Arc<Page>>,
+        pinned: &Pinned<'_>,
         page: &Page,
-        change: impl FnOnce(&mut Slot<'_, Arc<Page>>) -> R,
+        change: impl FnOnce(&mut Slot<'_>) -> R,
     ) -> Result<R, Gone> {
         let outcome = pinned.update(page.index(), |slot| {
             if !std::ptr::eq(&raw const *slot.value(), page) {
@@ -73,11 +72,7 @@ impl Shared {
     /// T3: the page is dirty from now on. Returns whether it was clean.
     ///
     /// The caller holds the content latch for writing, or the page lock.
-    pub(crate) fn mark_dirty(
-        &self,
-        pinned: &Pinned<'_, Arc<Page>>,
-        page: &Page,
-    ) -> Result<bool, Gone> {
+    pub(crate) fn mark_dirty(&self, pinned: &Pinned<'_>, page: &Page) -> Result<bool, Gone> {
         // Already dirty: done without a section. Flag first, then the tag: the flag is set inside
         // another dirtier's section, and only when the tag is seen has that section taken effect,
         // so that a sync this caller begins next will find the page (two dirtiers, one returning
@@ -89,7 +84,7 @@ impl Shared {
         self.mark_dirty_slow(pinned, page)
     }
 
-    fn mark_dirty_slow(&self, pinned: &Pinned<'_, Arc<Page>>, page: &Page) -> Result<bool, Gone> {
+    fn mark_dirty_slow(&self, pinned: &Pinned<'_>, page: &Page) -> Result<bool, Gone> {
         let now_ms = self.clock.now_ms();
         let newly_dirty = self.section(pinned, page, |slot| {
             let newly_dirty = page.state.set_dirty();
@@ -199,6 +194,9 @@ impl Shared {
             });
         }
         page.finish_ticket(ticket);
+        if failed {
+            self.errors.ended();
+        }
     }
 
     /// T11: forgets that the page is dirty, without writing it. The caller holds the page lock and

@@ -6,13 +6,12 @@
 //! that began before can lengthen it again. Sync takes no part in that lock; it finds a page gone
 //! after locking it.
 
-use std::sync::atomic::Ordering;
-
 use tagged_radix::ArrayVec;
 
 use crate::error::{Error, Result};
 use crate::mapping::Mapping;
 use crate::page_ref::PageRef;
+use crate::primitives::{MutexGuard, Ordering};
 use crate::shared::Shared;
 
 impl Mapping {
@@ -24,18 +23,20 @@ impl Mapping {
         if len > shared.len() {
             return shared.lengthen(len);
         }
-        if len < shared.len() {
-            // First: a page claimed from now on is cut at the new length, and fast writers beyond it
-            // give way. The store keeps its bytes until it is cut below.
-            shared.store_is_longer.store(true, Ordering::Release);
-            shared.length.store(len, Ordering::Release);
-            self.drop_pages(len.div_ceil(shared.page_size as u64));
-            self.clear_tail(len);
-            // Last: only now nothing is under way that could lengthen the store again. If a sync cut
-            // it any earlier, it would take the mark off too early.
-            shared.store_is_longer.store(true, Ordering::Release);
+        if len == shared.len() {
+            return shared.cut_store();
         }
-        shared.cut_store()
+        // First: a page claimed from now on is cut at the new length, and fast writers beyond it give
+        // way. The store keeps its bytes until it is cut below.
+        shared.length.store(len, Ordering::Release);
+        self.drop_pages(len.div_ceil(shared.page_size as u64));
+        self.clear_tail(len);
+        // Last: only now nothing is under way that could lengthen the store again.
+        let cutting = shared.cutting.lock();
+        // Under the lock: a sync that makes up for an earlier cut takes the mark off when it is done,
+        // and it may have begun before the above.
+        shared.store_is_longer.store(true, Ordering::Release);
+        shared.cut_under(&cutting)
     }
 
     /// Takes all pages from `first` on out of the cache.
@@ -78,10 +79,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Cuts the store at the mapping's length if it is longer. Tried again by whoever lengthens and
-    /// by every sync, until it succeeds.
+    /// Makes up for a cut that failed: cuts the store at the mapping's length if it is longer. Done by
+    /// whoever lengthens and by every sync, until it succeeds.
     pub(crate) fn cut_store(&self) -> Result<()> {
-        let _one_at_a_time = self.cutting.lock();
+        self.cut_under(&self.cutting.lock())
+    }
+
+    fn cut_under(&self, _one_at_a_time: &MutexGuard<'_, ()>) -> Result<()> {
         if !self.store_is_longer.load(Ordering::Acquire) {
             return Ok(());
         }

@@ -12,9 +12,9 @@
 //! So either the sleeper sees the change, or the waker sees the sleeper; and because the sleeper
 //! holds its bucket's lock from the announcement until it sleeps, the waker cannot notify too early.
 
-use parking_lot::{Condvar, Mutex};
+use crate::primitives::{CHECKED, Condvar, Mutex, static_array};
 
-const BUCKETS: usize = 64;
+const BUCKETS: usize = if CHECKED { 2 } else { 64 };
 
 #[derive(Debug)]
 #[repr(align(64))]
@@ -23,18 +23,19 @@ struct Bucket {
     wakeup: Condvar,
 }
 
-static TABLE: [Bucket; BUCKETS] =
-    [const { Bucket { lock: Mutex::new(()), wakeup: Condvar::new() } }; BUCKETS];
+static_array! {
+    static TABLE: [Bucket; BUCKETS] of Bucket { lock: Mutex::new(()), wakeup: Condvar::new() };
+}
 
-fn bucket(key: usize) -> &'static Bucket {
-    // Fibonacci hashing of the address: the high bits are well mixed.
-    let mixed = (key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+fn bucket(key: u64) -> &'static Bucket {
+    // Fibonacci hashing of the key: the high bits are well mixed.
+    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
     &TABLE[usize::from(mixed as u8) % BUCKETS]
 }
 
 /// Sleeps until `ready`, which must announce the caller and look at the state in one step.
 #[cold]
-pub(crate) fn wait_until(key: usize, mut ready: impl FnMut() -> bool) {
+pub(crate) fn wait_until(key: u64, mut ready: impl FnMut() -> bool) {
     let bucket = bucket(key);
     let mut guard = bucket.lock.lock();
     while !ready() {
@@ -44,18 +45,17 @@ pub(crate) fn wait_until(key: usize, mut ready: impl FnMut() -> bool) {
 
 /// Wakes everybody who sleeps under `key`; each looks at its condition again.
 #[cold]
-pub(crate) fn wake_all(key: usize) {
+pub(crate) fn wake_all(key: u64) {
     let bucket = bucket(key);
     // Taken and released: whoever announced itself is asleep by now.
     drop(bucket.lock.lock());
     bucket.wakeup.notify_all();
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(writeback_loom, writeback_shuttle))))]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::thread;
+    use crate::primitives::{AtomicU32, Ordering, thread};
 
     #[test]
     fn a_sleeper_is_never_missed() {

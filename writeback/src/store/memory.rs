@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::{Completion, FlushKind, Limits, Store, WriteBatch};
 use crate::buffer::{Image, copy_of};
 use crate::error::StoreError;
+use crate::primitives::Mutex;
 
 /// Bytes a chunk of the sparse map has.
 const CHUNK: usize = 4096;

@@ -71,7 +71,8 @@ pub enum FlushKind {
 /// Every method may be called from any number of threads at once, and a store must not call the
 /// cache from within one, except to complete a write. The cache never has two writes of one page
 /// under way, reads a page only while no write of it is under way, and sets the length one call at a
-/// time, cutting it only when no write beyond is under way.
+/// time, cutting it only when no write beyond is under way. (To make up for a cut that failed it may cut
+/// earlier; then it cuts again when none is.)
 ///
 /// # Examples
 /// A store that counts what goes through it:

@@ -1,0 +1,33 @@
+//! The index: which pages are cached, and how they are tagged.
+//!
+//! It is the tree itself, under a shorter name, in all builds but one. Under loom the tree stays as it
+//! is, for real threads, and loom does not see into it: its interleavings times those of the page cache
+//! are more than can be played. There every operation on it is made under one of loom's locks
+//! (`locked`), the closure of `update` included, whose accesses to the page's words loom does see.
+//! So no switch of threads happens inside the tree, and an operation is one step.
+//!
+//! What that hides from loom: how the tree's operations interleave inside, of which its own models speak;
+//! and orderings of memory that the tree does not give. The lock orders any two operations, also a
+//! look-up and a change of another page, where the tree orders only those that see each other's work.
+//! The shuttle build plays the tree and the cache together, in sequentially consistent memory.
+
+#[cfg(writeback_loom)]
+mod locked;
+
+#[cfg(writeback_loom)]
+pub(crate) use self::locked::{Index, Pinned};
+
+use std::sync::Arc;
+
+use crate::page::Page;
+
+/// Pages by index.
+#[cfg(not(writeback_loom))]
+pub(crate) type Index = tagged_radix::RadixTree<Arc<Page>>;
+
+/// The index, pinned for operations on single entries.
+#[cfg(not(writeback_loom))]
+pub(crate) type Pinned<'t> = tagged_radix::Pinned<'t, Arc<Page>>;
+
+/// An entry of the index inside a section of `Pinned::update`.
+pub(crate) type Slot<'s> = tagged_radix::Slot<'s, Arc<Page>>;

@@ -1,0 +1,253 @@
+//! The store under the cache: it writes at once, or late, from other threads and out of order; it
+//! fails when told to; and it holds the cache to what `Store` promises its implementors.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::{Condvar, Mutex, MutexGuard};
+use shuttle::thread;
+use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch};
+
+use crate::ledger::PAGE;
+
+#[derive(Debug, Default)]
+struct State {
+    accepted: Vec<u8>,
+    durable: Vec<u8>,
+    /// Writes that wait for a thread of the device; `None` of them if it writes at once.
+    queue: Option<Vec<(WriteBatch, Completion)>>,
+    closed: bool,
+    /// Pages whose write was submitted and is not completed.
+    under_way: BTreeSet<u64>,
+    setting_len: bool,
+    set_len_fails: bool,
+    /// How many of the next writes fail.
+    failing: u64,
+    failed: u64,
+    /// The next flush fails, and those after it lie.
+    flush_fails: bool,
+    broken: bool,
+    flushes: u64,
+}
+
+impl State {
+    fn begin(&mut self, page: u64) {
+        assert!(self.under_way.insert(page), "two writes of page {page} at a time");
+    }
+}
+
+/// A store in memory. Its locks are shuttle's, so everything it does is part of the schedule.
+#[derive(Debug, Clone)]
+pub(crate) struct Device {
+    shared: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Device {
+    /// A device with `bytes`, durable. It is `late` if threads are to [`serve`](Self::serve) it.
+    pub(crate) fn new(bytes: Vec<u8>, late: bool) -> Self {
+        let state = State {
+            accepted: bytes.clone(),
+            durable: bytes,
+            queue: late.then(Vec::new),
+            ..State::default()
+        };
+        Self { shared: Arc::new((Mutex::new(state), Condvar::new())) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.0.lock().expect("no panic under it")
+    }
+
+    /// Writes what is queued, one randomly chosen write after the other, until the device is closed.
+    pub(crate) fn serve(&self) {
+        loop {
+            let mut state = self.lock();
+            while state.queue.as_ref().unwrap().is_empty() && !state.closed {
+                state = self.shared.1.wait(state).unwrap();
+            }
+            let queue = state.queue.as_mut().unwrap();
+            if queue.is_empty() {
+                return;
+            }
+            let at = thread_rng().gen_range(0..queue.len());
+            let (batch, completion) = queue.swap_remove(at);
+            drop(state);
+            self.write(&batch, completion);
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.shared.1.notify_all();
+    }
+
+    fn write(&self, batch: &WriteBatch, completion: Completion) {
+        let bytes: Vec<_> =
+            batch.images().iter().map(|image| copy_slowly(image.as_ref())).collect();
+        let failed = self.accept(batch.offset(), &bytes.concat());
+        // The write is no longer under way once its completion is used, and not much earlier: then the
+        // next one of the page may begin.
+        self.lock().under_way.retain(|page| !pages_of(batch).contains(page));
+        match failed {
+            true => completion.complete(Err(StoreError::NoSpace)),
+            false => completion.complete(Ok(batch.len())),
+        }
+    }
+
+    /// Accepts bytes at `offset`, unless it is to fail; returns whether it did.
+    fn accept(&self, offset: u64, bytes: &[u8]) -> bool {
+        let mut state = self.lock();
+        if state.failing > 0 {
+            state.failing -= 1;
+            state.failed += 1;
+            return true;
+        }
+        let (from, to) = (to_usize(offset), to_usize(offset) + bytes.len());
+        if state.accepted.len() < to {
+            state.accepted.resize(to, 0);
+        }
+        state.accepted[from..to].copy_from_slice(bytes);
+        false
+    }
+
+    /// Writes an image past the queue, as an engine does that has the page's `Writeback`.
+    pub(crate) fn write_image(&self, offset: u64, image: &[u8]) -> Result<(), StoreError> {
+        let page = offset / PAGE as u64;
+        self.lock().begin(page);
+        let bytes = copy_slowly(image);
+        let failed = self.accept(offset, &bytes);
+        self.lock().under_way.remove(&page);
+        if failed { Err(StoreError::NoSpace) } else { Ok(()) }
+    }
+
+    pub(crate) fn fail_writes(&self, count: u64) {
+        self.lock().failing = count;
+    }
+
+    pub(crate) fn failed(&self) -> u64 {
+        self.lock().failed
+    }
+
+    pub(crate) fn fail_flush(&self) {
+        self.lock().flush_fails = true;
+    }
+
+    /// The next change of its length fails.
+    pub(crate) fn fail_set_len(&self) {
+        self.lock().set_len_fails = true;
+    }
+
+    /// How often it was flushed, well or badly.
+    pub(crate) fn flushes(&self) -> u64 {
+        self.lock().flushes
+    }
+
+    pub(crate) fn accepted(&self) -> Vec<u8> {
+        self.lock().accepted.clone()
+    }
+
+    pub(crate) fn durable(&self) -> Vec<u8> {
+        self.lock().durable.clone()
+    }
+}
+
+/// A copy of an image made in two steps, the odd bytes last: who changes an image that is being written
+/// is found out.
+fn copy_slowly(image: &[u8]) -> Vec<u8> {
+    let mut copy: Vec<_> = image.iter().map(|byte| byte.wrapping_add(1)).collect();
+    for odd in [0, 1] {
+        copy.iter_mut().zip(image).skip(odd).step_by(2).for_each(|(to, from)| *to = *from);
+        thread::yield_now();
+    }
+    copy
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap()
+}
+
+fn pages_of(batch: &WriteBatch) -> Range<u64> {
+    batch.first_page()..batch.first_page() + batch.images().len() as u64
+}
+
+fn assert_shape(batch: &WriteBatch) {
+    assert_eq!(batch.offset(), batch.first_page() * PAGE as u64);
+    assert!(batch.images().iter().all(|image| !image.is_empty()), "an empty image: {batch:?}");
+    let (_, all_but_last) = batch.images().split_last().expect("a batch has a page");
+    assert!(all_but_last.iter().all(|image| image.len() == PAGE), "not side by side: {batch:?}");
+}
+
+impl Store for Device {
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        Ok(self.lock().accepted.len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        assert!(!state.setting_len, "two calls of set_len at a time");
+        let beyond = len.div_ceil(PAGE as u64)..;
+        let cut = len < state.accepted.len() as u64;
+        assert!(!cut || state.under_way.range(beyond).next().is_none(), "cut under a write");
+        state.setting_len = true;
+        drop(state);
+        thread::yield_now();
+        let mut state = self.lock();
+        state.setting_len = false;
+        if std::mem::take(&mut state.set_len_fails) {
+            return Err(StoreError::NoSpace);
+        }
+        state.accepted.resize(to_usize(len), 0);
+        Ok(())
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        let state = self.lock();
+        let pages = offset / PAGE as u64..(offset + into.len() as u64).div_ceil(PAGE as u64);
+        assert!(
+            state.under_way.range(pages).next().is_none(),
+            "a page is read while it is written"
+        );
+        let from = to_usize(offset).min(state.accepted.len());
+        let count = into.len().min(state.accepted.len() - from);
+        into[..count].copy_from_slice(&state.accepted[from..from + count]);
+        Ok(count)
+    }
+
+    fn submit(&self, batch: WriteBatch, completion: Completion) {
+        assert_shape(&batch);
+        let mut state = self.lock();
+        pages_of(&batch).for_each(|page| state.begin(page));
+        if let Some(queue) = &mut state.queue {
+            queue.push((batch, completion));
+            self.shared.1.notify_all();
+            return;
+        }
+        drop(state);
+        self.write(&batch, completion);
+    }
+
+    /// Covers what had been accepted when it began, and no more.
+    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.flushes += 1;
+        let covers = state.accepted.clone();
+        drop(state);
+        thread::yield_now();
+        let mut state = self.lock();
+        if std::mem::take(&mut state.flush_fails) {
+            // The next one succeeds, as if there were nothing to flush: the device has forgotten it.
+            state.broken = true;
+            return Err(StoreError::NoSpace);
+        }
+        if !state.broken {
+            state.durable = covers;
+        }
+        Ok(())
+    }
+}
