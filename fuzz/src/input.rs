@@ -72,7 +72,7 @@ fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
     })
 }
 
-fn any_key(input: &mut Unstructured<'_>) -> Result<Key> {
+pub(crate) fn any_key(input: &mut Unstructured<'_>) -> Result<Key> {
     Ok(match byte(input)? {
         kind @ 0..=99 => Key::Dense(kind),
         kind @ 100..=219 => {

@@ -1,7 +1,13 @@
-//! What the fuzz targets do with their input. The operations and the model they are compared
-//! with are those of the property tests of `tagged-radix`.
+//! What the fuzz targets do with their input. The operations, the models they are compared with and the properties are
+//! those of the property tests of `tagged-radix` and `writeback`.
 
+#[path = "../../radix/tests/arithmetic/properties.rs"]
+mod arithmetic;
+mod edge;
 mod input;
+mod mapping;
+#[path = "../../writeback/tests/ops/mod.rs"]
+mod mapping_ops;
 #[path = "../../radix/tests/ops/mod.rs"]
 mod ops;
 mod threads;
@@ -9,11 +15,15 @@ mod threads;
 use arbitrary::Unstructured;
 use tagged_radix::RadixTree;
 
+use arithmetic::sync;
 use input::any_ops;
+use mapping_ops::Session as MappingSession;
 use ops::{Session, Territory, assert_matches};
 
 /// Operations of one input at most: what takes longer finds nothing more.
 const OPS_MAX: usize = 256;
+
+pub use edge::edge;
 
 /// Runs the operations one by one on a tree and on a model; checks the whole tree after each.
 pub fn tree_ops(data: &[u8]) {
@@ -32,6 +42,18 @@ pub fn tree_threads(data: &[u8]) {
     let threads = 2 + usize::from(how % 2);
     let ops = any_ops(&mut Unstructured::new(rest), OPS_MAX);
     threads::run(&ops, threads);
+}
+
+/// Runs operations one by one on a mapping over a store that may fail, and on a model; checks every page after each, and
+/// in the end that everything can be saved and a crash loses nothing of it.
+pub fn writeback_ops(data: &[u8]) {
+    let mut input = Unstructured::new(data);
+    let Ok(setup) = mapping::any_setup(&mut input) else { return };
+    let mut session = MappingSession::new(setup);
+    for op in mapping::any_ops(&mut input, OPS_MAX) {
+        session.step(op);
+    }
+    session.finish();
 }
 
 #[cfg(test)]
@@ -57,5 +79,15 @@ mod tests {
     #[test]
     fn the_corpus_of_tree_threads_passes() {
         replay(super::tree_threads, "tree_threads");
+    }
+
+    #[test]
+    fn the_corpus_of_edge_passes() {
+        replay(super::edge, "edge");
+    }
+
+    #[test]
+    fn the_corpus_of_writeback_ops_passes() {
+        replay(super::writeback_ops, "writeback_ops");
     }
 }

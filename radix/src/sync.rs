@@ -2,13 +2,27 @@
 //!
 //! Everything else writes `crate::sync::...`, so that a model checker's primitives can take the place of the
 //! standard ones without a change anywhere else: loom's with `--cfg radix_loom` and the feature `loom`, shuttle's with
-//! `--cfg radix_shuttle` and the feature `shuttle`. Without them nothing here costs anything.
+//! `--cfg radix_shuttle` and the feature `shuttle`. With `--cfg radix_chaos` the standard ones hesitate now and then.
+//! Without any of them nothing here costs anything.
+
+#[cfg(not(any(radix_loom, radix_shuttle)))]
+mod native {
+    pub(crate) use core::hint::spin_loop;
+    pub(crate) use core::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering,
+    };
+    pub(crate) use std::thread::yield_now;
+}
 
 #[cfg(not(any(radix_loom, radix_shuttle)))]
 mod primitives {
-    pub(crate) use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+    #[cfg(radix_chaos)]
+    pub(crate) use super::chaos::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+    pub(crate) use super::native::Ordering;
+    #[cfg(not(radix_chaos))]
+    pub(crate) use super::native::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
-    use core::sync::atomic::AtomicU8;
+    use super::native::{self, AtomicU8, spin_loop, yield_now};
 
     pub(crate) const fn zeros<const N: usize>() -> [AtomicU64; N] {
         [const { AtomicU64::new(0) }; N]
@@ -23,7 +37,7 @@ mod primitives {
     /// It is kept in an atomic all the same, for what the language says about pointers: a node may be freed through a pointer
     /// made from a shared reference only if every byte of it may change while the reference lives.
     #[derive(Debug)]
-    pub(crate) struct Constant(AtomicU64);
+    pub(crate) struct Constant(native::AtomicU64);
 
     impl ConstantByte {
         pub(crate) fn new(value: u8) -> ConstantByte {
@@ -39,7 +53,7 @@ mod primitives {
 
     impl Constant {
         pub(crate) fn new(value: u64) -> Constant {
-            Constant(AtomicU64::new(value))
+            Constant(native::AtomicU64::new(value))
         }
 
         /// Relaxed: it never changes.
@@ -54,10 +68,10 @@ mod primitives {
         const SPIN_STEPS: u32 = 6;
         if step < SPIN_STEPS {
             for _ in 0..1_u32 << step {
-                core::hint::spin_loop();
+                spin_loop();
             }
         } else {
-            std::thread::yield_now();
+            yield_now();
         }
     }
 }
@@ -112,6 +126,8 @@ mod primitives {
     }
 }
 
+#[cfg(all(radix_chaos, not(any(radix_loom, radix_shuttle))))]
+mod chaos;
 #[cfg(radix_loom)]
 mod loomed;
 

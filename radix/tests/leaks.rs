@@ -4,48 +4,13 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-
 use rand::Rng;
 
+use common::nodes::{CountNodes, live, made};
 use common::{Race, T0, Tree, assert_at_rest, drain, rng, stress_time};
-
-/// Nodes are the only things here that are aligned to just one cache line.
-const NODE_ALIGN: usize = 64;
-
-static MADE: AtomicU64 = AtomicU64::new(0);
-static FREED: AtomicU64 = AtomicU64::new(0);
-
-struct CountNodes;
-
-// SAFETY: hands every call on to the system's allocator and only counts.
-unsafe impl GlobalAlloc for CountNodes {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.align() == NODE_ALIGN {
-            MADE.fetch_add(1, SeqCst);
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        if layout.align() == NODE_ALIGN {
-            FREED.fetch_add(1, SeqCst);
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: CountNodes = CountNodes;
-
-fn live() -> u64 {
-    // In this order the difference is never below zero.
-    let freed = FREED.load(SeqCst);
-    MADE.load(SeqCst) - freed
-}
 
 /// Waits until the nodes that live are those the tree has.
 fn assert_nodes_are_those_of(tree: &Tree) {
@@ -96,7 +61,7 @@ fn no_node_is_leaked_or_freed_twice() {
         Race::new(stress_time() / 2).repeat(churn(1)).repeat(churn(2)).repeat(churn(3)).run();
         assert_nodes_are_those_of(&tree);
     }
-    assert!(MADE.load(SeqCst) > 1000, "nodes came and went");
+    assert!(made() > 1000, "nodes came and went");
     for at in 0..100 {
         tree.pin().insert(at << 30, Box::new(at));
     }

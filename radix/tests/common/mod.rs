@@ -2,6 +2,7 @@
 //! together, the shape a set of indices must have, and checks of a tree at rest.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of the helpers")]
 
+pub(crate) mod nodes;
 pub(crate) mod race;
 pub(crate) mod shape;
 pub(crate) mod tracked;

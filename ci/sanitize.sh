@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Tests under AddressSanitizer with LeakSanitizer, under ThreadSanitizer with a negative control, and under valgrind's memcheck.
+# SECONDS (default 0: all in its quick form) is how long the one program runs that ThreadSanitizer watches; from 1 on it runs once more
+# with few slots a node and atomics that hesitate, and all tests run under AddressSanitizer.
+# NIGHTLY names the toolchain that the sanitizers need; without one, only memcheck runs. Usage: ci/sanitize.sh [SECONDS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=${1:-0}
+nightly=${NIGHTLY:-nightly}
+target=$(rustc -vV | sed -n 's/^host: //p')
+build=$(realpath -m "${CARGO_TARGET_DIR:-target}")/sanitize
+# Empty: for any processor of the kind, since valgrind does not know the latest.
+export RUSTFLAGS='' RUST_BACKTRACE=0 TAGGED_RADIX_STRESS_SECONDS=0.2
+tests=(--lib --test linearizable --test races --test stress)
+[ "$seconds" -eq 0 ] || tests=(--lib --tests)
+cfgs=
+
+# Tests with a sanitizer, in a build folder of its own.
+sanitized() {
+    RUSTFLAGS="-Zsanitizer=$1 -Cunsafe-allow-abi-mismatch=sanitizer --cap-lints=allow $cfgs" CARGO_TARGET_DIR=$build/$1 \
+        CARGO_PROFILE_DEV_DEBUG=line-tables-only cargo "+$nightly" test --target "$target" "${@:2}"
+}
+
+# Data races, of the sources in a folder. The tree only: the cache has no unsafe code, so its races would be the tree's. One program
+# only: the prebuilt standard library is not instrumented, and its channels, scoped threads and `Arc` look like races.
+races() {
+    TAGGED_RADIX_STRESS_SECONDS=$((seconds + 3)) TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
+        sanitized thread --quiet --manifest-path "$1/Cargo.toml" --package tagged-radix --test tsan
+}
+
+# With one ordering weakened (a mutant) there are races: if the sanitizer does not say so, its silence means nothing.
+control() {
+    rm -rf "$build/control"
+    mkdir -p "$build/control"
+    git ls-files --cached --others --exclude-standard -- Cargo.toml Cargo.lock radix writeback benches | tar -cT - | tar -xmC "$build/control"
+    local patch=$PWD/ci/mutants/tree-order/$1.patch
+    (cd "$build/control" && GIT_CEILING_DIRECTORIES=$build git apply "$patch")
+    races "$build/control" >"$build/log" 2>&1 || true
+    if ! grep -q 'WARNING: ThreadSanitizer: data race' "$build/log"; then
+        tail -n 50 "$build/log"
+        echo "sanitize: ThreadSanitizer overlooks $1" >&2
+        exit 1
+    fi
+    echo "sanitize: ThreadSanitizer reports the mutant $1"
+}
+
+mkdir -p "$build"
+if rustup toolchain list | grep -q "^$nightly"; then
+    sanitized address --package tagged-radix --package writeback "${tests[@]}"
+    races .
+    echo "sanitize: ThreadSanitizer has nothing to report of the tree"
+    control value-store
+    control edge-store
+    cfgs="--cfg radix_stress --cfg radix_chaos"
+    [ "$seconds" -eq 0 ] || races .
+else
+    echo "sanitize: no $nightly toolchain: AddressSanitizer, LeakSanitizer and ThreadSanitizer are skipped"
+fi
+
+# Reads of memory that was never written, which AddressSanitizer does not see.
+command -v valgrind >/dev/null || { apt-get update -q && apt-get install -qy valgrind; }
+cargo test --no-run --package tagged-radix --test basic --test tsan 2>&1 | tee "$build/log"
+sed -n 's/.*Executable.*(\(.*\))/\1/p' "$build/log" | while read -r test; do
+    valgrind --quiet --error-exitcode=1 --fair-sched=yes "$test"
+done
+echo "sanitize: all good"

@@ -1,0 +1,43 @@
+//! An allocator that counts the tree's nodes. A test binary that asks it declares it its global allocator.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+/// Nodes are the only things here that are aligned to just one cache line.
+const NODE_ALIGN: usize = 64;
+
+static MADE: AtomicU64 = AtomicU64::new(0);
+static FREED: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) struct CountNodes;
+
+// SAFETY: hands every call on to the system's allocator and only counts.
+unsafe impl GlobalAlloc for CountNodes {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.align() == NODE_ALIGN {
+            MADE.fetch_add(1, SeqCst);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        if layout.align() == NODE_ALIGN {
+            FREED.fetch_add(1, SeqCst);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+/// Nodes made so far.
+pub(crate) fn made() -> u64 {
+    MADE.load(SeqCst)
+}
+
+/// Nodes that live now.
+pub(crate) fn live() -> u64 {
+    // In this order the difference is never below zero.
+    let freed = FREED.load(SeqCst);
+    made() - freed
+}
