@@ -2,6 +2,7 @@
 # Builds the fuzz targets on stable and runs each for SECONDS (default 0: build only).
 # With a nightly toolchain the runs are guided by coverage and use AddressSanitizer; without, they are blind.
 # NIGHTLY names the toolchain. Usage: ci/fuzz.sh [SECONDS [TARGET...]]
+# Coverage by source line, where the toolchain has the component llvm-tools: cargo +NIGHTLY fuzz coverage TARGET.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

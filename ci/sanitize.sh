@@ -13,7 +13,10 @@ build=$(realpath -m "${CARGO_TARGET_DIR:-target}")/sanitize
 # Empty: for any processor of the kind, since valgrind does not know the latest.
 export RUSTFLAGS='' RUST_BACKTRACE=0 TAGGED_RADIX_STRESS_SECONDS=0.2
 tests=(--lib --test linearizable --test races --test stress)
-[ "$seconds" -eq 0 ] || tests=(--lib --tests)
+if [ "$seconds" -gt 0 ]; then
+    TAGGED_RADIX_STRESS_SECONDS=1
+    tests=(--lib --tests)
+fi
 cfgs=
 
 # Tests with a sanitizer, in a build folder of its own.

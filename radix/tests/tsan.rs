@@ -5,6 +5,7 @@
 #[path = "common/mod.rs"]
 mod common;
 
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Instant;
 
@@ -96,7 +97,9 @@ fn work(tree: &RadixTree<Box<u64>>, seed: u64) {
 
 fn main() {
     drop(tagged_radix::pin());
-    let tree: &'static RadixTree<Box<u64>> = Box::leak(Box::default());
+    /// Where a leak detector finds it.
+    static TREE: OnceLock<RadixTree<Box<u64>>> = OnceLock::new();
+    let tree = TREE.get_or_init(RadixTree::new);
     let threads: Vec<_> =
         (0..THREADS).map(|seed| thread::spawn(move || work(tree, seed))).collect();
     threads.into_iter().for_each(|thread| thread.join().expect("a thread failed"));

@@ -47,10 +47,9 @@ fn exchange_compares_identity() {
     // mismatch leaves the value and gives the current one; match replaces; absence is
     // met by try_insert, which finds the place taken or not.
     for index in [12_345_678, 0, u64::MAX] {
-        let tree = tree_of([index]);
+        let (tree, other) = (tree_of([index]), index);
         let p = tree.pin();
-        let other = Box::leak(Box::new(index));
-        let Err(error) = p.compare_exchange(index, other, Box::new(1)) else {
+        let Err(error) = p.compare_exchange(index, &other, Box::new(1)) else {
             panic!("equal, not the same")
         };
         assert_eq!((*error.value, error.current), (1, Some(&index)));

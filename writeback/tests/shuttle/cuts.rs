@@ -3,7 +3,7 @@
 use shuttle::thread;
 use writeback::{Budget, SyncMode};
 
-use crate::ledger::{PAGE, PLACE, Place};
+use crate::ledger::{PAGE, PLACE, Place, version};
 use crate::play::play;
 use crate::world::World;
 
@@ -179,6 +179,26 @@ fn cut_vs_claim_of_old_reference() {
     });
 }
 
+/// A reader that looked at the length in time and at the page too late.
+#[test]
+fn cut_vs_reader_of_the_same_page() {
+    // Nobody reads the zeros that a cut leaves behind in the last page.
+    play("cut_vs_reader_of_the_same_page", || {
+        let world = World::stored(1);
+        world.read(&world.mapping.handle(), 0);
+        let reader = world.spawn(|world| {
+            let mut bytes = [0; PAGE];
+            let count = world.mapping.handle().read_at(&mut bytes, 0).unwrap();
+            let cut_away = Place::of(0, 4);
+            let from = PLACE * 4;
+            assert!(count == PLACE || version(cut_away, &bytes[from..from + PLACE]) > 0, "{count}");
+        });
+        world.cut(&world.mapping.handle(), ONE_PLACE);
+        reader.join().unwrap();
+        world.finish();
+    });
+}
+
 /// The page is not cached, and what is in the store beyond the cut must not come back.
 #[test]
 fn cut_vs_read_fault() {
@@ -199,6 +219,23 @@ fn cut_vs_read_fault() {
     });
 }
 
+/// The page that the cut goes through is just being read in: what it clears is not there yet.
+#[test]
+fn cut_vs_read_fault_of_the_same_page() {
+    // What a reader of the last page brings in is cut with it.
+    play("cut_vs_read_fault_of_the_same_page", || {
+        let world = World::stored(1);
+        let reader = world.spawn(|world| world.read(&world.mapping.handle(), 0));
+        let handle = world.mapping.handle();
+        world.cut(&handle, ONE_PLACE);
+        world.write(&handle, Place::of(0, 7));
+        reader.join().unwrap();
+        world.read(&handle, 0);
+        drop(handle);
+        world.finish();
+    });
+}
+
 /// A write to part of a page that is not cached reads the rest in first.
 #[test]
 fn cut_vs_write_fault() {
@@ -211,6 +248,23 @@ fn cut_vs_write_fault() {
         world.cut(&handle, ONE_PLACE);
         writer.join().unwrap();
         world.read(&handle, 1);
+        world.finish();
+    });
+}
+
+/// As above, in the page that the cut goes through.
+#[test]
+fn cut_vs_write_fault_of_the_same_page() {
+    // What a writer of the last page brings in is cut with it.
+    play("cut_vs_write_fault_of_the_same_page", || {
+        let world = World::stored(1);
+        let writer = world.spawn_writer(Place::of(0, 1));
+        let handle = world.mapping.handle();
+        world.cut(&handle, ONE_PLACE);
+        world.write(&handle, Place::of(0, 7));
+        writer.join().unwrap();
+        world.read(&handle, 0);
+        drop(handle);
         world.finish();
     });
 }

@@ -36,11 +36,11 @@ impl World {
         Self::over(Device::new(zeros, threads > 0), Ledger::default(), threads)
     }
 
-    /// Over a device whose pages have a first version, none of them cached.
+    /// Over a device whose pages have a first version of two places, none of them cached.
     pub(crate) fn stored(pages: u64) -> Arc<Self> {
         let ledger = Ledger::default();
         let first = |place| match place % PLACES {
-            0 => ledger.stored(Place(place)),
+            0 | 4 => ledger.stored(Place(place)),
             _ => [0; PLACE],
         };
         let bytes: Vec<_> = (0..pages * PLACES).flat_map(first).collect();

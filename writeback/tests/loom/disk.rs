@@ -1,0 +1,289 @@
+//! The store under the cache. Its contents are relaxed words of loom's: it orders nothing by itself, so a flush that is
+//! not ordered after a write that it has to cover may miss it, and so may who looks at the durable contents.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Mutex as Unmodelled;
+
+use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::sync::{Condvar, Mutex};
+use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch, Writeback};
+
+/// Bytes of a page: the least there is.
+pub(crate) const PAGE: usize = 512;
+
+/// A word, each of whose accesses takes a turn first: else loom would overlook that a load races with a store that
+/// its thread makes later.
+#[derive(Debug)]
+pub(crate) struct Word {
+    turn: Condvar,
+    word: AtomicU64,
+}
+
+impl Word {
+    pub(crate) fn new(value: u64) -> Self {
+        Self { turn: Condvar::new(), word: AtomicU64::new(value) }
+    }
+
+    pub(crate) fn load(&self, order: Ordering) -> u64 {
+        self.turn.notify_one();
+        self.word.load(order)
+    }
+
+    pub(crate) fn store(&self, value: u64, order: Ordering) {
+        self.turn.notify_one();
+        self.word.store(value, order);
+    }
+}
+
+/// What is the same in every memory: lengths, and what the test has told it to do.
+#[derive(Debug, Default)]
+struct Plan {
+    len: usize,
+    durable_len: usize,
+    /// Pages whose write was submitted and is not completed.
+    under_way: BTreeSet<usize>,
+    failing_writes: usize,
+    failing_flushes: usize,
+    failing_cuts: usize,
+    flushes: usize,
+    /// Writes are kept for [`Disk::complete`].
+    keeps: bool,
+}
+
+/// A write that was submitted and not made, with the versions that its images had then.
+#[derive(Debug)]
+struct Kept {
+    batch: WriteBatch,
+    completion: Completion,
+    versions: Vec<u64>,
+}
+
+/// A store for whole pages of one version each.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    /// The version of each page, 0 for zeros.
+    accepted: Vec<Word>,
+    durable: Vec<Word>,
+    /// Taken by every operation: what is in `plan` depends on their order.
+    turn: Condvar,
+    /// Never locked over anything that loom sees.
+    plan: Unmodelled<Plan>,
+    kept: Mutex<Vec<Kept>>,
+    arrived: Condvar,
+}
+
+impl Disk {
+    /// A disk with room for `capacity` pages, the first `pages` of them there, and zeros.
+    pub(crate) fn new(pages: usize, capacity: usize) -> Self {
+        let words = || (0..capacity).map(|_| Word::new(0)).collect();
+        let len = pages * PAGE;
+        Self {
+            accepted: words(),
+            durable: words(),
+            turn: Condvar::new(),
+            plan: Unmodelled::new(Plan { len, durable_len: len, ..Plan::default() }),
+            kept: Mutex::new(Vec::new()),
+            arrived: Condvar::new(),
+        }
+    }
+
+    fn plan<R>(&self, look: impl FnOnce(&mut Plan) -> R) -> R {
+        self.turn.notify_one();
+        look(&mut self.plan.lock().expect("no panic under it"))
+    }
+
+    pub(crate) fn fail_writes(&self, count: usize) {
+        self.plan(|plan| plan.failing_writes = count);
+    }
+
+    pub(crate) fn fail_flushes(&self, count: usize) {
+        self.plan(|plan| plan.failing_flushes = count);
+    }
+
+    pub(crate) fn fail_set_len(&self, count: usize) {
+        self.plan(|plan| plan.failing_cuts = count);
+    }
+
+    /// From now on, writes wait for [`complete`](Self::complete), or no longer.
+    pub(crate) fn keep_writes(&self, keeps: bool) {
+        self.plan(|plan| plan.keeps = keeps);
+    }
+
+    pub(crate) fn flushes(&self) -> usize {
+        self.plan(|plan| plan.flushes)
+    }
+
+    pub(crate) fn accepted(&self, page: usize) -> u64 {
+        self.accepted[page].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn durable(&self, page: usize) -> u64 {
+        self.durable[page].load(Ordering::Relaxed)
+    }
+
+    /// The accepted length and the durable one.
+    pub(crate) fn lengths(&self) -> (usize, usize) {
+        self.plan(|plan| (plan.len, plan.durable_len))
+    }
+
+    /// Makes the first of the kept writes; waits until there is one.
+    pub(crate) fn complete(&self) {
+        let mut kept = self.kept.lock().unwrap();
+        while kept.is_empty() {
+            kept = self.arrived.wait(kept).unwrap();
+        }
+        let Kept { batch, completion, versions } = kept.remove(0);
+        drop(kept);
+        assert_eq!(versions_of(&batch), versions, "an image changed while it was written");
+        self.write(&batch, completion);
+    }
+
+    /// Loses the kept writes.
+    pub(crate) fn lose(&self) {
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap());
+        for Kept { batch, completion, .. } in kept {
+            self.plan(|plan| plan.under_way.retain(|page| !pages_of(&batch).contains(page)));
+            drop(completion);
+        }
+    }
+
+    fn write(&self, batch: &WriteBatch, completion: Completion) {
+        let end = to_usize(batch.offset() + batch.len());
+        let outcome = self.accept(pages_of(batch).zip(versions_of(batch)), end);
+        completion.complete(outcome.map(|()| batch.len()));
+    }
+
+    /// Writes the image of a writeback, as who has it does.
+    pub(crate) fn write_image(&self, writeback: &Writeback) -> Result<(), StoreError> {
+        let (page, image) = (to_usize(writeback.page().index()), writeback.image());
+        self.accept([(page, version_of(image.as_ref()))].into_iter(), page * PAGE + image.len())
+    }
+
+    /// Pages with their new versions; the end of the last of them.
+    fn accept(
+        &self,
+        pages: impl Iterator<Item = (usize, u64)> + Clone,
+        end: usize,
+    ) -> Result<(), StoreError> {
+        let failed = self.plan(|plan| {
+            let failed = plan.failing_writes > 0;
+            plan.failing_writes -= usize::from(failed);
+            failed
+        });
+        if !failed {
+            pages.clone().for_each(|(page, version)| {
+                self.accepted[page].store(version, Ordering::Relaxed);
+            });
+        }
+        self.plan(|plan| {
+            if !failed {
+                plan.len = plan.len.max(end);
+            }
+            pages.for_each(|(page, _)| {
+                plan.under_way.remove(&page);
+            });
+        });
+        if failed { Err(StoreError::NoSpace) } else { Ok(()) }
+    }
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap()
+}
+
+fn pages_of(batch: &WriteBatch) -> Range<usize> {
+    let first = to_usize(batch.first_page());
+    first..first + batch.images().len()
+}
+
+fn versions_of(batch: &WriteBatch) -> Vec<u64> {
+    batch.images().iter().map(|image| version_of(image.as_ref())).collect()
+}
+
+/// The version of a page's bytes.
+pub(crate) fn version_of(bytes: &[u8]) -> u64 {
+    let version = bytes[0];
+    assert!(bytes.iter().all(|byte| *byte == version), "a mixture of two versions");
+    version.into()
+}
+
+impl Store for Disk {
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        Ok(self.plan(|plan| plan.len as u64))
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        let len = to_usize(len);
+        let failed = self.plan(|plan| {
+            let failed = plan.failing_cuts > 0;
+            plan.failing_cuts -= usize::from(failed);
+            let beyond = len.div_ceil(PAGE)..;
+            assert!(
+                len > plan.len || plan.under_way.range(beyond).next().is_none(),
+                "the store is cut while a write beyond is under way"
+            );
+            if !failed {
+                plan.len = len;
+            }
+            failed
+        });
+        if failed {
+            return Err(StoreError::NoSpace);
+        }
+        for page in len.div_ceil(PAGE)..self.accepted.len() {
+            self.accepted[page].store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        let offset = to_usize(offset);
+        let page = offset / PAGE;
+        let there = self.plan(|plan| {
+            assert!(!plan.under_way.contains(&page), "a page is read while it is written");
+            plan.len.saturating_sub(offset).min(into.len())
+        });
+        into[..there].fill(u8::try_from(self.accepted(page)).unwrap());
+        Ok(there)
+    }
+
+    fn submit(&self, batch: WriteBatch, completion: Completion) {
+        let keeps = self.plan(|plan| {
+            for page in pages_of(&batch) {
+                assert!(plan.under_way.insert(page), "two writes of page {page} at a time");
+            }
+            plan.keeps
+        });
+        if keeps {
+            let versions = versions_of(&batch);
+            self.kept.lock().unwrap().push(Kept { batch, completion, versions });
+            self.arrived.notify_one();
+        } else {
+            self.write(&batch, completion);
+        }
+    }
+
+    /// Covers what it sees when it begins, and nothing that comes later.
+    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
+        let covers: Vec<_> = (0..self.accepted.len()).map(|page| self.accepted(page)).collect();
+        let (covers_len, failed) = self.plan(|plan| {
+            let failed = plan.failing_flushes > 0;
+            plan.failing_flushes -= usize::from(failed);
+            plan.flushes += 1;
+            (plan.len, failed)
+        });
+        if failed {
+            return Err(StoreError::NoSpace);
+        }
+        for (page, version) in covers.into_iter().enumerate() {
+            self.durable[page].store(version, Ordering::Relaxed);
+        }
+        self.plan(|plan| plan.durable_len = covers_len);
+        Ok(())
+    }
+}
