@@ -115,6 +115,21 @@ fn range_tagged_goes_backwards_and_meets_in_the_middle() {
 }
 
 #[test]
+fn what_is_tagged_behind_a_scan_is_not_reported() {
+    let tree = tree_of([5, 70, 5000]);
+    let p = tree.pin();
+    p.set_tag(70, T0);
+    let mut up = p.range_tagged(.., T0).map(|(index, ..)| index);
+    let mut down = p.range_tagged(.., T0).rev().map(|(index, ..)| index);
+    assert_eq!((up.next(), down.next()), (Some(70), Some(70)));
+    p.set_tag(5, T0);
+    p.set_tag(5000, T0);
+    assert_eq!((up.next(), up.next()), (Some(5000), None));
+    assert_eq!((down.next(), down.next()), (Some(5), None));
+    assert_eq!(tagged(&p, T0), [5, 70, 5000]);
+}
+
+#[test]
 fn remove_range_removes_and_counts() {
     let tree = tree_of(SPARSE);
     let p = tree.pin();
