@@ -202,3 +202,7 @@ impl Backoff {
         self.step = self.step.saturating_add(1);
     }
 }
+
+/// For unit tests under loom.
+#[cfg(all(test, radix_loom))]
+pub(crate) use loom::{model::Builder, thread};

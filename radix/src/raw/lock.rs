@@ -106,7 +106,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::sync::AtomicU64;
+    use crate::sync::{AtomicU64, Builder, thread};
 
     impl VersionLock {
         /// Locks if that is possible now: a model in which three threads wait for each other has no end.
@@ -119,17 +119,19 @@ mod tests {
     /// Who only reads under the lock passes on to the next section what the one before did.
     #[test]
     fn a_reader_passes_sections_on() {
-        loom::model(|| {
+        let mut model = Builder::new();
+        model.preemption_bound.get_or_insert(2);
+        model.check(|| {
             let shared = Arc::new((VersionLock::unlocked(), AtomicU64::new(0)));
             let writer = Arc::clone(&shared);
-            let writer = loom::thread::spawn(move || {
+            let writer = thread::spawn(move || {
                 if writer.0.try_now() {
                     writer.1.store(1, Ordering::Relaxed);
                     writer.0.unlock();
                 }
             });
             let reader = Arc::clone(&shared);
-            let reader = loom::thread::spawn(move || {
+            let reader = thread::spawn(move || {
                 if reader.0.try_now() {
                     reader.0.unlock_unchanged();
                 }
