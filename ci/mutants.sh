@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Breaks one rule at a time (ci/mutants/FOLDER/NAME.patch, the claim in its first line) on a copy of the sources, and runs the tools
-# that should notice until one does. Prints a table: who noticed, in which schedule; fails if a mutant survives, unless its patch
-# says why nobody can see it (a second line 'Equivalent: ...').
+# that should notice until one does. Prints a table: who noticed, in which schedule; fails if a mutant survives, unless the second
+# line of its patch says why: 'Equivalent: ...' if nobody can ever see it, 'Unseen: ...' if no tool here can.
 # Usage: ci/mutants.sh [SCHEDULES a race, default 1000] [FOLDER/NAME...]; 'sample' in place of a name takes one in sixteen.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -64,7 +64,7 @@ killer() {
     done
 }
 
-killed=0 equivalent=0 survived=0
+killed=0 equivalent=0 unseen=0 survived=0
 for name in "${names[@]}"; do
     patch=$PWD/ci/mutants/$name.patch
     # Only what differs is copied, so that only that is built again.
@@ -74,12 +74,15 @@ for name in "${names[@]}"; do
         done
     (cd "$copy" && GIT_CEILING_DIRECTORIES=$PWD/.. git apply "$patch")
     by=$(killer "${name%%/*}")
-    case $by in
-        *:*) killed=$((killed + 1)) && if grep -q '^Equivalent:' "$patch"; then survived=$((survived + 1)) by+=" (but its patch calls it equivalent)"; fi ;;
-        '') by=nobody && if grep -q '^Equivalent:' "$patch"; then equivalent=$((equivalent + 1)) by=equivalent; else survived=$((survived + 1)); fi ;;
-        *) survived=$((survived + 1)) ;;
+    excuse=$(sed -nE '2s/^(Equivalent|Unseen): .*/\1/p' "$patch")
+    case "$by|$excuse" in
+        *:*'|Equivalent') survived=$((survived + 1)) by+=" (but its patch calls it equivalent)" ;;
+        *:*) killed=$((killed + 1)) ;;
+        '|Equivalent') equivalent=$((equivalent + 1)) by=equivalent ;;
+        '|Unseen') unseen=$((unseen + 1)) by=unseen ;;
+        *) survived=$((survived + 1)) by=${by%|*} by=${by:-nobody} ;;
     esac
     printf '%-44s | %-70s | %s\n' "$name" "$by" "$(head -n 1 "$patch")"
 done
-echo "${#names[@]} mutants, $killed killed, $equivalent equivalent, $survived survived"
+echo "${#names[@]} mutants, $killed killed, $equivalent equivalent, $unseen unseen, $survived survived"
 [ "$survived" -eq 0 ]
