@@ -25,21 +25,22 @@ sanitized() {
         CARGO_PROFILE_DEV_DEBUG=line-tables-only cargo "+$nightly" test --target "$target" "${@:2}"
 }
 
-# Data races, of the sources in a folder. The tree only: the cache has no unsafe code, so its races would be the tree's. One program
-# only: the prebuilt standard library is not instrumented, and its channels, scoped threads and `Arc` look like races.
+# Data races; with a mutant's name, of the tree with that mutant. The tree only: the cache has no unsafe code, so its races would be the
+# tree's. One program only: the prebuilt standard library is not instrumented, and its channels, scoped threads and `Arc` look like races.
+# All from one copy of the sources, made anew each time: what cargo has built from another copy it may take for up to date.
 races() {
+    rm -rf "$build/source"
+    mkdir -p "$build/source"
+    git ls-files --cached --others --exclude-standard -- Cargo.toml Cargo.lock radix writeback benches | tar -cT - | tar -xmC "$build/source"
+    local patch=$PWD/ci/mutants/tree-order/${1:-}.patch
+    [ -z "${1:-}" ] || (cd "$build/source" && GIT_CEILING_DIRECTORIES=$build git apply "$patch")
     TAGGED_RADIX_STRESS_SECONDS=$((seconds + 3)) TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
-        sanitized thread --quiet --manifest-path "$1/Cargo.toml" --package tagged-radix --test tsan
+        sanitized thread --quiet --manifest-path "$build/source/Cargo.toml" --package tagged-radix --test tsan
 }
 
-# With one ordering weakened (a mutant) there are races: if the sanitizer does not say so, its silence means nothing.
+# With one ordering weakened there are races: if the sanitizer does not say so, its silence means nothing.
 control() {
-    rm -rf "$build/control"
-    mkdir -p "$build/control"
-    git ls-files --cached --others --exclude-standard -- Cargo.toml Cargo.lock radix writeback benches | tar -cT - | tar -xmC "$build/control"
-    local patch=$PWD/ci/mutants/tree-order/$1.patch
-    (cd "$build/control" && GIT_CEILING_DIRECTORIES=$build git apply "$patch")
-    races "$build/control" >"$build/log" 2>&1 || true
+    races "$1" >"$build/log" 2>&1 || true
     if ! grep -q 'WARNING: ThreadSanitizer: data race' "$build/log"; then
         tail -n 50 "$build/log"
         echo "sanitize: ThreadSanitizer overlooks $1" >&2
@@ -51,12 +52,12 @@ control() {
 mkdir -p "$build"
 if rustup toolchain list | grep -q "^$nightly"; then
     sanitized address --package tagged-radix --package writeback "${tests[@]}"
-    races .
+    races
     echo "sanitize: ThreadSanitizer has nothing to report of the tree"
     control value-store
     control edge-store
     cfgs="--cfg radix_stress --cfg radix_chaos"
-    [ "$seconds" -eq 0 ] || races .
+    [ "$seconds" -eq 0 ] || races
 else
     echo "sanitize: no $nightly toolchain: AddressSanitizer, LeakSanitizer and ThreadSanitizer are skipped"
 fi

@@ -233,6 +233,18 @@ fn sync_range_writes_the_pages_it_touches_and_no_others() {
 }
 
 #[test]
+fn a_sync_writes_more_pages_than_it_tags_in_one_go() {
+    let (size, pages) = (512, 9_000);
+    let store = MemStore::new();
+    let config = Config::new().page_size(size);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    mapping.handle().write_at(&vec![3; pages * size], 0).unwrap();
+    mapping.handle().sync_data().unwrap();
+    assert!(store.durable() == vec![3; pages * size]);
+    assert_settled(&mapping);
+}
+
+#[test]
 fn nothing_is_flushed_twice() {
     let (mapping, store) = open_dirty(1, 1);
     let handle = mapping.handle();

@@ -150,6 +150,18 @@ fn cut_within_vs_write() {
     });
 }
 
+/// A reader sees a page as it was before a cut within it, or what is left.
+#[test]
+fn cut_within_vs_read() {
+    model("cut_within_vs_read", || {
+        let world = World::dirty(1);
+        let reader = world.spawn(|world| world.read(0));
+        cut(&world, PAGE / 2);
+        assert_eq!(reader.join().unwrap(), Some(1));
+        world.settle();
+    });
+}
+
 /// A page that is locked is in the mapping.
 #[test]
 fn cut_vs_lock() {
@@ -210,6 +222,25 @@ fn sync_that_cuts_vs_append() {
         world.write(0, 2);
         world.mapping.write_page(0, true).unwrap();
         assert_eq!(world.disk.accepted(0), 2);
+        syncer.join().unwrap();
+        world.settle();
+    });
+}
+
+/// A sync that makes up for an earlier cut does not take the next one for made.
+#[test]
+fn cut_vs_sync_that_cuts() {
+    model("cut_vs_sync_that_cuts", || {
+        let world = World::dirty(2);
+        world.settle();
+        world.disk.fail_set_len(1);
+        world.mapping.handle().set_len(PAGE as u64).unwrap_err();
+        world.write(0, 2);
+        let writeback = world.start(0);
+        let device = world.spawn(|world| world.write_out(writeback));
+        let syncer = world.spawn(|world| world.mapping.handle().sync_range(PAGE as u64..).unwrap());
+        cut(&world, 0);
+        device.join().unwrap();
         syncer.join().unwrap();
         world.settle();
     });
@@ -292,7 +323,24 @@ fn append_vs_sync() {
     });
 }
 
-/// Two who append to one page both have their bytes in.
+/// Also within a page that is there: an image with the bytes is cut at a length that has them.
+#[test]
+fn fill_vs_sync() {
+    model("fill_vs_sync", || {
+        let world = World::with_capacity(0, 1);
+        world.mapping.handle().write_at(&[1; PAGE / 2], 0).unwrap();
+        let writer = world.spawn(|world| {
+            world.mapping.handle().write_at(&[1; PAGE / 2], PAGE as u64 / 2).unwrap();
+            world.sync(0, 1);
+            assert_eq!(world.disk.lengths(), (PAGE, PAGE));
+        });
+        world.sync(0, 1);
+        writer.join().unwrap();
+        world.settle();
+    });
+}
+
+/// Two who append both have their bytes in.
 #[test]
 fn append_vs_append() {
     model("append_vs_append", || {

@@ -46,6 +46,8 @@ struct Plan {
     failing_writes: usize,
     failing_flushes: usize,
     failing_cuts: usize,
+    /// To make up for a cut that failed the cache may cut early, too.
+    cuts_failed: usize,
     flushes: usize,
     /// Writes are kept for [`Disk::complete`].
     keeps: bool,
@@ -222,9 +224,12 @@ impl Store for Disk {
         let failed = self.plan(|plan| {
             let failed = plan.failing_cuts > 0;
             plan.failing_cuts -= usize::from(failed);
+            plan.cuts_failed += usize::from(failed);
             let beyond = len.div_ceil(PAGE)..;
             assert!(
-                len > plan.len || plan.under_way.range(beyond).next().is_none(),
+                len > plan.len
+                    || plan.cuts_failed > 0
+                    || plan.under_way.range(beyond).next().is_none(),
                 "the store is cut while a write beyond is under way"
             );
             if !failed {

@@ -88,6 +88,27 @@ fn failed_end_vs_told_sync() {
     });
 }
 
+/// Of two that look by one handle, who saw less does not have it told again what the other saw.
+#[test]
+fn check_error_vs_check_error() {
+    model("check_error_vs_check_error", || {
+        let world = World::dirty(1);
+        let handle = Arc::new(world.mapping.handle());
+        drop(world.start(0));
+        let other = world.spawn({
+            let handle = Arc::clone(&handle);
+            move |world| {
+                drop(world.start(0));
+                let _ = handle.check_error();
+            }
+        });
+        let _ = handle.check_error();
+        other.join().unwrap();
+        handle.check_error().unwrap();
+        world.settle();
+    });
+}
+
 /// A handle opened while an error is recorded is told of it, or another was.
 #[test]
 fn failed_end_vs_new_handle() {
