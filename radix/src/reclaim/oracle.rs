@@ -1,10 +1,10 @@
 //! Reclamation under a model checker: a toy epoch scheme that knows what has been freed, and says so.
 //!
 //! It has the shape of the real one: a pin notes the epoch, the epoch moves on when all pins are of the present one, what is
-//! retired waits in a bag, a bag is sealed with the epoch, and is freed two epochs later. Its bookkeeping lies in ordinary
-//! memory that the checker does not see (a checker runs one thread at a time), so it adds no interleavings. What the
-//! checker does see are the fences that the real scheme has: in pinning, in advancing, in sealing. There is none in
-//! retiring: it would hide what the tree forgot.
+//! retired is sealed with the epoch, and freed two epochs later. The real scheme seals a full bag at a time; here each object
+//! is sealed at once, which is the earliest. Its bookkeeping lies in ordinary memory that the checker does not see (a checker
+//! runs one thread at a time), so it adds no interleavings. What the checker does see are the fences that the real scheme
+//! has: in pinning, in advancing, in sealing.
 //!
 //! Freed nodes stay allocated until the model ends; touching one panics, as do freeing one twice and leaving one behind.
 
@@ -20,8 +20,6 @@ struct State {
     epoch: u64,
     /// The epoch of each pin that lives.
     pins: Vec<Option<u64>>,
-    /// What was retired under the pin at this place, and is not sealed.
-    bags: Vec<(usize, Free)>,
     /// What may be freed two epochs after this one.
     garbage: Vec<(u64, Free)>,
     nodes_made: usize,
@@ -31,7 +29,7 @@ struct State {
 thread_local! {
     /// Of the execution that this thread of the operating system runs; all threads of the model share it.
     static STATE: RefCell<State> = const {
-        RefCell::new(State { epoch: 0, pins: Vec::new(), bags: Vec::new(), garbage: Vec::new(), nodes_made: 0, graveyard: Vec::new() })
+        RefCell::new(State { epoch: 0, pins: Vec::new(), garbage: Vec::new(), nodes_made: 0, graveyard: Vec::new() })
     };
 }
 
@@ -64,33 +62,22 @@ impl Pin {
         fence(Ordering::SeqCst);
     }
 
+    #[expect(clippy::unused_self, reason = "the real guard's method needs it")]
     pub(crate) fn flush(&self) {
-        self.seal();
         try_advance();
-    }
-
-    /// Seals what was retired under this pin. The real scheme does so when a bag is full, and so later.
-    fn seal(&self) {
-        if with(|state| state.bags.iter().all(|(place, _)| *place != self.0)) {
-            return;
-        }
-        // SeqCst: pairs with the fence in `pin`. Either a pin that comes before sees all that was unlinked before, or the
-        // epoch read here is that pin's at least, which holds up the second advance from here.
-        fence(Ordering::SeqCst);
-        with(|state| {
-            let epoch = state.epoch;
-            let sealed = state.bags.extract_if(.., |(place, _)| *place == self.0);
-            state.garbage.extend(sealed.map(|(_, free)| (epoch, free)));
-        });
     }
 
     /// # Safety
     /// As the real guard's method.
+    #[expect(clippy::unused_self, reason = "the real guard's method needs it")]
     pub(crate) unsafe fn defer_unchecked<F: FnOnce()>(&self, free: F) {
         let free: Box<dyn FnOnce() + '_> = Box::new(free);
         // SAFETY: the caller answers for what the closure borrows.
         let free: Free = unsafe { core::mem::transmute(free) };
-        with(|state| state.bags.push((self.0, free)));
+        // SeqCst: pairs with the fence in `pin`. Either a pin that comes after sees all that was unlinked before, or the
+        // epoch read here is that pin's at least, which holds up the second advance from here.
+        fence(Ordering::SeqCst);
+        with(|state| state.garbage.push((state.epoch, free)));
     }
 }
 
@@ -99,7 +86,6 @@ impl Drop for Pin {
         if std::thread::panicking() {
             return;
         }
-        self.seal();
         with(|state| state.pins[self.0] = None);
         try_advance();
     }
@@ -152,7 +138,7 @@ pub(super) fn begin() {
         state.graveyard.clear();
         state.pins.clear();
         state.nodes_made = 0;
-        (core::mem::take(&mut state.bags), core::mem::take(&mut state.garbage))
+        core::mem::take(&mut state.garbage)
     });
     // Left by an execution that failed; running it would touch the primitives of that execution.
     core::mem::forget(garbage);
