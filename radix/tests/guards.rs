@@ -85,7 +85,7 @@ fn sit(let_go: impl FnOnce(Guard, &Tree, [&'static Ledger; 2]) -> u64, garbage_a
     let retired = churn(&tree, after);
     assert_eq!((before.dropped(), after.dropped()), (0, 0), "of {retired} values under a guard");
     assert_eq!(before.live() + after.live(), tree.len() + retired, "more than what was retired");
-    let garbage_nodes = live_nodes() - nodes_before;
+    let garbage_nodes = live_nodes().saturating_sub(nodes_before);
     assert!(garbage_nodes <= 2 * retired, "{garbage_nodes} nodes after {retired} changes");
     let steps = let_go(guard, &tree, [before, after]);
     println!("{retired} values, {garbage_nodes} nodes, {steps} steps");

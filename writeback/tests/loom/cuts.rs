@@ -277,7 +277,7 @@ fn append_vs_look_up() {
     model("append_vs_look_up", || {
         let world = World::with_capacity(0, 1);
         let writer = world.spawn(|world| world.write(0, 1));
-        if world.mapping.len() > 0 {
+        if !world.mapping.is_empty() {
             assert!(world.mapping.cached_page(0).is_some());
         }
         writer.join().unwrap();
@@ -308,13 +308,7 @@ fn page_write_vs_look_up() {
 fn append_vs_sync() {
     model("append_vs_sync", || {
         let (world, ledger) = (World::with_capacity(0, 1), Ledger::new());
-        let writer = world.spawn({
-            let ledger = std::sync::Arc::clone(&ledger);
-            move |world| {
-                world.write(0, 1);
-                ledger.wrote(1);
-            }
-        });
+        let writer = world.spawn_writer(&ledger, 0, 1);
         let due = ledger.due();
         world.sync(0, due);
         assert!(world.disk.lengths().1 >= PAGE * usize::try_from(due).unwrap());

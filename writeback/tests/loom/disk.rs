@@ -51,6 +51,8 @@ struct Plan {
     flushes: usize,
     /// Writes are kept for [`Disk::complete`].
     keeps: bool,
+    /// Somebody is in [`Disk::wait_accepted`], or will be.
+    tells: bool,
 }
 
 /// A write that was submitted and not made, with the versions that its images had then.
@@ -141,6 +143,19 @@ impl Disk {
         self.write(&batch, completion);
     }
 
+    /// To be called before anybody may write what is [waited for](Self::wait_accepted).
+    pub(crate) fn tell_of_writes(&self) {
+        self.plan(|plan| plan.tells = true);
+    }
+
+    /// Waits until a page has been accepted with a version or a later one.
+    pub(crate) fn wait_accepted(&self, page: usize, version: u64) {
+        let mut kept = self.kept.lock().unwrap();
+        while self.accepted(page) < version {
+            kept = self.arrived.wait(kept).unwrap();
+        }
+    }
+
     /// Loses the kept writes.
     pub(crate) fn lose(&self) {
         let kept = std::mem::take(&mut *self.kept.lock().unwrap());
@@ -178,14 +193,19 @@ impl Disk {
                 self.accepted[page].store(version, Ordering::Relaxed);
             });
         }
-        self.plan(|plan| {
+        let tells = self.plan(|plan| {
             if !failed {
                 plan.len = plan.len.max(end);
             }
             pages.for_each(|(page, _)| {
                 plan.under_way.remove(&page);
             });
+            plan.tells
         });
+        if tells {
+            drop(self.kept.lock());
+            self.arrived.notify_all();
+        }
         if failed { Err(StoreError::NoSpace) } else { Ok(()) }
     }
 }

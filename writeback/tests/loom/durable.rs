@@ -1,7 +1,5 @@
 //! From accepted to durable: the generations.
 
-use std::sync::Arc;
-
 use crate::model::model;
 use crate::world::{Ledger, World};
 
@@ -147,13 +145,7 @@ fn write_vs_late_completion_vs_sync() {
         world.mapping.write_page(0, false).unwrap();
         world.disk.keep_writes(false);
         let device = world.spawn(|world| world.disk.complete());
-        let writer = world.spawn({
-            let ledger = Arc::clone(&ledger);
-            move |world| {
-                world.write(0, 2);
-                ledger.wrote(2);
-            }
-        });
+        let writer = world.spawn_writer(&ledger, 0, 2);
         let due = ledger.due().max(1);
         world.sync(0, due);
         device.join().unwrap();

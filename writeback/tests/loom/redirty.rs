@@ -146,13 +146,7 @@ fn write_vs_pass_vs_sync() {
         let flusher = world.spawn(|world| {
             world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
         });
-        let writer = world.spawn({
-            let ledger = std::sync::Arc::clone(&ledger);
-            move |world| {
-                world.write(0, 2);
-                ledger.wrote(2);
-            }
-        });
+        let writer = world.spawn_writer(&ledger, 0, 2);
         let due = ledger.due().max(1);
         world.sync(0, due);
         flusher.join().unwrap();

@@ -10,13 +10,7 @@ use crate::world::{Ledger, World};
 fn write_vs_sync() {
     model("write_vs_sync", || {
         let (world, ledger) = (World::dirty(1), Ledger::new());
-        let writer = world.spawn({
-            let ledger = std::sync::Arc::clone(&ledger);
-            move |world| {
-                world.write(0, 2);
-                ledger.wrote(2);
-            }
-        });
+        let writer = world.spawn_writer(&ledger, 0, 2);
         let due = ledger.due().max(1);
         world.sync(0, due);
         writer.join().unwrap();

@@ -1,5 +1,7 @@
 //! Sleeping and being woken. A wake-up that is lost leaves a thread waiting for ever, which loom calls a deadlock.
 
+use writeback::{Flusher, FlusherConfig};
+
 use crate::model::model;
 use crate::world::World;
 
@@ -157,6 +159,22 @@ fn locked_wait_vs_end_vs_lock() {
         let others = [world.spawn(wait_locked), world.spawn(wait_locked)];
         world.write_out(writeback);
         others.into_iter().for_each(|other| other.join().unwrap());
+        world.settle();
+    });
+}
+
+/// Who dirties a page beyond the background limit wakes the flusher, which writes it; and the flusher can be stopped.
+#[test]
+fn write_vs_flusher() {
+    model("write_vs_flusher", || {
+        let world = World::dirty(1);
+        world.settle();
+        world.disk.tell_of_writes();
+        let config = FlusherConfig::new().background_pages(0);
+        let flusher = Flusher::start([world.mapping.clone()], config).unwrap();
+        world.write(0, 2);
+        world.disk.wait_accepted(0, 2);
+        flusher.stop();
         world.settle();
     });
 }

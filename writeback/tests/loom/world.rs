@@ -56,6 +56,20 @@ impl World {
         let world = self.clone();
         thread::spawn(move || work(&world))
     }
+
+    /// A thread that writes a page and then tells of it.
+    pub(crate) fn spawn_writer(
+        &self,
+        ledger: &Arc<Ledger>,
+        page: usize,
+        version: u8,
+    ) -> JoinHandle<()> {
+        let ledger = Arc::clone(ledger);
+        self.spawn(move |world| {
+            world.write(page, version);
+            ledger.wrote(version.into());
+        })
+    }
 }
 
 impl Inner {
