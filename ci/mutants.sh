@@ -2,7 +2,7 @@
 # Breaks one rule at a time (ci/mutants/FOLDER/NAME.patch, the claim in its first line) on a copy of the sources, and runs the tools
 # that should notice until one does. Prints a table: who noticed, in which schedule; fails if a mutant survives, unless the second
 # line of its patch says why: 'Equivalent: ...' if nobody can ever see it, 'Unseen: ...' if no tool here can.
-# Usage: ci/mutants.sh [SCHEDULES a race, default 1000] [FOLDER/NAME...]; 'sample' in place of a name takes one in sixteen.
+# Usage: ci/mutants.sh [SCHEDULES a race, default 1000] [FOLDER/NAME...]; 'sample' in place of a name takes one in thirty-two.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,13 +10,13 @@ schedules=${1:-1000}
 names=("${@:2}")
 if [ ${#names[@]} -eq 0 ] || [ "${names[0]}" = sample ]; then
     step=1
-    [ ${#names[@]} -eq 0 ] || step=16
+    [ ${#names[@]} -eq 0 ] || step=32
     mapfile -t names < <(cd ci/mutants && ls -1 ./*/*.patch | sed 's|^\./||; s|\.patch$||' | awk -v step="$step" 'NR % step == 0')
 fi
-# The tools' own build folders are used: what does not change is built once.
-build=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-copy=$build/mutant
-log=$build/mutant.log
+# Build folders of their own: cargo, which goes by time, could take a mutant's build for that of the sources.
+build=$(realpath -m "${CARGO_TARGET_DIR:-target}")/mutants
+copy=$build/source
+log=$build/log
 mkdir -p "$copy"
 export TAGGED_RADIX_SCHEDULES=$schedules WRITEBACK_SCHEDULES=$schedules
 export CHECKER_FAIL_FAST=1 SHUTTLE_SILENCE_WARNINGS=1 RUST_BACKTRACE=0

@@ -118,8 +118,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`Error::OutOfRange`], with nothing written; [`Error::Read`] if a page written in part could
-    /// not be read, [`Error::Closed`], [`Error::Poisoned`]: then the pages before it have been
-    /// written.
+    /// not be read, [`Error::Closed`], [`Error::Poisoned`], or [`Error::Length`] if the mapping must grow
+    /// and an earlier cut of the store still fails: then the pages before it have been written.
     ///
     /// # Examples
     /// ```

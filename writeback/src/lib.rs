@@ -85,9 +85,10 @@
 //! # What a crash loses
 //!
 //! Everything written since the last sync that returned `Ok`, page by page in any combination: an
-//! unsynced page may be in the store as it was, as it is, or as it was at any time between. Images
-//! handed to the store never change while it writes them, so pages are not torn by this crate; a device
-//! that tears sectors still does.
+//! unsynced page may be in the store as it was, as it is, or as it was at any time between; and each of
+//! these cut at a later length, since a cut acts at once on whatever the store holds. Images handed to
+//! the store never change while it writes them, so pages are not torn by this crate; a device that
+//! tears sectors still does.
 //!
 //! # What blocks what
 //!
