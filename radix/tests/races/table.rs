@@ -122,6 +122,11 @@ pub(crate) const SPLITS: &[Race] = &[
     two("two new tops, set below", "0", &["insert 6", "insert 2", "set 0 A; clear 0 A; set 0 A"]),
     two("two new tops, removed below", "0:A", &["insert 6", "insert 2", "remove 0"]),
     two("split and removal below it", "0 6", &["insert 2", "remove 0"]),
+    two(
+        "split, readers come again",
+        "0 6",
+        &["insert 2", "remove 0", "any A; any A; entry 0; entry 0", "any A; get 0; get 0; get 0"],
+    ),
     two("split, the rest removed", "0 6", &["insert 2", "remove 0; remove 6"]),
     two("get beyond a top of two leaves", "0 2", &["get 4; get 6", "insert 6", "get 5"]),
     two("split and scan back", "0:A 6:A", &["insert 2 A", "back A"]),
