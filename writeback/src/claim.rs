@@ -428,19 +428,47 @@ impl Writeback {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn end(mut self, result: Result<(), StoreError>) {
-        self.finish(result);
+        let failed = result.is_err();
+        if let Err(error) = result {
+            // I12: recorded before anybody can see that the write is over.
+            self.page.mapping().shared.errors.record(error, 1);
+        }
+        self.finish(failed);
     }
 
-    fn finish(&mut self, result: Result<(), StoreError>) {
+    /// Ends writes that were one to the store: `accepted` bytes from the front, then `error` came.
+    ///
+    /// The error is recorded once for all its pages, before any of them is seen to have ended: who
+    /// waits for some of them and is told is not told again when the others end.
+    pub(crate) fn end_batch(writebacks: Vec<Self>, accepted: u64, error: StoreError) {
+        let mut end = 0;
+        let within = |writeback: &Self| {
+            end += writeback.image.len() as u64;
+            end <= accepted
+        };
+        let well = writebacks.iter().map(within).take_while(|within| *within).count();
+        if let Some(first) = writebacks.get(well) {
+            let errors = &first.page.mapping().shared.errors;
+            errors.record(error, (writebacks.len() - well) as u64);
+        }
+        for (at, mut writeback) in writebacks.into_iter().enumerate() {
+            writeback.finish(at >= well);
+        }
+    }
+
+    fn finish(&mut self, failed: bool) {
         if mem::take(&mut self.open) {
             let wrote = !self.image.is_empty();
-            self.page.mapping().shared.end_writeback(&self.page, self.ticket, wrote, result);
+            self.page.mapping().shared.end_writeback(&self.page, self.ticket, wrote, failed);
         }
     }
 }
 
 impl Drop for Writeback {
     fn drop(&mut self) {
-        self.finish(Err(StoreError::Lost));
+        if self.open {
+            self.page.mapping().shared.errors.record(StoreError::Lost, 1);
+            self.finish(true);
+        }
     }
 }

@@ -26,7 +26,7 @@ struct Latest {
 #[derive(Debug)]
 pub(crate) struct ErrorSequence {
     latest: Mutex<Latest>,
-    /// Errors that are recorded, or about to be, while what failed is not yet seen to have ended.
+    /// Writes whose error is recorded, or about to be, and that are not yet seen to have ended.
     ending: AtomicU64,
 }
 
@@ -36,11 +36,11 @@ impl ErrorSequence {
         Self { latest: Mutex::new(latest), ending: AtomicU64::new(0) }
     }
 
-    /// Records `error`. Must come before the failed write is seen to have ended (I12); when that is
-    /// so, [`ended`](Self::ended) must be called.
-    pub(crate) fn record(&self, error: StoreError) {
+    /// Records the `error` that `writes` failed with as one. Must come before any of them is seen to
+    /// have ended (I12); when that is so, [`ended`](Self::ended) must be called, for each.
+    pub(crate) fn record(&self, error: StoreError, writes: u64) {
         // First, and Relaxed: who is told of the error, under the lock, sees it counted here.
-        self.ending.fetch_add(1, Ordering::Relaxed);
+        self.ending.fetch_add(writes, Ordering::Relaxed);
         let mut latest = self.latest.lock();
         if latest.seen {
             latest.sequence += 1;
@@ -50,7 +50,7 @@ impl ErrorSequence {
         latest.error = Some(error);
     }
 
-    /// What failed with a recorded error is seen to have ended.
+    /// A write that failed with a recorded error is seen to have ended.
     pub(crate) fn ended(&self) {
         // Release: who finds nothing ending any more sees how it ended.
         let before = self.ending.fetch_sub(1, Ordering::Release);
@@ -102,7 +102,7 @@ mod tests {
         let errors = ErrorSequence::new();
         let (a, b) = (errors.sample(), errors.sample());
         assert!(errors.check(a).1.is_none());
-        errors.record(StoreError::NoSpace);
+        errors.record(StoreError::NoSpace, 1);
         let (a, told) = errors.check(a);
         assert!(matches!(told, Some(StoreError::NoSpace)));
         assert!(errors.check(a).1.is_none());
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn an_unseen_error_is_news_to_the_next_handle_and_a_seen_one_is_not() {
         let errors = ErrorSequence::new();
-        errors.record(StoreError::Lost);
+        errors.record(StoreError::Lost, 1);
         let first = errors.sample();
         assert!(errors.latest_after(0).is_some() && errors.latest_after(1).is_none());
         assert!(errors.check(first).1.is_some());
@@ -126,11 +126,11 @@ mod tests {
     fn errors_between_two_checks_collapse_into_the_latest() {
         let errors = ErrorSequence::new();
         let cursor = errors.sample();
-        errors.record(StoreError::Lost);
-        errors.record(StoreError::NoSpace);
+        errors.record(StoreError::Lost, 1);
+        errors.record(StoreError::NoSpace, 1);
         let (cursor, told) = errors.check(cursor);
         assert!(matches!(told, Some(StoreError::NoSpace)));
-        errors.record(StoreError::Lost);
+        errors.record(StoreError::Lost, 1);
         assert!(matches!(errors.check(cursor).1, Some(StoreError::Lost)));
     }
 }

@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use crate::error::StoreError;
 use crate::index::{Pinned, Slot};
 use crate::page::Page;
 use crate::shared::Shared;
@@ -151,19 +150,10 @@ impl Shared {
         started.unwrap_or(Err(Held))
     }
 
-    /// T10: the write with `ticket` is over; on error the page is dirty again. `wrote`: whether
-    /// anything was handed to the store.
-    pub(crate) fn end_writeback(
-        &self,
-        page: &Page,
-        ticket: u64,
-        wrote: bool,
-        result: Result<(), StoreError>,
-    ) {
-        let failed = result.is_err();
-        if let Err(error) = result {
-            // I12: recorded before anybody can see that the write is over.
-            self.errors.record(error);
+    /// T10: the write with `ticket` is over; if it failed the page is dirty again, and
+    /// the error has been recorded (I12). `wrote`: whether anything was handed to the store.
+    pub(crate) fn end_writeback(&self, page: &Page, ticket: u64, wrote: bool, failed: bool) {
+        if failed {
             page.note_failure(self.clock.now_ms());
         } else {
             page.note_success();

@@ -327,11 +327,13 @@ impl Completion {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn fail_after(mut self, accepted: u64, error: StoreError) {
-        let mut end = 0;
-        for writeback in std::mem::take(&mut self.writebacks) {
-            end += writeback.image().len() as u64;
-            writeback.end(if end <= accepted { Ok(()) } else { Err(error.clone()) });
-        }
+        Writeback::end_batch(std::mem::take(&mut self.writebacks), accepted, error);
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        Writeback::end_batch(std::mem::take(&mut self.writebacks), 0, StoreError::Lost);
     }
 }
 

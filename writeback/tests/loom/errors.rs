@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use writeback::{Error, Handle};
+use writeback::{Budget, Error, Handle, SyncMode};
 
 use crate::model::model;
 use crate::world::World;
@@ -65,6 +65,24 @@ fn failed_end_vs_check_error() {
         ender.join().unwrap();
         assert!(told != one.check_error().is_err(), "the first handle");
         assert!(checker.join().unwrap() != other.check_error().is_err(), "the second handle");
+        world.settle();
+    });
+}
+
+/// One write of two pages that fails is one error: who was told when one of them is seen to have ended is not told again
+/// when the other is.
+#[test]
+fn failed_batch_vs_told_handle() {
+    model("failed_batch_vs_told_handle", || {
+        let world = World::dirty(2);
+        let handle = world.mapping.handle();
+        world.disk.fail_writes(1);
+        let writer = world.spawn(|world| {
+            world.mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+        });
+        let told = handle.check_error().is_err();
+        writer.join().unwrap();
+        assert!(told != handle.check_error().is_err(), "told once");
         world.settle();
     });
 }
