@@ -209,7 +209,8 @@ impl Handle {
         self.sync((0, u64::MAX), FlushKind::All)
     }
 
-    /// As [`sync_data`](Self::sync_data), for the pages that `bytes` touches.
+    /// As [`sync_data`](Self::sync_data), for the pages that `bytes` touches. A range without bytes asks
+    /// for nothing and is always `Ok`.
     ///
     /// # Errors
     /// As [`sync_data`](Self::sync_data); also errors of pages outside the range.

@@ -88,7 +88,7 @@ impl PageRef {
     }
 
     /// Marks the page dirty and calls `f` with those of its bytes; lengthens the mapping if they
-    /// end beyond it.
+    /// end beyond it, unless there are none.
     ///
     /// # Concurrency
     /// Readers, other writers and the taking of images wait until `f` returns; a write that is
@@ -98,7 +98,9 @@ impl PageRef {
     /// # Errors
     /// [`Error::Gone`] if the page was truncated away, or never read; [`Error::Closed`] or
     /// [`Error::Poisoned`] if the mapping takes no changes; [`Error::OutOfRange`] if `bytes` is not
-    /// within the page, or ends beyond what the store can hold.
+    /// within the page, or ends beyond what the store can hold; [`Error::Length`] if the mapping is to
+    /// be lengthened, the store still has bytes of an earlier cut, and refuses to be cut now. The page
+    /// is as it was in each case.
     ///
     /// # Examples
     /// ```
@@ -116,6 +118,8 @@ impl PageRef {
         if bytes.start > bytes.end || bytes.end > shared.page_size {
             return Err(self.out_of_range(&bytes));
         }
+        // No bytes are within any length.
+        let end = if bytes.is_empty() { 0 } else { end };
         loop {
             let lengthening = (end > shared.len()).then(|| shared.truncate.read());
             if lengthening.is_some() {

@@ -229,8 +229,8 @@ impl Mapping {
     /// Waits for the page lock either way.
     ///
     /// # Errors
-    /// [`Error::Poisoned`]; with `wait`, [`Error::Write`] if the write failed. The handles are told of
-    /// it too.
+    /// [`Error::Poisoned`]; with `wait`, [`Error::Write`] if the write failed, with the latest error of
+    /// the mapping as its source. The handles are told of it too.
     ///
     /// # Examples
     /// ```

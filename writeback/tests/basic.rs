@@ -329,3 +329,13 @@ fn an_empty_store_is_an_empty_mapping() {
     assert_eq!(mapping.stats(), writeback::Stats::default());
     assert!(mapping.store().is_empty().unwrap());
 }
+
+#[test]
+fn a_write_of_no_bytes_lengthens_nothing() {
+    let mapping = Mapping::open(MemStore::new()).unwrap();
+    let handle = mapping.handle();
+    handle.write_at(b"abc", 0).unwrap();
+    handle.write_at(&[], 9).unwrap();
+    mapping.page(0).unwrap().write(9..9, |_| ()).unwrap();
+    assert_eq!(mapping.len(), 3);
+}
