@@ -92,6 +92,8 @@ pub(super) struct Inner {
 pub(crate) struct FaultyStore {
     inner: Mutex<Inner>,
     pub(super) changed: Condvar,
+    /// Whose write ends: errors come to the cache in the order of the log.
+    ending: Mutex<()>,
 }
 
 /// Takes one from what is left to fail.
@@ -120,7 +122,7 @@ impl FaultyStore {
     pub(crate) fn new(contents: Vec<u8>, batch_pages_max: usize) -> FaultyStore {
         let durable = contents.clone();
         let inner = Inner { accepted: contents, durable, batch_pages_max, ..Inner::default() };
-        FaultyStore { inner: Mutex::new(inner), changed: Condvar::new() }
+        FaultyStore { inner: Mutex::new(inner), changed: Condvar::new(), ending: Mutex::new(()) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -170,6 +172,7 @@ impl FaultyStore {
 
     pub(super) fn end(&self, kept: Kept) {
         let Kept { batch, completion, fault } = kept;
+        let _one_by_one = self.ending.lock().expect("no panic in the cache");
         self.lock().end(&batch, fault);
         match fault {
             None => completion.complete(Ok(batch.len())),
