@@ -72,8 +72,6 @@ impl Session {
             Ok(()) => {
                 assert!(inside && !self.model.poisoned);
                 self.model.mark_dirty(at.page());
-                // Unlike a write of no bytes through a handle, this one lengthens.
-                self.model.lengthen(self.model.len().max(at.offset()));
                 self.model.write(at.offset(), &data);
             }
             Err(Error::OutOfRange { .. }) => assert!(!inside, "refused within the page"),
