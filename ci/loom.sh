@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the models of both crates under loom: every interleaving with at most PREEMPTIONS (default 2) preemptions, and every value
-# that the memory orderings let a load return. A failure says in which execution. The long form: ci/loom.sh 3.
+# that the memory orderings let a load return. The tree twice: with full leaves only, and with compact ones. A failure says in
+# which execution. The long form: ci/loom.sh 3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,4 +13,5 @@ explore() {
         cargo test --profile checker --features loom --package "${@:3}" -- --nocapture
 }
 explore loom "--cfg radix_loom" tagged-radix --lib --test loom
+explore compact-loom "--cfg radix_loom --cfg radix_compact" tagged-radix --test loom
 explore pages-loom "--cfg writeback_loom" writeback --test loom

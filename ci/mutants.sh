@@ -28,6 +28,8 @@ tool() {
         shuttle) flags="--cfg radix_shuttle" what=("${radix[@]}" shuttle --test shuttle) ;;
         shuttle-wide) flags="--cfg radix_shuttle --cfg radix_wide" what=("${radix[@]}" shuttle --test shuttle) ;;
         loom) flags="--cfg radix_loom" what=("${radix[@]}" loom --lib --test loom) ;;
+        compact-shuttle) flags="--cfg radix_shuttle --cfg radix_compact" what=("${radix[@]}" shuttle --test shuttle) ;;
+        compact-loom) flags="--cfg radix_loom --cfg radix_compact" what=("${radix[@]}" loom --test loom) ;;
         pages) flags="" what=("${writeback[@]}" rule-2003 --test rules --test races --test faults --test basic) ;;
         pages-shuttle) flags="--cfg writeback_shuttle --cfg radix_shuttle --cfg radix_all_tags"
             what=("${writeback[@]}" shuttle --test shuttle) ;;
@@ -39,6 +41,7 @@ tools_for() {
     case $1 in
         tree) echo shuttle shuttle-wide loom ;;
         tree-order) echo loom ;;
+        tree-compact) echo compact-shuttle compact-loom ;;
         writeback) echo pages pages-shuttle pages-loom ;;
         writeback-order) echo pages-loom ;;
     esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Plays the races of both crates on their real code under shuttle, SCHEDULES (default 2000) schedules a race, with few slots a node:
-# the tree with fan-out 2, then 4; the page cache on a tree with fan-out 2. A failure names its race and keeps its schedule in a
-# file: SHUTTLE_RACE=NAME SHUTTLE_SCHEDULE=FILE replays it.
+# the tree with fan-out 2, then 4, then 2 with compact leaves; the page cache on a tree with fan-out 2. A failure names its race
+# and keeps its schedule in a file: SHUTTLE_RACE=NAME SHUTTLE_SCHEDULE=FILE replays it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,4 +14,5 @@ play() {
 }
 play shuttle tagged-radix "--cfg radix_shuttle"
 play shuttle-wide tagged-radix "--cfg radix_shuttle --cfg radix_wide"
+play compact-shuttle tagged-radix "--cfg radix_shuttle --cfg radix_compact"
 play pages-shuttle writeback "--cfg writeback_shuttle --cfg radix_shuttle --cfg radix_all_tags"

@@ -96,6 +96,14 @@ impl<'p, V: Value> Iterator for Range<'p, V> {
         // SAFETY: read from this tree under the guard that the scan borrows.
         Some((index, unsafe { V::as_ref(word) }))
     }
+
+    /// A leaf at a time: faster than a loop over [`next`](Iterator::next), as are `for_each`, `sum` and others that use it.
+    #[inline]
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, mut each: F) -> B {
+        // SAFETY: read from this tree under the guard that the scan borrows.
+        self.scan
+            .fold(init, |result, (index, word)| each(result, (index, unsafe { V::as_ref(word) })))
+    }
 }
 
 impl<V: Value> DoubleEndedIterator for Range<'_, V> {

@@ -9,9 +9,13 @@ compile_error!(
 mod check;
 mod error;
 mod iter;
+#[cfg(feature = "rayon")]
+mod par;
 mod pinned;
 mod raw;
 mod reclaim;
+#[cfg(feature = "serde")]
+mod serde;
 mod slot;
 mod stats;
 mod sync;

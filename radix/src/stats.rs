@@ -8,7 +8,7 @@
 ///
 /// let tree: RadixTree<Inline> = (0..4096).filter_map(|i| Some((i, Inline::new(i)?))).collect();
 /// let stats = tree.stats();
-/// assert_eq!((stats.entries, stats.leaves, stats.inner_nodes, stats.height), (4096, 64, 1, 2));
+/// assert_eq!((stats.entries, stats.leaves(), stats.inner_nodes, stats.height), (4096, 64, 1, 2));
 /// assert!(stats.bytes_per_entry() < 9.2);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -16,8 +16,11 @@
 pub struct Stats {
     /// Entries.
     pub entries: u64,
-    /// Nodes that hold entries.
-    pub leaves: u64,
+    /// Nodes that hold up to 64 entries.
+    pub full_leaves: u64,
+    /// Nodes that hold one entry, made for an index that has no neighbour among the 64 indices of a full leaf, and no full
+    /// leaf beside it. A second entry there replaces it by a full leaf, which stays one until its last entry is removed.
+    pub compact_leaves: u64,
     /// Nodes above the leaves.
     pub inner_nodes: u64,
     /// Nodes on the way from the root to a leaf under a tree without skipped levels; 0 for an empty tree. The level of
@@ -29,6 +32,22 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Nodes that hold entries, of both kinds.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// let far = |i: u64| Some((i << 40, Inline::new(i)?));
+    /// let tree: RadixTree<Inline> = (0..10).filter_map(far).collect();
+    /// let stats = tree.stats();
+    /// assert_eq!((stats.leaves(), stats.compact_leaves), (10, 10));
+    /// ```
+    #[must_use]
+    pub fn leaves(&self) -> u64 {
+        self.full_leaves + self.compact_leaves
+    }
+
     /// Bytes of nodes an entry, or 0 for an empty tree.
     ///
     /// # Examples

@@ -40,7 +40,7 @@ mod primitives {
     pub(crate) struct Constant(native::AtomicU64);
 
     impl ConstantByte {
-        pub(crate) fn new(value: u8) -> ConstantByte {
+        pub(crate) const fn new(value: u8) -> ConstantByte {
             ConstantByte(AtomicU8::new(value))
         }
 
@@ -102,7 +102,7 @@ mod primitives {
     pub(crate) struct Constant(u64);
 
     impl ConstantByte {
-        pub(crate) fn new(value: u8) -> ConstantByte {
+        pub(crate) const fn new(value: u8) -> ConstantByte {
             ConstantByte(value)
         }
 

@@ -1,8 +1,10 @@
 //! The whole-tree checker, one function per invariant, and the statistics that come from the same traversal.
 
+use super::child::Child;
 use super::edge::Edge;
 use super::index::{self, FANOUT, bit};
 use super::node::Node;
+use super::single::Single;
 use super::{Tree, Word};
 use crate::check::{Invariant, Violation};
 use crate::reclaim::Guard;
@@ -15,7 +17,7 @@ struct Link<'g> {
     parent: Option<&'g Node>,
     offset: usize,
     edge: Edge,
-    child: &'g Node,
+    child: Child<'g>,
 }
 
 /// A check of one link and its child.
@@ -64,15 +66,18 @@ impl Tree {
     pub(crate) fn stats(&self, guard: &Guard) -> Stats {
         let mut stats = Stats::default();
         let counted: Result<(), Violation> = self.visit(guard, &mut |link| {
-            stats.bytes += Node::BYTES as u64;
             if link.parent.is_none() {
                 stats.height = u32::from(link.child.level()) + 1;
             }
+            let (counter, bytes) = match link.child {
+                Child::Single(_) => (&mut stats.compact_leaves, Single::BYTES),
+                Child::Node(node) if node.level() == 0 => (&mut stats.full_leaves, Node::BYTES),
+                Child::Node(_) => (&mut stats.inner_nodes, Node::BYTES),
+            };
+            *counter += 1;
+            stats.bytes += bytes as u64;
             if link.child.level() == 0 {
-                stats.leaves += 1;
                 stats.entries += u64::from(link.child.present().count_ones());
-            } else {
-                stats.inner_nodes += 1;
             }
             Ok(())
         });
@@ -92,10 +97,12 @@ impl Tree {
                 continue;
             }
             // SAFETY: not null, and read under `guard`.
-            let child = unsafe { Node::of(edge, guard) };
+            let child = unsafe { Child::of(edge, guard) };
             see(&Link { parent, offset, edge, child })?;
-            if child.level() > 0 {
-                todo.extend((0..FANOUT).map(|offset| (Some(child), offset, child.edge(offset))));
+            if let Child::Node(node) = child
+                && node.level() > 0
+            {
+                todo.extend((0..FANOUT).map(|offset| (Some(node), offset, node.edge(offset))));
             }
         }
         Ok(())
@@ -106,33 +113,32 @@ fn fail_unless(holds: bool, link: &Link<'_>, what: &str) -> Result<(), String> {
     if holds {
         return Ok(());
     }
-    Err(format!("{what} (node of level {} from index {})", link.child.level(), link.child.base()))
+    Err(format!("{what} (node of level {} from index {})", link.child.level(), link.child.first()))
 }
 
 fn edge_matches_target(_: &Tree, link: &Link<'_>) -> Result<(), String> {
-    let child = link.child;
+    let Child::Node(child) = link.child else { return Ok(()) };
     let skip = link.parent.map_or(child.prefix() != 0, |parent| child.level() + 1 < parent.level());
     fail_unless(
         link.edge.level() == child.level(),
         link,
         "an edge has another level than its target",
     )?;
-    fail_unless(link.edge.skips() == skip, link, "an edge has the wrong SKIP bit")?;
-    let reserved = link.edge.reserved_is_clear() && child.reserved_is_clear();
-    fail_unless(reserved, link, "a reserved bit is set")
+    fail_unless(link.edge.skips() == skip, link, "an edge has the wrong SKIP bit")
 }
 
 fn child_lies_in_its_slot(_: &Tree, link: &Link<'_>) -> Result<(), String> {
     let Some(parent) = link.parent else { return Ok(()) };
-    let base = link.child.base();
+    let base = link.child.first();
     let inside = parent.covers(base) && index::offset(base, parent.level()) == link.offset;
     fail_unless(link.child.level() < parent.level(), link, "a child is not below its parent")?;
     fail_unless(inside, link, "a child lies outside its slot")
 }
 
 fn parent_field_is_exact(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let Child::Node(child) = link.child else { return Ok(()) };
     let expected = link.parent.map_or(core::ptr::null(), core::ptr::from_ref);
-    fail_unless(core::ptr::eq(link.child.parent(), expected), link, "a child names another parent")
+    fail_unless(core::ptr::eq(child.parent(), expected), link, "a child names another parent")
 }
 
 fn linked_nodes_are_alive(_: &Tree, link: &Link<'_>) -> Result<(), String> {
@@ -144,7 +150,7 @@ fn locks_are_free(_: &Tree, link: &Link<'_>) -> Result<(), String> {
 }
 
 fn present_bits_are_exact(_: &Tree, link: &Link<'_>) -> Result<(), String> {
-    let child = link.child;
+    let Child::Node(child) = link.child else { return Ok(()) };
     let occupied = |&offset: &usize| child.value(offset).is_some();
     let word = (0..FANOUT).filter(occupied).fold(0, |word, offset| word | bit(offset));
     fail_unless(child.present() == word, link, "present bits differ from the slots")
@@ -164,18 +170,18 @@ fn summary_above(tree: &Tree, link: &Link<'_>, tag: Tag) -> bool {
 }
 
 fn tags_have_summaries(tree: &Tree, link: &Link<'_>) -> Result<(), String> {
-    let lacks = |&tag: &Tag| link.child.tags().load(tag) != 0 && !summary_above(tree, link, tag);
+    let lacks = |&tag: &Tag| link.child.tag_word(tag) != 0 && !summary_above(tree, link, tag);
     fail_unless(!Tag::all().iter().any(lacks), link, "a summary bit is missing above a tag")
 }
 
 fn summaries_have_tags(tree: &Tree, link: &Link<'_>) -> Result<(), String> {
-    let stale = |&tag: &Tag| link.child.tags().load(tag) == 0 && summary_above(tree, link, tag);
+    let stale = |&tag: &Tag| link.child.tag_word(tag) == 0 && summary_above(tree, link, tag);
     fail_unless(!Tag::all().iter().any(stale), link, "a summary bit stands over nothing")
 }
 
 fn tags_sit_on_entries(_: &Tree, link: &Link<'_>) -> Result<(), String> {
     let child = link.child;
-    let stray = Tag::all().iter().any(|&tag| child.tags().load(tag) & !child.present() != 0);
+    let stray = Tag::all().iter().any(|&tag| child.tag_word(tag) & !child.present() != 0);
     fail_unless(!stray, link, "a tag bit stands on an empty slot")
 }
 
@@ -200,7 +206,7 @@ impl Drain {
             self.next = None;
             return None;
         };
-        tree.find_leaf(index, guard)?.slot(index::offset(index, 0)).set_value(None);
+        tree.find_leaf(index, guard)?.take_value(index);
         self.next = index.checked_add(1);
         Some((index, value))
     }

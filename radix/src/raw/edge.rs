@@ -1,18 +1,19 @@
 //! The edge: a tagged pointer to a node. The only place with pointer-bit arithmetic.
 //!
-//! Nodes are aligned to 64 bytes; the low six bits of an edge say what a reader must know about its target before it
-//! reads it: four bits its level, one bit SKIP, one bit for a second kind of leaf. `edge` does not know what lies
-//! in a node.
+//! Nodes are aligned to 64 bytes; the low six bits of an edge to a node say what a reader must know about its target before it
+//! reads it: four bits its level, one bit SKIP, and one that is clear. That one is set in an edge to a single, which has no
+//! level, needs no SKIP (its index is compared always), and is aligned to less. `edge` does not know what lies in a node.
 
 use core::ptr::NonNull;
 
 use super::node::Node;
+use super::single::Single;
 
-const LEVEL: usize = 0b00_1111;
-const SKIP: usize = 0b01_0000;
-/// Reserved for leaves of small capacity; never set so far.
-const COMPACT: usize = 0b10_0000;
-const BITS: usize = LEVEL | SKIP | COMPACT;
+const SINGLE: usize = 0b00_0001;
+const SKIP: usize = 0b00_0010;
+const LEVEL: usize = 0b11_1100;
+const LEVEL_SHIFT: u32 = LEVEL.trailing_zeros();
+const BITS: usize = LEVEL | SKIP | SINGLE;
 
 /// An edge as read from a slot, or the lack of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,9 +25,28 @@ impl Edge {
     /// An edge to `node`, which lies at `level`.
     #[inline]
     pub(crate) fn new(node: NonNull<Node>, level: u8, skip: bool) -> Edge {
-        let bits = usize::from(level) | if skip { SKIP } else { 0 };
+        let bits = usize::from(level) << LEVEL_SHIFT | if skip { SKIP } else { 0 };
         debug_assert!(bits & !BITS == 0 && node.addr().get() & BITS == 0);
         Edge(node.as_ptr().cast::<()>().map_addr(|address| address | bits))
+    }
+
+    /// The edge to `single`.
+    #[inline]
+    pub(crate) fn single(single: NonNull<Single>) -> Edge {
+        Edge(single.as_ptr().cast::<()>().map_addr(|address| address | SINGLE))
+    }
+
+    /// Whether the target is a single.
+    #[inline]
+    pub(crate) fn is_single(self) -> bool {
+        self.0.addr() & SINGLE != 0
+    }
+
+    /// The target of an edge to a single.
+    #[inline]
+    pub(crate) fn single_pointer(self) -> *mut Single {
+        debug_assert!(self.is_single());
+        self.0.map_addr(|address| address & !SINGLE).cast()
     }
 
     /// The edge in a word that `word` gave.
@@ -46,25 +66,26 @@ impl Edge {
         self.0.is_null()
     }
 
-    /// The level of the target.
+    /// The level of the target, which is a node.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "four bits")]
     pub(crate) fn level(self) -> u8 {
-        (self.0.addr() & LEVEL) as u8
+        debug_assert!(!self.is_single());
+        ((self.0.addr() & LEVEL) >> LEVEL_SHIFT) as u8
     }
 
-    /// The level of the target, if the edge does not skip; 0 also for null.
+    /// The level of the target, if that is a node and the edge does not skip; 0 also for null.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "four bits")]
     pub(crate) fn plain_level(self) -> Option<u8> {
         let bits = self.0.addr() & BITS;
-        (bits & !LEVEL == 0).then_some(bits as u8)
+        (bits & !LEVEL == 0).then_some((bits >> LEVEL_SHIFT) as u8)
     }
 
     /// Whether the edge leads to a node at `level` and does not skip.
     #[inline]
     pub(crate) fn leads_to(self, level: u8) -> bool {
-        self.0.addr() & BITS == usize::from(level) && (level > 0 || !self.is_null())
+        self.0.addr() & BITS == usize::from(level) << LEVEL_SHIFT && (level > 0 || !self.is_null())
     }
 
     /// The target of an edge that [leads to](Edge::leads_to) `level`: with a constant level, the subtraction becomes part of
@@ -72,7 +93,7 @@ impl Edge {
     #[inline]
     pub(crate) fn plain_pointer(self, level: u8) -> *mut Node {
         debug_assert!(self.leads_to(level));
-        self.0.wrapping_byte_sub(usize::from(level)).cast()
+        self.0.wrapping_byte_sub(usize::from(level) << LEVEL_SHIFT).cast()
     }
 
     /// Whether the edge leads nowhere, or its target may not cover all indices that lead here.
@@ -84,17 +105,13 @@ impl Edge {
     /// Whether the target may not cover all indices that lead here.
     #[inline]
     pub(crate) fn skips(self) -> bool {
-        self.0.addr() & SKIP != 0
+        self.0.addr() & (SKIP | SINGLE) != 0
     }
 
-    /// Whether the bit that is reserved is clear.
-    pub(crate) fn reserved_is_clear(self) -> bool {
-        self.0.addr() & COMPACT == 0
-    }
-
-    /// The target.
+    /// The target, which is a node.
     #[inline]
     pub(crate) fn pointer(self) -> *mut Node {
+        debug_assert!(!self.is_single());
         self.0.map_addr(|address| address & !BITS).cast()
     }
 }

@@ -2,10 +2,12 @@
 
 use core::ptr::NonNull;
 
+use super::child::{Below, Child, LockedLeaf};
 use super::edge::Edge;
-use super::index::{self, bit, offset};
+use super::index::{self, FANOUT, bit, offset};
 use super::node::{Node, Word};
-use super::{Above, Change, NewValue, Tree};
+use super::single::{LockedSingle, Single};
+use super::{Above, COMPACT, Change, Entry, NewValue, Tree};
 use crate::reclaim::Guard;
 use crate::tag::{Tag, TagSet, TreeEdges};
 
@@ -22,15 +24,20 @@ pub(crate) enum Inserted {
 
 /// Where an index belongs.
 enum Place<'g> {
-    /// This leaf covers it.
+    /// This full leaf covers it.
     Leaf(&'g Node),
-    /// The slot of this node (`None`: the root) holds nothing, or a node that does not cover it.
+    /// This single is of it.
+    Single(&'g Single),
+    /// The place of this single: a full leaf must hold both.
+    Near(&'g Single),
+    /// The slot of this node (`None`: the root) holds nothing, or a node or single that does not cover it.
     Gap { above: Option<&'g Node>, below: Edge },
 }
 
 /// Nodes allocated outside the locks, kept over retries, freed if unused.
 #[derive(Default)]
 struct Spare {
+    single: Option<NonNull<Single>>,
     leaf: Option<NonNull<Node>>,
     inner: Option<NonNull<Node>>,
 }
@@ -40,6 +47,10 @@ impl Drop for Spare {
         for node in self.leaf.into_iter().chain(self.inner) {
             // SAFETY: made for this insertion and never linked.
             unsafe { Node::free(node) };
+        }
+        if let Some(single) = self.single {
+            // SAFETY: as above.
+            unsafe { Single::free(single) };
         }
     }
 }
@@ -61,10 +72,19 @@ impl Tree {
         loop {
             let done = match self.find_place(index, guard) {
                 Place::Leaf(leaf) => {
+                    let leaf = LockedLeaf::Full(leaf.lock());
                     self.insert_into(leaf, index, value, tags, overwrite, told, guard)
                 }
+                Place::Single(single) => {
+                    let leaf = LockedLeaf::Single(single.lock());
+                    self.insert_into(leaf, index, value, tags, overwrite, told, guard)
+                }
+                Place::Near(single) => {
+                    spare.leaf.get_or_insert_with(|| Node::leaf(index));
+                    self.insert_near(&single.lock(), index, value, tags, &mut spare, told, guard)
+                }
                 Place::Gap { above, below } => {
-                    spare.prepare(index, below, guard);
+                    spare.prepare(index, Entry { value, tags }, above, below, guard);
                     self.insert_leaf(above, below, index, value, tags, &mut spare, told, guard)
                 }
             };
@@ -79,7 +99,17 @@ impl Tree {
         let mut above: Option<&Node> = None;
         let mut below = self.root_edge();
         while !below.is_null() {
-            // SAFETY: not null, and read under `guard`.
+            if below.is_single() {
+                // SAFETY: not null, and read under `guard`.
+                let single = unsafe { Single::of(below, guard) };
+                if single.index() == index {
+                    return Place::Single(single);
+                } else if single.is_near(index) {
+                    return Place::Near(single);
+                }
+                break;
+            }
+            // SAFETY: not null, not to a single, and read under `guard`.
             let node = unsafe { Node::of(below, guard) };
             if (below.skips() || above.is_none()) && !node.covers(index) {
                 break;
@@ -98,7 +128,7 @@ impl Tree {
     #[inline]
     fn insert_into<'g>(
         &'g self,
-        leaf: &'g Node,
+        leaf: LockedLeaf<'g>,
         index: u64,
         value: Word,
         tags: TagSet,
@@ -106,7 +136,6 @@ impl Tree {
         told: &mut TreeEdges,
         guard: &'g Guard,
     ) -> Option<Inserted> {
-        let leaf = leaf.lock();
         if leaf.is_dead() {
             return None;
         }
@@ -121,6 +150,41 @@ impl Tree {
             self.change(&leaf, index, change, told, guard);
         }
         Some(old.map_or(Inserted::New, Inserted::Replaced))
+    }
+
+    /// Replaces a single by a full leaf that holds its entry and the new one; `None` if it is dead.
+    #[expect(clippy::too_many_arguments, reason = "one step of `insert`, with its arguments")]
+    fn insert_near<'g>(
+        &'g self,
+        single: &LockedSingle<'g>,
+        index: u64,
+        value: Word,
+        tags: TagSet,
+        spare: &mut Spare,
+        told: &mut TreeEdges,
+        guard: &'g Guard,
+    ) -> Option<Inserted> {
+        if single.is_dead() {
+            return None;
+        }
+        let leaf = spare.leaf.take().expect("prepared");
+        // SAFETY: not linked yet, so nobody frees it.
+        let leaf = unsafe { leaf.as_ref() };
+        let old =
+            single.value().expect("I-BRANCH: a single that is alive and unlocked has its entry");
+        fill_leaf(leaf, single.index(), Entry { value: old, tags: single.tags() });
+        fill_leaf(leaf, index, Entry { value, tags });
+        let above = single.lock_parent(self, guard);
+        let offset = above.offset(index);
+        leaf.set_parent(above.name());
+        for tag in tags {
+            self.set_above(&above, offset, tag, told, guard);
+        }
+        single.set_dead();
+        above.slot(offset).set_edge(above.edge_to(Child::Node(leaf)));
+        // SAFETY: the line above unlinked it, by the holder of both locks (I-RETIRE).
+        unsafe { single.single().retire(guard) };
+        Some(Inserted::New)
     }
 
     /// Links a new leaf into a gap; `None` if the gap is no longer what it was (rule 4).
@@ -141,12 +205,10 @@ impl Tree {
             Some(node) => Above::Node(node.lock()),
         };
         let offset = above.offset(index);
-        let dead = matches!(&above, Above::Node(node) if node.is_dead());
-        if dead || above.edge(offset) != below {
+        if above.is_dead() || above.edge(offset) != below {
             return None;
         }
-        let leaf = spare.leaf.take().expect("prepared");
-        fill_leaf(leaf, index, value, tags);
+        let leaf = spare.take_leaf(index, Entry { value, tags });
         // What the child below had, before the bits for the new leaf are added.
         let kept = above.tags().at_guarded(bit(offset));
         for tag in tags {
@@ -157,7 +219,7 @@ impl Tree {
         } else {
             let inner = spare.inner.take().expect("prepared");
             // SAFETY: the slot still holds the edge, so its target is linked; read under `guard`.
-            let child = unsafe { Node::of(below, guard) };
+            let child = unsafe { Child::of(below, guard) };
             split(&above, offset, (child, kept), inner, (leaf, index, tags));
         }
         Some(Inserted::New)
@@ -166,14 +228,25 @@ impl Tree {
 
 impl Spare {
     /// Has the nodes ready that filling a gap over `below` takes.
-    fn prepare(&mut self, index: u64, below: Edge, guard: &Guard) {
-        self.leaf.get_or_insert_with(|| Node::leaf(index));
+    fn prepare(
+        &mut self,
+        index: u64,
+        entry: Entry,
+        above: Option<&Node>,
+        below: Edge,
+        guard: &Guard,
+    ) {
+        if COMPACT && !above.is_some_and(|above| is_beside_full_leaf(above, index)) {
+            self.single.get_or_insert_with(|| Single::new(index, entry));
+        } else {
+            self.leaf.get_or_insert_with(|| Node::leaf(index));
+        }
         if below.is_null() {
             return;
         }
         // SAFETY: not null, and read under `guard`.
-        let child = unsafe { Node::of(below, guard) };
-        let level = index::split_level(index, child.base());
+        let child = unsafe { Child::of(below, guard) };
+        let level = index::split_level(index, child.first());
         // SAFETY: made for this insertion and not linked.
         if let Some(old) = self.inner.take_if(|old| unsafe { old.as_ref() }.level() != level) {
             // SAFETY: as above; taken out of `self`, so freed once.
@@ -181,24 +254,41 @@ impl Spare {
         }
         self.inner.get_or_insert_with(|| Node::inner(level, index));
     }
+
+    /// The leaf for a gap, with its first entry in it.
+    fn take_leaf<'g>(&mut self, index: u64, entry: Entry) -> Child<'g> {
+        if let Some(single) = self.single.take() {
+            // SAFETY: not linked yet, so nobody frees it.
+            return Child::Single(unsafe { single.as_ref() });
+        }
+        let leaf = self.leaf.take().expect("prepared");
+        // SAFETY: as above.
+        let leaf = unsafe { leaf.as_ref() };
+        fill_leaf(leaf, index, entry);
+        Child::Node(leaf)
+    }
 }
 
-/// Gives a leaf that nobody knows yet its first entry.
-fn fill_leaf(leaf: NonNull<Node>, index: u64, value: Word, tags: TagSet) {
-    // SAFETY: not linked yet, so nobody frees it.
-    let leaf = unsafe { leaf.as_ref() };
+/// Whether a full leaf lies right before or behind the range of `index`. Then the range will have more entries soon, most likely.
+fn is_beside_full_leaf(above: &Node, index: u64) -> bool {
+    let at = offset(index, 1);
+    let before = at.checked_sub(1);
+    let behind = Some(at + 1).filter(|&at| at < FANOUT);
+    above.level() == 1 && before.into_iter().chain(behind).any(|at| above.edge(at).leads_to(0))
+}
+
+/// Gives a leaf that nobody knows yet an entry.
+fn fill_leaf(leaf: &Node, index: u64, Entry { value, tags }: Entry) {
     let offset = offset(index, 0);
-    leaf.set_present(bit(offset));
+    leaf.set_present(leaf.present() | bit(offset));
     leaf.slot(offset).set_value(Some(value));
     for tag in tags {
-        leaf.tags().store(tag, bit(offset));
+        leaf.tags().store(tag, leaf.tags().load(tag) | bit(offset));
     }
 }
 
 /// Links a leaf into an empty slot. The summaries have been raised.
-fn link_leaf(above: &Above<'_>, offset: usize, leaf: NonNull<Node>) {
-    // SAFETY: not linked yet, so nobody frees it.
-    let leaf = unsafe { leaf.as_ref() };
+fn link_leaf(above: &Above<'_>, offset: usize, leaf: Child<'_>) {
     leaf.set_parent(above.name());
     if let Above::Node(node) = above {
         // Before the edge (I-PRESENT): a lookup that finds the entry, then a scan that does not, would fit no order.
@@ -211,20 +301,18 @@ fn link_leaf(above: &Above<'_>, offset: usize, leaf: NonNull<Node>) {
 fn split(
     above: &Above<'_>,
     offset: usize,
-    (child, kept): (&Node, TagSet),
+    (child, kept): (Child<'_>, TagSet),
     inner: NonNull<Node>,
-    (leaf, index, tags): (NonNull<Node>, u64, TagSet),
+    (leaf, index, tags): (Child<'_>, u64, TagSet),
 ) {
-    // SAFETY: not linked yet, so nobody frees it.
-    let leaf = unsafe { leaf.as_ref() };
-    // SAFETY: as above; and it stays while we hold its lock, since whoever unlinks it needs that.
+    // SAFETY: not linked yet, so nobody frees it; and it stays while we hold its lock, since whoever unlinks it needs that.
     let inner = unsafe { inner.as_ref() };
     // Born locked, and unlocked at the end of this function, when both its edge and the child's `parent` are stored.
     let inner = Above::Node(inner.born_locked());
     let Above::Node(node) = &inner else { unreachable!("made in the line above") };
     leaf.set_parent(inner.name());
     node.set_parent(above.name());
-    let (child_offset, leaf_offset) = (inner.offset(child.base()), inner.offset(index));
+    let (child_offset, leaf_offset) = (inner.offset(child.first()), inner.offset(index));
     node.set_present(bit(child_offset) | bit(leaf_offset));
     for tag in Tag::all() {
         // The child's bits are copied from its old parent, never computed from the child.
@@ -237,5 +325,5 @@ fn split(
     node.slot(child_offset).set_edge(inner.edge_to(child));
     node.slot(leaf_offset).set_edge(inner.edge_to(leaf));
     child.set_parent(inner.name());
-    above.slot(offset).set_edge(above.edge_to(node));
+    above.slot(offset).set_edge(above.edge_to(Child::Node(node)));
 }

@@ -1,8 +1,9 @@
 //! Finding the leaf of an index, and reading what is there without a lock.
 
+use super::child::{Child, LockedLeaf};
 use super::edge::Edge;
 use super::index::{bit, offset, prefix};
-use super::node::{Locked, Node, Word};
+use super::node::{Node, Word};
 use super::{Entry, Tree};
 use crate::reclaim::Guard;
 use crate::tag::{Tag, TagSet};
@@ -13,7 +14,7 @@ impl Tree {
     /// One dependent load a level. Where no edge skips, the way of dense indices, little is between two loads: the levels are
     /// constants, so that an edge needs no more than a comparison, and its bits are subtracted by the next load.
     #[inline]
-    pub(crate) fn find_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<&'g Node> {
+    pub(crate) fn find_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<Child<'g>> {
         let top = self.root_edge();
         match top.plain_level() {
             Some(1) => self.find_leaf_below::<1>(top, index, guard),
@@ -30,7 +31,7 @@ impl Tree {
         mut edge: Edge,
         index: u64,
         guard: &'g Guard,
-    ) -> Option<&'g Node> {
+    ) -> Option<Child<'g>> {
         if prefix(index, LEVEL) != 0 {
             return None;
         }
@@ -51,7 +52,7 @@ impl Tree {
             return self.find_leaf_by_skips(edge, index, guard);
         }
         // SAFETY: it leads to a leaf without SKIP, and was read under `guard`.
-        Some(unsafe { Node::of_plain(edge, 0, guard) })
+        Some(Child::Node(unsafe { Node::of_plain(edge, 0, guard) }))
     }
 
     /// The leaf that covers `index`, below a top of any level.
@@ -61,7 +62,7 @@ impl Tree {
         mut edge: Edge,
         index: u64,
         guard: &'g Guard,
-    ) -> Option<&'g Node> {
+    ) -> Option<Child<'g>> {
         if edge.ends_or_skips() {
             return self.find_leaf_by_skips(edge, index, guard);
         }
@@ -78,23 +79,24 @@ impl Tree {
             }
         }
         // SAFETY: not null, and read under `guard`.
-        Some(unsafe { Node::of(edge, guard) })
+        Some(Child::Node(unsafe { Node::of(edge, guard) }))
     }
 
-    /// Goes on from an edge that is null or skips. Every level is taken from its edge, and the leaf's prefix is compared.
+    /// Goes on from an edge that is null or skips. Every level is taken from its edge, and the leaf's prefix is compared, or
+    /// the single's index.
     #[inline(never)]
     fn find_leaf_by_skips<'g>(
         &'g self,
         mut edge: Edge,
         index: u64,
         guard: &'g Guard,
-    ) -> Option<&'g Node> {
+    ) -> Option<Child<'g>> {
         while !edge.is_null() {
             // SAFETY: not null, and read under `guard`.
-            let node = unsafe { Node::of(edge, guard) };
-            if edge.level() == 0 {
-                return node.covers(index).then_some(node);
-            }
+            let node = match unsafe { Child::of(edge, guard) } {
+                Child::Node(node) if edge.level() > 0 => node,
+                leaf => return leaf.covers(index).then_some(leaf),
+            };
             edge = node.edge(offset(index, edge.level()));
         }
         None
@@ -102,7 +104,7 @@ impl Tree {
 
     /// Locks the live leaf that covers `index`.
     #[inline]
-    pub(super) fn lock_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<Locked<'g>> {
+    pub(super) fn lock_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<LockedLeaf<'g>> {
         loop {
             let leaf = self.find_leaf(index, guard)?.lock();
             if !leaf.is_dead() {
@@ -114,21 +116,23 @@ impl Tree {
     /// The value at `index`. Wait-free.
     #[inline]
     pub(crate) fn get(&self, index: u64, guard: &Guard) -> Option<Word> {
-        self.find_leaf(index, guard)?.value(offset(index, 0))
+        self.find_leaf(index, guard)?.value_of(index)
     }
 
     /// The value and the tags at `index`, as they were at one instant.
     pub(crate) fn entry(&self, index: u64, guard: &Guard) -> Option<Entry> {
-        let leaf = self.find_leaf(index, guard)?;
-        leaf.at_one_instant(|| leaf.peek(offset(index, 0)))
+        self.find_leaf(index, guard)?.entry_of(index)
     }
 
     /// Whether the entry at `index` has `tag`. A set bit is trusted alone, a clear one is validated.
     #[inline]
     pub(crate) fn has_tag(&self, index: u64, tag: Tag, guard: &Guard) -> bool {
         let Some(leaf) = self.find_leaf(index, guard) else { return false };
-        let bit = bit(offset(index, 0));
-        leaf.tags().load(tag) & bit != 0 || leaf.at_one_instant(|| leaf.tags().load(tag) & bit != 0)
+        leaf.shows_tag(index, tag)
+            || match leaf {
+                Child::Node(leaf) => leaf.at_one_instant(|| leaf.has_tag(index, tag)),
+                Child::Single(leaf) => leaf.entry().is_some_and(|entry| entry.tags.contains(tag)),
+            }
     }
 
     /// The tags at `index`, as they were at one instant.
@@ -140,12 +144,11 @@ impl Tree {
     pub(crate) fn next_absent(&self, mut index: u64, guard: &Guard) -> Option<u64> {
         loop {
             let Some(leaf) = self.find_leaf(index, guard) else { return Some(index) };
-            let present = leaf.at_one_instant(|| leaf.present());
-            let absent = !present & super::index::from(offset(index, 0));
+            let absent = !leaf.occupied() & super::index::from(offset(index, 0));
             if absent != 0 {
                 return Some(leaf.base() + super::index::lowest(absent) as u64);
             }
-            index = leaf.last().checked_add(1)?;
+            index = leaf.range_last().checked_add(1)?;
         }
     }
 
@@ -153,8 +156,7 @@ impl Tree {
     pub(crate) fn prev_absent(&self, mut index: u64, guard: &Guard) -> Option<u64> {
         loop {
             let Some(leaf) = self.find_leaf(index, guard) else { return Some(index) };
-            let present = leaf.at_one_instant(|| leaf.present());
-            let absent = !present & super::index::up_to(offset(index, 0));
+            let absent = !leaf.occupied() & super::index::up_to(offset(index, 0));
             if absent != 0 {
                 return Some(leaf.base() + super::index::highest(absent) as u64);
             }
@@ -177,5 +179,11 @@ impl Node {
     pub(super) fn peek(&self, offset: usize) -> Option<Entry> {
         let value = self.value(offset)?;
         Some(Entry { value, tags: self.tags().at(bit(offset)) })
+    }
+
+    /// What the word of `tag` says about `index`, which this leaf covers.
+    #[inline]
+    pub(super) fn has_tag(&self, index: u64, tag: Tag) -> bool {
+        self.tags().load(tag) & bit(offset(index, 0)) != 0
     }
 }

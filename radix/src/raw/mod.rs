@@ -4,7 +4,9 @@
 //!
 //! * **index**: the `u64` key. **offset**: a position inside a node. **level**: 0 for leaves, rising toward the root.
 //! * **slot**: one word of a node, an **edge** above level 0, a **value** at level 0.
-//! * **edge**: a pointer to a node that carries the level of its target and the bit **SKIP**.
+//! * **edge**: a pointer to a node that carries the level of its target and the bit **SKIP**; or a pointer to a single.
+//! * **single**: a compact leaf. It has one entry, keeps the whole index, and takes the place of a **full leaf** for an index
+//!   that has no neighbour in its leaf's range. What is said of leaves is said of singles, too, unless it says otherwise.
 //! * **SKIP**: the edge passes over at least one level, or it is the root edge and the top node's prefix is not 0.
 //!   Behind such an edge can lie a node that does not cover the index that led to it. So can behind a root edge without it:
 //!   the top's prefix is 0 then, and the index may be above its range.
@@ -22,14 +24,19 @@
 //! A level with one child does not exist: inner nodes have two children or more, so a lone index costs one leaf and
 //! nothing else. A reader takes one dependent load a level. It compares the index with the range of a top whose edge does
 //! not skip, by the level in the edge alone; and it compares a prefix once, at the leaf, and only if it crossed a SKIP edge.
+//! Behind the edge of a single it always compares the index.
 //!
 //! # Access rules
 //!
 //! 1. Every node has a version lock. It guards the node's slots, present word, tag words and dead flag, and the `parent`
-//!    field of the node's children. The root has one, too. `level` and `prefix` never change.
+//!    field of the node's children. The root has one, too. `level` and `prefix` never change. A single's lock guards its
+//!    value, tags and dead flag; its index never changes.
 //! 2. Locks are taken child before parent, never downward, never sideways (I-LOCK); so there is no deadlock.
 //! 3. Who holds a child locks its parent and then reads `parent` again, *always*, and starts over if it changed. That the
 //!    parent is alive proves nothing: a split moves a child away from a parent that lives on.
+//!    A single has no `parent` field: its holder goes down from the root to the edge that leads to it, locks the node that has
+//!    it, and looks *always* whether that node is alive and still has the edge. While the single is locked and alive, one live
+//!    node or the root has the edge; if a split or a splice is moving the single, it starts over.
 //! 4. Who comes from above and locks a node checks that it is not dead and, in an inner node, that the slot still holds
 //!    what led there. If not, it starts over from the root.
 //! 5. Readers never start over because a node is dead. What a dead node says was true when it died, and the reader was on
@@ -75,6 +82,12 @@
 //!   bits that its parent had for the child. They are not computed from the child: one who sets a tag there may have
 //!   raised, and not yet stored. The new node is *born locked* until both the child's `parent` and the edge are stored;
 //!   else somebody could unlink the child from it, or split again above the child, between the two.
+//! * **Neighbour** for a single: a full leaf takes its place. Under the single's lock, then its parent's: the entry is copied
+//!   with its tags, the new one is put beside it, raise for the new one's tags (those of the old one have their summaries), the
+//!   single is marked dead, the edge to the full leaf is stored. The dead single keeps its words (rule 5), and speaks for its
+//!   whole range: until it died no other index of the range had an entry. So who has read it goes on behind the range, as who
+//!   has read a full leaf does. A full leaf never becomes a single again. Beside a full leaf no single is made at all: the
+//!   range will have more entries soon.
 //! * **Remove**: tags, slot, present, and *only then* lower: a scan that found a tag gone, then a lookup that finds the
 //!   entry, would fit no order. If the leaf is empty, lock its parent, mark the leaf dead, null the edge, retire it.
 //! * **Splice**: a node left with one child is taken out before it is unlocked, under its own and its parent's lock: dead,
@@ -90,10 +103,10 @@
 //! | I-TAG-UP | a node's word is not 0 => its parent's bit is set, up to the root flag | `tags` | tagged scans |
 //! | I-TAG-DOWN | at rest, a summary bit is set <=> the child's word is not 0 | `tags` | `any_tagged` |
 //! | I-TAG-OCC | a tag bit in a leaf => the slot is occupied | `tags` | `has_tag` |
-//! | I-PRESENT | slot not null => present bit; at rest <=> | `tags`, `insert`, `remove` | scans |
+//! | I-PRESENT | slot not null => present bit; at rest <=> (a single has no present bit but its value) | `tags`, `insert`, `remove` | scans |
 //! | I-PREFIX | a child lies in its parent's slot, at a lower level | `insert`, `remove` | descending |
 //! | I-EDGE | an edge's level and SKIP match its target | `insert`, `remove` | descending |
-//! | I-PARENT | a child's `parent` is the live node that links to it, unless that node is locked | `insert`, `remove` | `tags` |
+//! | I-PARENT | one live node links to a child, and is its `parent`, if it has one, unless that node is locked | `insert`, `remove` | `tags` |
 //! | I-BRANCH | unlocked live inner nodes have two children or more, unlocked live leaves an entry | `remove` | no empty inner nodes |
 //! | I-DEAD | dead nodes are marked under the parent's lock, linked no longer than it is held, never linked again | `remove` | rules 3 to 5 |
 //! | I-LOCK | locks are taken child before parent; at rest none is held | everywhere | no deadlock |
@@ -108,7 +121,7 @@
 //! | E-PARENT | Release store to `parent` | Acquire load in `lock_parent` | the parent node |
 //! | E-LOCK | Release store in `unlock` | Acquire CAS in `lock` | the sections before |
 //! | E-VERSION | CAS in `lock`, then the section's stores, each Release; Release store in `unlock` | Acquire load in `version`, then Acquire loads, then any load in `is_still` | a reader with the same version at both ends saw no section |
-//! | E-TAG | Release store to a tag word | Acquire load of it | a set bit: the summaries above it; a clear one: what was changed before it |
+//! | E-TAG | Release store to a tag word, or to a single's state | Acquire load of it | a set bit: the summaries above it; a clear one: what was changed before it |
 //! | E-PRESENT | Release store to `present` | Acquire load of it | a clear bit: that the slot is null |
 //!
 //! So every store that a reader without the lock may meet is a Release store and every such load an Acquire load, but those of
@@ -121,8 +134,8 @@
 //!
 //! | operation | takes effect |
 //! |---|---|
-//! | `get`, `contains` | load of the slot in the leaf, of the null edge, or of the edge that leaves the index's way; under a dead node: when the node died |
-//! | `insert`, `replace`, `remove` | store to the slot; with a new leaf: store of the edge |
+//! | `get`, `contains` | load of the slot in the leaf, of the null edge, or of the edge that leaves the index's way (to a node or a single that does not cover it); under a dead node or in a dead single: when that died, at the latest |
+//! | `insert`, `replace`, `remove` | store to the slot; with a new leaf, or a full one for a single: store of the edge |
 //! | tag changes without a value | in the leaf, between the clears and the sets |
 //! | a call that changes nothing because of what it finds | in its section of the leaf; if there is no leaf, as `get` |
 //! | `is_empty` | load of the root edge |
@@ -133,6 +146,7 @@
 //! | `remove_range` | store to each slot |
 
 pub(crate) mod check;
+pub(crate) mod child;
 pub(crate) mod edge;
 pub(crate) mod index;
 pub(crate) mod insert;
@@ -141,9 +155,13 @@ pub(crate) mod lookup;
 pub(crate) mod node;
 pub(crate) mod remove;
 pub(crate) mod scan;
+pub(crate) mod single;
+#[cfg(feature = "rayon")]
+pub(crate) mod split;
 pub(crate) mod tags;
 pub(crate) mod walk;
 
+use self::child::Child;
 use self::edge::Edge;
 use self::lock::VersionLock;
 use self::node::{Locked, Node, Slot, TagWords};
@@ -155,6 +173,10 @@ pub(crate) use self::index::FANOUT;
 pub(crate) use self::insert::Inserted;
 pub(crate) use self::node::Word;
 pub(crate) use self::tags::{Change, NewValue};
+
+/// Whether a new leaf for one entry is a [single](single::Single). Under a checker only with `--cfg radix_compact`: the few
+/// entries that it has would hardly ever make full leaves.
+pub(crate) const COMPACT: bool = !crate::sync::CHECKED || cfg!(radix_compact);
 
 /// The parent of the top node.
 #[derive(Debug)]
@@ -224,8 +246,18 @@ impl Tree {
     }
 }
 
-/// Frees the node behind `edge` and all below it.
+/// Frees the node or single behind `edge` and all below it.
 fn free_below(edge: Edge, drop_value: &mut impl FnMut(Word)) {
+    if edge.is_single() {
+        let single = core::ptr::NonNull::new(edge.single_pointer()).expect("the edge is not null");
+        // SAFETY: linked, hence not freed (I-RETIRE); the tree is held exclusively.
+        if let Some(value) = unsafe { single.as_ref() }.value() {
+            drop_value(value);
+        }
+        // SAFETY: linked once (I-PARENT), and its parent is about to go; the reference above has ended.
+        unsafe { single::Single::free(single) };
+        return;
+    }
     let node = core::ptr::NonNull::new(edge.pointer()).expect("the edge is not null");
     {
         // SAFETY: linked, hence not freed (I-RETIRE); the tree is held exclusively.
@@ -331,8 +363,21 @@ impl<'g> Above<'g> {
         }
     }
 
+    /// Whether this parent has been unlinked.
+    #[inline]
+    fn is_dead(&self) -> bool {
+        match self {
+            Above::Root(_) => false,
+            Above::Node(node) => node.is_dead(),
+        }
+    }
+
     /// The edge by which this parent links to `child` (I-EDGE).
-    fn edge_to(&self, child: &Node) -> Edge {
+    fn edge_to(&self, child: Child<'_>) -> Edge {
+        let child = match child {
+            Child::Node(node) => node,
+            Child::Single(single) => return Edge::single(core::ptr::NonNull::from(single)),
+        };
         let skip = match self {
             Above::Root(_) => child.prefix() != 0,
             Above::Node(node) => child.level() + 1 < node.level(),

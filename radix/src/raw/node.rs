@@ -60,7 +60,7 @@ impl Slot {
 
     /// The value, for the holder of the lock that guards it.
     #[inline]
-    fn value_guarded(&self) -> Option<Word> {
+    pub(super) fn value_guarded(&self) -> Option<Word> {
         NonNull::new(self.0.load_guarded())
     }
 }
@@ -131,11 +131,9 @@ pub(super) const READ_TRIES: usize = if sync::CHECKED { 0 } else { 8 };
 pub(crate) struct Node {
     lock: VersionLock,
     level: ConstantByte,
-    /// Reserved for leaves of small capacity; always 0 so far.
-    kind: ConstantByte,
     dead: AtomicBool,
     /// No byte of a node may lie outside an atomic, see [`Constant`].
-    padding: ConstantByte,
+    padding: [ConstantByte; 2],
     prefix: Constant,
     parent: AtomicPtr<Node>,
     present: AtomicU64,
@@ -160,9 +158,8 @@ impl Node {
         let node = Box::new(Node {
             lock,
             level: ConstantByte::new(level),
-            kind: ConstantByte::new(0),
             dead: AtomicBool::new(false),
-            padding: ConstantByte::new(0),
+            padding: [const { ConstantByte::new(0) }; 2],
             prefix: Constant::new(index::prefix(index, level)),
             parent: AtomicPtr::new(core::ptr::null_mut()),
             present: AtomicU64::new(0),
@@ -255,11 +252,6 @@ impl Node {
     #[inline]
     pub(crate) fn prefix(&self) -> u64 {
         self.prefix.get()
-    }
-
-    /// Whether the reserved parts of the header are as they were made.
-    pub(crate) fn reserved_is_clear(&self) -> bool {
-        self.kind.get() == 0 && self.padding.get() == 0
     }
 
     /// The lowest index in the node's range.

@@ -2,9 +2,10 @@
 
 use arrayvec::ArrayVec;
 
+use super::child::{Below, Child, LockedLeaf};
 use super::edge::Edge;
 use super::index::{FANOUT, bit, leaf_bits, lowest};
-use super::node::{Locked, Node, Word};
+use super::node::{Locked, Word};
 use super::walk::Walk;
 use super::{Above, Change, Entry, NewValue, Tree};
 use crate::reclaim::Guard;
@@ -53,17 +54,17 @@ impl Tree {
         guard: &Guard,
     ) -> u64 {
         let (mut walk, mut at, mut count) = (Walk::new(self, TagFilter::ANY, guard), low, 0);
-        while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.base() <= high) {
+        while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.first() <= high) {
             let mut values = ArrayVec::<Word, FANOUT>::new();
             let leaf = leaf.lock();
             if leaf.is_dead() {
                 walk.restart();
                 continue;
             }
-            let bits = leaf_bits(leaf.base(), low, high);
+            let bits = leaf_bits(leaf.base(), at, high);
             self.remove_bits(&leaf, bits, &mut values, told, guard);
             self.unlink_if_empty(&leaf, guard);
-            let last = leaf.last();
+            let last = leaf.range_last();
             drop(leaf);
             count += values.len() as u64;
             removed(values);
@@ -78,7 +79,7 @@ impl Tree {
     /// Removes the entries at `bits` of a locked leaf: tags, slots, present, and only then lower.
     fn remove_bits<'g>(
         &'g self,
-        leaf: &Locked<'g>,
+        leaf: &LockedLeaf<'g>,
         bits: u64,
         values: &mut ArrayVec<Word, FANOUT>,
         told: &mut TreeEdges,
@@ -89,7 +90,7 @@ impl Tree {
         while rest != 0 {
             let offset = lowest(rest);
             values.extend(leaf.value(offset));
-            leaf.slot(offset).set_value(None);
+            leaf.set_value(offset, None);
             rest &= rest - 1;
         }
         leaf.set_present(leaf.present() & !bits);
@@ -98,21 +99,21 @@ impl Tree {
 
     /// Unlinks and retires a locked leaf if it has become empty.
     #[inline]
-    pub(super) fn unlink_if_empty<'g>(&'g self, leaf: &Locked<'g>, guard: &'g Guard) {
+    pub(super) fn unlink_if_empty<'g>(&'g self, leaf: &LockedLeaf<'g>, guard: &'g Guard) {
         if leaf.present() == 0 && !leaf.is_dead() {
             self.unlink(leaf, guard);
         }
     }
 
     #[cold]
-    fn unlink<'g>(&'g self, leaf: &Locked<'g>, guard: &'g Guard) {
-        let above = self.lock_parent(leaf, guard);
-        let offset = above.offset(leaf.base());
+    fn unlink<'g>(&'g self, leaf: &LockedLeaf<'g>, guard: &'g Guard) {
+        let above = leaf.lock_parent(self, guard);
+        let offset = above.offset(leaf.place());
         // Not before the parent is locked (I-DEAD): a splice of the parent would link a dead leaf.
         leaf.set_dead();
         above.slot(offset).set_edge(Edge::NULL);
         // SAFETY: unlinked in the line above, by the holder of both locks (I-RETIRE).
-        unsafe { leaf.node().retire(guard) };
+        unsafe { leaf.retire(guard) };
         let Above::Node(node) = &above else { return };
         let present = node.present() & !bit(offset);
         node.set_present(present);
@@ -124,8 +125,8 @@ impl Tree {
     /// Takes out a locked node whose only child is the one at `offset`.
     fn splice<'g>(&'g self, node: &Locked<'g>, offset: usize, guard: &'g Guard) {
         // SAFETY: a slot whose present bit is set holds an edge while the node is locked; read under `guard`.
-        let child = unsafe { Node::of(node.edge(offset), guard) };
-        let above = self.lock_parent(node, guard);
+        let child = unsafe { Child::of(node.edge(offset), guard) };
+        let above = node.lock_parent(self, guard);
         node.set_dead();
         child.set_parent(above.name());
         above.slot(above.offset(node.base())).set_edge(above.edge_to(child));
@@ -145,13 +146,13 @@ impl Tree {
     ) -> u64 {
         let clear = clear - set;
         let (mut walk, mut at, mut count) = (Walk::new(self, TagFilter::ANY, guard), low, 0);
-        while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.base() <= high) {
+        while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.first() <= high) {
             let leaf = leaf.lock();
             if leaf.is_dead() {
                 walk.restart();
                 continue;
             }
-            let bits = leaf.present() & leaf_bits(leaf.base(), low, high);
+            let bits = leaf.present() & leaf_bits(leaf.base(), at, high);
             let gain = |tag: Tag| bits & !leaf.word(tag);
             let loss = |tag: Tag| bits & leaf.word(tag);
             let set: TagSet = set.iter().filter(|&tag| gain(tag) != 0).collect();
@@ -162,7 +163,7 @@ impl Tree {
             let emptied = leaf.clear_bits(clear, bits);
             leaf.set_bits(set, bits);
             self.lower_all(&leaf, emptied, told, guard);
-            match leaf.last().checked_add(1) {
+            match leaf.range_last().checked_add(1) {
                 Some(next) if next <= high => at = next,
                 _ => break,
             }
@@ -185,7 +186,7 @@ impl Tree {
     ) -> (u64, Option<u64>) {
         let (mut walk, mut at, mut count) = (Walk::new(self, from.into(), guard), low, 0);
         while count < limit {
-            let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.base() <= high) else {
+            let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.first() <= high) else {
                 return (count, None);
             };
             let leaf = leaf.lock();
@@ -202,7 +203,7 @@ impl Tree {
                 count += u64::from(taken.count_ones());
             }
             let next = match new & !taken {
-                0 => leaf.last().checked_add(1),
+                0 => leaf.range_last().checked_add(1),
                 rest => Some(leaf.base() + lowest(rest) as u64),
             };
             match next {

@@ -6,9 +6,11 @@
 
 use arrayvec::ArrayVec;
 
+use super::child::Child;
 use super::index::{FANOUT, bit, from, highest, leaf_bits, lowest, offset};
 use super::lock::Version;
 use super::node::{Node, READ_TRIES, Word};
+use super::single::Single;
 use super::walk::Walk;
 use super::{Entry, Tree};
 use crate::reclaim::Guard;
@@ -47,7 +49,10 @@ impl Bounds {
 struct Cursor<'g, const UP: bool> {
     walk: Walk<'g>,
     filter: TagFilter,
+    /// The full leaf that is being reported; a single is reported at once.
     leaf: Option<&'g Node>,
+    /// The leaf's lowest index.
+    base: u64,
     /// The leaf's slots that are still to be reported.
     rest: u64,
     /// The leaf's version when `rest` was read; only tagged scans have one.
@@ -56,12 +61,13 @@ struct Cursor<'g, const UP: bool> {
 
 impl<'g, const UP: bool> Cursor<'g, UP> {
     fn new(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Self {
-        Cursor { walk: Walk::new(tree, filter, guard), filter, leaf: None, rest: 0, version: None }
+        let walk = Walk::new(tree, filter, guard);
+        Cursor { walk, filter, leaf: None, base: 0, rest: 0, version: None }
     }
 
     /// Moves on to the next leaf of the range; `None` at the end of it.
     #[inline]
-    fn next_leaf(&mut self, bounds: &mut Bounds) -> Option<&'g Node> {
+    fn next_leaf(&mut self, bounds: &mut Bounds) -> Option<Child<'g>> {
         if let Some(left) = self.leaf.take() {
             bounds.consume::<UP>(if UP { left.last() } else { left.base() });
         }
@@ -69,12 +75,17 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
             return None;
         }
         let leaf = if UP {
-            self.walk.next_leaf(bounds.low).filter(|leaf| leaf.base() <= bounds.high)
+            self.walk.next_leaf(bounds.low).filter(|leaf| leaf.first() <= bounds.high)
         } else {
             self.walk.prev_leaf(bounds.high).filter(|leaf| leaf.last() >= bounds.low)
         };
-        bounds.done |= leaf.is_none();
-        self.leaf = leaf;
+        match leaf {
+            None => bounds.done = true,
+            Some(Child::Node(leaf)) => (self.leaf, self.base) = (Some(leaf), leaf.base()),
+            Some(leaf @ Child::Single(_)) => {
+                bounds.consume::<UP>(if UP { leaf.range_last() } else { leaf.base() });
+            }
+        }
         leaf
     }
 
@@ -90,13 +101,14 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
             return None;
         }
         loop {
-            while self.rest == 0 {
-                let leaf = self.next_leaf(bounds)?;
-                self.rest = leaf.present() & leaf_bits(leaf.base(), bounds.low, bounds.high);
+            if self.rest == 0
+                && let Some(single) = self.refill(bounds)?
+            {
+                return Some(single);
             }
             let leaf = self.leaf?;
             let offset = self.pick();
-            let index = leaf.base() + offset as u64;
+            let index = self.base + offset as u64;
             if !bounds.contains(index) {
                 // The other end has been here.
                 self.rest = 0;
@@ -111,6 +123,25 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
         }
     }
 
+    /// Moves on to a full leaf with entries, or takes the entry of a single. For scans that let every entry pass.
+    fn refill(&mut self, bounds: &mut Bounds) -> Option<Option<(u64, Word)>> {
+        loop {
+            match self.next_leaf(bounds)? {
+                Child::Node(leaf) => {
+                    self.rest = leaf.present() & leaf_bits(self.base, bounds.low, bounds.high);
+                    if self.rest != 0 {
+                        return Some(None);
+                    }
+                }
+                Child::Single(single) => {
+                    if let Some(value) = single.value() {
+                        return Some(Some((single.index(), value)));
+                    }
+                }
+            }
+        }
+    }
+
     /// The next entry that passes the filter, value and tags as they were at one instant.
     fn next_entry(&mut self, bounds: &mut Bounds) -> Option<(u64, Entry)> {
         if bounds.done {
@@ -119,9 +150,12 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
         let mut spoiled = 0;
         loop {
             while self.rest == 0 {
-                let leaf = self.next_leaf(bounds)?;
-                if let Some(found) = self.read_leaf(leaf, bounds) {
-                    return Some(found);
+                let found = match self.next_leaf(bounds)? {
+                    Child::Node(leaf) => self.read_leaf(leaf, bounds),
+                    Child::Single(single) => matching_entry(single, self.filter),
+                };
+                if found.is_some() {
+                    return found;
                 }
             }
             let leaf = self.leaf?;
@@ -218,6 +252,30 @@ impl<'g> Scan<'g> {
         self.front.next(&mut self.bounds)
     }
 
+    /// What is left of the scan, a leaf at a time. Only for scans that let every entry pass.
+    #[inline]
+    pub(crate) fn fold<B>(mut self, init: B, mut each: impl FnMut(B, (u64, Word)) -> B) -> B {
+        let mut result = init;
+        while !self.bounds.done {
+            if let Some(leaf) = self.front.leaf {
+                let base = self.front.base;
+                let mut rest = self.front.rest & leaf_bits(base, self.bounds.low, self.bounds.high);
+                while rest != 0 {
+                    let offset = lowest(rest);
+                    if let Some(value) = leaf.value(offset) {
+                        result = each(result, (base + offset as u64, value));
+                    }
+                    rest &= rest - 1;
+                }
+                self.front.rest = 0;
+            }
+            if let Some(Some(single)) = self.front.refill(&mut self.bounds) {
+                result = each(result, single);
+            }
+        }
+        result
+    }
+
     /// Only for scans that let every entry pass.
     #[inline]
     pub(crate) fn next_back(&mut self) -> Option<(u64, Word)> {
@@ -248,6 +306,16 @@ impl Tree {
         let (mut walk, mut at) = (Walk::new(self, filter, guard), start);
         while !batch.is_full() {
             let leaf = walk.next_leaf(at)?;
+            let leaf = match leaf {
+                Child::Node(leaf) => leaf,
+                Child::Single(single) => {
+                    if let Some((index, value)) = matching_value(single, filter) {
+                        batch.push(item(index, value));
+                    }
+                    at = leaf.range_last().checked_add(1)?;
+                    continue;
+                }
+            };
             let low = if at > leaf.base() { offset(at, 0) } else { 0 };
             let next = if filter.is_any() {
                 leaf.take(low, filter, batch.remaining_capacity(), |index, value| {
@@ -267,21 +335,39 @@ impl Tree {
     /// The number of entries in `low..=high` that pass the filter, counted a leaf at one instant.
     pub(crate) fn count(&self, low: u64, high: u64, filter: TagFilter, guard: &Guard) -> u64 {
         let (mut walk, mut at, mut count) = (Walk::new(self, filter, guard), low, 0);
-        while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.base() <= high) {
-            let bits = leaf_bits(leaf.base(), low, high);
-            let matching = if filter.is_any() {
-                leaf.present()
-            } else {
-                leaf.at_one_instant(|| leaf.matching(filter))
+        while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.first() <= high) {
+            let bits = leaf_bits(leaf.base(), at, high);
+            let matching = match leaf {
+                Child::Node(leaf) if filter.is_any() => leaf.present(),
+                Child::Node(leaf) => leaf.at_one_instant(|| leaf.matching(filter)),
+                Child::Single(single) => {
+                    matching_value(single, filter).map_or(0, |(index, _)| bit(offset(index, 0)))
+                }
             };
             count += u64::from((matching & bits).count_ones());
-            match leaf.last().checked_add(1) {
+            match leaf.range_last().checked_add(1) {
                 Some(next) => at = next,
                 None => break,
             }
         }
         count
     }
+}
+
+/// The entry of a single, if it passes the filter.
+#[inline]
+fn matching_entry(single: &Single, filter: TagFilter) -> Option<(u64, Entry)> {
+    let entry = single.entry().filter(|entry| filter.matches(entry.tags))?;
+    Some((single.index(), entry))
+}
+
+/// The value of a single, if its entry passes the filter.
+#[inline]
+fn matching_value(single: &Single, filter: TagFilter) -> Option<(u64, Word)> {
+    if filter.is_any() {
+        return Some((single.index(), single.value()?));
+    }
+    matching_entry(single, filter).map(|(index, entry)| (index, entry.value))
 }
 
 /// Fills `batch` with entries of one leaf, read at one instant. `item` is the user's code: it may run for entries that are

@@ -1,7 +1,8 @@
 //! Tag words, and the one way to change an entry: raise, change, lower.
 
+use super::child::{Below, LockedLeaf};
 use super::index::{bit, offset};
-use super::node::{Locked, Word};
+use super::node::Word;
 use super::{Above, Entry, Tree};
 use crate::reclaim::Guard;
 use crate::tag::{Tag, TagSet, TagUpdate, TreeEdges};
@@ -23,29 +24,16 @@ pub(crate) struct Change {
 }
 
 impl Tree {
-    /// Locks the node that links to `child`, whose lock the caller holds (rule 3).
-    #[inline]
-    pub(super) fn lock_parent<'g>(&'g self, child: &Locked<'g>, guard: &'g Guard) -> Above<'g> {
-        loop {
-            let parent = child.parent();
-            // SAFETY: read from a node reached under `guard`.
-            let above = unsafe { Above::lock(self, parent, guard) };
-            if child.parent() == parent {
-                return above;
-            }
-        }
-    }
-
     /// Makes the bits above `child` set. The caller holds `child`, whose word for `tag` is 0.
     pub(super) fn raise<'g>(
         &'g self,
-        child: &Locked<'g>,
+        child: &impl Below<'g>,
         tag: Tag,
         told: &mut TreeEdges,
         guard: &'g Guard,
     ) {
-        let above = self.lock_parent(child, guard);
-        let offset = above.offset(child.base());
+        let above = child.lock_parent(self, guard);
+        let offset = above.offset(child.place());
         self.set_above(&above, offset, tag, told, guard);
     }
 
@@ -75,13 +63,13 @@ impl Tree {
     /// and has changed all it wants to change: ancestors last.
     pub(super) fn lower<'g>(
         &'g self,
-        child: &Locked<'g>,
+        child: &impl Below<'g>,
         tag: Tag,
         told: &mut TreeEdges,
         guard: &'g Guard,
     ) {
-        let above = self.lock_parent(child, guard);
-        let bit = bit(above.offset(child.base()));
+        let above = child.lock_parent(self, guard);
+        let bit = bit(above.offset(child.place()));
         let word = above.word(tag);
         if word & bit == 0 {
             return;
@@ -99,7 +87,7 @@ impl Tree {
     #[inline]
     pub(super) fn lower_all<'g>(
         &'g self,
-        leaf: &Locked<'g>,
+        leaf: &LockedLeaf<'g>,
         emptied: TagSet,
         told: &mut TreeEdges,
         guard: &'g Guard,
@@ -112,7 +100,7 @@ impl Tree {
     /// Changes the entry of `index` in `leaf`, which the caller has locked and which covers the index.
     pub(super) fn change<'g>(
         &'g self,
-        leaf: &Locked<'g>,
+        leaf: &LockedLeaf<'g>,
         index: u64,
         change: Change,
         told: &mut TreeEdges,
@@ -133,7 +121,7 @@ impl Tree {
             NewValue::Keep => {}
             NewValue::Store(value) => leaf.fill(offset, value),
             NewValue::Remove => {
-                leaf.slot(offset).set_value(None);
+                leaf.set_value(offset, None);
                 leaf.set_present(leaf.present() & !bit);
             }
         }
@@ -145,7 +133,7 @@ impl Tree {
     #[inline]
     pub(super) fn raise_for<'g>(
         &'g self,
-        leaf: &Locked<'g>,
+        leaf: &LockedLeaf<'g>,
         set: TagSet,
         told: &mut TreeEdges,
         guard: &'g Guard,
@@ -186,7 +174,7 @@ impl Tree {
         guard: &Guard,
     ) -> Option<bool> {
         let bit = bit(offset(index, 0));
-        if self.find_leaf(index, guard)?.tags().load(tag) & bit != 0 {
+        if self.find_leaf(index, guard)?.shows_tag(index, tag) {
             return Some(false);
         }
         let leaf = self.lock_leaf(index, guard)?;
@@ -198,7 +186,7 @@ impl Tree {
         if word == 0 {
             self.raise(&leaf, tag, told, guard);
         }
-        leaf.tags().store(tag, word | bit);
+        leaf.set_word(tag, word | bit);
         Some(true)
     }
 
@@ -218,7 +206,7 @@ impl Tree {
         if word & bit == 0 {
             return Some(false);
         }
-        leaf.tags().store(tag, word & !bit);
+        leaf.set_word(tag, word & !bit);
         if word == bit {
             self.lower(&leaf, tag, told, guard);
         }
@@ -248,7 +236,7 @@ impl Tree {
     }
 }
 
-impl Locked<'_> {
+impl LockedLeaf<'_> {
     /// The entry of `index`, which this leaf covers.
     #[inline]
     pub(super) fn entry(&self, index: u64) -> Option<Entry> {
@@ -264,7 +252,7 @@ impl Locked<'_> {
         if present & bit(offset) == 0 {
             self.set_present(present | bit(offset));
         }
-        self.slot(offset).set_value(Some(value));
+        self.set_value(offset, Some(value));
     }
 
     /// Clears `bits` in the words of `tags`; which words became 0 by that.
@@ -274,7 +262,7 @@ impl Locked<'_> {
         for tag in tags {
             let word = self.word(tag);
             if word & bits != 0 {
-                self.tags().store(tag, word & !bits);
+                self.set_word(tag, word & !bits);
                 if word & !bits == 0 {
                     emptied = emptied.with(tag);
                 }
@@ -287,7 +275,7 @@ impl Locked<'_> {
     #[inline]
     pub(super) fn set_bits(&self, tags: TagSet, bits: u64) {
         for tag in tags {
-            self.tags().store(tag, self.word(tag) | bits);
+            self.set_word(tag, self.word(tag) | bits);
         }
     }
 }

@@ -6,6 +6,7 @@
 use arrayvec::ArrayVec;
 
 use super::Tree;
+use super::child::Child;
 use super::edge::Edge;
 use super::index::{self, ALL_SLOTS, LEVELS, highest, lowest};
 use super::node::Node;
@@ -24,7 +25,7 @@ pub(crate) struct Walk<'g> {
 /// Where a descent goes on.
 enum Step<'g> {
     /// This leaf is next.
-    Leaf(&'g Node),
+    Leaf(Child<'g>),
     /// Go on with this index.
     Beyond(u64),
     /// Nothing at all in this direction.
@@ -44,7 +45,7 @@ impl<'g> Walk<'g> {
 
     /// The leaf of `index` or the first one above it that may hold something the filter asks for.
     #[inline]
-    pub(crate) fn next_leaf(&mut self, mut index: u64) -> Option<&'g Node> {
+    pub(crate) fn next_leaf(&mut self, mut index: u64) -> Option<Child<'g>> {
         loop {
             match self.step_up(index) {
                 Step::Leaf(leaf) => return Some(leaf),
@@ -56,7 +57,7 @@ impl<'g> Walk<'g> {
 
     /// The leaf of `index` or the first one below it that may hold something the filter asks for.
     #[inline]
-    pub(crate) fn prev_leaf(&mut self, mut index: u64) -> Option<&'g Node> {
+    pub(crate) fn prev_leaf(&mut self, mut index: u64) -> Option<Child<'g>> {
         loop {
             match self.step_down(index) {
                 Step::Leaf(leaf) => return Some(leaf),
@@ -72,12 +73,12 @@ impl<'g> Walk<'g> {
             return if top.last() < index {
                 Step::End
             } else {
-                self.enter(top, index.max(top.base()))
+                self.enter(top, index.max(top.first()))
             };
         };
         let level = node.level();
         let here = index::offset(index, level);
-        let candidates = self.candidates(node) & index::from(here);
+        let candidates = leading_to(node, self.filter) & index::from(here);
         if candidates == 0 {
             self.path.pop();
             return node.last().checked_add(1).map_or(Step::End, Step::Beyond);
@@ -86,7 +87,7 @@ impl<'g> Walk<'g> {
         let base = index::slot_base(node.base(), offset, level);
         match self.child(node.edge(offset)) {
             // The first slot holds `index` itself; a child that ends below it is passed over, with its slot.
-            Some(child) if child.last() >= index => self.enter(child, index.max(child.base())),
+            Some(child) if child.last() >= index => self.enter(child, index.max(child.first())),
             _ => (base | index::slot_span(level)).checked_add(1).map_or(Step::End, Step::Beyond),
         }
     }
@@ -94,7 +95,7 @@ impl<'g> Walk<'g> {
     fn step_down(&mut self, index: u64) -> Step<'g> {
         let Some(node) = self.node_around(index) else {
             let Some(top) = self.top() else { return Step::End };
-            return if top.base() > index {
+            return if top.first() > index {
                 Step::End
             } else {
                 self.enter(top, index.min(top.last()))
@@ -102,7 +103,7 @@ impl<'g> Walk<'g> {
         };
         let level = node.level();
         let here = index::offset(index, level);
-        let candidates = self.candidates(node) & index::up_to(here);
+        let candidates = leading_to(node, self.filter) & index::up_to(here);
         if candidates == 0 {
             self.path.pop();
             return node.base().checked_sub(1).map_or(Step::End, Step::Beyond);
@@ -110,7 +111,7 @@ impl<'g> Walk<'g> {
         let offset = highest(candidates);
         let base = index::slot_base(node.base(), offset, level);
         match self.child(node.edge(offset)) {
-            Some(child) if child.base() <= index => self.enter(child, index.min(child.last())),
+            Some(child) if child.first() <= index => self.enter(child, index.min(child.last())),
             _ => base.checked_sub(1).map_or(Step::End, Step::Beyond),
         }
     }
@@ -128,7 +129,7 @@ impl<'g> Walk<'g> {
     }
 
     /// The top node, unless a root flag says that the filter finds nothing below it.
-    fn top(&self) -> Option<&'g Node> {
+    fn top(&self) -> Option<Child<'g>> {
         if self.filter.all.iter().any(|tag| !self.tree.any_tagged(tag)) {
             return None;
         }
@@ -136,29 +137,31 @@ impl<'g> Walk<'g> {
     }
 
     #[inline]
-    fn child(&self, edge: Edge) -> Option<&'g Node> {
+    fn child(&self, edge: Edge) -> Option<Child<'g>> {
         // SAFETY: not null, and read under the walk's guard.
-        (!edge.is_null()).then(|| unsafe { Node::of(edge, self.guard) })
+        (!edge.is_null()).then(|| unsafe { Child::of(edge, self.guard) })
     }
 
-    /// Goes down to `node`, to go on with `index` in it.
+    /// Goes down to `child`, to go on with `index` in it.
     #[inline]
-    fn enter(&mut self, node: &'g Node, index: u64) -> Step<'g> {
-        if node.level() == 0 {
-            return Step::Leaf(node);
+    fn enter(&mut self, child: Child<'g>, index: u64) -> Step<'g> {
+        match child {
+            Child::Node(node) if node.level() > 0 => {
+                self.path.push(node);
+                Step::Beyond(index)
+            }
+            leaf => Step::Leaf(leaf),
         }
-        self.path.push(node);
-        Step::Beyond(index)
     }
+}
 
-    /// The slots of an inner node that may lead to something the filter asks for.
-    #[inline]
-    fn candidates(&self, node: &Node) -> u64 {
-        if self.filter.all.is_empty() {
-            return node.present();
-        }
-        self.filter.all.iter().fold(ALL_SLOTS, |word, tag| word & node.tags().load(tag))
+/// The slots of an inner node that may lead to something the filter asks for.
+#[inline]
+pub(super) fn leading_to(node: &Node, filter: TagFilter) -> u64 {
+    if filter.all.is_empty() {
+        return node.present();
     }
+    filter.all.iter().fold(ALL_SLOTS, |word, tag| word & node.tags().load(tag))
 }
 
 impl Node {

@@ -10,7 +10,6 @@
 
 use std::cell::{Cell, RefCell};
 
-use crate::raw::node::Node;
 use crate::sync::{Ordering, fence};
 
 /// Something to be done when nobody can see it any more.
@@ -23,7 +22,8 @@ struct State {
     /// What may be freed two epochs after this one.
     garbage: Vec<(u64, Free)>,
     nodes_made: usize,
-    graveyard: Vec<*mut Node>,
+    /// What has been freed, to be released at the end.
+    graveyard: Vec<Free>,
 }
 
 thread_local! {
@@ -126,9 +126,11 @@ impl Life {
     }
 
     /// Buries the node; its memory is released when the model ends.
-    pub(crate) fn end(&self, node: *mut Node) {
+    pub(crate) fn end<T: 'static>(&self, node: *mut T) {
         assert!(self.0.replace(false), "I-RETIRE: a node is freed twice");
-        with(|state| state.graveyard.push(node));
+        // SAFETY: made by `Box`, and buried once.
+        let release = move || drop(unsafe { Box::from_raw(node) });
+        with(|state| state.graveyard.push(Box::new(release)));
     }
 }
 
@@ -152,8 +154,7 @@ pub(super) fn finish() {
     }
     let (made, dead) = with(|state| (state.nodes_made, core::mem::take(&mut state.graveyard)));
     assert_eq!(made, dead.len(), "I-RETIRE: nodes leaked");
-    for node in dead {
-        // SAFETY: made by `Box`, and buried once.
-        drop(unsafe { Box::from_raw(node) });
+    for release in dead {
+        release();
     }
 }

@@ -11,6 +11,7 @@ use core::ptr::NonNull;
 use edge::Edge;
 use index::{ALL_SLOTS, BITS, FANOUT};
 use node::Node;
+use single::Single;
 
 /// In place of the tree's own; to be named `sync` at the root of the crate, too, where the sources look for it.
 pub(crate) mod sync {
@@ -33,6 +34,13 @@ mod node {
         /// None is needed: there is nothing to free.
         pub(crate) unsafe fn free(_node: super::NonNull<Node>) {}
     }
+}
+
+/// In place of the tree's own.
+mod single {
+    #[derive(Debug)]
+    #[repr(align(8))]
+    pub(crate) struct Single;
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
@@ -117,12 +125,13 @@ pub(crate) fn check_edges(place: usize, level: u8, skip: bool, bits: u8) {
     let node = NonNull::new(node).unwrap_or(NonNull::dangling());
     let edge = Edge::new(node, level, skip);
     assert_eq!((edge.pointer(), edge.level(), edge.skips()), (node.as_ptr(), level, skip));
-    assert!(!edge.is_null() && edge.reserved_is_clear());
+    assert!(!edge.is_null() && !edge.is_single());
     assert_eq!(edge.plain_level(), (!skip).then_some(level));
     check_questions(edge);
     check_questions(Edge::from_word(
-        edge.word().map_addr(|word| word & !63 | usize::from(bits & 63)),
+        edge.word().map_addr(|word| word & !63 | usize::from(bits & 62)),
     ));
+    check_single(place);
     check_null();
 }
 
@@ -130,7 +139,7 @@ pub(crate) fn check_edges(place: usize, level: u8, skip: bool, bits: u8) {
 fn check_questions(edge: Edge) {
     assert_eq!(Edge::from_word(edge.word()), edge);
     assert_eq!(edge.ends_or_skips(), edge.is_null() || edge.skips());
-    assert_eq!(edge.plain_level().is_some(), !edge.skips() && edge.reserved_is_clear());
+    assert_eq!(edge.plain_level().is_some(), !edge.skips());
     for level in 0..16 {
         let plain = !edge.is_null() && edge.plain_level() == Some(level);
         assert_eq!(edge.leads_to(level), plain, "{edge:?} to {level}");
@@ -142,9 +151,20 @@ fn check_questions(edge: Edge) {
     assert!(edge.pointer().is_null() == edge.is_null() && edge.pointer().addr() & 63 == 0);
 }
 
+/// An edge to a single is plain to no level, wherever the single lies.
+fn check_single(place: usize) {
+    let single: *mut Single = core::ptr::without_provenance_mut(place & !7);
+    let single = NonNull::new(single).unwrap_or(NonNull::dangling());
+    let edge = Edge::single(single);
+    assert_eq!(Edge::from_word(edge.word()), edge);
+    assert_eq!(edge.single_pointer(), single.as_ptr());
+    assert!(edge.is_single() && !edge.is_null() && edge.skips() && edge.ends_or_skips());
+    assert!(edge.plain_level().is_none() && (0..16).all(|level| !edge.leads_to(level)));
+}
+
 fn check_null() {
     let null = Edge::NULL;
-    assert!(null.is_null() && null.ends_or_skips() && !null.skips() && null.reserved_is_clear());
+    assert!(null.is_null() && null.ends_or_skips() && !null.skips() && !null.is_single());
     assert_eq!((null.level(), null.plain_level()), (0, Some(0)));
     check_questions(null);
 }

@@ -1,7 +1,7 @@
 //! Whole trees: making, walking and dropping them, handles, numbers.
 
 use crate::common::{BITS, Ledger, T0, Tree, add_tagged, assert_at_rest, indices, tree_of};
-use tagged_radix::{RadixTree, pin};
+use tagged_radix::{Inline, RadixTree, Tag, pin};
 
 static SHARED: Tree = Tree::new();
 
@@ -28,16 +28,53 @@ fn len_and_is_empty_follow_the_entries() {
 fn stats_count_nodes_and_bytes() {
     let tree = tree_of([0, 1 << BITS, 1 << (2 * BITS)]);
     let stats = tree.stats();
-    assert_eq!((stats.entries, stats.leaves, stats.inner_nodes, stats.height), (3, 3, 2, 3));
-    assert!(stats.bytes >= 5 * 64);
+    assert_eq!((stats.entries, stats.leaves(), stats.inner_nodes, stats.height), (3, 3, 2, 3));
+    assert_eq!((stats.full_leaves, stats.compact_leaves), (0, 3));
+    assert!(stats.bytes >= 2 * 64 + 3 * 24);
     let ratio = stats.bytes_per_entry() * 3.0 / f64::from(u32::try_from(stats.bytes).unwrap());
     assert!((ratio - 1.0).abs() < 1e-9);
     let empty = Tree::new().stats();
     assert_eq!(
-        (empty.entries, empty.leaves, empty.inner_nodes, empty.height, empty.bytes),
+        (empty.entries, empty.leaves(), empty.inner_nodes, empty.height, empty.bytes),
         (0, 0, 0, 0, 0)
     );
     assert!(empty.bytes_per_entry().is_finite());
+}
+
+#[test]
+fn an_entry_without_neighbours_takes_a_compact_leaf() {
+    let tree = tree_of([1 << 40]);
+    let pinned = tree.pin();
+    assert_eq!((tree.stats().compact_leaves, tree.stats().bytes), (1, 24));
+    // A neighbour makes it a full leaf, with the tags that it had.
+    pinned.set_tag(1 << 40, Tag::T1);
+    pinned.insert_tagged((1 << 40) + 1, Box::new(7), Tag::T2.into());
+    let stats = tree.stats();
+    assert_eq!((stats.compact_leaves, stats.full_leaves, stats.entries), (0, 1, 2));
+    assert_eq!(pinned.tags(1 << 40), Some(Tag::T1.into()));
+    assert_eq!(pinned.tags((1 << 40) + 1), Some(Tag::T2.into()));
+    assert_eq!(tree.check(), Ok(()));
+    // It stays one until it is empty.
+    pinned.remove(1 << 40);
+    assert_eq!(tree.stats().full_leaves, 1);
+    pinned.remove((1 << 40) + 1);
+    assert_eq!(tree.stats().leaves(), 0);
+    assert!(!tree.any_tagged(Tag::T1) && !tree.any_tagged(Tag::T2));
+}
+
+#[test]
+fn random_indices_take_64_bytes_an_entry_at_most() {
+    // The products of an odd factor are distinct and spread over all of 64 bits.
+    let count = if cfg!(radix_chaos) { 1 << 14 } else { 1 << 20 };
+    let tree: RadixTree<Inline> = (0..count)
+        .map(|i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15), Inline::new(i).unwrap()))
+        .collect();
+    let stats = tree.stats();
+    println!("{stats:?}: {:.1} bytes an entry", stats.bytes_per_entry());
+    assert_eq!(stats.entries, count);
+    if count == 1 << 20 && BITS == 6 {
+        assert!(stats.bytes_per_entry() <= 64.0);
+    }
 }
 
 #[test]

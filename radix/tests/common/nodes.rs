@@ -3,8 +3,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// Nodes are the only things here that are aligned to just one cache line.
-const NODE_ALIGN: usize = 64;
+/// Full nodes are the only things here that are aligned to just one cache line, compact leaves the only ones of their size.
+fn is_node(layout: Layout) -> bool {
+    layout.align() == 64 || (layout.size(), layout.align()) == (24, 8)
+}
 
 static MADE: AtomicU64 = AtomicU64::new(0);
 static FREED: AtomicU64 = AtomicU64::new(0);
@@ -14,7 +16,7 @@ pub(crate) struct CountNodes;
 // SAFETY: hands every call on to the system's allocator and only counts.
 unsafe impl GlobalAlloc for CountNodes {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.align() == NODE_ALIGN {
+        if is_node(layout) {
             MADE.fetch_add(1, SeqCst);
         }
         // SAFETY: the caller's promise.
@@ -22,7 +24,7 @@ unsafe impl GlobalAlloc for CountNodes {
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        if layout.align() == NODE_ALIGN {
+        if is_node(layout) {
             FREED.fetch_add(1, SeqCst);
         }
         // SAFETY: the caller's promise.

@@ -35,6 +35,10 @@ impl Shape {
     /// The shape a tree says it has.
     pub(crate) fn of_tree<V: Value>(tree: &RadixTree<V>) -> Shape {
         let stats = tree.stats();
-        Shape { leaves: stats.leaves, inner_nodes: stats.inner_nodes, height: stats.height.into() }
+        Shape {
+            leaves: stats.leaves(),
+            inner_nodes: stats.inner_nodes,
+            height: stats.height.into(),
+        }
     }
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 const ALIVE: u64 = 0x0a11_4e00_600d_da7a;
 const DROPPED: u64 = 0xdead_0bad_dead_0bad;
 
-/// Counts the values made and dropped in one test.
+/// Counts the values made and dropped in one test. Aligned so that it is not of a compact leaf's size, see `nodes`.
 #[derive(Debug, Default)]
+#[repr(align(16))]
 pub(crate) struct Ledger {
     made: AtomicU64,
     dropped: AtomicU64,

@@ -3,6 +3,7 @@
 //!
 //! Needs `--cfg radix_loom` and the feature `loom`. A node has two slots: entries 0 and 1 share a leaf; 2 and 3 the next one,
 //! below the same inner node; 4 to 7 lie below another. A tree is written as its entries, `index:tags`.
+//! With `--cfg radix_compact` an entry alone in its leaf takes a compact one; else there are none.
 //! A thread makes its calls under one guard, or under several where a stroke parts them.
 #![cfg(all(radix_loom, feature = "loom"))]
 
@@ -17,6 +18,7 @@ mod stamp;
 #[path = "../races/told.rs"]
 mod told;
 
+mod compact;
 mod ranges;
 mod reads;
 mod structure;

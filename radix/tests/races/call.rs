@@ -98,6 +98,8 @@ pub(crate) enum How {
     Resume,
     /// In batches of two; batches have no tags.
     Gang,
+    /// Only their number.
+    Count,
     /// By an iterator, from the highest index down.
     Back,
 }
@@ -161,11 +163,12 @@ pub(crate) fn parse_calls(text: &str, mut stamp: u64, index: impl Fn(u64) -> u64
             "sweep" => Call::Sweep,
             "absent" => Call::Absent(at()),
             "paint" => Call::Paint { set: tags(words[1]), clear: tags(words[2]) },
-            name @ ("scan" | "back" | "resume" | "gang") => {
+            name @ ("scan" | "back" | "resume" | "gang" | "count") => {
                 let how = match name {
                     "scan" => How::Iterate,
                     "back" => How::Back,
                     "resume" => How::Resume,
+                    "count" => How::Count,
                     _ => How::Gang,
                 };
                 Call::Scan { tag: words.get(1).map(|w| tag(w)), how }
@@ -232,6 +235,10 @@ impl Call {
             Call::Scan { tag, how: How::Back } => Outcome::Items(scan_back(p, tag)),
             Call::Scan { tag, how: How::Resume } => Outcome::Items(resumed_scan(p, tag)),
             Call::Scan { tag, how: How::Gang } => Outcome::Items(gang(p, tag)),
+            Call::Scan { tag, how: How::Count } => {
+                let filter = tag.map_or(TagFilter::ANY, TagFilter::all_of);
+                Outcome::Count(p.count_tagged(.., filter))
+            }
             Call::Sweep => Outcome::Count(p.remove_range(..)),
             Call::Copy { from, to } => {
                 let done = p.tag_range_if_tagged(.., from, to, u64::MAX);

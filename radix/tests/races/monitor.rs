@@ -160,6 +160,10 @@ fn may_end(pending: &Pending, outcome: &Outcome) -> bool {
                 && must.is_subset(&found)
                 && items.iter().all(|item| may.contains(item))
         }
+        (Pending::Scanning { must, may, .. }, Outcome::Count(count)) => {
+            let most: BTreeSet<u64> = may.iter().map(|(index, _)| *index).collect();
+            (must.len() as u64..=most.len() as u64).contains(count)
+        }
         _ => false,
     }
 }

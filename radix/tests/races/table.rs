@@ -189,6 +189,65 @@ pub(crate) const OTHERS: &[Race] = &[
     two("sweep, scan then get", DEEP, &["sweep", "scan A; get 0", "any A; get 0"]),
 ];
 
+/// An entry alone in its leaf that gets a neighbour, or loses it.
+pub(crate) const NEAR: &[Race] = &[
+    two(
+        "two neighbours and a tag",
+        "0:A 6",
+        &["insert 1 B", "clear 0 A; set 0 B", "scan A; scan B"],
+    ),
+    two(
+        "neighbour, removal, scan",
+        "0:A 6:A",
+        &["insert 1 A", "remove 0; insert 0 A", "scan A; get 0"],
+    ),
+    two(
+        "neighbour and overwriting",
+        "0:A 6",
+        &["insert 1", "insert 0 B; get 1", "entry 0; entry 0"],
+    ),
+    two("neighbour and splice", DEEP, &["insert 3 A", "remove 2; remove 0", "scan; any A"]),
+    two(
+        "neighbour and split",
+        "0:A 6:B",
+        &["insert 1 B; remove 1", "insert 2 A", "scan A; scan B"],
+    ),
+    two("neighbours from both sides", "0 2:A", &["insert 1 A", "insert 3 B", "resume A; any B"]),
+    two(
+        "neighbour and counting",
+        "0:A 2",
+        &["insert 1 A; insert 3 A", "count; count A", "absent 0"],
+    ),
+    two(
+        "neighbour and range tagging",
+        "0:A 6:A",
+        &["copy A B; scan B", "insert 1 A", "paint A B; has 0 A"],
+    ),
+    two("neighbour and sweep", "0:A 2:A", &["sweep", "insert 1 A; get 0", "any A; scan"]),
+    two(
+        "neighbour and gang lookups",
+        "0:A 2:A",
+        &["gang A; gang", "insert 1 A; remove 0", "set 2 B"],
+    ),
+    two(
+        "neighbour and backward scan",
+        "1:A 6:A",
+        &["back A; back A", "insert 0 A", "update 1 B A new"],
+    ),
+    two("hand-over of one alone", "0:A 6", &["update 0 B A", "has 0 A; has 0 B", "entry 0"]),
+    two("neighbour at the root", "0:A", &["insert 1 B", "remove 0; insert 0", "any A; scan B"]),
+    two(
+        "two new tops over one entry",
+        "1:A",
+        &["insert 2; remove 2", "insert 6; remove 6", "clear 1 A; set 1 B"],
+    ),
+    two(
+        "conditional changes",
+        "0 2",
+        &["swap 0; drop 0 A", "insert 1 A; set 0 A", "make 0; get 1"],
+    ),
+];
+
 pub(crate) const MIXES: &[Race] = &[
     two(
         "splice, new leaf, scan",
@@ -255,6 +314,11 @@ macro_rules! tests {
         #[test]
         fn conditional_changes_batches_and_sweeps() {
             $run(crate::table::OTHERS);
+        }
+
+        #[test]
+        fn a_neighbour_for_an_entry_that_was_alone() {
+            $run(crate::table::NEAR);
         }
 
         #[test]

@@ -1,0 +1,6 @@
+//! What optional features add.
+
+#[cfg(feature = "rayon")]
+mod parallel;
+#[cfg(feature = "serde")]
+mod serial;
