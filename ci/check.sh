@@ -7,6 +7,9 @@ cargo fmt --all --check
 cargo fmt --manifest-path fuzz/Cargo.toml --check
 cargo clippy --workspace --all-targets --all-features -- -D warnings
 cargo check --package tagged-radix --package writeback --no-default-features
+for feature in rayon serde; do
+    cargo check --package tagged-radix --features "$feature"
+done
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 # Verified together: `writeback` is built against the `tagged-radix` packaged beside it, published or not.
 cargo package --workspace --exclude benches --allow-dirty

@@ -15,7 +15,7 @@ mod pinned;
 mod raw;
 mod reclaim;
 #[cfg(feature = "serde")]
-mod serde;
+mod serialization;
 mod slot;
 mod stats;
 mod sync;
@@ -28,6 +28,8 @@ pub use arrayvec::ArrayVec;
 pub use crate::check::{Invariant, Violation};
 pub use crate::error::{OccupiedError, ReplaceError};
 pub use crate::iter::{IntoIter, Range, RangeTagged};
+#[cfg(feature = "rayon")]
+pub use crate::par::{ParRange, ParRangeMap, ParRangeTagged, ParRangeTaggedMap};
 pub use crate::pinned::Pinned;
 #[cfg(any(radix_loom, radix_shuttle))]
 pub use crate::reclaim::checker;

@@ -173,141 +173,180 @@ impl<'g> Child<'g> {
     }
 
     #[inline]
-    pub(crate) fn lock(self) -> LockedLeaf<'g> {
+    pub(crate) fn lock(self) -> AnyLeaf<'g> {
         match self {
-            Child::Node(leaf) => LockedLeaf::Full(leaf.lock()),
-            Child::Single(leaf) => LockedLeaf::Single(leaf.lock()),
+            Child::Node(leaf) => AnyLeaf::Full(leaf.lock()),
+            Child::Single(leaf) => AnyLeaf::Single(leaf.lock()),
         }
     }
 }
 
-/// A leaf of either kind, whose lock is held by the owner of this value. A single looks like a full leaf in which only the
-/// slot of its own index is used.
+/// A leaf of either kind, whose lock is held by the owner of this value.
 #[derive(Debug)]
-pub(crate) enum LockedLeaf<'g> {
+pub(crate) enum AnyLeaf<'g> {
     Full(Locked<'g>),
     Single(LockedSingle<'g>),
 }
 
-impl<'g> LockedLeaf<'g> {
+/// A leaf whose lock is held. A single looks like a full leaf in which only the slot of its own index is used.
+pub(super) trait LockedLeaf<'g>: Below<'g> {
     /// The leaf, for longer than the lock is held.
-    #[inline]
-    pub(crate) fn child(&self) -> Child<'g> {
-        match self {
-            LockedLeaf::Full(leaf) => Child::Node(leaf.node()),
-            LockedLeaf::Single(leaf) => Child::Single(leaf.single()),
-        }
-    }
-
-    #[inline]
-    pub(super) fn base(&self) -> u64 {
-        self.child().base()
-    }
-
-    #[inline]
-    pub(super) fn range_last(&self) -> u64 {
-        self.child().range_last()
-    }
+    fn child(&self) -> Child<'g>;
 
     /// Whether the leaf has been unlinked.
-    #[inline]
-    pub(super) fn is_dead(&self) -> bool {
-        match self {
-            LockedLeaf::Full(leaf) => leaf.is_dead(),
-            LockedLeaf::Single(leaf) => leaf.is_dead(),
-        }
-    }
+    fn is_dead(&self) -> bool;
 
     /// Marks the leaf dead. The caller also holds the lock of the node above (I-DEAD).
-    #[inline]
-    pub(super) fn set_dead(&self) {
-        match self {
-            LockedLeaf::Full(leaf) => leaf.set_dead(),
-            LockedLeaf::Single(leaf) => leaf.set_dead(),
-        }
-    }
+    fn set_dead(&self);
 
     /// Frees the leaf once nobody can stand in it any more.
     ///
     /// # Safety
     /// The caller has just unlinked it, and nobody else retires it.
-    pub(super) unsafe fn retire(&self, guard: &Guard) {
-        match self.child() {
-            // SAFETY: the caller's word.
-            Child::Node(leaf) => unsafe { leaf.retire(guard) },
-            // SAFETY: the caller's word.
-            Child::Single(leaf) => unsafe { leaf.retire(guard) },
-        }
-    }
+    unsafe fn retire(&self, guard: &Guard);
 
     /// The word of `tag`.
-    #[inline]
-    pub(super) fn word(&self, tag: Tag) -> u64 {
-        match self {
-            LockedLeaf::Full(leaf) => leaf.word(tag),
-            LockedLeaf::Single(leaf) if leaf.tags().contains(tag) => own_bit(leaf),
-            LockedLeaf::Single(_) => 0,
-        }
-    }
+    fn word(&self, tag: Tag) -> u64;
 
     /// Release: E-TAG.
-    #[inline]
-    pub(super) fn set_word(&self, tag: Tag, word: u64) {
-        match self {
-            LockedLeaf::Full(leaf) => leaf.node().tags().store(tag, word),
-            LockedLeaf::Single(leaf) => {
-                debug_assert!(word & !own_bit(leaf) == 0, "a single has one entry");
-                let tags = leaf.tags();
-                leaf.set_tags(if word == 0 { tags.without(tag) } else { tags.with(tag) });
-            }
-        }
-    }
+    fn set_word(&self, tag: Tag, word: u64);
 
     /// The tags whose word has `bit`.
-    #[inline]
-    pub(super) fn tags_at(&self, bit: u64) -> TagSet {
-        match self {
-            LockedLeaf::Full(leaf) => leaf.tags_at(bit),
-            LockedLeaf::Single(leaf) if own_bit(leaf) & bit != 0 => leaf.tags(),
-            LockedLeaf::Single(_) => TagSet::EMPTY,
-        }
-    }
+    fn tags_at(&self, bit: u64) -> TagSet;
 
-    #[inline]
-    pub(super) fn present(&self) -> u64 {
-        match self {
-            LockedLeaf::Full(leaf) => leaf.present(),
-            LockedLeaf::Single(leaf) => leaf.value().map_or(0, |_| own_bit(leaf)),
-        }
-    }
+    fn present(&self) -> u64;
 
     /// Nothing for a single, whose value says as much.
-    #[inline]
-    pub(super) fn set_present(&self, word: u64) {
-        if let LockedLeaf::Full(leaf) = self {
-            leaf.node().set_present(word);
-        }
-    }
+    fn set_present(&self, word: u64);
 
-    #[inline]
-    pub(super) fn value(&self, offset: usize) -> Option<Word> {
-        match self {
-            LockedLeaf::Full(leaf) => leaf.value(offset),
-            LockedLeaf::Single(leaf) if own_bit(leaf) == bit(offset) => leaf.value(),
-            LockedLeaf::Single(_) => None,
-        }
-    }
+    fn value(&self, offset: usize) -> Option<Word>;
 
     /// Release: E-PUBLISH.
+    fn set_value(&self, offset: usize, value: Option<Word>);
+
     #[inline]
-    pub(super) fn set_value(&self, offset: usize, value: Option<Word>) {
-        match self {
-            LockedLeaf::Full(leaf) => leaf.node().slot(offset).set_value(value),
-            LockedLeaf::Single(leaf) => {
-                debug_assert!(own_bit(leaf) == bit(offset), "a single has one entry");
-                leaf.single().set_value(value);
-            }
-        }
+    fn base(&self) -> u64 {
+        self.child().base()
+    }
+
+    #[inline]
+    fn range_last(&self) -> u64 {
+        self.child().range_last()
+    }
+}
+
+impl<'g> LockedLeaf<'g> for Locked<'g> {
+    #[inline]
+    fn child(&self) -> Child<'g> {
+        Child::Node(self.node())
+    }
+
+    #[inline]
+    fn is_dead(&self) -> bool {
+        Locked::is_dead(self)
+    }
+
+    #[inline]
+    fn set_dead(&self) {
+        self.node().set_dead();
+    }
+
+    unsafe fn retire(&self, guard: &Guard) {
+        // SAFETY: the caller's word.
+        unsafe { self.node().retire(guard) }
+    }
+
+    #[inline]
+    fn word(&self, tag: Tag) -> u64 {
+        Locked::word(self, tag)
+    }
+
+    #[inline]
+    fn set_word(&self, tag: Tag, word: u64) {
+        self.node().tags().store(tag, word);
+    }
+
+    #[inline]
+    fn tags_at(&self, bit: u64) -> TagSet {
+        Locked::tags_at(self, bit)
+    }
+
+    #[inline]
+    fn present(&self) -> u64 {
+        Locked::present(self)
+    }
+
+    #[inline]
+    fn set_present(&self, word: u64) {
+        self.node().set_present(word);
+    }
+
+    #[inline]
+    fn value(&self, offset: usize) -> Option<Word> {
+        Locked::value(self, offset)
+    }
+
+    #[inline]
+    fn set_value(&self, offset: usize, value: Option<Word>) {
+        self.node().slot(offset).set_value(value);
+    }
+}
+
+impl<'g> LockedLeaf<'g> for LockedSingle<'g> {
+    #[inline]
+    fn child(&self) -> Child<'g> {
+        Child::Single(self.single())
+    }
+
+    #[inline]
+    fn is_dead(&self) -> bool {
+        LockedSingle::is_dead(self)
+    }
+
+    #[inline]
+    fn set_dead(&self) {
+        LockedSingle::set_dead(self);
+    }
+
+    unsafe fn retire(&self, guard: &Guard) {
+        // SAFETY: the caller's word.
+        unsafe { self.single().retire(guard) }
+    }
+
+    #[inline]
+    fn word(&self, tag: Tag) -> u64 {
+        if self.tags().contains(tag) { own_bit(self) } else { 0 }
+    }
+
+    #[inline]
+    fn set_word(&self, tag: Tag, word: u64) {
+        debug_assert!(word & !own_bit(self) == 0, "a single has one entry");
+        let tags = self.tags();
+        self.single().set_tags(if word == 0 { tags.without(tag) } else { tags.with(tag) });
+    }
+
+    #[inline]
+    fn tags_at(&self, bit: u64) -> TagSet {
+        if own_bit(self) & bit != 0 { self.tags() } else { TagSet::EMPTY }
+    }
+
+    #[inline]
+    fn present(&self) -> u64 {
+        LockedSingle::value(self).map_or(0, |_| own_bit(self))
+    }
+
+    #[inline]
+    fn set_present(&self, _word: u64) {}
+
+    #[inline]
+    fn value(&self, offset: usize) -> Option<Word> {
+        if own_bit(self) == bit(offset) { LockedSingle::value(self) } else { None }
+    }
+
+    #[inline]
+    fn set_value(&self, offset: usize, value: Option<Word>) {
+        debug_assert!(own_bit(self) == bit(offset), "a single has one entry");
+        self.single().set_value(value);
     }
 }
 
@@ -368,24 +407,6 @@ impl<'g> Below<'g> for LockedSingle<'g> {
             }
             // A split or a splice is moving the single.
             backoff.wait();
-        }
-    }
-}
-
-impl<'g> Below<'g> for LockedLeaf<'g> {
-    #[inline]
-    fn place(&self) -> u64 {
-        match self {
-            LockedLeaf::Full(leaf) => leaf.place(),
-            LockedLeaf::Single(leaf) => leaf.place(),
-        }
-    }
-
-    #[inline]
-    fn lock_parent(&self, tree: &'g Tree, guard: &'g Guard) -> Above<'g> {
-        match self {
-            LockedLeaf::Full(leaf) => leaf.lock_parent(tree, guard),
-            LockedLeaf::Single(leaf) => leaf.lock_parent(tree, guard),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::edge::Edge;
 use super::index::{self, FANOUT, bit, offset};
 use super::node::{Node, Word};
 use super::single::{LockedSingle, Single};
+use super::tags::Entries;
 use super::{Above, COMPACT, Change, Entry, NewValue, Tree};
 use crate::reclaim::Guard;
 use crate::tag::{Tag, TagSet, TreeEdges};
@@ -68,16 +69,35 @@ impl Tree {
         guard: &Guard,
     ) -> Inserted {
         debug_assert!(index::fits(index), "beyond the highest index");
+        // Nearly always among dense indices.
+        if let Some(Child::Node(leaf)) = self.find_leaf(index, guard)
+            && let Some(done) =
+                self.insert_into(&leaf.lock(), index, value, tags, overwrite, told, guard)
+        {
+            return done;
+        }
+        self.insert_anywhere(index, value, tags, overwrite, told, guard)
+    }
+
+    /// The same, wherever the index belongs.
+    #[inline(never)]
+    fn insert_anywhere(
+        &self,
+        index: u64,
+        value: Word,
+        tags: TagSet,
+        overwrite: bool,
+        told: &mut TreeEdges,
+        guard: &Guard,
+    ) -> Inserted {
         let mut spare = Spare::default();
         loop {
             let done = match self.find_place(index, guard) {
                 Place::Leaf(leaf) => {
-                    let leaf = LockedLeaf::Full(leaf.lock());
-                    self.insert_into(leaf, index, value, tags, overwrite, told, guard)
+                    self.insert_into(&leaf.lock(), index, value, tags, overwrite, told, guard)
                 }
                 Place::Single(single) => {
-                    let leaf = LockedLeaf::Single(single.lock());
-                    self.insert_into(leaf, index, value, tags, overwrite, told, guard)
+                    self.insert_into(&single.lock(), index, value, tags, overwrite, told, guard)
                 }
                 Place::Near(single) => {
                     spare.leaf.get_or_insert_with(|| Node::leaf(index));
@@ -128,7 +148,7 @@ impl Tree {
     #[inline]
     fn insert_into<'g>(
         &'g self,
-        leaf: LockedLeaf<'g>,
+        leaf: &impl LockedLeaf<'g>,
         index: u64,
         value: Word,
         tags: TagSet,
@@ -147,7 +167,7 @@ impl Tree {
             leaf.fill(offset(index, 0), value);
         } else {
             let change = Change { value: NewValue::Store(value), set: tags, clear: TagSet::EMPTY };
-            self.change(&leaf, index, change, told, guard);
+            self.change(leaf, index, change, told, guard);
         }
         Some(old.map_or(Inserted::New, Inserted::Replaced))
     }

@@ -1,6 +1,6 @@
 //! Finding the leaf of an index, and reading what is there without a lock.
 
-use super::child::{Child, LockedLeaf};
+use super::child::{AnyLeaf, Child};
 use super::edge::Edge;
 use super::index::{bit, offset, prefix};
 use super::node::{Node, Word};
@@ -15,44 +15,60 @@ impl Tree {
     /// constants, so that an edge needs no more than a comparison, and its bits are subtracted by the next load.
     #[inline]
     pub(crate) fn find_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<Child<'g>> {
+        self.find(index, guard, Some)
+    }
+
+    /// What `found` makes of the leaf that covers `index`. It is compiled twice, for the way of dense indices with a full leaf.
+    #[inline(always)]
+    fn find<'g, R>(
+        &'g self,
+        index: u64,
+        guard: &'g Guard,
+        found: impl Fn(Child<'g>) -> Option<R>,
+    ) -> Option<R> {
         let top = self.root_edge();
-        match top.plain_level() {
+        let leaf = match top.plain_level() {
             Some(1) => self.find_leaf_below::<1>(top, index, guard),
             Some(2) => self.find_leaf_below::<2>(top, index, guard),
             Some(3) => self.find_leaf_below::<3>(top, index, guard),
-            _ => self.find_leaf_elsewhere(top, index, guard),
+            _ => Err(self.find_leaf_elsewhere(top, index, guard)),
+        };
+        match leaf {
+            Ok(leaf) => found(Child::Node(leaf)),
+            Err(leaf) => found(leaf?),
         }
     }
 
-    /// The leaf that covers `index`, below a top at `LEVEL` (1 to 3) to which `edge` leads without SKIP.
+    /// The leaf that covers `index`, below a top at `LEVEL` (1 to 3) to which `edge` leads without SKIP: a full one if no edge
+    /// skips, else what there is.
     #[inline(always)]
     fn find_leaf_below<'g, const LEVEL: u8>(
         &'g self,
         mut edge: Edge,
         index: u64,
         guard: &'g Guard,
-    ) -> Option<Child<'g>> {
+    ) -> Result<&'g Node, Option<Child<'g>>> {
         if prefix(index, LEVEL) != 0 {
-            return None;
+            return Err(None);
         }
         if LEVEL >= 3 {
             edge = descend::<3>(edge, index, guard);
             if !edge.leads_to(2) {
-                return self.find_leaf_by_skips(edge, index, guard);
+                return Err(self.find_leaf_by_skips(edge, index, guard));
             }
         }
         if LEVEL >= 2 {
             edge = descend::<2>(edge, index, guard);
             if !edge.leads_to(1) {
-                return self.find_leaf_by_skips(edge, index, guard);
+                return Err(self.find_leaf_by_skips(edge, index, guard));
             }
         }
         edge = descend::<1>(edge, index, guard);
         if !edge.leads_to(0) {
-            return self.find_leaf_by_skips(edge, index, guard);
+            return Err(self.find_leaf_by_skips(edge, index, guard));
         }
         // SAFETY: it leads to a leaf without SKIP, and was read under `guard`.
-        Some(Child::Node(unsafe { Node::of_plain(edge, 0, guard) }))
+        Ok(unsafe { Node::of_plain(edge, 0, guard) })
     }
 
     /// The leaf that covers `index`, below a top of any level.
@@ -104,11 +120,21 @@ impl Tree {
 
     /// Locks the live leaf that covers `index`.
     #[inline]
-    pub(super) fn lock_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<LockedLeaf<'g>> {
+    pub(super) fn lock_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<AnyLeaf<'g>> {
         loop {
-            let leaf = self.find_leaf(index, guard)?.lock();
-            if !leaf.is_dead() {
-                return Some(leaf);
+            match self.find_leaf(index, guard)? {
+                Child::Node(leaf) => {
+                    let leaf = leaf.lock();
+                    if !leaf.is_dead() {
+                        return Some(AnyLeaf::Full(leaf));
+                    }
+                }
+                Child::Single(leaf) => {
+                    let leaf = leaf.lock();
+                    if !leaf.is_dead() {
+                        return Some(AnyLeaf::Single(leaf));
+                    }
+                }
             }
         }
     }
@@ -116,12 +142,12 @@ impl Tree {
     /// The value at `index`. Wait-free.
     #[inline]
     pub(crate) fn get(&self, index: u64, guard: &Guard) -> Option<Word> {
-        self.find_leaf(index, guard)?.value_of(index)
+        self.find(index, guard, |leaf| leaf.value_of(index))
     }
 
     /// The value and the tags at `index`, as they were at one instant.
     pub(crate) fn entry(&self, index: u64, guard: &Guard) -> Option<Entry> {
-        self.find_leaf(index, guard)?.entry_of(index)
+        self.find(index, guard, |leaf| leaf.entry_of(index))
     }
 
     /// Whether the entry at `index` has `tag`. A set bit is trusted alone, a clear one is validated.

@@ -2,10 +2,11 @@
 
 use arrayvec::ArrayVec;
 
-use super::child::{Below, Child, LockedLeaf};
+use super::child::{AnyLeaf, Below, Child, LockedLeaf};
 use super::edge::Edge;
 use super::index::{FANOUT, bit, leaf_bits, lowest};
 use super::node::{Locked, Word};
+use super::tags::Entries;
 use super::walk::Walk;
 use super::{Above, Change, Entry, NewValue, Tree};
 use crate::reclaim::Guard;
@@ -31,14 +32,29 @@ impl Tree {
         told: &mut TreeEdges,
         guard: &Guard,
     ) -> Result<Word, Option<Entry>> {
-        let leaf = self.lock_leaf(index, guard).ok_or(None)?;
+        match self.lock_leaf(index, guard).ok_or(None)? {
+            AnyLeaf::Full(leaf) => self.change_if_in(&leaf, index, expected, change, told, guard),
+            AnyLeaf::Single(leaf) => self.change_if_in(&leaf, index, expected, change, told, guard),
+        }
+    }
+
+    #[inline]
+    fn change_if_in<'g>(
+        &'g self,
+        leaf: &impl LockedLeaf<'g>,
+        index: u64,
+        expected: Entry,
+        change: Change,
+        told: &mut TreeEdges,
+        guard: &'g Guard,
+    ) -> Result<Word, Option<Entry>> {
         let entry = leaf.entry(index).ok_or(None)?;
         if entry != expected {
             return Err(Some(entry));
         }
-        self.change(&leaf, index, change, told, guard);
+        self.change(leaf, index, change, told, guard);
         if change.value == NewValue::Remove {
-            self.unlink_if_empty(&leaf, guard);
+            self.unlink_if_empty(leaf, guard);
         }
         Ok(entry.value)
     }
@@ -56,16 +72,17 @@ impl Tree {
         let (mut walk, mut at, mut count) = (Walk::new(self, TagFilter::ANY, guard), low, 0);
         while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.first() <= high) {
             let mut values = ArrayVec::<Word, FANOUT>::new();
-            let leaf = leaf.lock();
-            if leaf.is_dead() {
+            let last = leaf.range_last();
+            let alive = match leaf.lock() {
+                AnyLeaf::Full(leaf) => self.remove_in(&leaf, (at, high), &mut values, told, guard),
+                AnyLeaf::Single(leaf) => {
+                    self.remove_in(&leaf, (at, high), &mut values, told, guard)
+                }
+            };
+            if !alive {
                 walk.restart();
                 continue;
             }
-            let bits = leaf_bits(leaf.base(), at, high);
-            self.remove_bits(&leaf, bits, &mut values, told, guard);
-            self.unlink_if_empty(&leaf, guard);
-            let last = leaf.range_last();
-            drop(leaf);
             count += values.len() as u64;
             removed(values);
             match last.checked_add(1) {
@@ -76,10 +93,27 @@ impl Tree {
         count
     }
 
+    /// Removes the entries of a locked leaf that lie in a range; false if it is dead.
+    fn remove_in<'g>(
+        &'g self,
+        leaf: &impl LockedLeaf<'g>,
+        (low, high): (u64, u64),
+        values: &mut ArrayVec<Word, FANOUT>,
+        told: &mut TreeEdges,
+        guard: &'g Guard,
+    ) -> bool {
+        if leaf.is_dead() {
+            return false;
+        }
+        self.remove_bits(leaf, leaf_bits(leaf.base(), low, high), values, told, guard);
+        self.unlink_if_empty(leaf, guard);
+        true
+    }
+
     /// Removes the entries at `bits` of a locked leaf: tags, slots, present, and only then lower.
     fn remove_bits<'g>(
         &'g self,
-        leaf: &LockedLeaf<'g>,
+        leaf: &impl LockedLeaf<'g>,
         bits: u64,
         values: &mut ArrayVec<Word, FANOUT>,
         told: &mut TreeEdges,
@@ -99,14 +133,14 @@ impl Tree {
 
     /// Unlinks and retires a locked leaf if it has become empty.
     #[inline]
-    pub(super) fn unlink_if_empty<'g>(&'g self, leaf: &LockedLeaf<'g>, guard: &'g Guard) {
+    pub(super) fn unlink_if_empty<'g>(&'g self, leaf: &impl LockedLeaf<'g>, guard: &'g Guard) {
         if leaf.present() == 0 && !leaf.is_dead() {
             self.unlink(leaf, guard);
         }
     }
 
     #[cold]
-    fn unlink<'g>(&'g self, leaf: &LockedLeaf<'g>, guard: &'g Guard) {
+    fn unlink<'g>(&'g self, leaf: &impl LockedLeaf<'g>, guard: &'g Guard) {
         let above = leaf.lock_parent(self, guard);
         let offset = above.offset(leaf.place());
         // Not before the parent is locked (I-DEAD): a splice of the parent would link a dead leaf.
@@ -147,28 +181,48 @@ impl Tree {
         let clear = clear - set;
         let (mut walk, mut at, mut count) = (Walk::new(self, TagFilter::ANY, guard), low, 0);
         while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.first() <= high) {
-            let leaf = leaf.lock();
-            if leaf.is_dead() {
+            let changed = match leaf.lock() {
+                AnyLeaf::Full(leaf) => self.tag_in(&leaf, (at, high), set, clear, told, guard),
+                AnyLeaf::Single(leaf) => self.tag_in(&leaf, (at, high), set, clear, told, guard),
+            };
+            let Some(changed) = changed else {
                 walk.restart();
                 continue;
-            }
-            let bits = leaf.present() & leaf_bits(leaf.base(), at, high);
-            let gain = |tag: Tag| bits & !leaf.word(tag);
-            let loss = |tag: Tag| bits & leaf.word(tag);
-            let set: TagSet = set.iter().filter(|&tag| gain(tag) != 0).collect();
-            let changed = set.iter().fold(0, |word, tag| word | gain(tag))
-                | clear.iter().fold(0, |word, tag| word | loss(tag));
-            count += u64::from(changed.count_ones());
-            self.raise_for(&leaf, set, told, guard);
-            let emptied = leaf.clear_bits(clear, bits);
-            leaf.set_bits(set, bits);
-            self.lower_all(&leaf, emptied, told, guard);
+            };
+            count += changed;
             match leaf.range_last().checked_add(1) {
                 Some(next) if next <= high => at = next,
                 _ => break,
             }
         }
         count
+    }
+
+    /// Sets and clears tags of the entries of a locked leaf that lie in a range; how many changed, or `None` if it is dead.
+    #[inline]
+    fn tag_in<'g>(
+        &'g self,
+        leaf: &impl LockedLeaf<'g>,
+        (low, high): (u64, u64),
+        set: TagSet,
+        clear: TagSet,
+        told: &mut TreeEdges,
+        guard: &'g Guard,
+    ) -> Option<u64> {
+        if leaf.is_dead() {
+            return None;
+        }
+        let bits = leaf.present() & leaf_bits(leaf.base(), low, high);
+        let gain = |tag: Tag| bits & !leaf.word(tag);
+        let loss = |tag: Tag| bits & leaf.word(tag);
+        let set: TagSet = set.iter().filter(|&tag| gain(tag) != 0).collect();
+        let changed = set.iter().fold(0, |word, tag| word | gain(tag))
+            | clear.iter().fold(0, |word, tag| word | loss(tag));
+        self.raise_for(leaf, set, told, guard);
+        let emptied = leaf.clear_bits(clear, bits);
+        leaf.set_bits(set, bits);
+        self.lower_all(leaf, emptied, told, guard);
+        Some(u64::from(changed.count_ones()))
     }
 
     /// Sets `to` on entries of `low..=high` that have `from`, at most `limit` of them. Returns how many got it and
@@ -189,29 +243,51 @@ impl Tree {
             let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.first() <= high) else {
                 return (count, None);
             };
-            let leaf = leaf.lock();
-            if leaf.is_dead() {
+            let (range, room) = ((at, high), limit - count);
+            let done = match leaf.lock() {
+                AnyLeaf::Full(leaf) => self.copy_in(&leaf, range, (from, to), room, told, guard),
+                AnyLeaf::Single(leaf) => self.copy_in(&leaf, range, (from, to), room, told, guard),
+            };
+            let Some((taken, next)) = done else {
                 walk.restart();
                 continue;
-            }
-            let (from, old) = (leaf.word(from), leaf.word(to));
-            let new = from & !old & leaf_bits(leaf.base(), at, high);
-            let taken = lowest_bits(new, limit - count);
-            if taken != 0 {
-                self.raise_for(&leaf, to.into(), told, guard);
-                leaf.set_bits(to.into(), taken);
-                count += u64::from(taken.count_ones());
-            }
-            let next = match new & !taken {
-                0 => leaf.range_last().checked_add(1),
-                rest => Some(leaf.base() + lowest(rest) as u64),
             };
+            count += taken;
             match next {
                 Some(next) if next <= high => at = next,
                 _ => return (count, None),
             }
         }
         (count, Some(at))
+    }
+
+    /// Sets `to` on the entries of a locked leaf that lie in a range and have `from`, at most `room` of them. How many got it and
+    /// where to go on, or `None` if the leaf is dead.
+    #[inline]
+    fn copy_in<'g>(
+        &'g self,
+        leaf: &impl LockedLeaf<'g>,
+        (low, high): (u64, u64),
+        (from, to): (Tag, Tag),
+        room: u64,
+        told: &mut TreeEdges,
+        guard: &'g Guard,
+    ) -> Option<(u64, Option<u64>)> {
+        if leaf.is_dead() {
+            return None;
+        }
+        let (from, old) = (leaf.word(from), leaf.word(to));
+        let new = from & !old & leaf_bits(leaf.base(), low, high);
+        let taken = lowest_bits(new, room);
+        if taken != 0 {
+            self.raise_for(leaf, to.into(), told, guard);
+            leaf.set_bits(to.into(), taken);
+        }
+        let next = match new & !taken {
+            0 => leaf.range_last().checked_add(1),
+            rest => Some(leaf.base() + lowest(rest) as u64),
+        };
+        Some((taken.count_ones().into(), next))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tag words, and the one way to change an entry: raise, change, lower.
 
-use super::child::{Below, LockedLeaf};
+use super::child::{AnyLeaf, Below, LockedLeaf};
 use super::index::{bit, offset};
 use super::node::Word;
 use super::{Above, Entry, Tree};
@@ -87,7 +87,7 @@ impl Tree {
     #[inline]
     pub(super) fn lower_all<'g>(
         &'g self,
-        leaf: &LockedLeaf<'g>,
+        leaf: &impl LockedLeaf<'g>,
         emptied: TagSet,
         told: &mut TreeEdges,
         guard: &'g Guard,
@@ -100,7 +100,7 @@ impl Tree {
     /// Changes the entry of `index` in `leaf`, which the caller has locked and which covers the index.
     pub(super) fn change<'g>(
         &'g self,
-        leaf: &LockedLeaf<'g>,
+        leaf: &impl LockedLeaf<'g>,
         index: u64,
         change: Change,
         told: &mut TreeEdges,
@@ -133,7 +133,7 @@ impl Tree {
     #[inline]
     pub(super) fn raise_for<'g>(
         &'g self,
-        leaf: &LockedLeaf<'g>,
+        leaf: &impl LockedLeaf<'g>,
         set: TagSet,
         told: &mut TreeEdges,
         guard: &'g Guard,
@@ -153,13 +153,27 @@ impl Tree {
         clear: TagSet,
         guard: &Guard,
     ) -> Option<TagUpdate> {
-        let leaf = self.lock_leaf(index, guard)?;
+        match self.lock_leaf(index, guard)? {
+            AnyLeaf::Full(leaf) => self.update_tags_in(&leaf, index, set, clear, guard),
+            AnyLeaf::Single(leaf) => self.update_tags_in(&leaf, index, set, clear, guard),
+        }
+    }
+
+    #[inline]
+    fn update_tags_in<'g>(
+        &'g self,
+        leaf: &impl LockedLeaf<'g>,
+        index: u64,
+        set: TagSet,
+        clear: TagSet,
+        guard: &'g Guard,
+    ) -> Option<TagUpdate> {
         let Entry { tags: before, .. } = leaf.entry(index)?;
         let after = (before - clear) | set;
         let mut tree_edges = TreeEdges::default();
         if after != before {
             let change = Change { value: NewValue::Keep, set, clear };
-            self.change(&leaf, index, change, &mut tree_edges, guard);
+            self.change(leaf, index, change, &mut tree_edges, guard);
         }
         Some(TagUpdate { before, after, tree_edges })
     }
@@ -173,18 +187,40 @@ impl Tree {
         told: &mut TreeEdges,
         guard: &Guard,
     ) -> Option<bool> {
-        let bit = bit(offset(index, 0));
-        if self.find_leaf(index, guard)?.shows_tag(index, tag) {
-            return Some(false);
+        loop {
+            let leaf = self.find_leaf(index, guard)?;
+            if leaf.shows_tag(index, tag) {
+                return Some(false);
+            }
+            match leaf.lock() {
+                AnyLeaf::Full(leaf) if !leaf.is_dead() => {
+                    return self.set_tag_in(&leaf, index, tag, told, guard);
+                }
+                AnyLeaf::Single(leaf) if !leaf.is_dead() => {
+                    return self.set_tag_in(&leaf, index, tag, told, guard);
+                }
+                AnyLeaf::Full(_) | AnyLeaf::Single(_) => {}
+            }
         }
-        let leaf = self.lock_leaf(index, guard)?;
+    }
+
+    #[inline]
+    fn set_tag_in<'g>(
+        &'g self,
+        leaf: &impl LockedLeaf<'g>,
+        index: u64,
+        tag: Tag,
+        told: &mut TreeEdges,
+        guard: &'g Guard,
+    ) -> Option<bool> {
+        let bit = bit(offset(index, 0));
         leaf.value(offset(index, 0))?;
         let word = leaf.word(tag);
         if word & bit != 0 {
             return Some(false);
         }
         if word == 0 {
-            self.raise(&leaf, tag, told, guard);
+            self.raise(leaf, tag, told, guard);
         }
         leaf.set_word(tag, word | bit);
         Some(true)
@@ -199,8 +235,22 @@ impl Tree {
         told: &mut TreeEdges,
         guard: &Guard,
     ) -> Option<bool> {
+        match self.lock_leaf(index, guard)? {
+            AnyLeaf::Full(leaf) => self.clear_tag_in(&leaf, index, tag, told, guard),
+            AnyLeaf::Single(leaf) => self.clear_tag_in(&leaf, index, tag, told, guard),
+        }
+    }
+
+    #[inline]
+    fn clear_tag_in<'g>(
+        &'g self,
+        leaf: &impl LockedLeaf<'g>,
+        index: u64,
+        tag: Tag,
+        told: &mut TreeEdges,
+        guard: &'g Guard,
+    ) -> Option<bool> {
         let bit = bit(offset(index, 0));
-        let leaf = self.lock_leaf(index, guard)?;
         leaf.value(offset(index, 0))?;
         let word = leaf.word(tag);
         if word & bit == 0 {
@@ -208,7 +258,7 @@ impl Tree {
         }
         leaf.set_word(tag, word & !bit);
         if word == bit {
-            self.lower(&leaf, tag, told, guard);
+            self.lower(leaf, tag, told, guard);
         }
         Some(true)
     }
@@ -224,22 +274,37 @@ impl Tree {
         told: &mut TreeEdges,
         guard: &Guard,
     ) -> Option<(R, Option<Word>)> {
-        let leaf = self.lock_leaf(index, guard)?;
+        match self.lock_leaf(index, guard)? {
+            AnyLeaf::Full(leaf) => self.update_in(&leaf, index, section, told, guard),
+            AnyLeaf::Single(leaf) => self.update_in(&leaf, index, section, told, guard),
+        }
+    }
+
+    #[inline]
+    fn update_in<'g, R>(
+        &'g self,
+        leaf: &impl LockedLeaf<'g>,
+        index: u64,
+        section: impl FnOnce(Entry) -> (Change, R),
+        told: &mut TreeEdges,
+        guard: &'g Guard,
+    ) -> Option<(R, Option<Word>)> {
         let entry = leaf.entry(index)?;
         let (change, result) = section(entry);
-        self.change(&leaf, index, change, told, guard);
+        self.change(leaf, index, change, told, guard);
         let left = (change.value != NewValue::Keep).then_some(entry.value);
         if change.value == NewValue::Remove {
-            self.unlink_if_empty(&leaf, guard);
+            self.unlink_if_empty(leaf, guard);
         }
         Some((result, left))
     }
 }
 
-impl LockedLeaf<'_> {
+/// What is done to the entries of a locked leaf.
+pub(super) trait Entries<'g>: LockedLeaf<'g> {
     /// The entry of `index`, which this leaf covers.
     #[inline]
-    pub(super) fn entry(&self, index: u64) -> Option<Entry> {
+    fn entry(&self, index: u64) -> Option<Entry> {
         let offset = offset(index, 0);
         let value = self.value(offset)?;
         Some(Entry { value, tags: self.tags_at(bit(offset)) })
@@ -247,7 +312,7 @@ impl LockedLeaf<'_> {
 
     /// Puts a value into a slot of a leaf: the present bit first.
     #[inline]
-    pub(super) fn fill(&self, offset: usize, value: Word) {
+    fn fill(&self, offset: usize, value: Word) {
         let present = self.present();
         if present & bit(offset) == 0 {
             self.set_present(present | bit(offset));
@@ -257,7 +322,7 @@ impl LockedLeaf<'_> {
 
     /// Clears `bits` in the words of `tags`; which words became 0 by that.
     #[inline]
-    pub(super) fn clear_bits(&self, tags: TagSet, bits: u64) -> TagSet {
+    fn clear_bits(&self, tags: TagSet, bits: u64) -> TagSet {
         let mut emptied = TagSet::EMPTY;
         for tag in tags {
             let word = self.word(tag);
@@ -273,9 +338,11 @@ impl LockedLeaf<'_> {
 
     /// Sets `bits` in the words of `tags`. The summaries have been raised.
     #[inline]
-    pub(super) fn set_bits(&self, tags: TagSet, bits: u64) {
+    fn set_bits(&self, tags: TagSet, bits: u64) {
         for tag in tags {
             self.set_word(tag, self.word(tag) | bits);
         }
     }
 }
+
+impl<'g, L: LockedLeaf<'g>> Entries<'g> for L {}

@@ -1,6 +1,0 @@
-//! What optional features add.
-
-#[cfg(feature = "rayon")]
-mod parallel;
-#[cfg(feature = "serde")]
-mod serial;
