@@ -19,7 +19,7 @@ copy=$build/source
 log=$build/log
 mkdir -p "$copy"
 export TAGGED_RADIX_SCHEDULES=$schedules WRITEBACK_SCHEDULES=$schedules
-export CHECKER_FAIL_FAST=1 SHUTTLE_SILENCE_WARNINGS=1 RUST_BACKTRACE=0
+PROPTEST_MAX_SHRINK_ITERS=0 CHECKER_FAIL_FAST=1 SHUTTLE=1 SHUTTLE_SILENCE_WARNINGS=1 RUST_BACKTRACE=0
 
 # Tool by tool: name, build folder, flags, and what cargo is to test.
 tool() {
@@ -30,6 +30,7 @@ tool() {
         loom) flags="--cfg radix_loom" what=("${radix[@]}" loom --lib --test loom) ;;
         compact-shuttle) flags="--cfg radix_shuttle --cfg radix_compact" what=("${radix[@]}" shuttle --test shuttle) ;;
         compact-loom) flags="--cfg radix_loom --cfg radix_compact" what=("${radix[@]}" loom --test loom) ;;
+        parallel) flags="" what=("${radix[@]}" rayon --lib --test parallel) ;;
         pages) flags="" what=("${writeback[@]}" rule-2003 --test rules --test races --test faults --test basic) ;;
         pages-shuttle) flags="--cfg writeback_shuttle --cfg radix_shuttle --cfg radix_all_tags"
             what=("${writeback[@]}" shuttle --test shuttle) ;;
@@ -42,6 +43,7 @@ tools_for() {
         tree) echo shuttle shuttle-wide loom ;;
         tree-order) echo loom ;;
         tree-compact) echo compact-shuttle compact-loom ;;
+        tree-parallel) echo parallel ;;
         writeback) echo pages pages-shuttle pages-loom ;;
         writeback-order) echo pages-loom ;;
     esac

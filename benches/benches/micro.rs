@@ -1,35 +1,54 @@
 //! The single-threaded workloads on every contender, under criterion: for looking at one contender over time.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::hint::black_box;
 
-use benches::contender::{CANDIDATES, Contender};
-use benches::workload::{Plan, WORKLOADS, insert_order};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use benches::contender::{CANDIDATES, Contender, Hold, Task};
+use benches::keys::shuffled;
+use benches::workload::{Course, Plan, Row, WORKLOADS};
+use criterion::{Criterion, criterion_group, criterion_main};
+
+/// Keys an iteration is about.
+const CHUNK: usize = 4096;
+/// The largest set.
+const ENTRIES_MAX: u64 = 1 << 20;
+
+fn build(build: fn(u32) -> Box<dyn Contender>, plan: &Plan) -> Box<dyn Contender> {
+    let contender = build(plan.row.set.key_bits());
+    contender.run(Task::Insert(&shuffled(plan.row.set.keys(), 2), Hold::Chunk));
+    contender.run(Task::Tag(&plan.tagged, true));
+    contender
+}
+
+fn group(criterion: &mut Criterion, row: Row) {
+    // Drawn and built when first asked for: a run with a filter makes only what it needs.
+    let plan = RefCell::new(None);
+    let operation = row.workload.steps[0];
+    let mut group = criterion.benchmark_group(row.title());
+    for candidate in CANDIDATES {
+        if !candidate.takes_part(operation.ability(), row.set) {
+            continue;
+        }
+        let built = RefCell::new(None);
+        group.bench_function(candidate.name, |bencher| {
+            let mut plan = plan.borrow_mut();
+            let plan = &*plan.get_or_insert_with(|| row.plan(&row.set.keys()));
+            let mut built = built.borrow_mut();
+            let contender = &*built.get_or_insert_with(|| build(candidate.build, plan));
+            let mut chunks = plan.keys[0].chunks(CHUNK).cycle();
+            bencher
+                .iter(|| black_box(contender.run(plan.task(0, chunks.next().unwrap_or_default()))));
+        });
+    }
+    group.finish();
+}
 
 fn micro(criterion: &mut Criterion) {
-    let single = WORKLOADS.iter().filter(|workload| workload.threads == 1);
-    for workload in single {
-        let mut group = criterion.benchmark_group(workload.title());
-        group.throughput(Throughput::Elements(workload.operations_per_chunk()));
-        for candidate in CANDIDATES {
-            // Built when first asked for: a run with a filter builds only what it needs.
-            let built: OnceCell<(Plan, Box<dyn Contender>)> = OnceCell::new();
-            group.bench_function(candidate.name, |bencher| {
-                let (plan, contender) = built.get_or_init(|| {
-                    let contender = (candidate.build)(&insert_order(workload.entries));
-                    let plan = workload.plan();
-                    contender.tag_all(&plan.tagged, true);
-                    (plan, contender)
-                });
-                let mut chunk = 0;
-                bencher.iter(|| {
-                    chunk += 1;
-                    black_box(plan.run_chunk(&**contender, chunk))
-                });
-            });
+    let repeated = WORKLOADS.iter().filter(|workload| workload.course == Course::Repeat);
+    for row in repeated.flat_map(|workload| workload.rows(ENTRIES_MAX)) {
+        if row.threads == 1 {
+            group(criterion, row);
         }
-        group.finish();
     }
 }
 

@@ -1,95 +1,116 @@
 //! `tagged-radix` itself.
 
-use arrayvec::ArrayVec;
-use tagged_radix::{Inline, Pinned, RadixTree, Tag};
+use tagged_radix::{ArrayVec, Pinned, RadixTree, Tag, TagFilter, TagSet};
 
-use super::{BATCH, Contender, Hold};
+use super::{Ability, Filter, Index, Mark, Value, value_of, word};
 
-const TAG: Tag = Tag::T0;
-
-/// `RadixTree<Inline>`: the value is in the slot.
+/// `RadixTree<&'static u64>`.
 #[derive(Debug)]
-pub struct Tree(RadixTree<Inline>);
+pub(super) struct Tree(RadixTree<Value>);
 
-impl Tree {
-    /// Inserts an entry at each of `indices`.
-    ///
-    /// # Panics
-    /// If an index is above [`Inline::MAX`].
-    pub fn build(indices: &[u64]) -> Tree {
-        let tree = RadixTree::new();
-        let pinned = tree.pin();
-        for &index in indices {
-            pinned.insert(index, Inline::new(index).expect("indices in benches are small"));
-        }
-        drop(pinned);
-        Tree(tree)
-    }
-
-    // Functions of their own, so that each guard is gone before the next is taken: a nested one costs less.
-    fn set(&self, index: u64) -> u64 {
-        set(&self.0.pin(), index)
-    }
-
-    fn clear(&self, index: u64) -> u64 {
-        clear(&self.0.pin(), index)
+const fn tag(mark: Mark) -> Tag {
+    match mark {
+        Mark::Dirty => Tag::T0,
+        Mark::ToWrite => Tag::T1,
     }
 }
 
-fn value(pinned: &Pinned<'_, Inline>, index: u64) -> u64 {
-    pinned.get(index).map_or(0, |value| *value)
-}
+impl Index for Tree {
+    const ABILITIES: &'static [Ability] = &[
+        Ability::Map,
+        Ability::Iterate,
+        Ability::Scan,
+        Ability::RemoveRange,
+        Ability::Tag,
+        Ability::TagRange,
+    ];
 
-fn set(pinned: &Pinned<'_, Inline>, index: u64) -> u64 {
-    u64::from(pinned.set_tag(index, TAG) == Some(true))
-}
+    type Read<'a> = Pinned<'a, Value>;
+    type Write<'a> = Pinned<'a, Value>;
 
-fn clear(pinned: &Pinned<'_, Inline>, index: u64) -> u64 {
-    u64::from(pinned.clear_tag(index, TAG) == Some(true))
-}
-
-impl Contender for Tree {
-    fn lookup(&self, indices: &[u64], hold: Hold) -> u64 {
-        match hold {
-            Hold::Each => indices.iter().map(|&index| value(&self.0.pin(), index)).sum(),
-            Hold::Chunk => {
-                let pinned = self.0.pin();
-                indices.iter().map(|&index| value(&pinned, index)).sum()
-            }
-        }
+    fn with_key_bits(_: u32) -> Tree {
+        Tree(RadixTree::new())
     }
 
-    // It always checks: the tag is where the entry is.
-    fn set_clear(&self, indices: &[u64], hold: Hold, _check: bool) -> u64 {
-        match hold {
-            Hold::Each => indices.iter().map(|&index| self.set(index) + self.clear(index)).sum(),
-            Hold::Chunk => {
-                let pinned = self.0.pin();
-                indices.iter().map(|&index| set(&pinned, index) + clear(&pinned, index)).sum()
-            }
-        }
+    #[inline]
+    fn read(&self) -> Pinned<'_, Value> {
+        self.0.pin()
     }
 
-    fn walk(&self) -> u64 {
-        let mut sum = 0;
-        let mut start = Some(0);
-        while let Some(from) = start {
-            let pinned = self.0.pin();
-            let mut batch = ArrayVec::<_, BATCH>::new();
-            start = pinned.gang_lookup_tagged(from, TAG, &mut batch);
-            sum += batch.iter().map(|(index, value)| index + **value).sum::<u64>();
-        }
-        sum
+    #[inline]
+    fn write(&self) -> Pinned<'_, Value> {
+        self.0.pin()
     }
 
-    fn tag_all(&self, indices: &[u64], tagged: bool) {
+    #[inline]
+    fn get(pinned: &Pinned<'_, Value>, key: u64) -> u64 {
+        pinned.get(key).map_or(0, word)
+    }
+
+    #[inline]
+    fn insert(pinned: &mut Pinned<'_, Value>, key: u64) {
+        pinned.insert(key, value_of(key));
+    }
+
+    #[inline]
+    fn remove(pinned: &mut Pinned<'_, Value>, key: u64) -> bool {
+        pinned.remove(key).is_some()
+    }
+
+    #[inline]
+    fn iterate(pinned: &Pinned<'_, Value>, mut visit: impl FnMut(u64, u64)) {
+        pinned.iter().for_each(|(key, value)| visit(key, word(value)));
+    }
+
+    #[inline]
+    fn scan(pinned: &Pinned<'_, Value>, from: u64, count: usize, mut visit: impl FnMut(u64, u64)) {
+        pinned.range(from..).take(count).for_each(|(key, value)| visit(key, word(value)));
+    }
+
+    fn remove_range(pinned: &mut Pinned<'_, Value>) {
+        pinned.remove_range(..);
+    }
+
+    // The tag is where the entry is: it always checks.
+    #[inline]
+    fn set(pinned: &mut Pinned<'_, Value>, key: u64, _check: bool) -> bool {
+        pinned.set_tag(key, Tag::T0) == Some(true)
+    }
+
+    #[inline]
+    fn clear(pinned: &mut Pinned<'_, Value>, key: u64, _check: bool) -> bool {
+        pinned.clear_tag(key, Tag::T0) == Some(true)
+    }
+
+    #[inline]
+    fn gang<const N: usize>(
+        &self,
+        filter: Filter,
+        from: u64,
+        mut visit: impl FnMut(u64, u64),
+    ) -> Option<u64> {
+        let filter = match filter {
+            Filter::Dirty => TagFilter::all_of(Tag::T0),
+            Filter::DirtyOnly => TagFilter::all_of(Tag::T0).and_none_of(Tag::T1),
+        };
         let pinned = self.0.pin();
-        for &index in indices {
-            if tagged {
-                pinned.set_tag(index, TAG);
-            } else {
-                pinned.clear_tag(index, TAG);
-            }
-        }
+        let mut batch = ArrayVec::<_, N>::new();
+        let next = pinned.gang_lookup_tagged(from, filter, &mut batch);
+        batch.iter().for_each(|(key, value)| visit(*key, word(value)));
+        next
+    }
+
+    fn tag_range(pinned: &mut Pinned<'_, Value>, mark: Mark, on: bool, from: u64) {
+        let tags = TagSet::from(tag(mark));
+        let (set, clear) = if on { (tags, TagSet::EMPTY) } else { (TagSet::EMPTY, tags) };
+        pinned.tag_range(from.., set, clear);
+    }
+
+    fn count(pinned: &Pinned<'_, Value>) -> u64 {
+        pinned.count_tagged(.., Tag::T0)
+    }
+
+    fn retag(pinned: &mut Pinned<'_, Value>) -> u64 {
+        pinned.tag_range_if_tagged(.., Tag::T0, Tag::T1, u64::MAX).count
     }
 }

@@ -1,0 +1,31 @@
+//! `writeback` itself.
+
+use std::fs::File;
+use std::io;
+
+use writeback::{FileStore, Handle, Mapping};
+
+use super::Pages;
+
+/// A handle of a mapping over the file.
+struct Cached(Handle);
+
+pub(super) fn open(file: File) -> io::Result<Box<dyn Pages>> {
+    let mapping = Mapping::open(FileStore::from_file(file)).map_err(io::Error::other)?;
+    Ok(Box::new(Cached(mapping.handle())))
+}
+
+impl Pages for Cached {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let read = self.0.read_at(buf, offset).map_err(io::Error::other)?;
+        if read < buf.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    fn write(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        self.0.write_at(buf, offset).map_err(io::Error::other)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data().map_err(io::Error::other)
+    }
+}
