@@ -191,8 +191,8 @@ fn draw_chart(
         .x_label_formatter(&|at| chart.across.tick(*at))
         .y_label_formatter(&|at| crate::table::figure(*at))
         .draw()?;
-    for (position, points) in series {
-        let style = style(*position);
+    for (nth, (position, points)) in series.iter().enumerate() {
+        let style = style(*position, nth);
         context.draw_series(LineSeries::new(points.iter().copied(), style))?;
         context.draw_series(points.iter().map(|&point| Circle::new(point, 3, style.filled())))?;
     }
@@ -211,9 +211,9 @@ fn legend(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     series: &[Series],
 ) -> Result<(), Box<dyn Error>> {
-    for (line, (position, _)) in (0..).zip(series) {
+    for (nth, (line, (position, _))) in (0..).zip(series).enumerate() {
         let at = (720, 50 + line * 22);
-        let style = style(*position);
+        let style = style(*position, nth);
         area.draw(&PathElement::new(vec![(at.0, at.1), (at.0 + 22, at.1)], style))?;
         let name = CANDIDATES[*position].name;
         area.draw(&Text::new(name, (at.0 + 28, at.1 - 7), ("sans-serif", 14)))?;
@@ -221,9 +221,9 @@ fn legend(
     Ok(())
 }
 
-/// The first contender is black and thick, the others have colours.
-fn style(position: usize) -> ShapeStyle {
-    if position == 0 { BLACK.stroke_width(3) } else { Palette99::pick(position).stroke_width(1) }
+/// The first contender is black and thick, the others have colours, the strongest first.
+fn style(position: usize, nth: usize) -> ShapeStyle {
+    if position == 0 { BLACK.stroke_width(3) } else { Palette99::pick(nth).stroke_width(1) }
 }
 
 fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {

@@ -224,6 +224,15 @@ fn a_walk_can_start_another() {
     assert_eq!(sum, 8 * (20_000 * 19_999 / 2));
 }
 
+/// Sets the flag at the end of its scope.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn what_stays_is_reported_once_while_others_write() {
     // An entry that passes during the whole walk is in exactly one piece.
@@ -255,6 +264,8 @@ fn what_stays_is_reported_once_while_others_write() {
                 }
             });
         }
+        // Also when a walk is wrong: the writers must not go on for ever.
+        let _ends = Ends(&done);
         for _ in 0..if cfg!(debug_assertions) { 20 } else { 100 } {
             for filter in [TagFilter::all_of(T0), TagFilter::ANY] {
                 let found = parallel(&tree, ALL, filter);
@@ -268,7 +279,34 @@ fn what_stays_is_reported_once_while_others_write() {
                 assert!(indices.is_superset(&stay));
             }
         }
-        done.store(true, Relaxed);
+    });
+    assert_at_rest(&tree);
+}
+
+#[test]
+fn the_tags_of_an_entry_are_read_at_one_instant() {
+    // Each entry has one of two tags throughout, never both.
+    let tree: Tree = RadixTree::new();
+    for index in 0..256 {
+        tree.pin().insert_tagged(index, Box::new(index), T1.into());
+    }
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let p = tree.pin();
+            while !done.load(Relaxed) {
+                for index in 0..256 {
+                    p.update_tags(index, T2, T1);
+                    p.update_tags(index, T1, T2);
+                }
+            }
+        });
+        let _ends = Ends(&done);
+        for _ in 0..5_000 {
+            for (index, _, tags) in parallel(&tree, ALL, TagFilter::ANY) {
+                assert_ne!(tags.contains(T1), tags.contains(T2), "{index}: {tags:?}");
+            }
+        }
     });
     assert_at_rest(&tree);
 }
