@@ -14,6 +14,7 @@ mod tree;
 
 use std::fmt;
 use std::ptr;
+use std::sync::OnceLock;
 
 pub use batch::{Contender, Task};
 pub use limit::FLAT_BITS_MAX;
@@ -200,8 +201,35 @@ pub struct Candidate {
 impl Candidate {
     /// Whether it is measured in `ability` on `set`.
     pub fn takes_part(&self, ability: Ability, set: DataSet) -> bool {
-        self.abilities.contains(&ability) && set.key_bits() <= self.key_bits_max
+        let able = self.abilities.contains(&ability) && set.key_bits() <= self.key_bits_max;
+        able && self.is_chosen()
     }
+
+    /// Whether it is measured at all: the first one always is.
+    pub fn is_chosen(&self) -> bool {
+        let among =
+            |names: &Vec<String>| names.is_empty() || names.iter().any(|name| name == self.name);
+        self.name == OURS || CHOSEN.get().is_none_or(among)
+    }
+}
+
+/// The names of those who are measured, besides the first; none or empty stands for all.
+static CHOSEN: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Has only those of these names be measured from now on, besides the first. Once in a process.
+///
+/// # Errors
+/// The name that nobody has.
+///
+/// # Panics
+/// If it was called before.
+pub fn choose(names: Vec<String>) -> Result<(), String> {
+    let exists = |name: &&String| CANDIDATES.iter().any(|candidate| candidate.name == **name);
+    if let Some(unknown) = names.iter().find(|name| !exists(name)) {
+        return Err(unknown.clone());
+    }
+    CHOSEN.set(names).expect("called once");
+    Ok(())
 }
 
 const fn candidate<I: Index + 'static>(name: &'static str, what: &'static str) -> Candidate {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
+use benches::contender::{self, CANDIDATES};
 use benches::harness::{self, Effort, Outcome, Pool};
 use benches::keys::DataSet;
 use benches::latency::{self, Latency};
@@ -13,8 +14,8 @@ use benches::{json, memory, plot, table, target};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Bytes that all contenders need for an entry, together.
-const BYTES_AN_ENTRY: u64 = 900;
+/// Bytes that a contender needs for an entry, on average over all of them and a little more.
+const BYTES_AN_ENTRY: u64 = 50;
 
 /// Measure tagged-radix beside other indexes, and print Markdown tables.
 #[derive(Debug, Parser)]
@@ -28,6 +29,9 @@ struct Options {
     /// Run only rows whose title contains this text; `--list` shows the titles.
     #[arg(long, default_value = "")]
     only: String,
+    /// Measure only this contender beside tagged-radix; can be given several times.
+    #[arg(long)]
+    beside: Vec<String>,
     /// List the rows and measure nothing.
     #[arg(long)]
     list: bool,
@@ -43,9 +47,9 @@ struct Options {
 fn rows(options: &Options, effort: Effort) -> Vec<Row> {
     let workloads = if options.grow { GROWTH } else { WORKLOADS };
     let all = workloads.iter().flat_map(|workload| workload.rows(effort.entries_max));
-    let fits = |row: &Row| {
-        memory::available().is_none_or(|bytes| row.set.entries() * BYTES_AN_ENTRY < bytes)
-    };
+    let chosen = CANDIDATES.iter().filter(|candidate| candidate.is_chosen()).count() as u64;
+    let bytes = |row: &Row| row.set.entries() * BYTES_AN_ENTRY * chosen;
+    let fits = |row: &Row| memory::available().is_none_or(|most| bytes(row) < most);
     let mut rows: Vec<Row> = all.filter(|row| matches(&row.title(), &options.only)).collect();
     let mut sets: Vec<DataSet> = Vec::new();
     for row in &rows {
@@ -94,6 +98,8 @@ fn measure_latencies(effort: Effort) -> Vec<Latency> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
+    contender::choose(options.beside.clone())
+        .map_err(|name| format!("there is no contender {name:?}"))?;
     let mut effort = if options.quick { Effort::QUICK } else { Effort::FULL };
     effort.rounds = options.rounds.unwrap_or(effort.rounds).max(1);
     let rows = rows(&options, effort);

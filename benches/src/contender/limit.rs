@@ -6,7 +6,7 @@ mod flat;
 
 use super::{Ability, Candidate, Contender, Filter, Index, Mark, value_of};
 
-/// The longest keys [`FLAT`] takes: it has a slot for each key there could be.
+/// The longest keys that the flat array takes: it has a slot for each key there could be.
 pub const FLAT_BITS_MAX: u32 = 27;
 
 /// The array with bitmaps.

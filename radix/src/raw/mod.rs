@@ -100,6 +100,7 @@
 //! |---|---|---|---|
 //! | I-PUBLISH | a node or value is complete before a slot leads to it | `insert` | every reader |
 //! | I-RETIRE | a node is retired once, by who unlinked it, and no slot leads to it then | `remove` | `Node::of` |
+//! | I-HINT | a prefetch is the only use of a pointer that is not known to lead anywhere; nothing depends on what it does | `walk` | `prefetch` |
 //! | I-TAG-UP | a node's word is not 0 => its parent's bit is set, up to the root flag | `tags` | tagged scans |
 //! | I-TAG-DOWN | at rest, a summary bit is set <=> the child's word is not 0 | `tags` | `any_tagged` |
 //! | I-TAG-OCC | a tag bit in a leaf => the slot is occupied | `tags` | `has_tag` |
