@@ -12,6 +12,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 const CHUNK: usize = 4096;
 /// The largest set.
 const ENTRIES_MAX: u64 = 1 << 20;
+/// The largest set where everything runs once to see that it works, as under `cargo test --benches`.
+const ENTRIES_TESTED: u64 = 1 << 12;
 
 fn build(build: fn(u32) -> Box<dyn Contender>, plan: &Plan) -> Box<dyn Contender> {
     let contender = build(plan.row.set.key_bits());
@@ -45,7 +47,9 @@ fn group(criterion: &mut Criterion, row: Row) {
 
 fn micro(criterion: &mut Criterion) {
     let repeated = WORKLOADS.iter().filter(|workload| workload.course == Course::Repeat);
-    for row in repeated.flat_map(|workload| workload.rows(ENTRIES_MAX)) {
+    let tested = std::env::args().any(|argument| argument == "--test");
+    let entries_max = if tested { ENTRIES_TESTED } else { ENTRIES_MAX };
+    for row in repeated.flat_map(|workload| workload.rows(entries_max)) {
         if row.threads == 1 {
             group(criterion, row);
         }
