@@ -54,6 +54,16 @@ impl Contents {
         }
     }
 
+    /// Owned again, if no image is out any more: a reader then has one step less to the bytes.
+    #[cfg(not(any(writeback_loom, writeback_shuttle)))]
+    pub(crate) fn take_back(&mut self) {
+        if let Self::Shared(shared) = self
+            && let Some(bytes) = Arc::get_mut(shared)
+        {
+            *self = Self::Owned(std::mem::replace(bytes, zeroed(0)));
+        }
+    }
+
     #[cold]
     fn unshare(&mut self) {
         let shared = self.share();
@@ -165,6 +175,19 @@ mod tests {
         contents.make_mut().copy_from_slice(b"new");
         assert_eq!(image.as_ref(), b"old");
         assert_eq!(contents.as_slice(), b"new");
+    }
+
+    #[test]
+    #[cfg(not(any(writeback_loom, writeback_shuttle)))]
+    fn bytes_are_taken_back_only_from_the_last_image() {
+        let mut contents = Contents::Owned(copy_of(b"old"));
+        let image = Image::new(contents.share(), 3);
+        contents.take_back();
+        assert!(matches!(contents, Contents::Shared(_)));
+        drop(image);
+        contents.take_back();
+        assert!(matches!(contents, Contents::Owned(_)));
+        assert_eq!(contents.as_slice(), b"old");
     }
 
     #[test]

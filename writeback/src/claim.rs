@@ -13,8 +13,6 @@
 //! the page by its tag waits for the lock and then sees how it was decided. Neither value can be
 //! copied, and dropping one, also in a panic, decides it on the safe side.
 
-use std::mem;
-
 use crate::buffer::Image;
 use crate::error::StoreError;
 use crate::page_ref::PageRef;
@@ -299,7 +297,7 @@ impl Claim {
         // Clear, then take the image: never the other way round.
         let image = page.image();
         page.mapping().shared.unlock(&page);
-        Ok(Writeback { page, ticket, image, open: true })
+        Ok(Writeback { page, ticket, image: Some(image) })
     }
 
     /// Gives the claim up: the page is dirty again, as old as before, and unlocked.
@@ -355,8 +353,8 @@ impl Drop for Claim {
 pub struct Writeback {
     page: PageRef,
     ticket: u64,
-    image: Image,
-    open: bool,
+    /// `None` once it has ended.
+    image: Option<Image>,
 }
 
 impl Writeback {
@@ -408,8 +406,9 @@ impl Writeback {
     /// assert_eq!(writeback.image().as_ref(), b"abc");
     /// # Ok::<(), writeback::Error>(())
     /// ```
+    #[expect(clippy::missing_panics_doc, reason = "the image is there until self is consumed")]
     pub fn image(&self) -> &Image {
-        &self.image
+        self.image.as_ref().expect("present until ended")
     }
 
     /// The write is over. On error the page is dirty again and the error is recorded for every
@@ -443,7 +442,7 @@ impl Writeback {
     pub(crate) fn end_batch(writebacks: Vec<Self>, accepted: u64, error: StoreError) {
         let mut end = 0;
         let within = |writeback: &Self| {
-            end += writeback.image.len() as u64;
+            end += writeback.image().len() as u64;
             end <= accepted
         };
         let well = writebacks.iter().map(within).take_while(|within| *within).count();
@@ -457,16 +456,18 @@ impl Writeback {
     }
 
     fn finish(&mut self, failed: bool) {
-        if mem::take(&mut self.open) {
-            let wrote = !self.image.is_empty();
+        if let Some(image) = self.image.take() {
+            let wrote = !image.is_empty();
             self.page.mapping().shared.end_writeback(&self.page, self.ticket, wrote, failed);
+            drop(image);
+            self.page.image_gone();
         }
     }
 }
 
 impl Drop for Writeback {
     fn drop(&mut self) {
-        if self.open {
+        if self.image.is_some() {
             self.page.mapping().shared.errors.record(StoreError::Lost, 1);
             self.finish(true);
         }

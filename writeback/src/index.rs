@@ -19,7 +19,44 @@ pub(crate) use self::locked::{Index, Pinned};
 
 use std::sync::Arc;
 
+use tagged_radix::ArrayVec;
+
 use crate::page::Page;
+use crate::tag::PageTag;
+
+/// How many pages a walk takes from the index at a time.
+pub(crate) const BATCH: usize = 64;
+
+/// Fills `pages` with those that have `tag`, from `start` on; returns where to go on.
+#[cfg(not(writeback_loom))]
+pub(crate) fn tagged_pages(
+    index: &Index,
+    start: u64,
+    tag: PageTag,
+    pages: &mut ArrayVec<(u64, Arc<Page>), BATCH>,
+) -> Option<u64> {
+    let pinned = index.pin();
+    let mut found = ArrayVec::<(u64, tagged_radix::ArcRef<'_, Page>), BATCH>::new();
+    let next = pinned.gang_lookup_tagged(start, tag, &mut found);
+    // Plain loads first: the processor fetches all pages at the same time, where each count of
+    // references is raised only after the one before.
+    for (_, page) in &found {
+        page.touch();
+    }
+    pages.extend(found.into_iter().map(|(index, page)| (index, page.into())));
+    next
+}
+
+/// The same, as one step.
+#[cfg(writeback_loom)]
+pub(crate) fn tagged_pages(
+    index: &Index,
+    start: u64,
+    tag: PageTag,
+    pages: &mut ArrayVec<(u64, Arc<Page>), BATCH>,
+) -> Option<u64> {
+    index.gang_lookup_tagged_owned(start, tag, pages)
+}
 
 /// Pages by index.
 #[cfg(not(writeback_loom))]

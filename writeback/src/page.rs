@@ -85,6 +85,13 @@ impl Page {
         self.state.load()
     }
 
+    /// Has the processor fetch the page's words, without waiting for them.
+    #[cfg(not(writeback_loom))]
+    pub(crate) fn touch(&self) {
+        // Relaxed, and for nothing: nobody looks at the values.
+        let _ = std::hint::black_box((self.state.load(), self.retry_at_ms.load(Ordering::Relaxed)));
+    }
+
     /// Waits for the page lock and takes it.
     pub(crate) fn lock(&self) {
         while !self.state.try_lock() {
@@ -139,6 +146,17 @@ impl Page {
                 self.state.announce();
                 over()
             });
+        }
+    }
+
+    /// An image of this page was let go of. If nobody has the latch, its bytes are the page's own again.
+    ///
+    /// Never waits, so who ends a write may call it. It changes nothing that can be seen, and is left
+    /// out of the models.
+    pub(crate) fn image_gone(&self) {
+        #[cfg(not(any(writeback_loom, writeback_shuttle)))]
+        if let Some(mut contents) = self.contents.try_write() {
+            contents.take_back();
         }
     }
 

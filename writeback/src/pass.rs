@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tagged_radix::ArrayVec;
 
 use crate::claim::{Claim, LockedPage, Writeback};
+use crate::index::tagged_pages;
 use crate::mapping::Mapping;
 use crate::page::Page;
 use crate::page_ref::PageRef;
@@ -44,8 +45,8 @@ impl<'m> Pass<'m> {
         let mut next = Some(first);
         let mut stopped = None;
         'walk: while let Some(start) = next.filter(|start| *start <= last) {
-            let mut found = ArrayVec::<_, 64>::new();
-            next = self.mapping.shared.tree.gang_lookup_tagged_owned(start, tag, &mut found);
+            let mut found = ArrayVec::new();
+            next = tagged_pages(&self.mapping.shared.tree, start, tag, &mut found);
             for (index, page) in found {
                 if index > last {
                     break 'walk;

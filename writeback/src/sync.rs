@@ -7,13 +7,12 @@
 //! TOWRITE, a sync ends however fast they are dirtied.
 
 use std::ops::RangeBounds;
-use std::sync::Arc;
 
-use tagged_radix::{ArrayVec, TagFilter};
+use tagged_radix::ArrayVec;
 
 use crate::error::{Error, Result, StoreError};
+use crate::index::tagged_pages;
 use crate::mapping::Mapping;
-use crate::page::Page;
 use crate::pass::Pass;
 use crate::primitives::Ordering;
 use crate::range::{Inclusive, inclusive};
@@ -210,11 +209,10 @@ impl Mapping {
     /// ```
     pub fn wait_range(&self, pages: impl RangeBounds<u64>) {
         let Some((first, last)) = inclusive(pages) else { return };
-        let filter = TagFilter::from(PageTag::Writeback);
         let mut next = Some(first);
         while let Some(start) = next.filter(|start| *start <= last) {
-            let mut found = ArrayVec::<(u64, Arc<Page>), 64>::new();
-            next = self.shared.tree.gang_lookup_tagged_owned(start, filter, &mut found);
+            let mut found = ArrayVec::new();
+            next = tagged_pages(&self.shared.tree, start, PageTag::Writeback, &mut found);
             for (_, page) in found.iter().take_while(|(index, _)| *index <= last) {
                 page.wait_ticket(page.ticket());
             }

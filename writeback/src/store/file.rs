@@ -13,10 +13,17 @@ use crate::error::StoreError;
 /// Most slices one system call takes (`IOV_MAX` is 1024 where it is known).
 const SLICES: usize = 256;
 
+/// Bytes in a batch from which on the device is told to begin. Single pages are better left to the
+/// kernel, which may merge them.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const BEGIN_BYTES: u64 = 256 * 1024;
+
 /// A file as a store.
 ///
 /// Writes are done by the thread that submits them, adjacent pages in one `pwritev`; a short or
-/// interrupted call is continued. `flush` is `fdatasync` or `fsync`.
+/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. On Linux the device is told to
+/// begin with a long run (256 KiB and more) as soon as the kernel has it, so that it works while the
+/// next run is being gathered and a flush has little left to wait for.
 ///
 /// The cache assumes that nobody else changes the file while it is open.
 ///
@@ -162,8 +169,27 @@ impl FileStore {
             }
             skip = rest;
         }
+        self.begin(batch);
         Ok(())
     }
+
+    /// Tells the kernel to begin writing to the device; a hint.
+    ///
+    /// The advice says that the kernel's own copy is not needed any more, which is so: the cache has
+    /// one. Linux then starts to write what is dirty, and drops what is clean.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn begin(&self, batch: &WriteBatch) {
+        use rustix::fs::{Advice, fadvise};
+
+        if batch.len() >= BEGIN_BYTES {
+            let len = std::num::NonZeroU64::new(batch.len());
+            // Whatever it says, the flush does what is left, and finds what has failed.
+            let _ = fadvise(&self.file, batch.offset(), len, Advice::DontNeed);
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn begin(&self, _: &WriteBatch) {}
 }
 
 impl Store for FileStore {
@@ -193,8 +219,11 @@ impl Store for FileStore {
     }
 
     fn submit(&self, batch: WriteBatch, completion: Completion) {
-        match self.write(&batch) {
-            Ok(()) => completion.complete(Ok(batch.len())),
+        let (len, written) = (batch.len(), self.write(&batch));
+        // First: the pages then have their bytes to themselves again.
+        drop(batch);
+        match written {
+            Ok(()) => completion.complete(Ok(len)),
             Err((accepted, error)) => completion.fail_after(accepted, error),
         }
     }
