@@ -10,6 +10,7 @@ cargo check --package tagged-radix --package writeback --no-default-features
 for feature in rayon serde; do
     cargo check --package tagged-radix --features "$feature"
 done
+cargo check --package writeback --features fault
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 # Verified together: `writeback` is built against the `tagged-radix` packaged beside it, published or not.
 cargo package --workspace --exclude benches --allow-dirty

@@ -90,6 +90,11 @@ impl Clock {
         }
     }
 
+    #[cfg(feature = "fault")]
+    pub(crate) fn is_manual(&self) -> bool {
+        matches!(self.0, Source::Manual(_))
+    }
+
     pub(crate) fn now_ms(&self) -> u64 {
         millis(self.now())
     }

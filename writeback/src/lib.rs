@@ -109,6 +109,10 @@
 //!
 //! # Features
 //!
+//! `fault`: adds the module [`fault`], a store in memory that fails as it is told, forgets what was not
+//! flushed, and makes clones of what a power cut at any moment would leave; for tests of what is built
+//! on this crate as well as of this crate.
+//!
 //! `rule-2003`: adds `Config::dirty_rule` and with it the faulty rule, by which a claim clears flag and
 //! tag together. For showing that syncs then miss pages, and for nothing else.
 #![forbid(unsafe_code)]
@@ -158,6 +162,8 @@ pub use page::Page;
 pub use page_ref::PageRef;
 pub use state::Snapshot;
 pub use stats::Stats;
+#[cfg(feature = "fault")]
+pub use store::fault;
 pub use store::{Completion, FileStore, FlushKind, Limits, MemStore, Store, WriteBatch};
 pub use sync::{Budget, Progress, SyncMode};
 pub use tag::PageTag;

@@ -1,80 +1,13 @@
 //! A store in memory that knows what has been flushed: for tests and examples.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::sparse::{CHUNK, Sparse, pieces};
 use super::{Completion, FlushKind, Limits, Store, WriteBatch};
 use crate::buffer::{Image, copy_of};
 use crate::error::StoreError;
 use crate::primitives::Mutex;
-
-/// Bytes a chunk of the sparse map has.
-const CHUNK: usize = 4096;
-
-/// The chunk a byte is in, and where in it.
-fn place(offset: u64) -> (u64, usize) {
-    let within = usize::try_from(offset % CHUNK as u64).expect("less than a chunk");
-    (offset / CHUNK as u64, within)
-}
-
-/// Sparse bytes: chunks that were never written are zeros.
-#[derive(Debug, Default, Clone)]
-struct Sparse {
-    chunks: BTreeMap<u64, Vec<u8>>,
-    len: u64,
-}
-
-impl Sparse {
-    /// Calls `f` with (chunk, offset in it, offset in the span, bytes) for each piece of a span.
-    fn pieces(offset: u64, len: usize, mut f: impl FnMut(u64, usize, usize, usize)) {
-        let mut done = 0;
-        while done < len {
-            let at = offset + done as u64;
-            let (chunk, within) = place(at);
-            let count = (len - done).min(CHUNK - within);
-            f(chunk, within, done, count);
-            done += count;
-        }
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) {
-        Self::pieces(offset, bytes.len(), |chunk, within, done, count| {
-            let chunk = self.chunks.entry(chunk).or_insert_with(|| vec![0; CHUNK]);
-            chunk[within..within + count].copy_from_slice(&bytes[done..done + count]);
-        });
-        self.len = self.len.max(offset + bytes.len() as u64);
-    }
-
-    fn read(&self, offset: u64, into: &mut [u8]) -> usize {
-        let there = self.len.saturating_sub(offset).min(into.len() as u64);
-        let there = usize::try_from(there).expect("at most the length of a slice");
-        Self::pieces(offset, there, |chunk, within, done, count| {
-            let into = &mut into[done..done + count];
-            match self.chunks.get(&chunk) {
-                Some(chunk) => into.copy_from_slice(&chunk[within..within + count]),
-                None => into.fill(0),
-            }
-        });
-        there
-    }
-
-    fn set_len(&mut self, len: u64) {
-        if len < self.len {
-            self.chunks.split_off(&len.div_ceil(CHUNK as u64));
-            let (last, within) = place(len);
-            if let Some(last) = self.chunks.get_mut(&last) {
-                last[within..].fill(0);
-            }
-        }
-        self.len = len;
-    }
-
-    fn to_vec(&self) -> Vec<u8> {
-        let mut bytes = vec![0; usize::try_from(self.len).expect("fits into memory")];
-        self.read(0, &mut bytes);
-        bytes
-    }
-}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -243,7 +176,7 @@ impl Inner {
         for image in images {
             let bytes = image.as_ref();
             self.accepted.write(offset, bytes);
-            Sparse::pieces(offset, bytes.len(), |chunk, _, _, _| {
+            pieces(CHUNK, offset, bytes.len(), |chunk, _, _, _| {
                 self.unflushed.insert(chunk);
             });
             offset += bytes.len() as u64;
@@ -253,15 +186,12 @@ impl Inner {
 
     fn flush(&mut self) {
         if let Some(cut) = self.cut.take() {
-            self.durable.set_len(cut.min(self.durable.len));
+            self.durable.set_len(cut.min(self.durable.len()));
         }
         for chunk in std::mem::take(&mut self.unflushed) {
-            match self.accepted.chunks.get(&chunk) {
-                Some(bytes) => self.durable.chunks.insert(chunk, bytes.clone()),
-                None => self.durable.chunks.remove(&chunk),
-            };
+            self.durable.copy_chunk(chunk, &self.accepted);
         }
-        self.durable.set_len(self.accepted.len);
+        self.durable.set_len(self.accepted.len());
         self.flushes += 1;
     }
 }
@@ -272,7 +202,7 @@ impl Store for MemStore {
     }
 
     fn len(&self) -> Result<u64, StoreError> {
-        Ok(self.0.lock().accepted.len)
+        Ok(self.0.lock().accepted.len())
     }
 
     fn set_len(&self, len: u64) -> Result<(), StoreError> {

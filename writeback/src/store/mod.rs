@@ -7,9 +7,12 @@
 //! store forgot it.
 
 mod batch;
+#[cfg(feature = "fault")]
+pub mod fault;
 mod file;
 mod memory;
 mod null;
+mod sparse;
 
 use std::fmt::Debug;
 
