@@ -13,7 +13,7 @@ done
 cargo check --package writeback --features fault
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 # Verified together: `writeback` is built against the `tagged-radix` packaged beside it, published or not.
-cargo package --workspace --exclude benches --allow-dirty
+cargo package --workspace --exclude engines --exclude benches --allow-dirty
 
 msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 if toolchain=$(rustup toolchain list | grep -oE "^${msrv//./\\.}[.-][^ ]*"); then

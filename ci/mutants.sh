@@ -73,7 +73,7 @@ killed=0 equivalent=0 unseen=0 survived=0
 for name in "${names[@]}"; do
     patch=$PWD/ci/mutants/$name.patch
     # Only what differs is copied, so that only that is built again.
-    git ls-files --cached --others --exclude-standard -- Cargo.toml Cargo.lock clippy.toml radix writeback benches |
+    git ls-files --cached --others --exclude-standard -- Cargo.toml Cargo.lock clippy.toml radix writeback engines benches |
         while read -r file; do
             cmp -s "$file" "$copy/$file" || install -D -m 644 "$file" "$copy/$file"
         done

@@ -31,7 +31,7 @@ sanitized() {
 races() {
     rm -rf "$build/source"
     mkdir -p "$build/source"
-    git ls-files --cached --others --exclude-standard -- Cargo.toml Cargo.lock radix writeback benches | tar -cT - | tar -xmC "$build/source"
+    git ls-files --cached --others --exclude-standard -- Cargo.toml Cargo.lock radix writeback engines benches | tar -cT - | tar -xmC "$build/source"
     local patch=$PWD/ci/mutants/tree-order/${1:-}.patch
     [ -z "${1:-}" ] || (cd "$build/source" && GIT_CEILING_DIRECTORIES=$build git apply "$patch")
     TAGGED_RADIX_STRESS_SECONDS=$((seconds + 3)) TSAN_OPTIONS="halt_on_error=1 exitcode=66" \

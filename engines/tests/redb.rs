@@ -1,0 +1,113 @@
+//! redb over `writeback`, in short; the long forms are in `cargo run --release --example redb`.
+
+use std::env;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use engines::cuts::{self, Plan};
+use engines::files::{self, Opened};
+use engines::history::History;
+use engines::session::verify;
+use engines::work::{self, Counts};
+use engines::{Cached, Failure, kill};
+use redb::backends::FileBackend;
+use redb::{Database, StorageBackend};
+use writeback::{Mapping, MemStore};
+
+/// For the child of the kill loop: the database, and the seed.
+const FILE: &str = "ENGINES_KILL_FILE";
+const SEED: &str = "ENGINES_KILL_SEED";
+
+#[test]
+fn threads_at_work_find_every_transaction_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("database");
+    let seconds = Duration::from_secs;
+    let plan =
+        work::Plan { seed: 1, writers: 3, readers: 2, length: seconds(2), round: seconds(1) };
+    let counts = Counts::default();
+    let Opened { mut database, mapping, flusher } =
+        files::open(files::lock(&path).unwrap()).unwrap();
+    let number = work::run(&mut database, &plan, &counts, || ()).unwrap();
+    flusher.stop();
+    database.close().unwrap();
+    drop(mapping);
+    // Past the cache: redb's own backend finds all of it in the file.
+    let file = FileBackend::new(files::lock(&path).unwrap()).unwrap();
+    let mut database = Database::builder().create_with_backend(file).unwrap();
+    verify(&mut database, &mut History::new(plan.seed), number..=number).unwrap();
+    assert!(number > 5, "{counts:?}");
+}
+
+/// The child, if the test binary was started as one.
+#[test]
+fn child() {
+    if let (Some(path), Ok(seed)) = (env::var_os(FILE), env::var(SEED)) {
+        kill::child(Path::new(&path), seed.parse().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn kills_lose_no_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("database");
+    let command = || {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["child", "--exact", "--nocapture"]).env(FILE, &path).env(SEED, "5");
+        command
+    };
+    let report = kill::run(&path, 5, 5, command, |_| ()).unwrap();
+    assert_eq!(report.kills, 5);
+    assert!(report.transactions > 10, "{report:?}");
+}
+
+#[test]
+fn power_cuts_lose_no_commit() {
+    let plan = Plan { seed: 1, cuts: 60, every: 6 };
+    let report = cuts::run(&plan, |_| MemStore::new(), Cached::new, |_| ()).unwrap();
+    assert_eq!(report.cuts, 60);
+    assert!(report.amid > 10, "{report:?}");
+}
+
+/// A backend that only says that it syncs.
+#[derive(Debug)]
+struct Forgetful(Cached);
+
+impl StorageBackend for Forgetful {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+}
+
+#[test]
+fn a_backend_that_does_not_sync_is_found_out() {
+    let plan = Plan { seed: 1, cuts: 60, every: 6 };
+    let backend = |mapping: &Mapping| Forgetful(Cached::new(mapping));
+    let failure = cuts::run(&plan, |_| MemStore::new(), backend, |_| ()).unwrap_err();
+    assert!(
+        matches!(&failure, Failure::Broken(text) if text.contains("acknowledged")),
+        "{failure}"
+    );
+}
