@@ -25,6 +25,8 @@ struct Piece {
     len: usize,
     /// First byte of the mapping after it.
     end: u64,
+    /// Of the log's record of the change.
+    position: Option<u64>,
 }
 
 impl Shared {
@@ -41,7 +43,8 @@ impl Shared {
         #[expect(clippy::cast_possible_truncation, reason = "masked to below the page size")]
         let within = offset as usize & mask;
         let len = len.min(self.page_size - within);
-        Piece { index: self.page_index(offset), within, len, end: offset + len as u64 }
+        let (index, end) = (self.page_index(offset), offset + len as u64);
+        Piece { index, within, len, end, position: None }
     }
 
     /// Reads up to the end of the mapping; returns how many bytes.
@@ -92,11 +95,21 @@ impl Shared {
 
     /// Writes all of `buf`, lengthening the mapping if it ends earlier.
     pub(crate) fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        self.write_pieces(buf, offset, None)
+    }
+
+    /// As [`write_at`](Self::write_at), for a change that is logged at `position`.
+    pub(crate) fn write_logged_at(&self, buf: &[u8], offset: u64, position: u64) -> Result<()> {
+        self.write_pieces(buf, offset, Some(position))
+    }
+
+    fn write_pieces(&self, buf: &[u8], offset: u64, position: Option<u64>) -> Result<()> {
         self.check_span(offset, buf.len() as u64)?;
         self.admit()?;
         let mut done = 0;
         while done < buf.len() {
             let piece = self.piece(offset + done as u64, buf.len() - done);
+            let piece = Piece { position, ..piece };
             let from = &buf[done..done + piece.len];
             if !self.write_cached(piece, from) {
                 self.write_slow(piece, from)?;
@@ -138,6 +151,9 @@ impl Shared {
     ) -> bool {
         if self.mark_dirty(pinned, page).is_err() {
             return false;
+        }
+        if let (Some(order), Some(position)) = (&self.order, piece.position) {
+            order.note(&page.positions, position);
         }
         contents.make_mut()[piece.within..piece.within + piece.len].copy_from_slice(from);
         true
@@ -217,7 +233,7 @@ impl Shared {
         }
         let (page, lock) = self.find_or_lock(index);
         if lock.is_some() {
-            let nothing = Piece { index, within: 0, len: 0, end: 0 };
+            let nothing = Piece { index, within: 0, len: 0, end: 0, position: None };
             let bytes = self.first_contents(nothing, 0)?;
             let mut contents = page.contents.write();
             *contents = Contents::Owned(bytes);

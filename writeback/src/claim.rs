@@ -15,7 +15,9 @@
 
 use crate::buffer::Image;
 use crate::error::StoreError;
+use crate::hooks::Positions;
 use crate::page_ref::PageRef;
+use crate::transition::Ended;
 
 /// A page whose lock the caller has: nobody else starts or decides its writeback, or removes it.
 /// Readers and writers of the contents are not kept out. Dropping it unlocks.
@@ -295,9 +297,9 @@ impl Claim {
         };
         let page = self.page.take().expect("present until decided");
         // Clear, then take the image: never the other way round.
-        let image = page.image();
+        let (image, positions) = page.image_for_io();
         page.mapping().shared.unlock(&page);
-        Ok(Writeback { page, ticket, image: Some(image) })
+        Ok(Writeback { page, ticket, image: Some(image), positions })
     }
 
     /// Gives the claim up: the page is dirty again, as old as before, and unlocked.
@@ -355,6 +357,7 @@ pub struct Writeback {
     ticket: u64,
     /// `None` once it has ended.
     image: Option<Image>,
+    positions: Positions,
 }
 
 impl Writeback {
@@ -411,6 +414,24 @@ impl Writeback {
         self.image.as_ref().expect("present until ended")
     }
 
+    /// How far the [log](crate::Log) has to be durable before the image is handed to any store; `None`:
+    /// nothing in it was logged. For who does the I/O himself: a pass sees to it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let claim = locked.clear_dirty_for_io().expect("dirty");
+    /// # let writeback = claim.start_writeback().expect("not held");
+    /// assert_eq!(writeback.log_position(), None);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn log_position(&self) -> Option<u64> {
+        self.positions.newest()
+    }
+
     /// The write is over. On error the page is dirty again and the error is recorded for every
     /// handle, both before anybody can see that the write is over.
     ///
@@ -457,8 +478,9 @@ impl Writeback {
 
     fn finish(&mut self, failed: bool) {
         if let Some(image) = self.image.take() {
-            let wrote = !image.is_empty();
-            self.page.mapping().shared.end_writeback(&self.page, self.ticket, wrote, failed);
+            let (ticket, positions, wrote) = (self.ticket, self.positions, !image.is_empty());
+            let ended = Ended { ticket, positions, wrote, failed };
+            self.page.mapping().shared.end_writeback(&self.page, ended);
             drop(image);
             self.page.image_gone();
         }

@@ -1,9 +1,11 @@
 //! How a mapping is opened, and when its flusher writes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::hooks::Log;
 
 /// Settings of a mapping; each has a default.
 ///
@@ -21,6 +23,7 @@ use crate::error::{Error, Result};
 pub struct Config {
     pub(crate) page_size: usize,
     pub(crate) clock: Clock,
+    pub(crate) log: Option<Arc<dyn Log>>,
     #[cfg(feature = "rule-2003")]
     pub(crate) dirty_rule: DirtyRule,
 }
@@ -61,6 +64,7 @@ impl Config {
         Self {
             page_size: 4096,
             clock: Clock::system(),
+            log: None,
             #[cfg(feature = "rule-2003")]
             dirty_rule: DirtyRule::FlagOnly,
         }
@@ -98,6 +102,17 @@ impl Config {
         self
     }
 
+    /// Sets the write-ahead log that pages wait for before they are written. A memory-backed mapping has
+    /// none: opening one with a log is an error.
+    ///
+    /// # Examples
+    /// See [`Log`].
+    #[must_use]
+    pub fn log(mut self, log: Arc<dyn Log>) -> Self {
+        self.log = Some(log);
+        self
+    }
+
     /// Sets what a claim clears.
     ///
     /// # Examples
@@ -114,8 +129,10 @@ impl Config {
         self
     }
 
-    pub(crate) fn check(&self, alignment: usize) -> Result<()> {
-        let reason = if !self.page_size.is_power_of_two() {
+    pub(crate) fn check(&self, alignment: usize, memory_backed: bool) -> Result<()> {
+        let reason = if memory_backed && self.log.is_some() {
+            "a memory-backed mapping writes nothing and has no log"
+        } else if !self.page_size.is_power_of_two() {
             "the page size must be a power of two"
         } else if !(512..=1 << 20).contains(&self.page_size) {
             "the page size must be from 512 to 1048576 bytes"

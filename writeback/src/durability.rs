@@ -8,6 +8,7 @@
 use std::io;
 
 use crate::error::{Error, Result, StoreError};
+use crate::hooks::Order;
 use crate::primitives::{AtomicU64, Mutex, OnceLock, Ordering};
 use crate::stats::Counter;
 use crate::store::{FlushKind, Store};
@@ -55,6 +56,7 @@ impl Durability {
         &self,
         store: &dyn Store,
         kind: FlushKind,
+        order: Option<&Order>,
         flushes: &Counter,
     ) -> Result<()> {
         self.check()?;
@@ -69,9 +71,17 @@ impl Durability {
         }
         // Read before the flush begins: what ends later is not covered by it.
         let covers = self.written.load(Ordering::Acquire);
+        if let Some(order) = order {
+            // After that: a write that is counted in it has its log position in the book by now. What
+            // ends in between is covered, and not known to be.
+            order.flush_begins();
+        }
         let outcome = self.flush_or_poison(store, kind);
         outcome.map_err(|source| Error::Flush { source })?;
         flushes.add(1);
+        if let Some(order) = order {
+            order.flush_succeeded();
+        }
         self.synced_data.fetch_max(covers, Ordering::AcqRel);
         if kind == FlushKind::All {
             self.synced_all.fetch_max(covers, Ordering::AcqRel);
@@ -106,7 +116,7 @@ mod tests {
     fn flushes_only_what_is_not_covered() {
         let (durability, store) = (Durability::default(), MemStore::new());
         let flushes = Counter::default();
-        let flush = |kind| durability.flush(&store, kind, &flushes).unwrap();
+        let flush = |kind| durability.flush(&store, kind, None, &flushes).unwrap();
         flush(FlushKind::All);
         assert_eq!(flushes.get(), 0);
         durability.note_write();

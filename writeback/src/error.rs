@@ -36,6 +36,9 @@ pub enum StoreError {
         /// How many of them, from the front, were accepted.
         accepted: u64,
     },
+    /// The log could not be made durable, so a page whose change it has was not written.
+    #[error("the log could not be made durable: {0}")]
+    Log(Arc<io::Error>),
     /// A write was begun and nobody ever said how it ended.
     #[error("the write was lost: its completion was dropped")]
     Lost,

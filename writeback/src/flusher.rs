@@ -47,6 +47,8 @@ pub struct FlusherStats {
     pub declined: u64,
     /// Pages gone by.
     pub skipped: u64,
+    /// Pages that had to wait for the log. It was made durable, and they were tried again.
+    pub unlogged: u64,
     /// Passes that could not be made, because the mapping is poisoned.
     pub errors: u64,
     /// Rounds that ended in a panic of a store.
@@ -59,6 +61,7 @@ struct Counters {
     submitted: Counter,
     declined: Counter,
     skipped: Counter,
+    unlogged: Counter,
     errors: Counter,
     panics: Counter,
 }
@@ -220,6 +223,7 @@ impl Flusher {
             submitted: counters.submitted.get(),
             declined: counters.declined.get(),
             skipped: counters.skipped.get(),
+            unlogged: counters.unlogged.get(),
             errors: counters.errors.get(),
             panics: counters.panics.get(),
         }
@@ -314,6 +318,7 @@ impl Inner {
         counters.submitted.add(done.submitted);
         counters.declined.add(done.declined);
         counters.skipped.add(done.skipped);
+        counters.unlogged.add(done.unlogged);
         counters.errors.add(done.errors);
         counters.panics.add(done.panics);
         done
@@ -322,7 +327,7 @@ impl Inner {
     fn write_back(&self, mapping: &Mapping, done: &mut FlusherStats) {
         let now_ms = mapping.shared.clock.now_ms();
         if let Some(dirty_by_ms) = now_ms.checked_sub(millis(self.config.dirty_expire)) {
-            self.add(done, mapping.write_expired(dirty_by_ms));
+            self.pass(done, mapping, || mapping.write_expired(dirty_by_ms));
         }
         // Twice nothing: once round the mapping and nothing could be written.
         let mut without_progress = 0;
@@ -330,12 +335,30 @@ impl Inner {
             if self.stopping() {
                 return;
             }
-            let pass = mapping.write_cyclic(Budget::pages(self.config.chunk_pages));
-            match self.add(done, pass) {
+            let budget = Budget::pages(self.config.chunk_pages);
+            match self.pass(done, mapping, || mapping.write_cyclic(budget)) {
                 0 => without_progress += 1,
                 _ => without_progress = 0,
             }
         }
+    }
+
+    /// Makes a pass, and another if the log had to be made durable first; returns how many pages were
+    /// submitted.
+    fn pass(
+        &self,
+        done: &mut FlusherStats,
+        mapping: &Mapping,
+        write: impl Fn() -> Result<Progress>,
+    ) -> u64 {
+        let first = write();
+        let log_wanted = first.as_ref().map_or(0, |progress| progress.log_wanted);
+        let submitted = self.add(done, first);
+        // Here nothing is held that anybody waits for.
+        if log_wanted == 0 || !mapping.shared.ensure_log(log_wanted) {
+            return submitted;
+        }
+        submitted + self.add(done, write())
     }
 
     /// Adds up; returns how many pages the pass submitted.
@@ -347,6 +370,7 @@ impl Inner {
         done.submitted += progress.submitted;
         done.declined += progress.declined;
         done.skipped += progress.skipped;
+        done.unlogged += progress.unlogged;
         progress.submitted
     }
 }

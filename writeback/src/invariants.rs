@@ -16,6 +16,7 @@
 //! | I8 | in the index <=> MAPPED, at its own index |
 //! | I9 | at most one claim a page, resolved exactly once (the types see to it) |
 //! | I10 | the counters are the numbers of flags set; never below zero |
+//! | I11 | an image is submitted when the log is durable up to its newest position (only a test that knows the store can check it); a page with a log position that is in no image is dirty, locked, or a write of it failed just now, and the bound for truncation is not above it |
 
 use tagged_radix::TagSet;
 
@@ -99,6 +100,20 @@ impl Seen<'_> {
                 detail: format!("{:?} with tags {:?} at {}", self.page, self.tags, self.key),
             }),
         }
+    }
+
+    /// I11. `bound`: where the log is still needed.
+    pub(crate) fn check_log(&self, bound: impl FnOnce() -> Option<u64>) -> Result<(), Violation> {
+        // Locked until the bound is known, which it moves with.
+        let positions = self.page.positions.lock();
+        let Some(oldest) = positions.oldest() else { return Ok(()) };
+        let busy = self.state.is_dirty() || self.state.is_locked();
+        let bounded = bound().is_some_and(|bound| bound <= oldest);
+        if bounded && (busy || self.state.is_under_writeback()) {
+            return Ok(());
+        }
+        let detail = format!("{:?} with log position {oldest}", self.page);
+        Err(Violation { invariant: "I11", detail })
     }
 
     /// Checks that no claim is left unresolved (I2, I9), before the page is unlocked.

@@ -61,8 +61,11 @@
 //! 8. *To remove it*: the page lock, no writeback, no hold, and the truncate lock exclusively.
 //! 9. *To wait* for a page lock, a writeback, a hold or the store: with no index guard, no latch and no
 //!    page under writeback that has not been submitted. Several page locks: in ascending order.
-//! 10. *Orders of locks*: truncate lock, page lock, content latch, index. The end of a write takes the
-//!     index only.
+//! 10. *Orders of locks*: truncate lock, page lock, content latch, index; and below the latch, beside the
+//!     index, a page's log positions and the book of all. The end of a write takes none of the first three.
+//! 11. *To log a change*: its position is noted under the latch that the bytes are changed under, and taken
+//!     with an image under the latch that the image is taken under. No image is submitted before the log is
+//!     durable up to the newest position in it; the log is waited for with no lock at all.
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
@@ -90,6 +93,17 @@
 //! the store never change while it writes them, so pages are not torn by this crate; a device that
 //! tears sectors still does.
 //!
+//! # Hooks
+//!
+//! *Write-ahead log* ([`Log`], [`Config::log`]): an engine that logs its changes names each record's position
+//! when it changes a page ([`PageRef::write_logged`], [`Handle::write_logged_at`]). Then no page reaches the
+//! store before the log is durable up to its newest change, whoever writes it, and
+//! [`Mapping::oldest_unwritten`] tells from where on the log is still needed: every change before is durable
+//! in the store, not only written. Changes made without a position wait for nothing.
+//!
+//! No hook is called with a lock of the cache held, and none may call the cache. A hook that fails or
+//! panics makes its page's write fail: the page stays dirty and the handles are told.
+//!
 //! # What blocks what
 //!
 //! | operation | waits for |
@@ -97,7 +111,8 @@
 //! | `read_at`, `write_at`, page cached | the page's latch, for the time of a copy |
 //! | `read_at`, `write_at`, otherwise | the page lock while another thread reads it in; the store; a truncate |
 //! | `write_range`, mode `None`; the flusher | the store's `submit` |
-//! | `write_range`, mode `All` | page locks, holds, writes of the pages it finds dirty |
+//! | `write_range`, mode `All` | page locks, holds, writes of the pages it finds dirty; the log |
+//! | the flusher, between passes | the log |
 //! | `wait_range` | writes that had begun when it was called |
 //! | `sync_data`, `sync_all`, `sync_range` | the two above; the store's `flush`; other flushes |
 //! | `set_len` | slow reads and writes; page locks, writes and holds of the pages it drops |
@@ -128,6 +143,7 @@ mod error;
 mod errseq;
 mod flusher;
 mod handle;
+mod hooks;
 mod index;
 mod invariants;
 mod mapping;
@@ -156,6 +172,7 @@ pub use config::{Config, FlusherConfig};
 pub use error::{CloseError, Error, Result, StoreError};
 pub use flusher::{Flusher, FlusherStats};
 pub use handle::Handle;
+pub use hooks::{Log, LogHold, LoggedChange};
 pub use invariants::Violation;
 pub use mapping::Mapping;
 pub use page::Page;

@@ -240,7 +240,8 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn stats(&self) -> Stats {
-        self.shared.counters.stats(self.is_poisoned())
+        let log_waits = self.shared.order.as_ref().map_or(0, |order| order.ensured.get());
+        Stats { log_waits, ..self.shared.counters.stats(self.is_poisoned()) }
     }
 
     /// Tells whether a flush of the store has failed; then nothing can be promised any more and
@@ -290,7 +291,12 @@ impl Mapping {
                 let page = slot.value();
                 let (state, tags) = (page.snapshot(), slot.tags());
                 let rule_2003 = shared.claim_clears_tag();
-                Seen { page: &page, key, state, tags, rule_2003 }.check().map(|()| state)
+                let seen = Seen { page: &page, key, state, tags, rule_2003 };
+                seen.check()?;
+                match &shared.order {
+                    Some(order) => seen.check_log(|| order.oldest()).map(|()| state),
+                    None => Ok(state),
+                }
             });
             let Some(state) = seen.transpose()? else { continue };
             cached += 1;

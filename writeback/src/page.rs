@@ -7,7 +7,8 @@
 use std::fmt;
 
 use crate::buffer::Contents;
-use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Ordering, RwLock};
+use crate::hooks::Positions;
+use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Mutex, Ordering, RwLock};
 use crate::state::{PageState, Snapshot, Wake};
 use crate::wait;
 
@@ -36,6 +37,8 @@ pub struct Page {
     retry_at_ms: HintU64,
     /// The content latch. Held for the time of a copy, never across I/O.
     pub(crate) contents: RwLock<Contents>,
+    /// Log positions of its changes; noted and taken under the latch.
+    pub(crate) positions: Mutex<Positions>,
 }
 
 /// First delay after a failed write; doubles up to [`BACKOFF_MAX_MS`].
@@ -54,6 +57,7 @@ impl Page {
             failures: HintU32::new(0),
             retry_at_ms: HintU64::new(0),
             contents: RwLock::new(Contents::empty()),
+            positions: Mutex::new(Positions::NONE),
         }
     }
 

@@ -4,9 +4,10 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use crate::buffer::Image;
+use crate::buffer::{Contents, Image};
 use crate::claim::LockedPage;
 use crate::error::{Error, Result};
+use crate::hooks::Positions;
 use crate::mapping::Mapping;
 use crate::page::Page;
 use crate::primitives::Ordering;
@@ -112,6 +113,15 @@ impl PageRef {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn write<R>(&self, bytes: Range<usize>, f: impl FnOnce(&mut [u8]) -> R) -> Result<R> {
+        self.change(bytes, f)
+    }
+
+    /// Marks the page dirty and calls `f` with those of its bytes, under the latch.
+    pub(crate) fn change<R>(
+        &self,
+        bytes: Range<usize>,
+        f: impl FnOnce(&mut [u8]) -> R,
+    ) -> Result<R> {
         let shared = &*self.mapping.shared;
         let out_of_range = |_| self.out_of_range(&bytes);
         let end = shared.check_span(self.offset(), bytes.end as u64).map_err(out_of_range)?;
@@ -254,7 +264,18 @@ impl PageRef {
 
     /// The bytes as they are now, cut at the end of the mapping.
     pub(crate) fn image(&self) -> Image {
+        self.image_under(&mut self.page.contents.write())
+    }
+
+    /// The image to be written, and the log positions of what is new in it: both of one instant.
+    pub(crate) fn image_for_io(&self) -> (Image, Positions) {
+        let order = self.mapping.shared.order.as_ref();
         let mut contents = self.page.contents.write();
+        let positions = order.map_or(Positions::NONE, |order| order.take(&self.page.positions));
+        (self.image_under(&mut contents), positions)
+    }
+
+    fn image_under(&self, contents: &mut Contents) -> Image {
         // The length is read under the latch, after the bytes can no longer change: whoever wrote
         // here raised it under the latch too.
         let within = self.mapping.len().saturating_sub(self.offset());

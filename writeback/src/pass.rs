@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tagged_radix::ArrayVec;
 
 use crate::claim::{Claim, LockedPage, Writeback};
+use crate::error::StoreError;
 use crate::index::tagged_pages;
 use crate::mapping::Mapping;
 use crate::page::Page;
@@ -58,11 +59,20 @@ impl<'m> Pass<'m> {
                 self.visit(page);
             }
         }
-        self.submit();
-        let counters = &self.mapping.shared.counters;
-        counters.declined.add(self.progress.declined);
-        counters.skipped.add(self.progress.skipped);
+        self.finish();
         stopped
+    }
+
+    /// Submits what is left, and accounts for what was not written.
+    pub(crate) fn finish(&mut self) {
+        self.submit();
+        let (shared, progress) = (&self.mapping.shared, self.progress);
+        shared.counters.declined.add(progress.declined);
+        shared.counters.skipped.add(progress.skipped);
+        shared.counters.unlogged.add(progress.unlogged);
+        if let Some(order) = shared.order.as_ref().filter(|_| progress.unlogged > 0) {
+            order.request(progress.log_wanted);
+        }
     }
 
     fn visit(&mut self, page: Arc<Page>) {
@@ -111,6 +121,11 @@ impl<'m> Pass<'m> {
     /// Decides a claim.
     pub(crate) fn write(&mut self, mut claim: Claim) {
         self.budget = self.budget.saturating_sub(1);
+        if self.mode == SyncMode::None && self.is_ahead_of_log(claim.page()) {
+            claim.redirty();
+            self.progress.unlogged += 1;
+            return;
+        }
         let writeback = loop {
             claim = match claim.start_writeback() {
                 Ok(writeback) => break writeback,
@@ -142,9 +157,29 @@ impl<'m> Pass<'m> {
         }
     }
 
-    /// Hands over what has been collected.
+    /// Whether the page has a change that the log may lose.
+    fn is_ahead_of_log(&mut self, page: &Page) -> bool {
+        let Some(order) = &self.mapping.shared.order else { return false };
+        let newest = page.positions.lock().newest().unwrap_or(0);
+        let ahead = !order.is_durable(newest);
+        if ahead {
+            self.progress.log_wanted = self.progress.log_wanted.max(newest);
+        }
+        ahead
+    }
+
+    /// Hands over what has been collected, once the log is durable up to the newest change in it.
     pub(crate) fn submit(&mut self) {
-        if let Some((batch, completion)) = batch_of(std::mem::take(&mut self.batch)) {
+        let batch = std::mem::take(&mut self.batch);
+        let newest = batch.iter().filter_map(Writeback::log_position).max();
+        if let (Some(order), Some(newest)) = (&self.mapping.shared.order, newest) {
+            // Also in mode None, for a page that was changed since it was looked at.
+            if let Err(error) = order.ensure(newest) {
+                Writeback::end_batch(batch, 0, StoreError::Log(Arc::new(error)));
+                return;
+            }
+        }
+        if let Some((batch, completion)) = batch_of(batch) {
             self.mapping.shared.store.submit(batch, completion);
         }
     }

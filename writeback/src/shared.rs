@@ -10,9 +10,10 @@ use tagged_radix::ArrayVec;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::durability::Durability;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StoreError};
 use crate::errseq::ErrorSequence;
 use crate::flusher::Kick;
+use crate::hooks::Order;
 use crate::index::Index;
 use crate::page::Page;
 use crate::primitives::{AtomicBool, AtomicU64, HintU64, Mutex, Ordering, RwLock};
@@ -46,12 +47,14 @@ pub(crate) struct Shared {
     pub(crate) errors: ErrorSequence,
     pub(crate) durability: Durability,
     pub(crate) kick: Kick,
+    /// `None`: there is no log.
+    pub(crate) order: Option<Order>,
 }
 
 impl Shared {
     pub(crate) fn new(store: Arc<dyn Store>, config: Config, memory_backed: bool) -> Result<Self> {
         let limits = store.limits();
-        config.check(limits.alignment)?;
+        config.check(limits.alignment, memory_backed)?;
         let length = store.len().map_err(|source| Error::Length { source })?;
         Ok(Self {
             tree: Index::new(),
@@ -72,6 +75,7 @@ impl Shared {
             errors: ErrorSequence::new(),
             durability: Durability::default(),
             kick: Kick::default(),
+            order: config.log.map(Order::new),
         })
     }
 
@@ -107,7 +111,24 @@ impl Shared {
     }
 
     pub(crate) fn flush(&self, kind: FlushKind) -> Result<()> {
-        self.durability.flush(&*self.store, kind, &self.counters.flushes)
+        let order = self.order.as_ref();
+        self.durability.flush(&*self.store, kind, order, &self.counters.flushes)
+    }
+
+    /// Waits for the log, for who has nothing in its hands that could fail; returns whether it is durable.
+    pub(crate) fn ensure_log(&self, upto: u64) -> bool {
+        let Some(order) = &self.order else { return true };
+        let outcome = order.ensure(upto);
+        let ensured = outcome.is_ok();
+        if let Err(error) = outcome {
+            self.errors.record(StoreError::Log(Arc::new(error)), 0);
+        }
+        ensured
+    }
+
+    /// The log. `Err`: there is none.
+    pub(crate) fn order(&self) -> Result<&Order> {
+        self.order.as_ref().ok_or(Error::Config { reason: "the mapping has no log" })
     }
 
     /// After this no write that was let in is still under way, and no other is let in.

@@ -32,6 +32,10 @@ pub struct Stats {
     pub declined: u64,
     /// Pages a background pass went by: locked, under writeback or backing off.
     pub skipped: u64,
+    /// Pages a background pass redirtied, because the log was not durable up to their newest change.
+    pub unlogged: u64,
+    /// How often the log had to be made durable for pages to be written.
+    pub log_waits: u64,
     /// Pages read from the store.
     pub read: u64,
     /// Failed page writes.
@@ -74,6 +78,7 @@ pub(crate) struct Counters {
     pub(crate) written: Counter,
     pub(crate) declined: Counter,
     pub(crate) skipped: Counter,
+    pub(crate) unlogged: Counter,
     pub(crate) read: Counter,
     pub(crate) write_errors: Counter,
     pub(crate) flushes: Counter,
@@ -89,6 +94,8 @@ impl Counters {
             written: self.written.get(),
             declined: self.declined.get(),
             skipped: self.skipped.get(),
+            unlogged: self.unlogged.get(),
+            log_waits: 0,
             read: self.read.get(),
             write_errors: self.write_errors.get(),
             flushes: self.flushes.get(),

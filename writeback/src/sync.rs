@@ -96,6 +96,11 @@ pub struct Progress {
     pub declined: u64,
     /// Pages gone by: locked, under writeback, too young or backing off (mode `None`).
     pub skipped: u64,
+    /// Pages claimed and redirtied, because the [log](crate::Log) is not durable up to their newest change
+    /// (mode `None`).
+    pub unlogged: u64,
+    /// The greatest position of those.
+    pub(crate) log_wanted: u64,
 }
 
 impl Mapping {
@@ -255,8 +260,7 @@ impl Mapping {
         let mut pass =
             Pass::new(self, if wait { SyncMode::All } else { SyncMode::None }, Budget::UNLIMITED);
         pass.write(claim);
-        pass.submit();
-        shared.counters.declined.add(pass.progress.declined);
+        pass.finish();
         if wait {
             page.wait_writeback();
             if let Some(source) =

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use crate::hooks::Positions;
 use crate::index::{Pinned, Slot};
 use crate::page::Page;
 use crate::shared::Shared;
@@ -21,6 +22,17 @@ pub(crate) struct Gone;
 /// Another writer holds the page's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Held;
+
+/// How a write of a page has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) ticket: u64,
+    /// Of what was new in the image.
+    pub(crate) positions: Positions,
+    /// Whether anything was handed to the store.
+    pub(crate) wrote: bool,
+    pub(crate) failed: bool,
+}
 
 impl Shared {
     fn section<R>(
@@ -150,18 +162,29 @@ impl Shared {
         started.unwrap_or(Err(Held))
     }
 
-    /// T10: the write with `ticket` is over; if it failed the page is dirty again, and
-    /// the error has been recorded (I12). `wrote`: whether anything was handed to the store.
-    pub(crate) fn end_writeback(&self, page: &Page, ticket: u64, wrote: bool, failed: bool) {
+    /// T10: the write is over; if it failed the page is dirty again, and the error has been recorded (I12).
+    pub(crate) fn end_writeback(&self, page: &Page, ended: Ended) {
+        let Ended { ticket, positions, wrote, failed } = ended;
         if failed {
             page.note_failure(self.clock.now_ms());
         } else {
             page.note_success();
         }
-        if wrote {
-            // Also before: a sync that finds no WRITEBACK tag any more must find the generation that
-            // tells it to flush. A failed write counts too: nobody knows how much reached the device.
-            self.durability.note_write();
+        // Also before: a sync that finds no WRITEBACK tag any more must find the generation that
+        // tells it to flush. A failed write counts too: nobody knows how much reached the device.
+        let generation = || {
+            if wrote {
+                self.durability.note_write();
+            }
+        };
+        match &self.order {
+            None => generation(),
+            Some(order) if failed => {
+                generation();
+                order.failed(&page.positions, positions);
+            }
+            Some(order) if wrote => order.written(positions, generation),
+            Some(order) => order.dropped(positions),
         }
         let ended = self.section(&self.tree.pin(), page, |slot| {
             let newly_dirty = page.state.end_writeback(failed);
@@ -192,6 +215,7 @@ impl Shared {
     /// T11: forgets that the page is dirty, without writing it. The caller holds the page lock and
     /// has waited for its writeback. Returns whether it was dirty.
     pub(crate) fn cancel_dirty(&self, page: &Page) -> bool {
+        let _latch = self.order.as_ref().map(|_| page.contents.write());
         let cancelled = self.section(&self.tree.pin(), page, |slot| {
             slot.clear(DIRTY_TAGS);
             let was_dirty = page.state.clear_dirty();
@@ -200,12 +224,17 @@ impl Shared {
             }
             was_dirty
         });
+        if let Some(order) = &self.order {
+            order.forget(&page.positions);
+        }
         cancelled.unwrap_or(false)
     }
 
     /// T11 and T12: takes the page out of the index, dirty or not. The caller holds the page lock
     /// and has waited for its writeback.
     pub(crate) fn remove(&self, page: &Page) -> Result<(), Held> {
+        // Under the latch nobody who has found the page in its place notes a log position afterwards.
+        let _latch = self.order.as_ref().map(|_| page.contents.write());
         let removed = self.section(&self.tree.pin(), page, |slot| {
             let before = page.state.detach().map_err(|_| Held)?;
             if before.is_dirty() {
@@ -216,6 +245,9 @@ impl Shared {
             Ok(())
         });
         debug_assert!(removed.is_ok(), "a locked page left the index: {page:?}");
+        if let (Some(order), Ok(Ok(()))) = (&self.order, removed) {
+            order.forget(&page.positions);
+        }
         removed.unwrap_or(Ok(()))
     }
 

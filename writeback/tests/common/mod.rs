@@ -124,6 +124,12 @@ impl TestStore {
         self.with(|inner| inner.batches.clone())
     }
 
+    /// Takes bytes past the queue, from who writes a page itself.
+    pub fn put(&self, offset: u64, bytes: &[u8]) {
+        let at = usize::try_from(offset).unwrap();
+        self.with(|inner| inner.accepted[at..at + bytes.len()].copy_from_slice(bytes));
+    }
+
     /// Ends the kept write that came first.
     pub fn release_first(&self, result: Result<(), StoreError>) {
         let (batch, completion) = self.with(|inner| inner.kept.remove(0));

@@ -17,6 +17,7 @@ mod device;
 mod durable;
 mod errors;
 mod ledger;
+mod log;
 mod mixes;
 mod play;
 mod program;

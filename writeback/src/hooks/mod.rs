@@ -1,0 +1,43 @@
+//! What an engine hangs into the cache: its [log](log).
+//!
+//! A hook is code of the engine's that the cache calls at a point of a page's life. What they have in
+//! common is here: no hook is called under a content latch or in a section of the index, no hook can
+//! keep a page from being decided, and a hook that panics has failed, no more.
+
+mod log;
+mod order;
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use log::{Log, LogHold, LoggedChange};
+pub(crate) use order::{Order, Positions};
+
+/// Calls a hook. If it panics, it has failed.
+///
+/// Unwinding leaves nothing of the cache's half done: a hook is given values of its own.
+pub(crate) fn contain<R>(hook: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+#[cold]
+fn panicked(panic: &(dyn Any + Send)) -> io::Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    io::Error::other(format!("the hook panicked: {}", text.unwrap_or("no message")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_that_says_what_it_said() {
+        let failed = |error: io::Result<()>| error.unwrap_err().to_string();
+        assert!(failed(contain(|| panic!("plain"))).ends_with("panicked: plain"));
+        assert!(failed(contain(|| panic!("number {}", 7))).ends_with("panicked: number 7"));
+        assert!(failed(contain(|| std::panic::panic_any(7))).ends_with("panicked: no message"));
+        assert_eq!(contain(|| Ok(7)).unwrap(), 7);
+    }
+}

@@ -1,0 +1,8 @@
+//! The hooks that engines hang into the cache, and hooks that fail.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod book;
+mod journal;
+mod log;
