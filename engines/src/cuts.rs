@@ -1,25 +1,30 @@
 //! Power cuts, at any write, flush or change of the length.
 //!
-//! Several threads commit to a database over a store in memory, which is copied, as a power cut would
-//! leave it, before and after its operations. Each copy is opened as redb opens a database after
-//! a crash, through a cache of its own, and must hold every transaction that was acknowledged before
-//! the cut, and none in part; then it must go on from there.
+//! Several threads commit to a database over a [`FaultStore`], which is copied, as a power cut would
+//! leave it, before and after its operations: what was flushed is there, the rest is in part, torn at
+//! sectors and in any order. Each copy is opened as redb opens a database after a crash, through a
+//! cache of its own, and must hold every transaction that was acknowledged before the cut, and none
+//! in part; then it must go on from there.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use redb::{Database, Error, StorageBackend};
-use writeback::{Config, Mapping};
+use writeback::Mapping;
+use writeback::fault::{FaultConfig, FaultStore};
 
 use crate::backend::Cached;
 use crate::failure::Failure;
 use crate::files::busy_flusher;
 use crate::history::{History, Level};
+use crate::mark::Mark;
 use crate::session::{self, commit_next, verify};
-use crate::tap::{Left, Mark, PowerCut, Tap};
 use crate::team::{Team, wait_for};
 
 /// Threads that commit.
@@ -36,7 +41,7 @@ pub struct Plan {
     pub seed: u64,
     /// How many power cuts.
     pub cuts: u64,
-    /// There is one at one in so many events, by chance.
+    /// There is one at one in so many events, by chance. 1: at every event.
     pub every: u32,
 }
 
@@ -49,51 +54,52 @@ pub struct Report {
     pub amid: u64,
     /// Transactions that were not acknowledged as durable and are there all the same, whole.
     pub kept: u64,
+    /// What happened to the stores: begins and ends of their operations.
+    pub events: u64,
     /// Transactions, over all databases.
     pub transactions: u64,
     /// Databases.
     pub databases: u64,
 }
 
-/// Cuts the power of databases whose storage is made by `backend`, over a store made by `store` from a seed; `tell` is called after
-/// each check.
+/// Cuts the power of databases whose storage is made by `backend`; `tell` is called after each check.
 ///
 /// # Errors
 /// [`Failure::Broken`] with the first thing that is lost or damaged.
-pub fn run<S: PowerCut, B: StorageBackend>(
+pub fn run<B: StorageBackend>(
     plan: &Plan,
-    store: impl Fn(u64) -> S,
     backend: impl Fn(&Mapping) -> B,
     mut tell: impl FnMut(&Report),
 ) -> Result<Report, Failure> {
     let mut report = Report::default();
     while report.cuts < plan.cuts {
         let seed = plan.seed.wrapping_add(report.databases);
-        let during = |failure: Failure| failure.during(&format!("seed {seed}"));
-        life(plan, seed, store(seed), &backend, &mut report, &mut tell).map_err(during)?;
+        let life = life(plan, seed, &backend, &mut report, &mut tell);
+        life.map_err(|failure| failure.during(&format!("seed {seed}")))?;
         report.databases += 1;
     }
     Ok(report)
 }
 
 /// One database, from its creation to a clean end.
-fn life<S: PowerCut, B: StorageBackend>(
+fn life<B: StorageBackend>(
     plan: &Plan,
     seed: u64,
-    store: S,
     backend: impl Fn(&Mapping) -> B,
     report: &mut Report,
     tell: &mut impl FnMut(&Report),
 ) -> Result<(), Failure> {
-    let (sender, cuts) = sync_channel(WAITING);
-    let mark = Arc::new(Mark::default());
-    let tap = Arc::new(Tap::new(store, mark.clone(), seed, plan.every, sender));
-    let mapping = Mapping::with_config(tap.clone(), Config::new())?;
+    // Half of the stores accept writes at once, the others late and in another order.
+    let config = FaultConfig::new(seed).queued(seed.is_multiple_of(2)).keep_log(false);
+    let store = FaultStore::with_config(config);
+    let _deliverer = store.deliver_in_background();
+    let mapping = Mapping::open(store.clone())?;
     let flusher = busy_flusher(&mapping)?;
     let mut database = session::open(backend(&mapping))?;
     let mut history = Mutex::new(History::new(seed));
+    let (sender, cuts) = sync_channel(WAITING);
     // Before this there is no database that could be lost.
-    tap.open();
+    let (mark, events) = cut_power(&store, seed, plan.every, sender);
     let team = Team::default();
     thread::scope(|scope| {
         let work = || work(&database, &history, &mark, &team);
@@ -108,8 +114,50 @@ fn life<S: PowerCut, B: StorageBackend>(
     let number = history.get_mut().number();
     verify(&mut database, history.get_mut(), number..=number)?;
     report.transactions += number;
+    report.events += events.load(Ordering::Relaxed);
     flusher.stop();
     Ok(database.close().map_err(Error::from)?)
+}
+
+/// What a power cut left, and what must be in it.
+struct Left {
+    store: FaultStore,
+    /// Counted from 1.
+    event: u64,
+    /// Transactions up to this one were acknowledged as durable before the cut.
+    acknowledged: u64,
+    /// Transactions after this one were begun after the cut.
+    begun: u64,
+}
+
+/// From now on one in `every` events is a power cut, by chance; what is left is sent to `left`. Returns where
+/// workers say how far they are, and the number of events so far.
+fn cut_power(
+    store: &FaultStore,
+    seed: u64,
+    every: u32,
+    left: SyncSender<Left>,
+) -> (Arc<Mark>, Arc<AtomicU64>) {
+    let (mark, events) = (Arc::new(Mark::default()), Arc::new(AtomicU64::new(0)));
+    let (looked_at, count) = (mark.clone(), events.clone());
+    let random = Mutex::new(SmallRng::seed_from_u64(seed));
+    store.on_event(move |store, _| {
+        let event = count.fetch_add(1, Ordering::Relaxed) + 1;
+        let (cut, seed) = {
+            let mut random = random.lock();
+            (random.random_ratio(1, every), random.random())
+        };
+        if cut {
+            // In this order: what is acknowledged before the copy is made must be in it, and what
+            // is in it was begun before.
+            let acknowledged = looked_at.acknowledged();
+            let store = store.crash_clone(seed);
+            let begun = looked_at.begun();
+            // Nobody may want more of them.
+            let _ = left.send(Left { store, event, acknowledged, begun });
+        }
+    });
+    (mark, events)
 }
 
 fn work(
@@ -145,8 +193,8 @@ fn look(
             Err(_) => continue,
         };
         let Left { store, event, acknowledged, begun } = left;
-        let check = recover(store, &mut history, acknowledged, begun);
-        let number = check.map_err(|failure| failure.during(&format!("cut at event {event}")))?;
+        let number = recover(&store, &mut history, acknowledged, begun)
+            .map_err(|failure| failure.during(&format!("power cut at event {event}")))?;
         report.cuts += 1;
         report.amid += u64::from(begun > acknowledged);
         report.kept += number - acknowledged;
@@ -155,14 +203,18 @@ fn look(
     Ok(())
 }
 
-/// Opens what a cut left, checks it, and goes on with it.
-fn recover(
-    store: Arc<dyn writeback::Store>,
+/// Opens what a power cut left, checks it, and goes on with it. Returns the number of the last transaction
+/// in it.
+///
+/// # Errors
+/// [`Failure::Broken`] if it is not what it must be.
+pub(crate) fn recover(
+    store: &FaultStore,
     history: &mut History,
     acknowledged: u64,
     begun: u64,
 ) -> Result<u64, Failure> {
-    let mapping = Mapping::with_config(store, Config::new())?;
+    let mapping = Mapping::open(store.clone())?;
     let mut database = session::open(Cached::new(&mapping))?;
     let number = verify(&mut database, history, acknowledged..=begun)?;
     let mut next = Mutex::new(History::at(history.seed(), number));

@@ -26,9 +26,14 @@ impl Failure {
 }
 
 impl From<redb::Error> for Failure {
-    /// What the device said is trouble; anything else redb must not say.
+    /// What the device said is trouble; anything else redb must not say: that the file ends too early, or is
+    /// no database, among it.
     fn from(error: redb::Error) -> Self {
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
         match error {
+            redb::Error::Io(io) if matches!(io.kind(), InvalidData | UnexpectedEof) => {
+                Failure::Broken(io.to_string())
+            }
             redb::Error::Io(_) | redb::Error::PreviousIo => Failure::Trouble(error.to_string()),
             error => Failure::Broken(error.to_string()),
         }

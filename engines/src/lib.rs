@@ -21,8 +21,8 @@ pub mod faults;
 pub mod files;
 pub mod history;
 pub mod kill;
+pub mod mark;
 pub mod session;
-pub mod tap;
 mod team;
 pub mod work;
 

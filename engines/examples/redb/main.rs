@@ -1,9 +1,11 @@
-//! redb, a database engine, on top of the cache: put to work, killed, and cut off from power.
+//! redb, a database engine, on top of the cache: put to work, killed, cut off from power, and given a
+//! store that fails.
 //!
 //! ```text
 //! cargo run --release --example redb
 //! cargo run --release --example redb -- kill-loop --kills 100
 //! cargo run --release --example redb -- power-cuts --clones 1000
+//! cargo run --release --example redb -- faults
 //! cargo run --release --example redb -- --help
 //! ```
 
@@ -47,6 +49,8 @@ enum Trial {
     KillLoop(KillLoop),
     /// Cuts the power at writes, flushes and changes of the length of a store in memory
     PowerCuts(PowerCuts),
+    /// Has writes, flushes and changes of the length of a store in memory fail
+    Faults(Faults),
     /// What the kill loop kills
     #[command(hide = true)]
     Child { file: PathBuf, seed: u64 },
@@ -94,6 +98,16 @@ struct PowerCuts {
     seed: u64,
 }
 
+#[derive(Debug, Args)]
+struct Faults {
+    /// How many databases have each kind of trouble
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    databases: u64,
+    /// Where the random choices start
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
 fn main() -> ExitCode {
     options::main(run)
 }
@@ -103,6 +117,7 @@ fn run(arguments: Arguments) -> Fallible<u8> {
         None => trials::work(&arguments.work),
         Some(Trial::KillLoop(options)) => trials::kill_loop(options),
         Some(Trial::PowerCuts(options)) => trials::power_cuts(options),
+        Some(Trial::Faults(options)) => trials::faults(options),
         Some(Trial::Child { file, seed }) => kill::child(file, *seed).map(|()| String::new()),
     };
     match outcome {

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use engines::faults::{self, Trouble};
 use engines::files::{self, Opened};
 use engines::history::History;
 use engines::session::verify;
@@ -16,10 +17,10 @@ use indicatif::{HumanBytes, HumanCount};
 use redb::Database;
 use redb::backends::FileBackend;
 use tempfile::TempDir;
-use writeback::{MemStore, Stats};
+use writeback::Stats;
 
 use crate::progress::Progress;
-use crate::{KillLoop, PowerCuts, Work};
+use crate::{Faults, KillLoop, PowerCuts, Work};
 
 /// Where a database is.
 struct Place {
@@ -170,7 +171,7 @@ pub(crate) fn power_cuts(options: &PowerCuts) -> Result<String, Failure> {
             )
         });
     };
-    let report = cuts::run(&plan, |_| MemStore::new(), Cached::new, tell)?;
+    let report = cuts::run(&plan, Cached::new, tell)?;
     drop(progress);
     Ok([
         "A database on a store in memory, copied as a power cut would leave it:\n\n".to_owned(),
@@ -178,10 +179,36 @@ pub(crate) fn power_cuts(options: &PowerCuts) -> Result<String, Failure> {
         line("  while a transaction was under way", report.amid),
         line("transactions committed", HumanCount(report.transactions)),
         line("transactions there that were not promised", report.kept),
+        line("operations of the stores, begun or ended", HumanCount(report.events)),
         line("databases", report.databases),
         "\nAfter every cut redb found the database sound, with every transaction whose commit had returned\n\
          and been durable, and none in part; and went on from there.\n"
             .to_owned(),
     ]
     .concat())
+}
+
+/// A store that fails.
+pub(crate) fn faults(options: &Faults) -> Result<String, Failure> {
+    let total = options.databases * Trouble::ALL.len() as u64;
+    let mut progress = Progress::new("faults", total);
+    let mut done = 0;
+    let reports = faults::run(options.seed, options.databases, |trouble| {
+        done += 1;
+        progress.show(done, || format!("{done} of {total} databases: {trouble}"));
+    })?;
+    drop(progress);
+    let mut text = "Databases on a store in memory that fails:\n\n".to_owned();
+    let (mut commits, mut cuts) = (0, 0);
+    for (trouble, report) in reports {
+        let failed = format!("{} of {} made a commit fail", report.told, report.databases);
+        text += &line(&trouble.to_string(), failed);
+        (commits, cuts) = (commits + report.transactions, cuts + report.cuts);
+    }
+    text += &line("transactions committed", HumanCount(commits));
+    text += &line("power cuts survived after that", HumanCount(cuts));
+    text += "\nEach fault made a commit fail, at the latest the next durable one. After it, with the power cut and\n\
+             without, redb found the database sound, with every transaction whose commit had returned and\n\
+             been durable, and none in part.\n";
+    Ok(text)
 }
