@@ -8,14 +8,15 @@
 //! Nothing here writes to the store, and no index guard is held while anything is waited for but a
 //! latch.
 
-use std::sync::Arc;
-
 use crate::buffer::{Bytes, Contents, zeroed};
+use crate::cache::Room;
 use crate::error::{Error, Result};
 use crate::index::Pinned;
+use crate::keep::Kept;
 use crate::page::Page;
 use crate::primitives::Ordering;
 use crate::shared::Shared;
+use crate::tag::PageTag;
 
 /// The part of an access that lies in one page.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +70,10 @@ impl Shared {
     fn read_cached(&self, piece: Piece, into: &mut [u8]) -> bool {
         let pinned = self.tree.pin();
         match pinned.get(piece.index) {
-            Some(page) if page.snapshot().is_uptodate() => self.copy_out(&page, piece, into),
+            Some(page) if page.snapshot().is_uptodate() => {
+                self.touch(&pinned, &page);
+                self.copy_out(&page, piece, into)
+            }
             _ => false,
         }
     }
@@ -83,7 +87,9 @@ impl Shared {
         }
     }
 
-    /// Copies from a valid page; `false` if it was truncated.
+    /// Copies from a valid page; `false` if it was truncated or evicted.
+    ///
+    /// Looked at under the latch, under which eviction empties what it has taken out.
     fn copy_out(&self, page: &Page, piece: Piece, into: &mut [u8]) -> bool {
         let contents = page.contents.read();
         if !page.snapshot().is_mapped() || self.len() < piece.end {
@@ -95,15 +101,27 @@ impl Shared {
 
     /// Writes all of `buf`, lengthening the mapping if it ends earlier.
     pub(crate) fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        self.write_pieces(buf, offset, None)
+        self.write(buf, offset, None, true).map(|_| ())
     }
 
     /// As [`write_at`](Self::write_at), for a change that is logged at `position`.
     pub(crate) fn write_logged_at(&self, buf: &[u8], offset: u64, position: u64) -> Result<()> {
-        self.write_pieces(buf, offset, Some(position))
+        self.write(buf, offset, Some(position), true).map(|_| ())
     }
 
-    fn write_pieces(&self, buf: &[u8], offset: u64, position: Option<u64>) -> Result<()> {
+    /// As [`write_at`](Self::write_at), but stops where it would have to wait for room; returns how many
+    /// bytes have been written.
+    pub(crate) fn try_write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
+        self.write(buf, offset, None, false)
+    }
+
+    fn write(
+        &self,
+        buf: &[u8],
+        offset: u64,
+        position: Option<u64>,
+        may_wait: bool,
+    ) -> Result<usize> {
         self.check_span(offset, buf.len() as u64)?;
         self.admit()?;
         let mut done = 0;
@@ -111,12 +129,17 @@ impl Shared {
             let piece = self.piece(offset + done as u64, buf.len() - done);
             let piece = Piece { position, ..piece };
             let from = &buf[done..done + piece.len];
+            // Before any lock, and kept until the page is dirty.
+            let _admission = match self.admit_dirtier(piece.index, may_wait) {
+                Err(Error::WouldBlock) if done > 0 => break,
+                admitted => admitted?,
+            };
             if !self.write_cached(piece, from) {
                 self.write_slow(piece, from)?;
             }
             done += piece.len;
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Writes to a page that is cached, valid and stays within the length. `false`: it is not.
@@ -128,6 +151,7 @@ impl Shared {
         if !page.snapshot().is_uptodate() {
             return false;
         }
+        self.touch(&pinned, &page);
         let mut contents = page.contents.write();
         // `closed` and the length are looked at under the latch: who closes passes through every
         // latch afterwards, and who truncates cuts the page's contents, or removes it, under it.
@@ -137,7 +161,7 @@ impl Shared {
         self.copy_in(&pinned, &page, &mut contents, piece, from)
     }
 
-    /// Marks the page dirty and copies into it. `false`: it was truncated away.
+    /// Marks the page dirty and copies into it. `false`: it was truncated away or evicted.
     ///
     /// Dirty first, bytes second: both under the latch, which an image is taken under too, so their
     /// order cannot be seen, and a page that is gone is left alone.
@@ -161,11 +185,12 @@ impl Shared {
 
     #[cold]
     fn write_slow(&self, piece: Piece, from: &[u8]) -> Result<()> {
+        let mut room = self.make_room();
         let _no_truncate = self.truncate.read();
         self.admit()?;
         self.prepare_to_lengthen(piece.end)?;
         loop {
-            let (page, lock) = self.find_or_lock(piece.index);
+            let (page, lock) = self.find_or_lock(piece.index, &mut room);
             let first = match &lock {
                 Some(_) => Some(self.first_contents(piece, from.len())?),
                 None => None,
@@ -195,23 +220,26 @@ impl Shared {
     }
 
     /// The page at `index`: valid, or else locked by the caller and without contents.
-    fn find_or_lock(&self, index: u64) -> (Arc<Page>, Option<PageLock<'_>>) {
+    fn find_or_lock(&self, index: u64, room: &mut Room<'_>) -> (Kept, Option<PageLock<'_>>) {
         loop {
-            let page = match self.tree.get_owned(index) {
-                Some(page) => page,
-                None => match self.insert_locked(index) {
-                    Ok(page) => {
-                        let lock = PageLock { shared: self, page: Arc::clone(&page) };
-                        return (page, Some(lock));
-                    }
-                    Err(page) => page,
-                },
+            let found = match self.tree.get_owned(index) {
+                Some(page) => Err(page),
+                None => self.insert_locked(index, room),
+            };
+            let is_new = found.is_ok();
+            let (Ok(page) | Err(page)) = found;
+            let Some(page) = Kept::new(page) else {
+                // Just being taken out, in a section that this one waits for.
+                self.tree.pin().update(index, |_| ());
+                continue;
             };
             if page.snapshot().is_uptodate() {
                 return (page, None);
             }
-            page.lock();
-            let lock = PageLock { shared: self, page: Arc::clone(&page) };
+            if !is_new {
+                page.lock();
+            }
+            let lock = PageLock { shared: self, page: page.clone() };
             let state = page.snapshot();
             // Looked up, then locked: it may have been removed, or filled, in between.
             if state.is_mapped() {
@@ -220,18 +248,29 @@ impl Shared {
         }
     }
 
+    /// The page was used: the clock goes by it once.
+    fn touch(&self, pinned: &Pinned<'_>, page: &Page) {
+        if let Some(member) = &self.member
+            && page.note_use(member.turn())
+        {
+            // Cheap if the tag is set already. Should the page have been replaced, the other is spared.
+            pinned.set_tag(page.index(), PageTag::Accessed.tag());
+        }
+    }
+
     /// The page at `index`, valid. Reads it if it is not.
     ///
     /// # Errors
     /// `OutOfRange` beyond the end.
-    pub(crate) fn load_page(&self, index: u64) -> Result<Arc<Page>> {
+    pub(crate) fn load_page(&self, index: u64) -> Result<Kept> {
+        let mut room = self.make_room();
         let _no_truncate = self.truncate.read();
         let last = self.limits.len_max / self.page_size as u64;
         if index > last || self.page_offset(index) >= self.len() {
             let offset = index.saturating_mul(self.page_size as u64);
             return Err(Error::OutOfRange { offset, len: self.page_size as u64 });
         }
-        let (page, lock) = self.find_or_lock(index);
+        let (page, lock) = self.find_or_lock(index, &mut room);
         if lock.is_some() {
             let nothing = Piece { index, within: 0, len: 0, end: 0, position: None };
             let bytes = self.first_contents(nothing, 0)?;
@@ -264,7 +303,7 @@ impl Shared {
 /// The page lock while the first contents are fetched; released also if the store panics.
 struct PageLock<'s> {
     shared: &'s Shared,
-    page: Arc<Page>,
+    page: Kept,
 }
 
 impl Drop for PageLock<'_> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::PageCache;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::hooks::Log;
@@ -24,6 +25,7 @@ pub struct Config {
     pub(crate) page_size: usize,
     pub(crate) clock: Clock,
     pub(crate) log: Option<Arc<dyn Log>>,
+    pub(crate) cache: Option<PageCache>,
     #[cfg(feature = "rule-2003")]
     pub(crate) dirty_rule: DirtyRule,
 }
@@ -50,7 +52,7 @@ pub enum DirtyRule {
 }
 
 impl Config {
-    /// The defaults: pages of 4096 bytes, the system's clock.
+    /// The defaults: pages of 4096 bytes, the system's clock, all pages kept in memory.
     ///
     /// # Examples
     /// ```
@@ -65,6 +67,7 @@ impl Config {
             page_size: 4096,
             clock: Clock::system(),
             log: None,
+            cache: None,
             #[cfg(feature = "rule-2003")]
             dirty_rule: DirtyRule::FlagOnly,
         }
@@ -113,6 +116,26 @@ impl Config {
         self
     }
 
+    /// Keeps the mapping's pages in `cache`, which has room for so many; what is not used makes room for
+    /// what is.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache};
+    ///
+    /// let cache = PageCache::new(CacheConfig::new(1000))?;
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::new()), Config::new().cache(&cache))?;
+    /// assert_eq!(cache.stats().mappings, 1);
+    /// # let _ = mapping;
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[must_use]
+    pub fn cache(mut self, cache: &PageCache) -> Self {
+        self.cache = Some(cache.clone());
+        self
+    }
+
     /// Sets what a claim clears.
     ///
     /// # Examples
@@ -132,6 +155,8 @@ impl Config {
     pub(crate) fn check(&self, alignment: usize, memory_backed: bool) -> Result<()> {
         let reason = if memory_backed && self.log.is_some() {
             "a memory-backed mapping writes nothing and has no log"
+        } else if memory_backed && self.cache.is_some() {
+            "the pages of a memory-backed mapping have nowhere to go, so it cannot be in a cache"
         } else if !self.page_size.is_power_of_two() {
             "the page size must be a power of two"
         } else if !(512..=1 << 20).contains(&self.page_size) {
@@ -148,6 +173,141 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// How many pages a [`PageCache`] keeps.
+///
+/// # Examples
+/// ```
+/// use writeback::{CacheConfig, PageCache};
+///
+/// let cache = PageCache::new(CacheConfig::new(65_536))?; // 256 MiB in pages of 4096 bytes
+/// # let _ = cache;
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    pub(crate) capacity_pages: u64,
+    background_pages: Option<u64>,
+    max_pages: Option<u64>,
+    pub(crate) pause_max: Duration,
+    pub(crate) stall_max: Duration,
+}
+
+impl CacheConfig {
+    /// Room for so many pages, whatever their size; at least one. A tenth of them may be dirty before the
+    /// flusher is woken, a fifth at all; who writes pauses for 200 milliseconds at most while there is room for
+    /// dirty pages, and gets an error if there is none and nothing can be written for a second.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{CacheConfig, PageCache};
+    ///
+    /// assert_eq!(PageCache::new(CacheConfig::new(100))?.stats().capacity, 100);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn new(capacity_pages: u64) -> Self {
+        Self {
+            capacity_pages,
+            background_pages: None,
+            max_pages: None,
+            pause_max: Duration::from_millis(200),
+            stall_max: Duration::from_secs(1),
+        }
+    }
+
+    /// Sets how many pages may be dirty or under writeback before the flusher is woken.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{CacheConfig, PageCache};
+    ///
+    /// let config = CacheConfig::new(1000).dirty_pages_max(500).dirty_pages_background(100);
+    /// assert!(PageCache::new(config).is_ok());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[must_use]
+    pub fn dirty_pages_background(mut self, pages: u64) -> Self {
+        self.background_pages = Some(pages);
+        self
+    }
+
+    /// Sets how many pages may be dirty or under writeback; whoever would dirty one more waits. At least
+    /// one, at most all. It is exceeded by one page for each thread that is just writing, at the most.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{CacheConfig, PageCache};
+    ///
+    /// assert!(PageCache::new(CacheConfig::new(1000).dirty_pages_max(1000)).is_ok());
+    /// assert!(PageCache::new(CacheConfig::new(1000).dirty_pages_max(0)).is_err());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[must_use]
+    pub fn dirty_pages_max(mut self, pages: u64) -> Self {
+        self.max_pages = Some(pages);
+        self
+    }
+
+    /// Sets for how long a writer pauses at most, page by page, while the limit is near and not reached.
+    /// Zero: it never does.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use writeback::{CacheConfig, PageCache};
+    ///
+    /// let config = CacheConfig::new(1000).pause_max(Duration::from_millis(20));
+    /// assert!(PageCache::new(config).is_ok());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[must_use]
+    pub fn pause_max(mut self, pause: Duration) -> Self {
+        self.pause_max = pause;
+        self
+    }
+
+    /// Sets for how long nothing may be writable before those who wait for it get
+    /// [`Error::Stalled`](crate::Error::Stalled). Writes that are under way are waited for however long
+    /// they take.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use writeback::{CacheConfig, PageCache};
+    ///
+    /// let config = CacheConfig::new(1000).stall_max(Duration::ZERO); // an error at once
+    /// assert!(PageCache::new(config).is_ok());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[must_use]
+    pub fn stall_max(mut self, time: Duration) -> Self {
+        self.stall_max = time;
+        self
+    }
+
+    pub(crate) fn max_pages(&self) -> u64 {
+        self.max_pages.unwrap_or((self.capacity_pages / 5).max(1))
+    }
+
+    pub(crate) fn background_pages(&self) -> u64 {
+        let default = (self.capacity_pages / 10).min(self.max_pages() / 2);
+        self.background_pages.unwrap_or(default)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let max = self.max_pages();
+        let reason = if self.capacity_pages == 0 {
+            "a cache must have room for one page at least"
+        } else if max == 0 || max > self.capacity_pages {
+            "the limit of dirty pages must be from one to the capacity"
+        } else if self.background_pages() > max {
+            "the flusher must be woken before the limit of dirty pages is reached"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Config { reason })
     }
 }
 

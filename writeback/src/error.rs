@@ -122,6 +122,16 @@ pub enum Error {
         /// Number of bytes asked for.
         len: u64,
     },
+    /// The cache has as many dirty pages as it may, and for some time none of them could be written: their
+    /// writes have failed, or others hold them. Nothing was changed; what is dirty stays so.
+    #[error("the cache is full of pages that cannot be written{}", reason(.source))]
+    Stalled {
+        /// Why the last of them that failed did; `None` if none has.
+        source: Option<StoreError>,
+    },
+    /// The cache has as many dirty pages as it may, and the call was not to wait. Nothing was changed.
+    #[error("the cache has as many dirty pages as it may")]
+    WouldBlock,
     /// The configuration is not usable.
     #[error("configuration: {reason}")]
     Config {
@@ -161,16 +171,22 @@ impl Error {
         matches!(self, Error::Poisoned { .. } | Error::Flush { .. })
     }
 
-    fn source_error(&self) -> Option<&StoreError> {
+    pub(crate) fn source_error(&self) -> Option<&StoreError> {
         match self {
             Error::Read { source, .. }
             | Error::Write { source }
             | Error::Flush { source }
             | Error::Length { source }
             | Error::Poisoned { source } => Some(source),
+            Error::Stalled { source } => source.as_ref(),
             _ => None,
         }
     }
+}
+
+/// For the end of a message.
+fn reason(source: &Option<StoreError>) -> String {
+    source.as_ref().map(|source| format!(": {source}")).unwrap_or_default()
 }
 
 impl From<Error> for io::Error {
@@ -178,6 +194,8 @@ impl From<Error> for io::Error {
         let kind = match (&error, error.source_error()) {
             (_, Some(StoreError::NoSpace)) => io::ErrorKind::StorageFull,
             (_, Some(StoreError::Io(source))) => source.kind(),
+            (Error::WouldBlock, _) => io::ErrorKind::WouldBlock,
+            (Error::Stalled { source: None }, _) => io::ErrorKind::TimedOut,
             (Error::OutOfRange { .. } | Error::Config { .. }, _) => io::ErrorKind::InvalidInput,
             _ => io::ErrorKind::Other,
         };

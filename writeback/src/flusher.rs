@@ -1,12 +1,14 @@
 //! The background flusher: decides when which mapping is written back.
 //!
 //! It does no I/O itself: it calls passes in mode `None`, which go by what they would have to wait
-//! for. It never flushes a store; durability is for syncs. Two reasons to write:
+//! for. It never flushes a store; durability is for syncs. Three reasons to write, in this order:
 //!
+//! * *requested*: somebody asked for so many pages;
 //! * *expired*: pages dirty for longer than `dirty_expire`, looked for once an interval;
-//! * *background*: a mapping has more dirty pages than `background_pages`; then it is woken at once.
+//! * *background*: a mapping has more dirty pages than `background_pages`, or its cache more debt than
+//!   [`throttle`](crate::throttle) allows before it; then it is woken at once.
 //!
-//! A page whose write fails backs off by itself and a page that is held is declined, so a round that
+//! Mappings take turns, a chunk each, so that none waits for another that is dirtied without end. A page whose write fails backs off by itself and a page that is held is declined, so a round that
 //! writes nothing is followed by a pause and not by another.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,6 +71,8 @@ struct Counters {
 #[derive(Debug, Default)]
 struct Signal {
     kicked: bool,
+    /// Pages that somebody asked to be written.
+    requested: u64,
     stop: bool,
 }
 
@@ -163,6 +167,7 @@ impl Flusher {
         for mapping in &inner.mappings {
             let above = inner.config.background_pages;
             mapping.shared.kick.register(above, Arc::downgrade(&inner));
+            mapping.shared.kick_taken();
         }
         Self { inner, thread: None }
     }
@@ -199,6 +204,28 @@ impl Flusher {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn kick(&self) {
+        self.inner.kick();
+    }
+
+    /// Has the next round write so many pages, whatever their age, and has the thread make it soon.
+    /// Requests add up. Pages that are busy or back off are left, so there may be fewer.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Flusher, FlusherConfig, Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// let flusher = Flusher::manual([mapping.clone()], FlusherConfig::new());
+    /// mapping.handle().write_at(&[1; 8 * 4096], 0)?;
+    /// flusher.request(3);
+    /// assert_eq!(flusher.step().submitted, 3);
+    /// assert_eq!(flusher.step().submitted, 0);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn request(&self, pages: u64) {
+        let mut signal = self.inner.signal.lock();
+        signal.requested = signal.requested.saturating_add(pages);
+        drop(signal);
         self.inner.kick();
     }
 
@@ -307,12 +334,17 @@ impl Inner {
 
     fn round(&self) -> FlusherStats {
         let mut done = FlusherStats { rounds: 1, ..FlusherStats::default() };
+        let requested = std::mem::take(&mut self.signal.lock().requested);
+        self.write_requested(requested, &mut done);
         for mapping in &self.mappings {
-            // A store that panics must not end the flusher of all the others. Whatever the pass had
-            // in its hands is redirtied, or reported as lost, by the drops on the way.
-            let wrote = catch_unwind(AssertUnwindSafe(|| self.write_back(mapping, &mut done)));
-            done.panics += u64::from(wrote.is_err());
+            // What is dirtied from now on kicks again; what was before is seen below.
+            mapping.shared.kick_taken();
+            let now_ms = mapping.shared.clock.now_ms();
+            if let Some(dirty_by_ms) = now_ms.checked_sub(millis(self.config.dirty_expire)) {
+                self.pass(&mut done, mapping, || mapping.write_expired(dirty_by_ms));
+            }
         }
+        self.write_background(&mut done);
         let counters = &self.counters;
         counters.rounds.add(done.rounds);
         counters.submitted.add(done.submitted);
@@ -324,21 +356,51 @@ impl Inner {
         done
     }
 
-    fn write_back(&self, mapping: &Mapping, done: &mut FlusherStats) {
-        let now_ms = mapping.shared.clock.now_ms();
-        if let Some(dirty_by_ms) = now_ms.checked_sub(millis(self.config.dirty_expire)) {
-            self.pass(done, mapping, || mapping.write_expired(dirty_by_ms));
-        }
-        // Twice nothing: once round the mapping and nothing could be written.
-        let mut without_progress = 0;
-        while mapping.stats().dirty > self.config.background_pages && without_progress < 2 {
-            if self.stopping() {
-                return;
+    fn write_requested(&self, pages: u64, done: &mut FlusherStats) {
+        let target = done.submitted.saturating_add(pages);
+        self.take_turns(done, |_, submitted| target.saturating_sub(submitted));
+    }
+
+    /// Until no mapping is over its limit; not for ever, lest expired pages wait.
+    fn write_background(&self, done: &mut FlusherStats) {
+        let until = Instant::now() + self.config.interval;
+        let background = self.config.background_pages;
+        self.take_turns(done, |mapping, _| {
+            let dirty = mapping.dirty();
+            let is_over = dirty > background || (dirty > 0 && mapping.shared.is_in_debt());
+            if !is_over {
+                return 0;
             }
-            let budget = Budget::pages(self.config.chunk_pages);
-            match self.pass(done, mapping, || mapping.write_cyclic(budget)) {
-                0 => without_progress += 1,
-                _ => without_progress = 0,
+            if Instant::now() >= until {
+                self.kick();
+                return 0;
+            }
+            u64::MAX
+        });
+    }
+
+    /// Writes a chunk of each mapping in turn, or the pages that `wanted` says, until it wants no more of any,
+    /// or nothing can be written.
+    fn take_turns(&self, done: &mut FlusherStats, wanted: impl Fn(&Mapping, u64) -> u64) {
+        // Twice nothing: once round the mapping and nothing could be written.
+        let mut without_progress = vec![0; self.mappings.len()];
+        loop {
+            let mut ended = true;
+            for (mapping, without_progress) in self.mappings.iter().zip(&mut without_progress) {
+                if self.stopping() {
+                    return;
+                }
+                let pages = wanted(mapping, done.submitted).min(self.config.chunk_pages);
+                if pages == 0 || *without_progress == 2 {
+                    continue;
+                }
+                ended = false;
+                let budget = Budget::pages(pages);
+                let submitted = self.pass(done, mapping, || mapping.write_cyclic(budget));
+                *without_progress = if submitted == 0 { *without_progress + 1 } else { 0 };
+            }
+            if ended {
+                return;
             }
         }
     }
@@ -351,27 +413,35 @@ impl Inner {
         mapping: &Mapping,
         write: impl Fn() -> Result<Progress>,
     ) -> u64 {
-        let first = write();
-        let log_wanted = first.as_ref().map_or(0, |progress| progress.log_wanted);
-        let submitted = self.add(done, first);
+        let first = self.add(done, &write);
         // Here nothing is held that anybody waits for.
-        if log_wanted == 0 || !mapping.shared.ensure_log(log_wanted) {
-            return submitted;
+        if first.log_wanted == 0 || !mapping.shared.ensure_log(first.log_wanted) {
+            return first.submitted;
         }
-        submitted + self.add(done, write())
+        first.submitted + self.add(done, &write).submitted
     }
 
-    /// Adds up; returns how many pages the pass submitted.
-    fn add(&self, done: &mut FlusherStats, pass: Result<Progress>) -> u64 {
-        let Ok(progress) = pass else {
-            done.errors += 1;
-            return 0;
+    /// Makes a pass and adds up what it did.
+    ///
+    /// A store that panics must not end the flusher of all the others. Whatever the pass had in its hands
+    /// is redirtied, or reported as lost, by the drops on the way.
+    fn add(&self, done: &mut FlusherStats, pass: impl FnOnce() -> Result<Progress>) -> Progress {
+        let progress = match catch_unwind(AssertUnwindSafe(pass)) {
+            Ok(Ok(progress)) => progress,
+            Ok(Err(_)) => {
+                done.errors += 1;
+                return Progress::default();
+            }
+            Err(_) => {
+                done.panics += 1;
+                return Progress::default();
+            }
         };
         done.submitted += progress.submitted;
         done.declined += progress.declined;
         done.skipped += progress.skipped;
         done.unlogged += progress.unlogged;
-        progress.submitted
+        progress
     }
 }
 
@@ -403,7 +473,7 @@ impl Kick {
     }
 
     #[cold]
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         match self.flusher.lock().upgrade() {
             Some(flusher) => flusher.kick(),
             None => self.above.store(u64::MAX, Ordering::Relaxed),

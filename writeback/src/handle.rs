@@ -114,11 +114,14 @@ impl Handle {
     ///
     /// # Concurrency
     /// Never waits for a write that is under way: the store has an image of its own. A cached page
-    /// costs a look-up and its latch; otherwise waits for a page to be read, and for a truncate.
+    /// costs a look-up and its latch; otherwise waits for a page to be read, and for a truncate. In a
+    /// [`PageCache`](crate::PageCache) it pauses when there are many dirty pages, and waits for some to be
+    /// written when there are as many as there may be.
     ///
     /// # Errors
     /// [`Error::OutOfRange`], with nothing written; [`Error::Read`] if a page written in part could
-    /// not be read, [`Error::Closed`], [`Error::Poisoned`], or [`Error::Length`] if the mapping must grow
+    /// not be read, [`Error::Closed`], [`Error::Poisoned`], [`Error::Stalled`] if there is no room for dirty
+    /// pages and none can be written, or [`Error::Length`] if the mapping must grow
     /// and an earlier cut of the store still fails: then the pages before it have been written.
     ///
     /// # Examples
@@ -132,6 +135,32 @@ impl Handle {
     /// ```
     pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         self.mapping.shared.write_at(buf, offset)
+    }
+
+    /// As [`write_at`](Self::write_at), but does not wait for room for dirty pages: stops there, and returns
+    /// how many bytes it has written.
+    ///
+    /// # Concurrency
+    /// It may still have to read a page, and wait for who reads it or for a truncate.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at), and [`Error::WouldBlock`] if it can write nothing at all.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use writeback::{CacheConfig, Config, Error, Mapping, MemStore, PageCache};
+    ///
+    /// let cache = PageCache::new(CacheConfig::new(100).dirty_pages_max(2))?;
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::new()), Config::new().cache(&cache))?;
+    /// let handle = mapping.handle();
+    /// assert_eq!(handle.try_write_at(&[1; 3 * 4096], 0)?, 2 * 4096);
+    /// assert!(matches!(handle.try_write_at(b"more", 2 * 4096), Err(Error::WouldBlock)));
+    /// handle.write_at(b"more", 2 * 4096)?; // has a page written first
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn try_write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
+        self.mapping.shared.try_write_at(buf, offset)
     }
 
     /// Cuts the mapping, or lengthens it with zeros. Pages beyond the new end are dropped, written or

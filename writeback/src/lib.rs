@@ -4,7 +4,9 @@
 //! found by index in a [tagged radix tree](tagged_radix). Any number of threads read, write, truncate
 //! and sync it through [`Handle`]s; a [`Flusher`] writes dirty pages in the background. Engines that
 //! want more than bytes at offsets take single pages ([`PageRef`]), lock and claim them
-//! ([`LockedPage`], [`Claim`], [`Writeback`]) or keep writeback off them ([`Hold`]).
+//! ([`LockedPage`], [`Claim`], [`Writeback`]) or keep writeback off them ([`Hold`]). Mappings that share a
+//! [`PageCache`] share its memory: what is not used makes room for what is, and writers are held to what
+//! the stores can take.
 //!
 //! # Use it when, and when not
 //!
@@ -58,7 +60,11 @@
 //!    section, then whoever waits by ticket is let go.
 //! 7. *To look at it after locking it*: it may have left the mapping between look-up and lock, so this
 //!    is checked, always.
-//! 8. *To remove it*: the page lock, no writeback, no hold, and the truncate lock exclusively.
+//! 8. *To truncate it*: the page lock, no writeback, no hold, and the truncate lock exclusively.
+//!    *To evict it*: no lock; nobody keeps, locks, holds, claims or writes it, it is clean, and all that is
+//!    seen in the step that takes it out. *To use it after letting go of the index*: keep it, which fails
+//!    if it is gone; a kept page is not evicted. Who stays in the index looks under the latch whether the
+//!    page is still part of it, and changes its state in sections, which find out.
 //! 9. *To wait* for a page lock, a writeback, a hold or the store: with no index guard, no latch and no
 //!    page under writeback that has not been submitted. Several page locks: in ascending order.
 //! 10. *Orders of locks*: truncate lock, page lock, content latch, index; and below the latch, beside the
@@ -66,6 +72,8 @@
 //! 11. *To log a change*: its position is noted under the latch that the bytes are changed under, and taken
 //!     with an image under the latch that the image is taken under. No image is submitted before the log is
 //!     durable up to the newest position in it; the log is waited for with no lock at all.
+//! 12. *To wait for room*, for a page in memory or for a dirty one, comes before all locks and latches.
+//!     Passes, claims that are given up, truncation and whoever has the page lock do not wait for it.
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
@@ -110,6 +118,7 @@
 //! |---|---|
 //! | `read_at`, `write_at`, page cached | the page's latch, for the time of a copy |
 //! | `read_at`, `write_at`, otherwise | the page lock while another thread reads it in; the store; a truncate |
+//! | `write_at`, `PageRef::write`, `mark_dirty` in a [`PageCache`] | at its limit of dirty pages, if this one is clean: the end of a write; before, a pause |
 //! | `write_range`, mode `None`; the flusher | the store's `submit` |
 //! | `write_range`, mode `All` | page locks, holds, writes of the pages it finds dirty; the log |
 //! | the flusher, between passes | the log |
@@ -119,8 +128,10 @@
 //! | `hold` | another hold, a write, or a waiting writeback of the page |
 //! | `close` | all of the above |
 //!
-//! No wait is for something that may never come: a write whose completion is dropped ends as lost, and
-//! a writeback that waits for a hold comes before the next hold.
+//! No wait is for something that may never come: a write whose completion is dropped ends as lost,
+//! a writeback that waits for a hold comes before the next hold, and a writer that waits for room writes
+//! back itself if nobody else does, or gets [`Error::Stalled`] if nothing can be written. Only who has a
+//! [`Claim`] or [`Writeback`] open must not wait for room: it might be waiting for itself.
 //!
 //! # Features
 //!
@@ -135,6 +146,7 @@
 mod access;
 mod blocks;
 mod buffer;
+mod cache;
 mod claim;
 mod clock;
 mod config;
@@ -146,29 +158,33 @@ mod handle;
 mod hooks;
 mod index;
 mod invariants;
+mod keep;
 mod mapping;
 mod page;
 mod page_ref;
 mod pass;
 mod primitives;
 mod range;
+mod reclaim;
 mod shared;
 mod state;
 mod stats;
 mod store;
 mod sync;
 mod tag;
+mod throttle;
 mod transition;
 mod truncate;
 mod wait;
 
 pub use blocks::Hold;
 pub use buffer::Image;
+pub use cache::{CacheStats, PageCache};
 pub use claim::{Claim, LockedPage, Writeback};
 pub use clock::Clock;
 #[cfg(feature = "rule-2003")]
 pub use config::DirtyRule;
-pub use config::{Config, FlusherConfig};
+pub use config::{CacheConfig, Config, FlusherConfig};
 pub use error::{CloseError, Error, Result, StoreError};
 pub use flusher::{Flusher, FlusherStats};
 pub use handle::Handle;

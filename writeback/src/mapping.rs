@@ -100,8 +100,11 @@ impl Mapping {
     }
 
     fn new(store: Arc<dyn Store>, config: Config, memory_backed: bool) -> Result<Self> {
-        let shared = Shared::new(store, config, memory_backed)?;
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Arc::new(Shared::new(store, config, memory_backed)?);
+        if let Some(member) = &shared.member {
+            member.cache.register(&shared);
+        }
+        Ok(Self { shared })
     }
 
     /// A new handle, with an error cursor of its own. An error that no handle was told yet is
@@ -205,8 +208,8 @@ impl Mapping {
                 return Ok(page);
             }
         }
-        // Also if a truncate is just taking it out: this waits for it, so that who asks again and again
-        // does not spin meanwhile.
+        // Also if it is just being taken out: this waits for that, so that who asks again and again does
+        // not spin meanwhile.
         let page = self.shared.load_page(index)?;
         Ok(PageRef::new(self.clone(), page))
     }
@@ -224,7 +227,7 @@ impl Mapping {
     /// ```
     pub fn cached_page(&self, index: u64) -> Option<PageRef> {
         let page = self.shared.tree.get_owned(index)?;
-        Some(PageRef::new(self.clone(), page))
+        PageRef::of_found(self, page)
     }
 
     /// What it holds and has done.

@@ -35,6 +35,8 @@ pub struct Page {
     /// Failed writes in a row, and when the next one may be tried without being asked for.
     failures: HintU32,
     retry_at_ms: HintU64,
+    /// The turn of the clock in which the page was last used (see [`reclaim`](crate::reclaim)).
+    touched: HintU32,
     /// The content latch. Held for the time of a copy, never across I/O.
     pub(crate) contents: RwLock<Contents>,
     /// Log positions of its changes; noted and taken under the latch.
@@ -56,6 +58,7 @@ impl Page {
             first_dirty_ms: HintU64::new(0),
             failures: HintU32::new(0),
             retry_at_ms: HintU64::new(0),
+            touched: HintU32::new(0),
             contents: RwLock::new(Contents::empty()),
             positions: Mutex::new(Positions::NONE),
         }
@@ -164,8 +167,17 @@ impl Page {
         }
     }
 
+    /// Tells whether this is the first use of the page in `turn`.
+    pub(crate) fn note_use(&self, turn: u32) -> bool {
+        // Relaxed, here and for all below: policy reads them, correctness does not.
+        let first = self.touched.load(Ordering::Relaxed) != turn;
+        if first {
+            self.touched.store(turn, Ordering::Relaxed);
+        }
+        first
+    }
+
     pub(crate) fn set_first_dirty_ms(&self, now_ms: u64) {
-        // Relaxed, here and for the three below: policy reads them, correctness does not.
         self.first_dirty_ms.store(now_ms, Ordering::Relaxed);
     }
 

@@ -8,15 +8,16 @@ use crate::buffer::{Contents, Image};
 use crate::claim::LockedPage;
 use crate::error::{Error, Result};
 use crate::hooks::Positions;
+use crate::keep::Kept;
 use crate::mapping::Mapping;
 use crate::page::Page;
 use crate::primitives::Ordering;
 use crate::tag::PageTag;
 
-/// A reference to a cached page. Keeps the page's memory, not its place: the page may be truncated
-/// away at any time, and what would change it then says so.
+/// A reference to a cached page. Keeps the page in memory: it is not evicted while somebody has one.
+/// But it may be truncated away at any time, and what would change it then says so.
 ///
-/// Dereferences to [`Page`] for its index and state.
+/// Dereferences to [`Page`] for its index and state. Cloning one panics if there are a million of one page.
 ///
 /// # Examples
 /// ```
@@ -32,12 +33,17 @@ use crate::tag::PageTag;
 #[derive(Clone)]
 pub struct PageRef {
     mapping: Mapping,
-    page: Arc<Page>,
+    page: Kept,
 }
 
 impl PageRef {
-    pub(crate) fn new(mapping: Mapping, page: Arc<Page>) -> Self {
+    pub(crate) fn new(mapping: Mapping, page: Kept) -> Self {
         Self { mapping, page }
+    }
+
+    /// A page that was just found in the index. `None`: it is leaving it.
+    pub(crate) fn of_found(mapping: &Mapping, page: Arc<Page>) -> Option<Self> {
+        Some(Self { page: Kept::new(page)?, mapping: mapping.clone() })
     }
 
     /// The mapping it belongs to.
@@ -130,6 +136,7 @@ impl PageRef {
         }
         // No bytes are within any length.
         let end = if bytes.is_empty() { 0 } else { end };
+        let _admission = shared.admit_dirtier(self.page.index(), true)?;
         loop {
             let lengthening = (end > shared.len()).then(|| shared.truncate.read());
             if lengthening.is_some() {
@@ -185,6 +192,7 @@ impl PageRef {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn mark_dirty(&self) -> Result<bool> {
+        let _admission = self.mapping.shared.admit_dirtier(self.page.index(), true)?;
         let _latch = self.page.contents.write();
         self.dirty_under_latch()
     }

@@ -76,7 +76,8 @@ impl<'m> Pass<'m> {
     }
 
     fn visit(&mut self, page: Arc<Page>) {
-        let page = PageRef::new(self.mapping.clone(), page);
+        // `None`: it is leaving the index, and so was written, or is being cut.
+        let Some(page) = PageRef::of_found(self.mapping, page) else { return };
         if self.mode == SyncMode::None && self.goes_by(&page) {
             self.progress.skipped += 1;
             return;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tagged_radix::ArrayVec;
 
+use crate::cache::Member;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::durability::Durability;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) page_size: usize,
     pub(crate) clock: Clock,
+    /// In a cache, if it is in one.
+    pub(crate) member: Option<Member>,
     /// Flags move, but nothing is counted or written.
     pub(crate) memory_backed: bool,
     #[cfg(feature = "rule-2003")]
@@ -62,6 +65,7 @@ impl Shared {
             limits,
             page_size: config.page_size,
             clock: config.clock,
+            member: config.cache.as_ref().map(Self::join),
             memory_backed,
             #[cfg(feature = "rule-2003")]
             dirty_rule: config.dirty_rule,
@@ -111,6 +115,14 @@ impl Shared {
     }
 
     pub(crate) fn flush(&self, kind: FlushKind) -> Result<()> {
+        /// Who waits is to see that the mapping is poisoned, if it is; also after a panic.
+        struct Nudge<'s>(&'s Shared);
+        impl Drop for Nudge<'_> {
+            fn drop(&mut self) {
+                self.0.nudge_writers();
+            }
+        }
+        let _after = Nudge(self);
         let order = self.order.as_ref();
         self.durability.flush(&*self.store, kind, order, &self.counters.flushes)
     }
@@ -137,6 +149,7 @@ impl Shared {
             let _no_slow_writers = self.truncate.write();
             self.closed.store(true, Ordering::Release);
         }
+        self.nudge_writers();
         // Fast writers look at `closed` under the latch of the page they write. Passing through
         // every latch once waits for those who looked too early, and the others see it.
         for page in self.all_pages() {

@@ -17,6 +17,10 @@
 //! | MAPPED | the page is in the index | born so | the holder of LOCKED, once |
 //! | WAITERS | somebody sleeps until this word changes | the sleeper | whoever clears a flag |
 //!
+//! The rest of the word counts those who have the page in their hands ([`Kept`](crate::keep::Kept)), so
+//! that eviction can look at them, and at all that makes a page dirty or busy, in the same step in which
+//! it takes MAPPED away: none of it can come between.
+//!
 //! All transitions are read-modify-write operations with acquire and release ordering, so there is
 //! one order of them for each page and each sees what came before it.
 
@@ -33,6 +37,9 @@ const HELD: u32 = 1 << 5;
 const WANTED: u32 = 1 << 6;
 const MAPPED: u32 = 1 << 7;
 const WAITERS: u32 = 1 << 8;
+/// One who keeps the page; the bits from here on count them.
+const KEPT_ONCE: u32 = 1 << 12;
+const KEPT: u32 = !(KEPT_ONCE - 1);
 
 /// What a page's state word said at one moment. It may be out of date by the time it is looked at.
 ///
@@ -140,7 +147,7 @@ impl Snapshot {
         self.0 & HELD != 0
     }
 
-    /// The page belongs to its mapping; `false` once it has been truncated away.
+    /// The page belongs to its mapping; `false` once it has been truncated away or evicted.
     ///
     /// # Examples
     /// ```
@@ -158,6 +165,26 @@ impl Snapshot {
     /// A hold has to wait: for another, for a write, or for a writeback that comes first.
     pub(crate) fn refuses_hold(self) -> bool {
         self.is_mapped() && self.0 & (HELD | WRITEBACK | WANTED) != 0
+    }
+
+    /// Somebody has the page in hand (see [`PageRef`](crate::PageRef)), so that it is not evicted.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// let page = mapping.page(0)?;
+    /// assert!(page.snapshot().is_kept());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn is_kept(self) -> bool {
+        self.0 & KEPT != 0
+    }
+
+    /// Nobody uses the page and there is nothing in it that the store has not accepted.
+    fn is_evictable(self) -> bool {
+        self.is_mapped() && self.0 & (KEPT | LOCKED | HELD | WANTED | DIRTY | WRITEBACK) == 0
     }
 }
 
@@ -179,6 +206,9 @@ impl fmt::Debug for Snapshot {
             if self.0 & bit != 0 {
                 set.entry(&format_args!("{name}"));
             }
+        }
+        if self.is_kept() {
+            set.entry(&format_args!("KEPT {}", self.0 / KEPT_ONCE));
         }
         set.finish()
     }
@@ -304,6 +334,35 @@ impl PageState {
             "bad removal: {before:?}"
         );
         Ok(before)
+    }
+
+    /// T13: the page leaves the index, clean and unused. `Err`: not now.
+    pub(crate) fn evict(&self) -> Result<(), Snapshot> {
+        self.change(0, MAPPED, Snapshot::is_evictable).map(|_| ())
+    }
+
+    /// The page is in one more pair of hands. `false`: it has left the index.
+    pub(crate) fn keep(&self) -> bool {
+        let kept = self.keep_anyway().is_mapped();
+        if !kept {
+            self.let_go();
+        }
+        kept
+    }
+
+    /// As [`keep`](Self::keep), for a page that is kept already, mapped or not.
+    pub(crate) fn keep_anyway(&self) -> Snapshot {
+        let before = self.0.fetch_add(KEPT_ONCE, Ordering::AcqRel);
+        if before & KEPT == KEPT {
+            self.let_go();
+            panic!("more than {} references to one page", KEPT / KEPT_ONCE);
+        }
+        Snapshot(before)
+    }
+
+    pub(crate) fn let_go(&self) {
+        // Release: what was done with the page is before its eviction.
+        self.0.fetch_sub(KEPT_ONCE, Ordering::Release);
     }
 
     /// Announces a sleeper and reads the word in one step.

@@ -38,6 +38,8 @@ pub struct Stats {
     pub log_waits: u64,
     /// Pages read from the store.
     pub read: u64,
+    /// Pages evicted to make room in the [`PageCache`](crate::PageCache).
+    pub evicted: u64,
     /// Failed page writes.
     pub write_errors: u64,
     /// Successful flushes of the store.
@@ -80,6 +82,7 @@ pub(crate) struct Counters {
     pub(crate) skipped: Counter,
     pub(crate) unlogged: Counter,
     pub(crate) read: Counter,
+    pub(crate) evicted: Counter,
     pub(crate) write_errors: Counter,
     pub(crate) flushes: Counter,
 }
@@ -97,6 +100,7 @@ impl Counters {
             unlogged: self.unlogged.get(),
             log_waits: 0,
             read: self.read.get(),
+            evicted: self.evicted.get(),
             write_errors: self.write_errors.get(),
             flushes: self.flushes.get(),
             poisoned,

@@ -21,7 +21,7 @@ pub enum PageTag {
     Writeback,
     /// The page was dirty when some sync began.
     ToWrite,
-    /// The page was used lately. Reserved for eviction.
+    /// The page was used again since the clock last went by it: it is not evicted this time round.
     Accessed,
 }
 

@@ -9,15 +9,29 @@
 
 use std::sync::Arc;
 
+use crate::buffer::Contents;
+use crate::cache::Room;
 use crate::hooks::Positions;
 use crate::index::{Pinned, Slot};
 use crate::page::Page;
 use crate::shared::Shared;
+use crate::state::Snapshot;
 use crate::tag::{DIRTY_TAGS, PageTag};
 
 /// The page is no longer in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gone;
+
+/// Why a page was not evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spared {
+    /// Truncated, or evicted by another.
+    Gone,
+    /// It has been used since it was chosen.
+    Used,
+    /// Its state forbids it.
+    Busy(Snapshot),
+}
 
 /// Another writer holds the page's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,10 +83,15 @@ impl Shared {
     }
 
     /// T1: puts a new page into the index, locked. `Err`: the page that is there already.
-    pub(crate) fn insert_locked(&self, index: u64) -> Result<Arc<Page>, Arc<Page>> {
+    pub(crate) fn insert_locked(
+        &self,
+        index: u64,
+        room: &mut Room<'_>,
+    ) -> Result<Arc<Page>, Arc<Page>> {
         let page = Arc::new(Page::new(index));
         match self.tree.pin().try_insert(index, Arc::clone(&page)) {
             Ok(_) => {
+                room.take();
                 self.counters.cached.add(1);
                 Ok(page)
             }
@@ -102,6 +121,7 @@ impl Shared {
             slot.set(PageTag::Dirty);
             if newly_dirty {
                 page.set_first_dirty_ms(now_ms);
+                self.charge();
                 self.count(|counters| {
                     counters.dirty.add(1);
                     counters.dirtied.add(1);
@@ -111,6 +131,7 @@ impl Shared {
         })?;
         if newly_dirty {
             self.kick.consider(self.counters.dirty.get());
+            self.consider_kick();
         }
         Ok(newly_dirty)
     }
@@ -139,11 +160,20 @@ impl Shared {
     pub(crate) fn redirty(&self, page: &Page) {
         let redirtied = self.section(&self.tree.pin(), page, |slot| {
             slot.set(PageTag::Dirty);
-            if page.state.set_dirty() {
+            let was_clean = page.state.set_dirty();
+            if was_clean {
                 self.count(|counters| counters.dirty.add(1));
             }
+            was_clean
         });
         debug_assert!(redirtied.is_ok(), "a claimed page left the index: {page:?}");
+        self.settle_debt(redirtied == Ok(true));
+    }
+
+    /// A claim or a write is over: the page's debt passes on to it, or is paid, because it is clean or was
+    /// charged again meanwhile.
+    fn settle_debt(&self, is_owed: bool) {
+        if is_owed { self.nudge_writers() } else { self.discharge(1) }
     }
 
     /// T6: the page is under writeback; returns the ticket. Flag and tag are brought together
@@ -198,6 +228,7 @@ impl Shared {
                     counters.dirty.add(1);
                 }
             });
+            newly_dirty
         });
         debug_assert!(ended.is_ok(), "a page under writeback left the index: {page:?}");
         if wrote {
@@ -205,8 +236,10 @@ impl Shared {
                 true => counters.write_errors.add(1),
                 false => counters.written.add(1),
             });
+            self.count_written(!failed);
         }
         page.finish_ticket(ticket);
+        self.settle_debt(ended == Ok(true));
         if failed {
             self.errors.ended();
         }
@@ -215,7 +248,7 @@ impl Shared {
     /// T11: forgets that the page is dirty, without writing it. The caller holds the page lock and
     /// has waited for its writeback. Returns whether it was dirty.
     pub(crate) fn cancel_dirty(&self, page: &Page) -> bool {
-        let _latch = self.order.as_ref().map(|_| page.contents.write());
+        let latch = self.order.as_ref().map(|_| page.contents.write());
         let cancelled = self.section(&self.tree.pin(), page, |slot| {
             slot.clear(DIRTY_TAGS);
             let was_dirty = page.state.clear_dirty();
@@ -227,6 +260,10 @@ impl Shared {
         if let Some(order) = &self.order {
             order.forget(&page.positions);
         }
+        drop(latch);
+        if cancelled == Ok(true) {
+            self.discharge(1);
+        }
         cancelled.unwrap_or(false)
     }
 
@@ -234,21 +271,55 @@ impl Shared {
     /// and has waited for its writeback.
     pub(crate) fn remove(&self, page: &Page) -> Result<(), Held> {
         // Under the latch nobody who has found the page in its place notes a log position afterwards.
-        let _latch = self.order.as_ref().map(|_| page.contents.write());
+        let latch = self.order.as_ref().map(|_| page.contents.write());
         let removed = self.section(&self.tree.pin(), page, |slot| {
             let before = page.state.detach().map_err(|_| Held)?;
             if before.is_dirty() {
                 self.count(|counters| counters.dirty.sub(1));
             }
-            self.counters.cached.sub(1);
+            self.uncount_cached();
+            slot.remove();
+            Ok(before.is_dirty())
+        });
+        debug_assert!(removed.is_ok(), "a locked page left the index: {page:?}");
+        if let (Some(order), Ok(Ok(_))) = (&self.order, removed) {
+            order.forget(&page.positions);
+        }
+        drop(latch);
+        if removed.unwrap_or(Ok(false))? {
+            self.discharge(1);
+        }
+        Ok(())
+    }
+
+    /// T13: takes the page out of the index if it is clean and nobody uses it, and frees its contents.
+    ///
+    /// References, flags and lock are looked at in one step with the removal, inside the section. So
+    /// whoever found the page before has kept it, and it stays; or has not, and finds out under the latch
+    /// that it is gone; and who makes it dirty does so before, and it stays, or finds no entry.
+    pub(crate) fn evict(&self, page: &Page) -> Result<(), Spared> {
+        let evicted = self.section(&self.tree.pin(), page, |slot| {
+            if slot.tags().contains(PageTag::Accessed.tag()) {
+                return Err(Spared::Used);
+            }
+            page.state.evict().map_err(Spared::Busy)?;
+            self.uncount_cached();
+            self.counters.evicted.add(1);
             slot.remove();
             Ok(())
         });
-        debug_assert!(removed.is_ok(), "a locked page left the index: {page:?}");
-        if let (Some(order), Ok(Ok(()))) = (&self.order, removed) {
-            order.forget(&page.positions);
+        evicted.unwrap_or(Err(Spared::Gone))?;
+        // Now, and not when the last reader has left the index: memory is what this is about.
+        let emptied = std::mem::replace(&mut *page.contents.write(), Contents::empty());
+        drop(emptied);
+        Ok(())
+    }
+
+    fn uncount_cached(&self) {
+        self.counters.cached.sub(1);
+        if let Some(member) = &self.member {
+            member.cache.give_back(1);
         }
-        removed.unwrap_or(Ok(()))
     }
 
     /// T9. A claim must have been resolved by now.

@@ -46,7 +46,8 @@ impl Mapping {
             let mut batch = ArrayVec::<_, 64>::new();
             next = self.shared.tree.gang_lookup_owned(start, &mut batch);
             for (_, page) in batch {
-                if let Some(locked) = PageRef::new(self.clone(), page).lock() {
+                let found = PageRef::of_found(self, page);
+                if let Some(locked) = found.and_then(|page| page.lock()) {
                     locked.remove();
                 }
             }

@@ -96,6 +96,21 @@ impl Pinned<'_> {
         self.tree.update(index, section)
     }
 
+    pub(crate) fn set_tag(&self, index: u64, tag: Tag) -> Option<bool> {
+        let _step = self.step.lock();
+        self.tree.set_tag(index, tag)
+    }
+
+    pub(crate) fn tag_range(
+        &self,
+        bounds: impl RangeBounds<u64>,
+        set: impl Into<TagSet>,
+        clear: impl Into<TagSet>,
+    ) -> u64 {
+        let _step = self.step.lock();
+        self.tree.tag_range(bounds, set, clear)
+    }
+
     pub(crate) fn tag_range_if_tagged(
         &self,
         bounds: impl RangeBounds<u64>,

@@ -177,6 +177,10 @@ impl Instant {
         Self(Duration::ZERO)
     }
 
+    pub(crate) fn duration_since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
     pub(crate) fn elapsed(self) -> Duration {
         Duration::ZERO
     }

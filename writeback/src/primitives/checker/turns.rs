@@ -64,9 +64,12 @@ words! {
     AtomicBool: bool {
         load(order: Ordering) -> bool;
         store(value: bool, order: Ordering) -> ();
+        swap(value: bool, order: Ordering) -> bool;
     }
     AtomicU32: u32 {
         load(order: Ordering) -> u32;
+        fetch_add(value: u32, order: Ordering) -> u32;
+        fetch_sub(value: u32, order: Ordering) -> u32;
         fetch_or(bits: u32, order: Ordering) -> u32;
         fetch_and(bits: u32, order: Ordering) -> u32;
         compare_exchange(now: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32>;
@@ -77,6 +80,8 @@ words! {
         fetch_add(value: u64, order: Ordering) -> u64;
         fetch_sub(value: u64, order: Ordering) -> u64;
         fetch_max(value: u64, order: Ordering) -> u64;
+        fetch_or(bits: u64, order: Ordering) -> u64;
+        fetch_and(bits: u64, order: Ordering) -> u64;
     }
 }
 

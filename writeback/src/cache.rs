@@ -1,0 +1,355 @@
+//! A page cache: memory that mappings share, and its accounts.
+//!
+//! It knows how many pages its mappings have and how many they may have; who gives pages up, and in which
+//! order, is in [`reclaim`](crate::reclaim). It keeps no list of pages: what is searched for is found in the
+//! mappings' indexes, by tags.
+//!
+//! A *place* is the right to have one page more in memory. It is taken before the page enters an index,
+//! with no lock held, and given back when the page leaves. So there are never more pages than places; and
+//! there are more places than the capacity only where nothing can be given up, because correctness must not
+//! depend on room: a page that is needed is had.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use crate::config::CacheConfig;
+use crate::error::Result;
+use crate::invariants::{Violation, check_count};
+use crate::mapping::Mapping;
+use crate::primitives::{CounterU64, HintU32, HintU64, Mutex, Ordering};
+use crate::shared::Shared;
+use crate::stats::{Counter, Counters};
+use crate::throttle::Throttle;
+
+/// Memory for pages, shared by any number of mappings.
+///
+/// Mappings are opened in it by [`Config::cache`](crate::Config::cache); a mapping without one keeps all
+/// its pages. Cheap to clone; all clones are the same cache. It lives as long as a clone or a mapping does.
+///
+/// # Concurrency
+/// Where a page is to come in and there is no room, the thread that needs it evicts some that nobody has
+/// used lately. Only clean pages are evicted, and none that is locked, held, under writeback or in somebody's
+/// hands ([`PageRef`](crate::PageRef)). Should there be no other, the cache grows beyond its capacity, and
+/// shrinks again when it can ([`CacheStats::overcommitted`]).
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache};
+///
+/// let cache = PageCache::new(CacheConfig::new(16))?;
+/// let store = Arc::new(MemStore::with_contents(vec![7; 100 * 4096]));
+/// let mapping = Mapping::with_config(store, Config::new().cache(&cache))?;
+/// let mut all = vec![0; 100 * 4096];
+/// mapping.handle().read_at(&mut all, 0)?;
+/// assert_eq!(all, [7; 100 * 4096]);
+/// assert!(cache.stats().cached <= 16);
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct PageCache {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What a [`PageCache`] holds and has done.
+///
+/// # Examples
+/// ```
+/// use writeback::{CacheConfig, PageCache};
+///
+/// let stats = PageCache::new(CacheConfig::new(1000))?.stats();
+/// assert_eq!((stats.capacity, stats.cached, stats.evicted), (1000, 0, 0));
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// How many pages there is room for.
+    pub capacity: u64,
+    /// Pages in memory, and places taken for pages that are about to be.
+    pub cached: u64,
+    /// Mappings.
+    pub mappings: u64,
+    /// Dirty pages of all of them.
+    pub dirty: u64,
+    /// Pages under writeback.
+    pub writeback: u64,
+    /// Pages dirty, claimed or under writeback, as the limits count them.
+    pub debt: u64,
+    /// Pages written successfully.
+    pub written: u64,
+    /// Pages evicted.
+    pub evicted: u64,
+    /// Pages that came in beyond the capacity, because none could be evicted.
+    pub overcommitted: u64,
+    /// How often a writer paused, because the limit of dirty pages was near.
+    pub paused: u64,
+    /// Writers that wait now, because the limit is reached.
+    pub stalled_now: u64,
+    /// How often a writer began to wait.
+    pub stalled: u64,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: CacheConfig,
+    /// Places taken.
+    places: CounterU64,
+    pub(crate) overcommitted: Counter,
+    pub(crate) evicted: Counter,
+    pub(crate) throttle: Throttle,
+    members: Mutex<Vec<Weak<Shared>>>,
+    /// One thread moves the hands at a time.
+    pub(crate) hands: Mutex<()>,
+}
+
+/// What a mapping has of its own in a cache.
+pub(crate) struct Member {
+    pub(crate) cache: Arc<Inner>,
+    /// Where its hand stands: the next page that is looked at.
+    pub(crate) hand: HintU64,
+    /// How often the hand has moved; pages remember when they were used by this.
+    turn: HintU32,
+    /// What has been asked of the mapping, in parts of all that it has: who has given least is next.
+    pub(crate) given: HintU64,
+}
+
+impl Member {
+    fn new(cache: Arc<Inner>) -> Self {
+        let (hand, turn) = (HintU64::new(0), HintU32::new(1));
+        Self { cache, hand, turn, given: HintU64::new(0) }
+    }
+
+    // Relaxed: hints.
+
+    pub(crate) fn turn(&self) -> u32 {
+        self.turn.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn next_turn(&self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl PageCache {
+    /// An empty cache.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for an unusable configuration.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{CacheConfig, PageCache};
+    ///
+    /// assert!(PageCache::new(CacheConfig::new(0)).is_err());
+    /// assert!(PageCache::new(CacheConfig::new(10_000)).is_ok());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn new(config: CacheConfig) -> Result<Self> {
+        config.check()?;
+        let inner = Inner {
+            throttle: Throttle::new(&config),
+            config,
+            places: CounterU64::new(0),
+            overcommitted: Counter::default(),
+            evicted: Counter::default(),
+            members: Mutex::new(Vec::new()),
+            hands: Mutex::new(()),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What it holds and has done. Each number is exact; all together are not one instant.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache};
+    /// use std::sync::Arc;
+    ///
+    /// let cache = PageCache::new(CacheConfig::new(100))?;
+    /// let config = Config::new().cache(&cache);
+    /// let one = Mapping::with_config(Arc::new(MemStore::new()), config.clone())?;
+    /// let other = Mapping::with_config(Arc::new(MemStore::new()), config)?;
+    /// one.handle().write_at(&[1; 8192], 0)?;
+    /// other.handle().write_at(&[1; 4096], 0)?;
+    /// let stats = cache.stats();
+    /// assert_eq!((stats.mappings, stats.cached, stats.dirty), (2, 3, 3));
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn stats(&self) -> CacheStats {
+        let inner = &*self.inner;
+        let (stalled_now, stalled) = inner.throttle.stalled();
+        let mut stats = CacheStats {
+            capacity: inner.config.capacity_pages,
+            cached: inner.places(),
+            evicted: inner.evicted.get(),
+            overcommitted: inner.overcommitted.get(),
+            debt: inner.throttle.debt(),
+            written: inner.throttle.pace.written.get(),
+            paused: inner.throttle.pace.paused(),
+            stalled_now,
+            stalled,
+            ..CacheStats::default()
+        };
+        for mapping in inner.members() {
+            stats.mappings += 1;
+            stats.dirty += mapping.dirty();
+            stats.writeback += mapping.shared.counters.writeback.get();
+        }
+        stats
+    }
+
+    /// Evicts up to `pages` pages now, all that can be if there are fewer; returns how many. They are
+    /// chosen as for want of room: what was used lately is gone by once.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache};
+    /// use std::sync::Arc;
+    ///
+    /// let cache = PageCache::new(CacheConfig::new(100))?;
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::new()), Config::new().cache(&cache))?;
+    /// mapping.handle().write_at(&[1; 8192], 0)?;
+    /// assert_eq!(cache.evict(10), 0, "both are dirty");
+    /// mapping.handle().sync_data()?;
+    /// assert_eq!(cache.evict(10), 2);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn evict(&self, pages: u64) -> u64 {
+        self.inner.evict(pages)
+    }
+
+    /// Checks its accounts against those of its mappings, while nothing changes.
+    ///
+    /// # Errors
+    /// The first number that is wrong.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{CacheConfig, PageCache};
+    ///
+    /// PageCache::new(CacheConfig::new(100))?.check().expect("it is empty");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn check(&self) -> Result<(), Violation> {
+        let members = self.inner.members();
+        let sum = |count: fn(&Counters) -> &Counter| {
+            members.iter().map(|mapping| count(&mapping.shared.counters).get()).sum::<u64>()
+        };
+        check_count("places", self.inner.places(), sum(|counters| &counters.cached))?;
+        let unwritten = sum(|counters| &counters.dirty) + sum(|counters| &counters.writeback);
+        check_count("debt", self.inner.throttle.debt(), unwritten)
+    }
+}
+
+impl fmt::Debug for PageCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageCache").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Places taken.
+    pub(crate) fn places(&self) -> u64 {
+        self.places.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place if there is one.
+    pub(crate) fn take_place(&self) -> bool {
+        // Relaxed, here and below: the number is all there is to know.
+        let free = |taken: u64| (taken < self.config.capacity_pages).then_some(taken + 1);
+        self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok()
+    }
+
+    /// Takes a place, whether there is one or not.
+    pub(crate) fn take_place_anyway(&self) {
+        self.places.fetch_add(1, Ordering::Relaxed);
+        self.overcommitted.add(1);
+    }
+
+    pub(crate) fn give_back(&self, places: u64) {
+        let before = self.places.fetch_sub(places, Ordering::Relaxed);
+        debug_assert!(before >= places, "I10: more places given back than taken");
+    }
+
+    /// All mappings that are still in use.
+    pub(crate) fn members(&self) -> Vec<Mapping> {
+        let members = self.members.lock();
+        let mappings = members.iter().filter_map(Weak::upgrade);
+        // Collected under the lock and dropped outside it: the last clone of a mapping takes it.
+        mappings.map(|shared| Mapping { shared }).collect()
+    }
+
+    /// The mapping is a member from now on.
+    pub(crate) fn register(&self, shared: &Arc<Shared>) {
+        let least = self.members().iter().filter_map(|mapping| mapping.given()).min();
+        if let Some(member) = &shared.member {
+            member.given.store(least.unwrap_or(0), Ordering::Relaxed);
+        }
+        self.members.lock().push(Arc::downgrade(shared));
+    }
+}
+
+impl Mapping {
+    /// Pages whose DIRTY flag is set.
+    pub(crate) fn dirty(&self) -> u64 {
+        self.shared.counters.dirty.get()
+    }
+
+    pub(crate) fn given(&self) -> Option<u64> {
+        Some(self.shared.member.as_ref()?.given.load(Ordering::Relaxed))
+    }
+}
+
+/// A place for one page, taken before any lock is. Without use it is given back.
+#[derive(Debug)]
+#[must_use = "it is a place for a page"]
+pub(crate) struct Room<'c>(Option<&'c Inner>);
+
+impl Room<'_> {
+    /// The page is in the index, and gives its place back when it leaves.
+    pub(crate) fn take(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        if let Some(cache) = self.0 {
+            cache.give_back(1);
+        }
+    }
+}
+
+impl Shared {
+    /// Takes a place for a page, if this mapping is in a cache. The caller has no lock and no latch.
+    pub(crate) fn make_room(&self) -> Room<'_> {
+        let Some(member) = &self.member else { return Room(None) };
+        let cache = &*member.cache;
+        if !cache.take_place() {
+            cache.make_room();
+        }
+        Room(Some(cache))
+    }
+
+    /// What it has in its cache, if it is in one.
+    pub(crate) fn join(cache: &PageCache) -> Member {
+        Member::new(Arc::clone(&cache.inner))
+    }
+}
+
+impl Drop for Shared {
+    /// What it still has leaves the cache.
+    fn drop(&mut self) {
+        let Some(member) = &self.member else { return };
+        member.cache.give_back(self.counters.cached.get());
+        // Nothing is under way: whoever writes has a reference to the mapping.
+        member.cache.throttle.discharge(self.counters.dirty.get());
+        member.cache.members.lock().retain(|other| other.strong_count() > 0);
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("places", &self.places()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,242 @@
+//! Bounded memory: what is evicted, what is not, and that nobody sees a difference.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use common::*;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use writeback::{CacheConfig, Config, Error, Mapping, PageCache, PageTag, Store, StoreError};
+
+/// A cache with room for `capacity` pages.
+fn cache(capacity: u64) -> PageCache {
+    PageCache::new(CacheConfig::new(capacity)).unwrap()
+}
+
+/// A mapping in `cache`, over a store with `pages` pages of zeros.
+fn open_in(cache: &PageCache, pages: usize) -> (Mapping, TestStore) {
+    let store = TestStore::new();
+    store.set_len((pages * PAGE) as u64).unwrap();
+    let config = Config::new().cache(cache);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    (mapping, store)
+}
+
+fn write(mapping: &Mapping, page: u64, byte: u8) {
+    mapping.handle().write_at(&[byte; PAGE], page * PAGE as u64).unwrap();
+}
+
+fn read(mapping: &Mapping, page: u64) -> u8 {
+    let mut bytes = [0; PAGE];
+    mapping.handle().read_at(&mut bytes, page * PAGE as u64).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == bytes[0]), "page {page} is torn");
+    bytes[0]
+}
+
+fn cached(mapping: &Mapping, page: u64) -> bool {
+    mapping.cached_page(page).is_some()
+}
+
+fn assert_sound(cache: &PageCache, mappings: &[&Mapping]) {
+    mappings.iter().for_each(|mapping| mapping.check().unwrap());
+    cache.check().unwrap();
+}
+
+#[test]
+fn a_page_that_was_evicted_is_read_again_as_it_was_written() {
+    let cache = cache(4);
+    let (mapping, store) = open_in(&cache, 8);
+    for page in 0..8 {
+        write(&mapping, page, u8::try_from(page).unwrap() + 1);
+        mapping.handle().sync_data().unwrap();
+    }
+    for page in 0..8 {
+        assert_eq!(read(&mapping, page), u8::try_from(page).unwrap() + 1);
+    }
+    let stats = cache.stats();
+    assert!(stats.cached <= 4 && stats.evicted >= 8, "{stats:?}");
+    assert_eq!(stats.overcommitted, 0);
+    assert!(store.reads_begun() > 0);
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn what_is_dirty_held_locked_kept_or_under_writeback_is_not_evicted() {
+    let cache = cache(100);
+    let (mapping, store) = open_in(&cache, 8);
+    for page in 1..6 {
+        read(&mapping, page);
+    }
+    write(&mapping, 0, 1);
+    let locked = page(&mapping, 1).lock().expect("not cut");
+    let hold = mapping.hold(2).unwrap();
+    let kept = page(&mapping, 3);
+    write(&mapping, 4, 1);
+    store.writes(Writes::Keep);
+    mapping.write_page(4, false).unwrap();
+    assert_eq!(cache.evict(100), 1, "page 5 only");
+    assert!(!cached(&mapping, 5) && (0..5).all(|page| cached(&mapping, page)));
+    drop(locked);
+    drop(hold);
+    drop(kept);
+    assert_eq!(cache.evict(100), 3);
+    store.writes(Writes::Accept);
+    store.release_first(Ok(()));
+    assert_eq!(cache.evict(100), 1, "the write of page 4 has ended");
+    mapping.handle().sync_data().unwrap();
+    assert_eq!(cache.evict(100), 1);
+    assert_eq!((cache.stats().cached, mapping.stats().evicted), (0, 6));
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn a_page_in_hand_can_be_written_however_much_is_evicted() {
+    // R17: the reference is looked at before the dirty flag, and both in the step that removes the page.
+    let cache = cache(2);
+    let (mapping, _store) = open_in(&cache, 16);
+    let in_hand = page(&mapping, 0);
+    for page in 1..16 {
+        read(&mapping, page);
+    }
+    in_hand.write(0..1, |bytes| bytes[0] = 9).expect("it is still part of the mapping");
+    drop(in_hand);
+    mapping.handle().sync_data().unwrap();
+    cache.evict(16);
+    let mut byte = [0];
+    mapping.handle().read_at(&mut byte, 0).unwrap();
+    assert_eq!(byte, [9]);
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn a_failed_page_is_kept_until_it_is_written() {
+    let cache = cache(4);
+    let (mapping, store) = open_in(&cache, 16);
+    write(&mapping, 0, 7);
+    store.writes(Writes::Fail(StoreError::NoSpace));
+    mapping.handle().sync_data().unwrap_err();
+    for page in 1..16 {
+        read(&mapping, page);
+    }
+    assert!(cached(&mapping, 0), "nowhere else are its bytes");
+    store.writes(Writes::Accept);
+    mapping.handle().sync_data().unwrap();
+    cache.evict(16);
+    assert_eq!(read(&mapping, 0), 7);
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn who_is_used_again_has_a_second_chance() {
+    let cache = cache(100);
+    let (mapping, _store) = open_in(&cache, 8);
+    (0..8).for_each(|page| _ = read(&mapping, page));
+    assert!(!page(&mapping, 3).has_tag(PageTag::Accessed), "it was read in and not used since");
+    read(&mapping, 3);
+    assert!(page(&mapping, 3).has_tag(PageTag::Accessed));
+    assert_eq!(cache.evict(7), 7);
+    assert!(cached(&mapping, 3));
+    assert!(!page(&mapping, 3).has_tag(PageTag::Accessed), "it has used its chance up");
+    assert_eq!(cache.evict(1), 1);
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn a_scan_does_not_cost_those_who_are_used_their_places() {
+    let cache = cache(64);
+    let (mapping, store) = open_in(&cache, 2048);
+    let hot = [3, 500, 1000, 1999];
+    let touch = || hot.iter().for_each(|page| _ = (read(&mapping, *page), read(&mapping, *page)));
+    touch();
+    let before = store.reads_begun();
+    for page in 0..2048 {
+        if page % 4 == 0 {
+            touch();
+        }
+        read(&mapping, page);
+    }
+    let again = store.reads_begun() - before;
+    assert!(again <= 2048, "{again} reads: a page that is used all the time was read again");
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn when_nothing_can_go_the_cache_grows_and_shrinks_again() {
+    let cache = cache(4);
+    let (mapping, _store) = open_in(&cache, 16);
+    let in_hand: Vec<_> = (0..8).map(|index| page(&mapping, index)).collect();
+    let stats = cache.stats();
+    assert_eq!((stats.cached, stats.overcommitted), (8, 4));
+    drop(in_hand);
+    read(&mapping, 9);
+    assert!(cache.stats().cached <= 4, "{:?}", cache.stats());
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn mappings_give_in_proportion_to_what_they_have() {
+    let cache = cache(300);
+    let (small, _store) = open_in(&cache, 60);
+    let (large, _store) = open_in(&cache, 240);
+    (0..60).for_each(|page| _ = read(&small, page));
+    (0..240).for_each(|page| _ = read(&large, page));
+    cache.evict(150);
+    let (small_left, large_left) = (small.stats().cached, large.stats().cached);
+    assert!((15..=45).contains(&small_left), "{small_left} of 60 are left, {large_left} of 240");
+    assert_sound(&cache, &[&small, &large]);
+}
+
+#[test]
+fn a_mapping_that_is_dropped_gives_its_places_back() {
+    let cache = cache(100);
+    let (mapping, _store) = open_in(&cache, 16);
+    (0..16).for_each(|page| _ = read(&mapping, page));
+    write(&mapping, 0, 1);
+    assert_eq!((cache.stats().mappings, cache.stats().cached), (1, 16));
+    drop(mapping);
+    assert_eq!((cache.stats().mappings, cache.stats().cached, cache.stats().dirty), (0, 0, 0));
+    cache.check().unwrap();
+}
+
+#[test]
+fn truncation_and_eviction_of_the_same_pages_lose_no_account() {
+    let cache = cache(8);
+    let (mapping, _store) = open_in(&cache, 64);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = SmallRng::seed_from_u64(1);
+            while !stop.load(Ordering::Relaxed) {
+                let len = random.random_range(0..64 * PAGE as u64);
+                mapping.handle().set_len(len).unwrap();
+                mapping.handle().set_len(64 * PAGE as u64).unwrap();
+            }
+        });
+        scope.spawn(|| {
+            let mut random = SmallRng::seed_from_u64(2);
+            for _ in 0..150 {
+                write(&mapping, random.random_range(0..64), 1);
+                let _ = mapping.handle().sync_data();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                cache.evict(3);
+            }
+        });
+    });
+    mapping.handle().sync_data().unwrap();
+    assert_sound(&cache, &[&mapping]);
+    assert_clean_is_stored(&mapping);
+}
+
+#[test]
+fn a_cache_needs_room_and_a_mapping_in_it_a_store() {
+    assert!(matches!(PageCache::new(CacheConfig::new(0)), Err(Error::Config { .. })));
+    let in_cache = Config::new().cache(&cache(4));
+    assert!(matches!(Mapping::memory_backed(in_cache), Err(Error::Config { .. })));
+}
