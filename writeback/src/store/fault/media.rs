@@ -251,9 +251,11 @@ impl Media {
             let there = survivors
                 .iter()
                 .filter(|patch| patch.certain || (patch.when > last && cut.has(false, random)));
-            let bytes = self.sector_with(*sector, there.collect(), &cuts);
+            let bytes = self.sector_with(*sector, &there.collect::<Vec<_>>(), &cuts);
             let within = left.len().saturating_sub(offset).min(bytes.len() as u64);
-            left.write(offset, &bytes[..usize::try_from(within).expect("at most a sector")]);
+            if within > 0 {
+                left.write(offset, &bytes[..usize::try_from(within).expect("at most a sector")]);
+            }
         }
         Self::new(self.sector, left)
     }
@@ -275,23 +277,27 @@ impl Media {
         (left, cuts)
     }
 
-    /// A sector's stable bytes, with the patches and cuts that act on them, each in its turn.
-    fn sector_with(&self, sector: u64, patches: Vec<&Patch>, cuts: &[(u64, u64)]) -> Vec<u8> {
+    /// A sector's stable bytes, with the patches that are there, and the cuts: up to the last patch all
+    /// of them, since a sector is written as reads saw it then; after it those that are there.
+    fn sector_with(&self, sector: u64, patches: &[&Patch], cuts: &[(u64, u64)]) -> Vec<u8> {
         let offset = sector * self.sector as u64;
         let mut bytes = vec![0; self.sector];
         self.stable.read(offset, &mut bytes);
-        let mut cuts = cuts.iter().peekable();
         let clear_beyond = |bytes: &mut [u8], len: u64| {
             let keep = len.saturating_sub(offset).min(bytes.len() as u64);
             bytes[usize::try_from(keep).expect("at most a sector")..].fill(0);
         };
+        let mut before = 0;
         for patch in patches {
-            while let Some((_, len)) = cuts.next_if(|(when, _)| *when < patch.when) {
-                clear_beyond(&mut bytes, *len);
-            }
+            let certain = self.lengths.iter().filter(|length| length.certain);
+            let all = certain.filter_map(Length::cut);
+            all.filter(|(when, _)| (before..patch.when).contains(when))
+                .for_each(|(_, len)| clear_beyond(&mut bytes, len));
             bytes[patch.at..patch.at + patch.len].copy_from_slice(patch.bytes());
+            before = patch.when;
         }
-        cuts.for_each(|(_, len)| clear_beyond(&mut bytes, *len));
+        let after = cuts.iter().filter(|(when, _)| *when > before);
+        after.for_each(|(_, len)| clear_beyond(&mut bytes, *len));
         bytes
     }
 }
@@ -400,10 +406,28 @@ mod tests {
     }
 
     #[test]
+    fn a_write_after_a_cut_has_the_cut_in_its_sector() {
+        let mut media = media(b"aaaa");
+        media.set_len(2, true);
+        write(&mut media, 0, b"bb");
+        expect(&media, &[b"aaaa", b"bb\0\0", b"aa", b"bb"]);
+    }
+
+    #[test]
     fn a_write_that_lengthens_leaves_the_old_length_or_the_new() {
         let mut media = media(b"aa");
         write(&mut media, 2, b"bb");
         expect(&media, &[b"aa", b"aa\0\0", b"aabb"]);
+    }
+
+    #[test]
+    fn sectors_beyond_the_length_that_is_left_do_not_lengthen_it() {
+        let mut media = media(b"a");
+        write(&mut media, 1, b"bbb");
+        write(&mut media, 4, b"cccc");
+        for left in crashes(&media) {
+            assert!([1, 4, 8].contains(&left.len()), "{left:?}");
+        }
     }
 
     #[test]

@@ -36,6 +36,12 @@ impl State {
         Begun { operation, fault, now: self.media.now() }
     }
 
+    /// How far a write comes that ends within its bytes, at the end of a sector.
+    fn sector_end(&mut self, offset: u64, len: u64) -> u64 {
+        let end = offset + self.random.u64(0..len);
+        (end - end % self.media.sector() as u64).saturating_sub(offset)
+    }
+
     /// Does to the medium what comes of a write.
     fn land(&mut self, batch: &WriteBatch, fault: Option<Fault>) -> Told {
         let (offset, images, len) = (batch.offset(), batch.images(), batch.len());
@@ -46,7 +52,8 @@ impl State {
             }
             Some(Fault::NoSpace) => Told::Failed(0, StoreError::NoSpace),
             Some(Fault::Short { accepted }) => {
-                let accepted = accepted.unwrap_or_else(|| self.random.u64(0..len)).min(len - 1);
+                let accepted =
+                    accepted.unwrap_or_else(|| self.sector_end(offset, len)).min(len - 1);
                 self.media.write(offset, images, accepted, false);
                 Told::Accepted(accepted)
             }

@@ -94,9 +94,10 @@ pub enum Fault {
     Io,
     /// No space (ENOSPC). Nothing was written, or changed.
     NoSpace,
-    /// Of a write only so many bytes are accepted, at most all but one; `None`: as many as the seed says.
+    /// Of a write only so many bytes are accepted, at most all but one; `None`: up to the end of a sector
+    /// that the seed says.
     Short {
-        /// How many bytes.
+        /// How many bytes; this may tear a sector.
         accepted: Option<u64>,
     },
     /// A write is begun and nobody is ever told how it ended. It may be on the medium in part.

@@ -1,0 +1,6 @@
+//! Power cuts and failing devices: what the cache says is durable is, whatever happens when.
+
+mod driver;
+mod every_event;
+mod every_operation;
+mod oracle;
