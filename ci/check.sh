@@ -10,7 +10,9 @@ cargo check --package tagged-radix --package writeback --no-default-features
 for feature in rayon serde; do
     cargo check --package tagged-radix --features "$feature"
 done
-cargo check --package writeback --features fault
+for feature in crc32c fault; do
+    cargo check --package writeback --features "$feature"
+done
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 # Verified together: `writeback` is built against the `tagged-radix` packaged beside it, published or not.
 cargo package --workspace --exclude engines --exclude benches --allow-dirty

@@ -63,7 +63,7 @@ killer() {
         [ "$status" -ne 0 ] || continue
         [ "$status" -ne 124 ] || { echo "out of time in $name" && return; }
         local where="s/^killed: (.*)/\1/p"
-        grep -q '^killed: ' "$log" || where="s/^thread '(.*)' .*panicked.*/\1/p"
+        grep -q '^killed: ' "$log" || where="s/^    ([a-z_0-9:]+)$/\1/p" # the list of failed tests
         echo "$name: $(sed -nE "$where" "$log" | grep -v '^main$' | head -n 1)"
         return
     done

@@ -8,9 +8,12 @@
 //! Nothing here writes to the store, and no index guard is held while anything is waited for but a
 //! latch.
 
+use std::sync::Arc;
+
 use crate::buffer::{Bytes, Contents, zeroed};
 use crate::cache::Room;
 use crate::error::{Error, Result};
+use crate::hooks::Sealer;
 use crate::index::Pinned;
 use crate::keep::Kept;
 use crate::page::Page;
@@ -34,7 +37,7 @@ impl Shared {
     /// The end of `len` bytes from `offset`, if the store can address it.
     pub(crate) fn check_span(&self, offset: u64, len: u64) -> Result<u64> {
         let max = self.limits.len_max;
-        let end = offset.checked_add(len).filter(|end| *end <= max);
+        let end = offset.checked_add(len).filter(|end| *end <= max && self.whole(*end) <= max);
         end.ok_or(Error::OutOfRange { offset, len })
     }
 
@@ -123,6 +126,7 @@ impl Shared {
         may_wait: bool,
     ) -> Result<usize> {
         self.check_span(offset, buf.len() as u64)?;
+        self.check_reserved(offset, buf.len())?;
         self.admit()?;
         let mut done = 0;
         while done < buf.len() {
@@ -204,7 +208,7 @@ impl Shared {
             }
             if self.copy_in(&pinned, &page, &mut contents, piece, from) {
                 // Under the latch: an image with these bytes is cut at a length that has them.
-                self.length.fetch_max(piece.end, Ordering::AcqRel);
+                self.length.fetch_max(self.whole(piece.end), Ordering::AcqRel);
                 return Ok(());
             }
         }
@@ -288,7 +292,8 @@ impl Shared {
         let (index, offset) = (piece.index, self.page_offset(piece.index));
         let valid = self.len().saturating_sub(offset).min(self.page_size as u64);
         let valid = usize::try_from(valid).expect("at most the page size");
-        if valid == 0 || (piece.within == 0 && len >= valid) {
+        let all = self.sealer.as_ref().map_or(0..valid, Sealer::payload);
+        if valid == 0 || (piece.within <= all.start && piece.within + len >= all.end) {
             return Ok(bytes);
         }
         let read = self.store.read(offset, &mut bytes);
@@ -296,6 +301,12 @@ impl Shared {
         self.counters.read.add(1);
         // Beyond the mapping's end, and the store's, there are zeros.
         bytes[count.min(valid)..].fill(0);
+        if let Some(sealer) = &self.sealer {
+            sealer.open(index, &mut bytes).map_err(|error| {
+                self.counters.corrupt.add(1);
+                Error::Corrupt { index, source: Arc::new(error) }
+            })?;
+        }
         Ok(bytes)
     }
 }

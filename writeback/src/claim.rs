@@ -13,7 +13,9 @@
 //! the page by its tag waits for the lock and then sees how it was decided. Neither value can be
 //! copied, and dropping one, also in a panic, decides it on the safe side.
 
-use crate::buffer::Image;
+use std::sync::Arc;
+
+use crate::buffer::{Image, copy_of, zeroed};
 use crate::error::StoreError;
 use crate::hooks::Positions;
 use crate::page_ref::PageRef;
@@ -299,7 +301,10 @@ impl Claim {
         // Clear, then take the image: never the other way round.
         let (image, positions) = page.image_for_io();
         page.mapping().shared.unlock(&page);
-        Ok(Writeback { page, ticket, image: Some(image), positions })
+        let image = Some(image);
+        let mut writeback = Writeback { page, ticket, image, positions, unsealed: None };
+        writeback.seal();
+        Ok(writeback)
     }
 
     /// Gives the claim up: the page is dirty again, as old as before, and unlocked.
@@ -358,6 +363,8 @@ pub struct Writeback {
     /// `None` once it has ended.
     image: Option<Image>,
     positions: Positions,
+    /// Why there is no image: however the write ends, it has failed.
+    unsealed: Option<StoreError>,
 }
 
 impl Writeback {
@@ -396,7 +403,8 @@ impl Writeback {
     }
 
     /// What to write: the page as it was when it was claimed or later, cut at the end of the
-    /// mapping. Empty if the page lies beyond it; then there is nothing to write.
+    /// mapping, and [sealed](crate::Seal). Empty if the page lies beyond the end; then there is nothing to
+    /// write. Empty, too, if it could not be sealed: then the write fails, however it is [ended](Self::end).
     ///
     /// # Examples
     /// ```
@@ -448,6 +456,7 @@ impl Writeback {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn end(mut self, result: Result<(), StoreError>) {
+        let result = self.unsealed.take().map_or(result, Err);
         let failed = result.is_err();
         if let Err(error) = result {
             // I12: recorded before anybody can see that the write is over.
@@ -476,6 +485,23 @@ impl Writeback {
         }
     }
 
+    /// Seals the image: a copy of it, because the page has these bytes too.
+    fn seal(&mut self) {
+        let shared = &self.page.mapping().shared;
+        let (Some(sealer), Some(image)) = (&shared.sealer, &self.image) else { return };
+        if image.is_empty() {
+            return;
+        }
+        let mut bytes = copy_of(image.as_ref());
+        if let Err(error) = sealer.seal(self.page.index(), &mut bytes) {
+            shared.counters.seal_errors.add(1);
+            self.unsealed = Some(StoreError::Seal(Arc::new(error)));
+            bytes = zeroed(0);
+        }
+        let len = bytes.len();
+        self.image = Some(Image::new(Arc::new(bytes), len));
+    }
+
     fn finish(&mut self, failed: bool) {
         if let Some(image) = self.image.take() {
             let (ticket, positions, wrote) = (self.ticket, self.positions, !image.is_empty());
@@ -490,7 +516,8 @@ impl Writeback {
 impl Drop for Writeback {
     fn drop(&mut self) {
         if self.image.is_some() {
-            self.page.mapping().shared.errors.record(StoreError::Lost, 1);
+            let error = self.unsealed.take().unwrap_or(StoreError::Lost);
+            self.page.mapping().shared.errors.record(error, 1);
             self.finish(true);
         }
     }

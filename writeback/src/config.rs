@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cache::PageCache;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::hooks::Log;
+use crate::hooks::{Log, Seal};
 
 /// Settings of a mapping; each has a default.
 ///
@@ -26,6 +26,7 @@ pub struct Config {
     pub(crate) clock: Clock,
     pub(crate) log: Option<Arc<dyn Log>>,
     pub(crate) cache: Option<PageCache>,
+    pub(crate) seal: Option<Arc<dyn Seal>>,
     #[cfg(feature = "rule-2003")]
     pub(crate) dirty_rule: DirtyRule,
 }
@@ -68,6 +69,7 @@ impl Config {
             clock: Clock::system(),
             log: None,
             cache: None,
+            seal: None,
             #[cfg(feature = "rule-2003")]
             dirty_rule: DirtyRule::FlagOnly,
         }
@@ -136,6 +138,17 @@ impl Config {
         self
     }
 
+    /// Sets what is done to pages on their way to the store and back. A memory-backed mapping has no such
+    /// way: opening one with a seal is an error.
+    ///
+    /// # Examples
+    /// See [`Seal`].
+    #[must_use]
+    pub fn seal(mut self, seal: Arc<dyn Seal>) -> Self {
+        self.seal = Some(seal);
+        self
+    }
+
     /// Sets what a claim clears.
     ///
     /// # Examples
@@ -153,8 +166,8 @@ impl Config {
     }
 
     pub(crate) fn check(&self, alignment: usize, memory_backed: bool) -> Result<()> {
-        let reason = if memory_backed && self.log.is_some() {
-            "a memory-backed mapping writes nothing and has no log"
+        let reason = if memory_backed && (self.log.is_some() || self.seal.is_some()) {
+            "a memory-backed mapping writes nothing and has neither log nor seal"
         } else if memory_backed && self.cache.is_some() {
             "the pages of a memory-backed mapping have nowhere to go, so it cannot be in a cache"
         } else if !self.page_size.is_power_of_two() {

@@ -39,6 +39,9 @@ pub enum StoreError {
     /// The log could not be made durable, so a page whose change it has was not written.
     #[error("the log could not be made durable: {0}")]
     Log(Arc<io::Error>),
+    /// The page could not be sealed, so it was not written.
+    #[error("the page could not be sealed: {0}")]
+    Seal(Arc<io::Error>),
     /// A write was begun and nobody ever said how it ended.
     #[error("the write was lost: its completion was dropped")]
     Lost,
@@ -77,6 +80,15 @@ pub enum Error {
         index: u64,
         /// What the store said.
         source: StoreError,
+    },
+    /// What the store has is not what was sealed there (see [`Seal`](crate::Seal)). The next access tries
+    /// again.
+    #[error("page {index} is corrupt: {source}")]
+    Corrupt {
+        /// The page's index.
+        index: u64,
+        /// What the seal said.
+        source: Arc<io::Error>,
     },
     /// A page written since this handle's last report did not reach the store. It is still
     /// in memory, still dirty, and will be written again.
@@ -132,6 +144,14 @@ pub enum Error {
     /// The cache has as many dirty pages as it may, and the call was not to wait. Nothing was changed.
     #[error("the cache has as many dirty pages as it may")]
     WouldBlock,
+    /// A write touches bytes that the mapping's [`Seal`](crate::Seal) keeps for itself. Nothing was written.
+    #[error("{len} bytes at offset {offset} touch what the seal keeps for itself")]
+    Reserved {
+        /// First byte to be written.
+        offset: u64,
+        /// Number of bytes to be written.
+        len: u64,
+    },
     /// The configuration is not usable.
     #[error("configuration: {reason}")]
     Config {
@@ -196,7 +216,10 @@ impl From<Error> for io::Error {
             (_, Some(StoreError::Io(source))) => source.kind(),
             (Error::WouldBlock, _) => io::ErrorKind::WouldBlock,
             (Error::Stalled { source: None }, _) => io::ErrorKind::TimedOut,
-            (Error::OutOfRange { .. } | Error::Config { .. }, _) => io::ErrorKind::InvalidInput,
+            (Error::OutOfRange { .. } | Error::Reserved { .. } | Error::Config { .. }, _) => {
+                io::ErrorKind::InvalidInput
+            }
+            (Error::Corrupt { .. }, _) => io::ErrorKind::InvalidData,
             _ => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)

@@ -93,7 +93,7 @@ impl Handle {
     /// truncate.
     ///
     /// # Errors
-    /// [`Error::Read`]; what is in `buf` then is of no use.
+    /// [`Error::Read`], [`Error::Corrupt`]; what is in `buf` then is of no use.
     ///
     /// # Examples
     /// ```
@@ -119,9 +119,10 @@ impl Handle {
     /// written when there are as many as there may be.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`], with nothing written; [`Error::Read`] if a page written in part could
-    /// not be read, [`Error::Closed`], [`Error::Poisoned`], [`Error::Stalled`] if there is no room for dirty
-    /// pages and none can be written, or [`Error::Length`] if the mapping must grow
+    /// [`Error::OutOfRange`] and [`Error::Reserved`], with nothing written; [`Error::Read`] or
+    /// [`Error::Corrupt`] if a page written in part could not be read, [`Error::Closed`], [`Error::Poisoned`],
+    /// [`Error::Stalled`] if there is no room for dirty pages and none can be written, or [`Error::Length`] if
+    /// the mapping must grow
     /// and an earlier cut of the store still fails: then the pages before it have been written.
     ///
     /// # Examples
@@ -173,7 +174,8 @@ impl Handle {
     /// # Errors
     /// [`Error::Length`] if the store refuses. A mapping that was to be lengthened is as it was; one
     /// that was cut stays cut, the store is cut by the next sync, and the sync tells if it cannot.
-    /// [`Error::OutOfRange`], [`Error::Closed`], [`Error::Poisoned`].
+    /// [`Error::OutOfRange`], [`Error::Closed`], [`Error::Poisoned`]; [`Error::Config`] if the mapping has a
+    /// [`Seal`](crate::Seal) and `len` is not a whole number of pages.
     ///
     /// # Examples
     /// ```

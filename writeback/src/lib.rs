@@ -109,7 +109,13 @@
 //! [`Mapping::oldest_unwritten`] tells from where on the log is still needed: every change before is durable
 //! in the store, not only written. Changes made without a position wait for nothing.
 //!
-//! No hook is called with a lock of the cache held, and none may call the cache. A hook that fails or
+//! *Seal* ([`Seal`], [`Config::seal`]): a checksum, or encryption, between memory and store. Images are sealed
+//! after they have been taken, on a copy, and pages are opened before anybody sees them; what does not open
+//! is [`Error::Corrupt`] and never becomes a page. With a seal lengths are whole pages, and the bytes that
+//! it keeps for itself cannot be written ([`Mapping::payload`] are the others). `Crc32c`, behind the feature
+//! of that name, keeps a checksum of page and index in four bytes of each page.
+//!
+//! No hook is called under a latch, the log with no lock of the cache at all, and none may call the cache. A hook that fails or
 //! panics makes its page's write fail: the page stays dirty and the handles are told.
 //!
 //! # What blocks what
@@ -138,6 +144,8 @@
 //! `fault`: adds the module [`fault`], a store in memory that fails as it is told, forgets what was not
 //! flushed, and makes clones of what a power cut at any moment would leave; for tests of what is built
 //! on this crate as well as of this crate.
+//!
+//! `crc32c`: adds `Crc32c`, a seal that notices changed, torn and misplaced pages.
 //!
 //! `rule-2003`: adds `Config::dirty_rule` and with it the faulty rule, by which a claim clears flag and
 //! tag together. For showing that syncs then miss pages, and for nothing else.
@@ -188,7 +196,9 @@ pub use config::{CacheConfig, Config, FlusherConfig};
 pub use error::{CloseError, Error, Result, StoreError};
 pub use flusher::{Flusher, FlusherStats};
 pub use handle::Handle;
-pub use hooks::{Log, LogHold, LoggedChange};
+#[cfg(feature = "crc32c")]
+pub use hooks::Crc32c;
+pub use hooks::{Log, LogHold, LoggedChange, Seal};
 pub use invariants::Violation;
 pub use mapping::Mapping;
 pub use page::Page;

@@ -4,6 +4,7 @@
 //! and its passes and waits in `sync`.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tagged_radix::TagFilter;
@@ -11,6 +12,7 @@ use tagged_radix::TagFilter;
 use crate::config::Config;
 use crate::error::{CloseError, Result};
 use crate::handle::Handle;
+use crate::hooks::Sealer;
 use crate::invariants::{Seen, Violation, check_count};
 use crate::page_ref::PageRef;
 use crate::shared::Shared;
@@ -140,6 +142,20 @@ impl Mapping {
         self.shared.page_size
     }
 
+    /// The bytes of each page that are the caller's: all, but for what a [`Seal`](crate::Seal) keeps for
+    /// itself.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// assert_eq!(mapping.payload(), 0..4096);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn payload(&self) -> Range<usize> {
+        self.shared.sealer.as_ref().map_or(0..self.page_size(), Sealer::payload)
+    }
+
     /// Length in bytes, as readers see it; the store's own may lag behind until a sync.
     ///
     /// # Examples
@@ -189,7 +205,8 @@ impl Mapping {
     ///
     /// # Errors
     /// [`Error::OutOfRange`](crate::Error::OutOfRange) beyond the end,
-    /// [`Error::Read`](crate::Error::Read) if the store fails.
+    /// [`Error::Read`](crate::Error::Read) if the store fails,
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if what it has does not open.
     ///
     /// # Examples
     /// ```

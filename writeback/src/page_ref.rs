@@ -105,7 +105,8 @@ impl PageRef {
     /// # Errors
     /// [`Error::Gone`] if the page was truncated away, or never read; [`Error::Closed`] or
     /// [`Error::Poisoned`] if the mapping takes no changes; [`Error::OutOfRange`] if `bytes` is not
-    /// within the page, or ends beyond what the store can hold; [`Error::Length`] if the mapping is to
+    /// within the page, or ends beyond what the store can hold; [`Error::Reserved`] if it touches what the
+    /// mapping's [`Seal`](crate::Seal) keeps for itself; [`Error::Length`] if the mapping is to
     /// be lengthened, the store still has bytes of an earlier cut, and refuses to be cut now. The page
     /// is as it was in each case.
     ///
@@ -134,6 +135,10 @@ impl PageRef {
         if bytes.start > bytes.end || bytes.end > shared.page_size {
             return Err(self.out_of_range(&bytes));
         }
+        if shared.sealer.as_ref().is_some_and(|sealer| sealer.reserves_any_of(&bytes)) {
+            let offset = self.offset() + bytes.start as u64;
+            return Err(Error::Reserved { offset, len: bytes.len() as u64 });
+        }
         // No bytes are within any length.
         let end = if bytes.is_empty() { 0 } else { end };
         let _admission = shared.admit_dirtier(self.page.index(), true)?;
@@ -149,7 +154,7 @@ impl PageRef {
             self.dirty_under_latch()?;
             if lengthening.is_some() {
                 // Under the latch: an image with these bytes is cut at a length that has them.
-                shared.length.fetch_max(end, Ordering::AcqRel);
+                shared.length.fetch_max(shared.whole(end), Ordering::AcqRel);
             }
             return Ok(f(&mut contents.make_mut()[bytes]));
         }

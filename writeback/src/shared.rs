@@ -14,7 +14,7 @@ use crate::durability::Durability;
 use crate::error::{Error, Result, StoreError};
 use crate::errseq::ErrorSequence;
 use crate::flusher::Kick;
-use crate::hooks::Order;
+use crate::hooks::{Order, Sealer};
 use crate::index::Index;
 use crate::page::Page;
 use crate::primitives::{AtomicBool, AtomicU64, HintU64, Mutex, Ordering, RwLock};
@@ -52,13 +52,20 @@ pub(crate) struct Shared {
     pub(crate) kick: Kick,
     /// `None`: there is no log.
     pub(crate) order: Option<Order>,
+    /// `None`: pages are stored as they are.
+    pub(crate) sealer: Option<Sealer>,
 }
 
 impl Shared {
     pub(crate) fn new(store: Arc<dyn Store>, config: Config, memory_backed: bool) -> Result<Self> {
         let limits = store.limits();
         config.check(limits.alignment, memory_backed)?;
-        let length = store.len().map_err(|source| Error::Length { source })?;
+        let seal = config.seal.map(|seal| Sealer::new(seal, config.page_size));
+        let sealer = seal.transpose()?;
+        let mut length = store.len().map_err(|source| Error::Length { source })?;
+        if sealer.is_some() {
+            length = length.next_multiple_of(config.page_size as u64);
+        }
         Ok(Self {
             tree: Index::new(),
             store,
@@ -80,6 +87,7 @@ impl Shared {
             durability: Durability::default(),
             kick: Kick::default(),
             order: config.log.map(Order::new),
+            sealer,
         })
     }
 
@@ -94,6 +102,28 @@ impl Shared {
     pub(crate) fn len(&self) -> u64 {
         // Acquire: pairs with the writer that raised it; who sees the length sees the page.
         self.length.load(Ordering::Acquire)
+    }
+
+    /// A mapping that is lengthened to have the byte before `end` ends there: with a seal, after a whole page.
+    pub(crate) fn whole(&self, end: u64) -> u64 {
+        match &self.sealer {
+            Some(_) => end.next_multiple_of(self.page_size as u64),
+            None => end,
+        }
+    }
+
+    /// `Err` if a write of these bytes touches what is the seal's.
+    pub(crate) fn check_reserved(&self, offset: u64, len: usize) -> Result<()> {
+        let Some(sealer) = &self.sealer else { return Ok(()) };
+        let within = offset - self.page_offset(self.page_index(offset));
+        let from = usize::try_from(within).expect("less than a page");
+        // Who goes on in the next page has passed through what is reserved, if anything is.
+        let bytes = from..from.saturating_add(len).min(self.page_size);
+        let goes_on = len > bytes.len() && sealer.payload().len() < self.page_size;
+        if goes_on || sealer.reserves_any_of(&bytes) {
+            return Err(Error::Reserved { offset, len: len as u64 });
+        }
+        Ok(())
     }
 
     pub(crate) fn page_index(&self, offset: u64) -> u64 {

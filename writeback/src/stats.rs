@@ -40,6 +40,10 @@ pub struct Stats {
     pub read: u64,
     /// Pages evicted to make room in the [`PageCache`](crate::PageCache).
     pub evicted: u64,
+    /// Pages read that did not open (see [`Seal`](crate::Seal)).
+    pub corrupt: u64,
+    /// Pages that could not be sealed.
+    pub seal_errors: u64,
     /// Failed page writes.
     pub write_errors: u64,
     /// Successful flushes of the store.
@@ -83,6 +87,8 @@ pub(crate) struct Counters {
     pub(crate) unlogged: Counter,
     pub(crate) read: Counter,
     pub(crate) evicted: Counter,
+    pub(crate) corrupt: Counter,
+    pub(crate) seal_errors: Counter,
     pub(crate) write_errors: Counter,
     pub(crate) flushes: Counter,
 }
@@ -101,6 +107,8 @@ impl Counters {
             log_waits: 0,
             read: self.read.get(),
             evicted: self.evicted.get(),
+            corrupt: self.corrupt.get(),
+            seal_errors: self.seal_errors.get(),
             write_errors: self.write_errors.get(),
             flushes: self.flushes.get(),
             poisoned,

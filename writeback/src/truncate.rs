@@ -18,6 +18,11 @@ impl Mapping {
     pub(crate) fn set_len(&self, len: u64) -> Result<()> {
         let shared = &*self.shared;
         shared.check_span(0, len)?;
+        if shared.whole(len) != len {
+            return Err(Error::Config {
+                reason: "with a seal the length is a whole number of pages",
+            });
+        }
         let _exclusive = shared.truncate.write();
         shared.admit()?;
         if len > shared.len() {

@@ -1,18 +1,25 @@
-//! What an engine hangs into the cache: its [log](log).
+//! What an engine hangs into the cache: its [log](log), and the [seal](seal) of its pages.
 //!
 //! A hook is code of the engine's that the cache calls at a point of a page's life. What they have in
 //! common is here: no hook is called under a content latch or in a section of the index, no hook can
 //! keep a page from being decided, and a hook that panics has failed, no more.
 
+#[cfg(feature = "crc32c")]
+mod crc32c;
 mod log;
 mod order;
+mod seal;
 
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+#[cfg(feature = "crc32c")]
+pub use crc32c::Crc32c;
 pub use log::{Log, LogHold, LoggedChange};
 pub(crate) use order::{Order, Positions};
+pub use seal::Seal;
+pub(crate) use seal::Sealer;
 
 /// Calls a hook. If it panics, it has failed.
 ///

@@ -6,3 +6,4 @@ mod common;
 mod book;
 mod journal;
 mod log;
+mod seal;
