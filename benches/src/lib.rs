@@ -1,6 +1,7 @@
 //! Measures `tagged-radix` and `writeback` beside what people use today: workloads and contenders as data, one harness, one report.
 
 pub mod contender;
+pub mod engine;
 pub mod garbage;
 pub mod harness;
 pub mod json;
