@@ -169,6 +169,7 @@ impl Shared {
     ///
     /// Dirty first, bytes second: both under the latch, which an image is taken under too, so their
     /// order cannot be seen, and a page that is gone is left alone.
+    #[inline]
     fn copy_in(
         &self,
         pinned: &Pinned<'_>,
@@ -177,13 +178,14 @@ impl Shared {
         piece: Piece,
         from: &[u8],
     ) -> bool {
-        if self.mark_dirty(pinned, page).is_err() {
+        let bytes = piece.within..piece.within + piece.len;
+        if self.mark_dirty(pinned, page, &bytes).is_err() {
             return false;
         }
         if let (Some(order), Some(position)) = (&self.order, piece.position) {
             order.note(&page.positions, position);
         }
-        contents.make_mut()[piece.within..piece.within + piece.len].copy_from_slice(from);
+        contents.make_mut()[bytes].copy_from_slice(from);
         true
     }
 

@@ -4,6 +4,7 @@
 //! changes. This layer does not know what a page is.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use aligned_vec::{ABox, AVec, ConstAlign};
@@ -93,10 +94,11 @@ impl fmt::Debug for Contents {
     }
 }
 
-/// What is written: the bytes of a page as they were at one instant, however long the write takes.
+/// What is written: the bytes of a page, or of some blocks of it, as they were at one instant, however long
+/// the write takes.
 ///
-/// Cheap to clone. The memory is aligned to 4096 bytes; the length is that of the page, or less
-/// for the last page of a mapping.
+/// Cheap to clone. The memory is aligned to 4096 bytes, that of blocks to the block size; the length is that
+/// of the page or the blocks, or less at the end of a mapping.
 ///
 /// # Examples
 /// ```
@@ -113,6 +115,8 @@ impl fmt::Debug for Contents {
 #[derive(Clone)]
 pub struct Image {
     bytes: Arc<Bytes>,
+    /// Where it begins in the page.
+    within: usize,
     len: usize,
 }
 
@@ -120,7 +124,20 @@ impl Image {
     /// The first `len` of `bytes`.
     pub(crate) fn new(bytes: Arc<Bytes>, len: usize) -> Self {
         debug_assert!(len <= bytes.len());
-        Self { bytes, len }
+        Self { bytes, within: 0, len }
+    }
+
+    /// Those of its bytes that lie in this part of the page.
+    pub(crate) fn part(&self, bytes: Range<usize>) -> Self {
+        let end = bytes.end.min(self.within + self.len);
+        let within = bytes.start.max(self.within);
+        let len = end.saturating_sub(within);
+        Self { bytes: Arc::clone(&self.bytes), within: if len == 0 { 0 } else { within }, len }
+    }
+
+    /// Where it begins in the page, in bytes.
+    pub(crate) fn within(&self) -> usize {
+        self.within
     }
 
     /// How many bytes it has.
@@ -154,7 +171,7 @@ impl Image {
 
 impl AsRef<[u8]> for Image {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes[self.within..self.within + self.len]
     }
 }
 
@@ -188,6 +205,15 @@ mod tests {
         contents.take_back();
         assert!(matches!(contents, Contents::Owned(_)));
         assert_eq!(contents.as_slice(), b"old");
+    }
+
+    #[test]
+    fn a_part_of_an_image_is_cut_where_the_image_is() {
+        let mut contents = Contents::Owned(copy_of(b"0123456789"));
+        let image = Image::new(contents.share(), 7);
+        assert_eq!(image.part(2..4).as_ref(), b"23");
+        assert_eq!((image.part(4..10).within(), image.part(4..10).as_ref()), (4, &b"456"[..]));
+        assert!(image.part(7..10).is_empty() && image.part(8..10).is_empty());
     }
 
     #[test]

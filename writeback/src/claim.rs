@@ -13,12 +13,16 @@
 //! the page by its tag waits for the lock and then sees how it was decided. Neither value can be
 //! copied, and dropping one, also in a panic, decides it on the safe side.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::blocks::BlockMap;
 use crate::buffer::{Image, copy_of, zeroed};
-use crate::error::StoreError;
+use crate::error::{Result, StoreError};
 use crate::hooks::Positions;
 use crate::page_ref::PageRef;
+use crate::pieces::Pieces;
+use crate::sync::SyncMode;
 use crate::transition::Ended;
 
 /// A page whose lock the caller has: nobody else starts or decides its writeback, or removes it.
@@ -72,7 +76,7 @@ impl LockedPage {
         self.page.take().expect("present until consumed")
     }
 
-    /// Marks the page dirty; returns whether it was clean. A page that was never read stays so.
+    /// Marks the whole page dirty; returns whether it was clean. A page that was never read stays so.
     ///
     /// # Examples
     /// ```
@@ -86,12 +90,36 @@ impl LockedPage {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn mark_dirty(&self) -> bool {
+        self.mark_bytes_dirty(&(0..self.page().mapping().page_size()))
+    }
+
+    /// As [`mark_dirty`](Self::mark_dirty), but of some of the page's blocks, by number.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`](crate::Error::OutOfRange) if the page has no such blocks.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use writeback::{Config, Mapping, MemStore};
+    /// let config = Config::new().block_size(512);
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::with_contents([0; 4096])), config)?;
+    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// assert!(locked.mark_blocks_dirty(2..4)?);
+    /// assert_eq!(locked.page().dirty_blocks(), 0b1100);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn mark_blocks_dirty(&self, blocks: Range<usize>) -> Result<bool> {
+        Ok(self.mark_bytes_dirty(&self.page().check_blocks(&blocks)?))
+    }
+
+    fn mark_bytes_dirty(&self, bytes: &Range<usize>) -> bool {
         let (page, shared) = (self.page(), &self.page().mapping().shared);
         if !page.snapshot().is_uptodate() {
             return false;
         }
         let _latch = page.contents.write();
-        shared.mark_dirty(&shared.tree.pin(), page) == Ok(true)
+        shared.mark_dirty(&shared.tree.pin(), page, bytes) == Ok(true)
     }
 
     /// Forgets that the page is dirty, without writing it; returns whether it was. Its changes are
@@ -132,7 +160,8 @@ impl LockedPage {
         self.page().wait_writeback();
     }
 
-    /// Claims the page for writing: clears its DIRTY flag and leaves its DIRTY tag.
+    /// Claims the page for writing: clears its DIRTY flag, takes the set of its dirty blocks, and leaves its
+    /// DIRTY tag.
     ///
     /// # Errors
     /// Gives the page back if there is nothing to claim: it is clean, or still under writeback (then
@@ -150,13 +179,15 @@ impl LockedPage {
     /// assert!(locked.clear_dirty_for_io().is_err(), "clean");
     /// # Ok::<(), writeback::Error>(())
     /// ```
-    pub fn clear_dirty_for_io(self) -> Result<Claim, Self> {
+    pub fn clear_dirty_for_io(self) -> std::result::Result<Claim, Self> {
         let page = self.page();
-        let busy = page.snapshot().is_under_writeback();
-        if busy || !page.mapping().shared.clear_dirty_for_io(page) {
+        if page.snapshot().is_under_writeback() {
             return Err(self);
         }
-        Ok(Claim { page: Some(self.into_page()) })
+        let Some(blocks) = page.mapping().shared.clear_dirty_for_io(page) else {
+            return Err(self);
+        };
+        Ok(Claim { page: Some(self.into_page()), blocks })
     }
 
     /// Takes the page out of the index, dirty or not. Waits for writebacks and other writers.
@@ -164,8 +195,7 @@ impl LockedPage {
         let page = self.page();
         self.wait_writeback();
         while page.mapping().shared.remove(page).is_err() {
-            page.state.want_release();
-            page.wait_while(|state| state.is_held());
+            page.wait_for_holds();
         }
     }
 }
@@ -212,6 +242,8 @@ impl Drop for LockedPage {
 pub struct Claim {
     /// `None` once decided.
     page: Option<PageRef>,
+    /// What was dirty of it.
+    blocks: BlockMap,
 }
 
 impl Claim {
@@ -248,8 +280,8 @@ impl Claim {
         self.page().snapshot().is_held()
     }
 
-    /// Waits until no other writer holds the contents. None takes them again before this claim is
-    /// decided.
+    /// Waits until no other writer holds any of the page. None takes it again before this claim is
+    /// decided; of a page of several blocks, none takes a block that was waited for.
     ///
     /// # Examples
     /// ```
@@ -263,11 +295,11 @@ impl Claim {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn wait_released(&self) {
-        self.page().state.want_release();
-        self.page().wait_while(|state| state.is_held());
+        self.page().wait_for_holds();
     }
 
-    /// Puts the page under writeback, takes its image and releases the page lock.
+    /// Puts the whole page under writeback, dirty or not, takes its image and releases the page lock. To
+    /// write only what is dirty there is [`start_blocks`](Self::start_blocks).
     ///
     /// Flag and tag agree again at that instant: the WRITEBACK tag is set, and if nobody dirtied the
     /// page since it was claimed, the DIRTY tag goes.
@@ -292,19 +324,70 @@ impl Claim {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     #[expect(clippy::missing_panics_doc, reason = "the page is there until self is consumed")]
-    pub fn start_writeback(mut self) -> Result<Writeback, Self> {
+    pub fn start_writeback(mut self) -> std::result::Result<Writeback, Self> {
         let shared = &self.page().mapping().shared;
         let Ok(ticket) = shared.start_writeback(self.page()) else {
             return Err(self);
         };
         let page = self.page.take().expect("present until decided");
-        // Clear, then take the image: never the other way round.
-        let (image, positions) = page.image_for_io();
-        page.mapping().shared.unlock(&page);
-        let image = Some(image);
-        let mut writeback = Writeback { page, ticket, image, positions, unsealed: None };
-        writeback.seal();
-        Ok(writeback)
+        let blocks = page.all_blocks();
+        Ok(Writeback::begun(page, ticket, blocks))
+    }
+
+    /// Puts what is dirty of the page under writeback and releases the page lock: one piece for each run of
+    /// dirty blocks that lie side by side, to be written and ended each by itself, in any order. The page's
+    /// writeback ends with the last of them. None if nothing dirty lies within the mapping. Blocks that became
+    /// dirty since the claim come along.
+    ///
+    /// If a block of the page is held, mode `None` leaves those that are, and the page is dirty again,
+    /// whether or not they seemed to be; if that leaves nothing to write, nothing is begun.
+    ///
+    /// # Errors
+    /// In mode `All`, gives the claim back if any of the page is held: [`redirty`](Self::redirty) it, or
+    /// [`wait_released`](Self::wait_released) and try again. In mode `None`, only if the page is one block.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use writeback::{Config, Mapping, MemStore, SyncMode};
+    ///
+    /// let config = Config::new().page_size(16_384).block_size(4096);
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::new()), config)?;
+    /// mapping.handle().write_at(&[1; 16_384], 0)?;
+    /// mapping.handle().sync_data()?;
+    /// mapping.handle().write_at(&[2; 10], 0)?;
+    /// mapping.handle().write_at(&[2; 10], 9000)?;
+    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// let claim = locked.clear_dirty_for_io().expect("it is dirty");
+    /// let pieces = claim.start_blocks(SyncMode::All).expect("nobody holds any");
+    /// let written: Vec<_> = pieces.iter().map(|piece| (piece.offset(), piece.image().len())).collect();
+    /// assert_eq!(written, [(0, 4096), (8192, 4096)]);
+    /// pieces.into_iter().for_each(|piece| piece.end(Ok(())));
+    /// assert!(!mapping.page(0)?.snapshot().is_dirty());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn start_blocks(self, mode: SyncMode) -> std::result::Result<Vec<Writeback>, Self> {
+        self.start_pieces(mode).map(|(pieces, _)| pieces)
+    }
+
+    /// As [`start_blocks`](Self::start_blocks); also tells whether the page was declined in part or whole.
+    pub(crate) fn start_pieces(
+        mut self,
+        mode: SyncMode,
+    ) -> std::result::Result<(Vec<Writeback>, bool), Self> {
+        let page = self.page();
+        let shared = &page.mapping().shared;
+        let Ok(begun) = shared.start_blocks(page, self.blocks, mode == SyncMode::All) else {
+            return Err(self);
+        };
+        let division = shared.division;
+        let page = self.page.take().expect("present until decided");
+        let Some(ticket) = begun.ticket else {
+            page.mapping().shared.unlock(&page);
+            return Ok((Vec::new(), true));
+        };
+        let writeback = Writeback::begun(page, ticket, begun.blocks);
+        Ok((writeback.into_pieces(division), begun.declined))
     }
 
     /// Gives the claim up: the page is dirty again, as old as before, and unlocked.
@@ -332,7 +415,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(page) = &self.page {
             let shared = &page.mapping().shared;
-            shared.redirty(page);
+            shared.redirty(page, self.blocks);
             shared.unlock(page);
         }
     }
@@ -358,16 +441,32 @@ impl Drop for Claim {
 #[derive(Debug)]
 #[must_use = "dropping a writeback reports the page as lost"]
 pub struct Writeback {
-    page: PageRef,
-    ticket: u64,
+    pub(crate) page: PageRef,
+    pub(crate) ticket: u64,
     /// `None` once it has ended.
-    image: Option<Image>,
-    positions: Positions,
+    pub(crate) image: Option<Image>,
+    pub(crate) positions: Positions,
     /// Why there is no image: however the write ends, it has failed.
-    unsealed: Option<StoreError>,
+    pub(crate) unsealed: Option<StoreError>,
+    /// What it writes.
+    pub(crate) blocks: BlockMap,
+    /// The writeback that this is a piece of, if there are others.
+    pub(crate) whole: Option<Arc<Pieces>>,
 }
 
 impl Writeback {
+    /// The writeback with `ticket` has begun; the caller has the page lock, which is released here.
+    fn begun(page: PageRef, ticket: u64, blocks: BlockMap) -> Self {
+        // Clear, then take the image: never the other way round.
+        let (image, positions) = page.image_for_io();
+        page.mapping().shared.unlock(&page);
+        let image = Some(image);
+        let mut writeback =
+            Self { page, ticket, image, positions, unsealed: None, blocks, whole: None };
+        writeback.seal();
+        writeback
+    }
+
     /// The page.
     ///
     /// # Examples
@@ -399,12 +498,13 @@ impl Writeback {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn offset(&self) -> u64 {
-        self.page.offset()
+        self.page.offset() + self.image().within() as u64
     }
 
-    /// What to write: the page as it was when it was claimed or later, cut at the end of the
-    /// mapping, and [sealed](crate::Seal). Empty if the page lies beyond the end; then there is nothing to
-    /// write. Empty, too, if it could not be sealed: then the write fails, however it is [ended](Self::end).
+    /// What to write: the page, or the part of it that this is a piece for, as it was when it was claimed or
+    /// later, cut at the end of the mapping, and [sealed](crate::Seal). Empty if the page lies beyond the end;
+    /// then there is nothing to write. Empty, too, if it could not be sealed: then the write fails, however it
+    /// is [ended](Self::end).
     ///
     /// # Examples
     /// ```
@@ -455,7 +555,7 @@ impl Writeback {
     /// assert!(!mapping.page(0)?.snapshot().is_dirty());
     /// # Ok::<(), writeback::Error>(())
     /// ```
-    pub fn end(mut self, result: Result<(), StoreError>) {
+    pub fn end(mut self, result: std::result::Result<(), StoreError>) {
         let result = self.unsealed.take().map_or(result, Err);
         let failed = result.is_err();
         if let Err(error) = result {
@@ -502,14 +602,20 @@ impl Writeback {
         self.image = Some(Image::new(Arc::new(bytes), len));
     }
 
-    fn finish(&mut self, failed: bool) {
-        if let Some(image) = self.image.take() {
+    pub(crate) fn finish(&mut self, failed: bool) {
+        let Some(image) = self.image.take() else { return };
+        let failed = if failed { self.blocks } else { BlockMap::NONE };
+        let ended = match &self.whole {
+            None => Some((failed, u64::from(!failed.is_empty()))),
+            Some(whole) => whole.end_one(failed),
+        };
+        if let Some((failed, errors)) = ended {
             let (ticket, positions, wrote) = (self.ticket, self.positions, !image.is_empty());
-            let ended = Ended { ticket, positions, wrote, failed };
+            let ended = Ended { ticket, positions, wrote, failed, errors };
             self.page.mapping().shared.end_writeback(&self.page, ended);
-            drop(image);
-            self.page.image_gone();
         }
+        drop(image);
+        self.page.image_gone();
     }
 }
 

@@ -17,9 +17,15 @@
 //! | I9 | at most one claim a page, resolved exactly once (the types see to it) |
 //! | I10 | the counters are the numbers of flags set; never below zero |
 //! | I11 | an image is submitted when the log is durable up to its newest position (only a test that knows the store can check it); a page with a log position that is in no image is dirty, locked, or a write of it failed just now, and the bound for truncation is not above it |
+//! | B1 | a block is dirty => DIRTY flag |
+//! | B2 | a block is held <=> HELD flag; what holds have taken is held |
+//! | B3 | a block is being written => WRITEBACK flag, and it is not held |
+//!
+//! B1 to B3 are of pages of several blocks.
 
 use tagged_radix::TagSet;
 
+use crate::blocks::Blocks;
 use crate::page::Page;
 use crate::state::Snapshot;
 use crate::tag::PageTag;
@@ -83,6 +89,27 @@ impl Seen<'_> {
         self.state.is_mapped() && self.page.index() == self.key
     }
 
+    fn dirty_blocks_make_dirty(&self) -> bool {
+        let dirty = |blocks: &Blocks| !blocks.dirty.get().is_empty();
+        self.state.is_dirty() || !self.page.blocks.as_deref().is_some_and(dirty)
+    }
+
+    fn held_blocks_and_flag_agree(&self) -> bool {
+        let agree = |blocks: &Blocks| {
+            let held = blocks.held.get();
+            held.is_empty() != self.state.is_held() && held.contains(blocks.taken.get())
+        };
+        self.page.blocks.as_deref().is_none_or(agree)
+    }
+
+    fn blocks_are_written_or_held(&self) -> bool {
+        let exclude = |blocks: &Blocks| {
+            let (writing, held) = (blocks.writing.get(), blocks.held.get());
+            !writing.meets(held) && (writing.is_empty() || self.state.is_under_writeback())
+        };
+        self.page.blocks.as_deref().is_none_or(exclude)
+    }
+
     /// Checks all that can be seen of one page.
     pub(crate) fn check(&self) -> Result<(), Violation> {
         let all = [
@@ -92,6 +119,9 @@ impl Seen<'_> {
             ("I4", self.rule_2003 || self.to_write_goes_with_dirty()),
             ("I7", self.dirty_is_uptodate()),
             ("I8", self.indexed_is_mapped()),
+            ("B1", self.dirty_blocks_make_dirty()),
+            ("B2", self.held_blocks_and_flag_agree()),
+            ("B3", self.blocks_are_written_or_held()),
         ];
         match all.iter().find(|(_, holds)| !holds) {
             None => Ok(()),

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn clean_page() -> Arc<Page> {
-        let page = Arc::new(Page::new(3));
+        let page = Arc::new(Page::new(3, 1));
         page.state.set_uptodate();
         page.wake(page.state.unlock());
         page

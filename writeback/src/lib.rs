@@ -4,9 +4,10 @@
 //! found by index in a [tagged radix tree](tagged_radix). Any number of threads read, write, truncate
 //! and sync it through [`Handle`]s; a [`Flusher`] writes dirty pages in the background. Engines that
 //! want more than bytes at offsets take single pages ([`PageRef`]), lock and claim them
-//! ([`LockedPage`], [`Claim`], [`Writeback`]) or keep writeback off them ([`Hold`]). Mappings that share a
-//! [`PageCache`] share its memory: what is not used makes room for what is, and writers are held to what
-//! the stores can take.
+//! ([`LockedPage`], [`Claim`], [`Writeback`]) or keep writeback off them ([`Hold`]). Large pages can be
+//! divided into blocks ([`Config::block_size`]), each of which is dirty, held and written by itself. Mappings
+//! that share a [`PageCache`] share its memory: what is not used makes room for what is, and writers are held
+//! to what the stores can take.
 //!
 //! # Use it when, and when not
 //!
@@ -50,14 +51,18 @@
 //!    latch is released. No page lock; a write that is under way has an image of its own.
 //! 3. *To mark it dirty*: one section of the index over the page's entry, in which the flag, the tag
 //!    and the counter change as one, and the page is checked to be the entry's value. Who finds the
-//!    flag set, and then the tag, may leave it at that, under the latch.
-//! 4. *To clean it*, that is to claim it for writing: the page lock. The flag is cleared and the tag
-//!    stays; the claim ends in `start_writeback` or `redirty` before the page is unlocked, and either
-//!    brings flag and tag together again. There is no third way out.
+//!    flag set, and then the tag, may leave it at that, under the latch. If the page has blocks, the set
+//!    of those that are dirty changes in the same section; who cannot say which have changed marks all.
+//! 4. *To clean it*, that is to claim it for writing: the page lock. The flag is cleared, the set of dirty
+//!    blocks is taken, and the tag stays; the claim ends in a start of writeback or in `redirty` before the
+//!    page is unlocked, and either brings flag, set and tag together again. There is no third way out. What
+//!    of a page is not written, because it is held or the write fails, is dirty again in the section that
+//!    decides so; a page of which anything is held is dirty again even if nothing of it seems to be.
 //! 5. *To take its image*: after it was claimed, under the latch, together with the length it is cut
 //!    at. First clean, then copy, never the other way round.
 //! 6. *To end a write*: no lock at all. The error is recorded first, then flag and tag change in one
-//!    section, then whoever waits by ticket is let go.
+//!    section, then whoever waits by ticket is let go. The write of a page in pieces ends with the last of
+//!    them, in whatever order they end.
 //! 7. *To look at it after locking it*: it may have left the mapping between look-up and lock, so this
 //!    is checked, always.
 //! 8. *To truncate it*: the page lock, no writeback, no hold, and the truncate lock exclusively.
@@ -131,7 +136,7 @@
 //! | `wait_range` | writes that had begun when it was called |
 //! | `sync_data`, `sync_all`, `sync_range` | the two above; the store's `flush`; other flushes |
 //! | `set_len` | slow reads and writes; page locks, writes and holds of the pages it drops |
-//! | `hold` | another hold, a write, or a waiting writeback of the page |
+//! | `hold`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
 //! | `close` | all of the above |
 //!
 //! No wait is for something that may never come: a write whose completion is dropped ends as lost,
@@ -163,6 +168,7 @@ mod error;
 mod errseq;
 mod flusher;
 mod handle;
+mod hold;
 mod hooks;
 mod index;
 mod invariants;
@@ -171,6 +177,7 @@ mod mapping;
 mod page;
 mod page_ref;
 mod pass;
+mod pieces;
 mod primitives;
 mod range;
 mod reclaim;
@@ -185,7 +192,6 @@ mod transition;
 mod truncate;
 mod wait;
 
-pub use blocks::Hold;
 pub use buffer::Image;
 pub use cache::{CacheStats, PageCache};
 pub use claim::{Claim, LockedPage, Writeback};
@@ -196,6 +202,7 @@ pub use config::{CacheConfig, Config, FlusherConfig};
 pub use error::{CloseError, Error, Result, StoreError};
 pub use flusher::{Flusher, FlusherStats};
 pub use handle::Handle;
+pub use hold::Hold;
 #[cfg(feature = "crc32c")]
 pub use hooks::Crc32c;
 pub use hooks::{Log, LogHold, LoggedChange, Seal};

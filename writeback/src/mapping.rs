@@ -1,6 +1,6 @@
 //! The mapping, as its users see it: opened, asked, checked, closed.
 //!
-//! Its operations on bytes are in `handle`, on pages in `page_ref` and `claim`, on holds in `blocks`,
+//! Its operations on bytes are in `handle`, on pages in `page_ref` and `claim`, on holds in `hold`,
 //! and its passes and waits in `sync`.
 
 use std::fmt;
@@ -154,6 +154,19 @@ impl Mapping {
     /// ```
     pub fn payload(&self) -> Range<usize> {
         self.shared.sealer.as_ref().map_or(0..self.page_size(), Sealer::payload)
+    }
+
+    /// Bytes in a block: that of a page, unless [`Config::block_size`] says otherwise.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// assert_eq!(mapping.block_size(), mapping.page_size());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn block_size(&self) -> usize {
+        self.shared.division.block_size()
     }
 
     /// Length in bytes, as readers see it; the store's own may lag behind until a sync.

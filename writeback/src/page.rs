@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::blocks::{BlockMap, Blocks};
 use crate::buffer::Contents;
 use crate::hooks::Positions;
 use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Mutex, Ordering, RwLock};
@@ -37,6 +38,8 @@ pub struct Page {
     retry_at_ms: HintU64,
     /// The turn of the clock in which the page was last used (see [`reclaim`](crate::reclaim)).
     touched: HintU32,
+    /// What is dirty, held, written and wanted of it; `None` if it is one block.
+    pub(crate) blocks: Option<Box<Blocks>>,
     /// The content latch. Held for the time of a copy, never across I/O.
     pub(crate) contents: RwLock<Contents>,
     /// Log positions of its changes; noted and taken under the latch.
@@ -48,10 +51,10 @@ const BACKOFF_MS: u64 = 100;
 const BACKOFF_MAX_MS: u64 = 30_000;
 
 impl Page {
-    /// A page for `index`, locked by the caller and without contents (T1).
-    pub(crate) fn new(index: u64) -> Self {
+    /// A page for `index` of so many blocks, locked by the caller and without contents (T1).
+    pub(crate) fn new(index: u64, block_count: usize) -> Self {
         Self {
-            state: PageState::new(),
+            state: PageState::new(block_count > 1),
             index,
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -59,6 +62,7 @@ impl Page {
             failures: HintU32::new(0),
             retry_at_ms: HintU64::new(0),
             touched: HintU32::new(0),
+            blocks: Blocks::new(block_count),
             contents: RwLock::new(Contents::empty()),
             positions: Mutex::new(Positions::NONE),
         }
@@ -92,6 +96,46 @@ impl Page {
         self.state.load()
     }
 
+    /// Which of its blocks are dirty, one bit a block, the lowest for the first. A page of one block has that
+    /// bit when its flag is set; one of several can be dirty by its flag and have none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use writeback::{Config, Mapping, MemStore};
+    /// let config = Config::new().page_size(16_384).block_size(4096);
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::new()), config)?;
+    /// mapping.handle().write_at(&[1; 100], 8100)?; // some of block 1, and some of block 2
+    /// assert_eq!(mapping.page(0)?.dirty_blocks(), 0b110);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn dirty_blocks(&self) -> u64 {
+        match &self.blocks {
+            None => u64::from(self.snapshot().is_dirty()),
+            Some(sets) => sets.dirty.get().bits(),
+        }
+    }
+
+    /// Which of its blocks another writer holds, one bit a block (see [`Hold`](crate::Hold)).
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use writeback::{Config, Mapping, MemStore};
+    /// let config = Config::new().page_size(16_384).block_size(4096);
+    /// let store = Arc::new(MemStore::with_contents([0; 16_384]));
+    /// let mapping = Mapping::with_config(store, config)?;
+    /// let hold = mapping.hold_blocks(0, 1..3)?;
+    /// assert_eq!(hold.page().held_blocks(), 0b110);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn held_blocks(&self) -> u64 {
+        match &self.blocks {
+            None => u64::from(self.snapshot().is_held()),
+            Some(sets) => sets.held.get().bits(),
+        }
+    }
+
     /// Has the processor fetch the page's words, without waiting for them.
     #[cfg(not(writeback_loom))]
     pub(crate) fn touch(&self) {
@@ -111,6 +155,61 @@ impl Page {
         if blocked(self.state.load()) {
             wait::wait_until(self.key(), || !blocked(self.state.announce()));
         }
+    }
+
+    /// Sleeps while a hold of these blocks of the page has to wait.
+    pub(crate) fn wait_for_blocks(&self, blocks: BlockMap) {
+        let Some(sets) = &self.blocks else {
+            return self.wait_while(Snapshot::refuses_hold);
+        };
+        // Announced before it looks, as for tickets.
+        wait::wait_until(self.key(), || {
+            !self.state.announce().is_mapped() || !sets.refuse_hold(blocks)
+        });
+    }
+
+    /// Sleeps while any of these blocks is held.
+    pub(crate) fn wait_while_held(&self, sets: &Blocks, blocks: BlockMap) {
+        wait::wait_until(self.key(), || {
+            self.state.announce();
+            !sets.held.get().meets(blocks)
+        });
+    }
+
+    /// All its blocks.
+    pub(crate) fn all_blocks(&self) -> BlockMap {
+        self.blocks.as_ref().map_or(BlockMap::ONE, |sets| sets.all)
+    }
+
+    /// T3 of a page of several blocks, the fast way: these are dirty already, so that only the tag is left to
+    /// look at.
+    ///
+    /// If a claim takes the set right after it was read, it takes these blocks, and their image later, under
+    /// the latch that the caller has. It cannot have taken its image before: then the caller, who got the
+    /// latch after it, would find them gone from the set.
+    pub(crate) fn blocks_are_dirty(&self, blocks: BlockMap) -> bool {
+        let dirty = |sets: &Blocks| sets.dirty.get().contains(blocks);
+        self.snapshot().is_dirty() && self.blocks.as_deref().is_some_and(dirty)
+    }
+
+    /// In a section: takes what is dirty, to be written.
+    pub(crate) fn take_dirty_blocks(&self) -> BlockMap {
+        self.blocks.as_ref().map_or(BlockMap::ONE, |sets| sets.dirty.take())
+    }
+
+    /// In a section, before DIRTY is set: `blocks` are dirty.
+    pub(crate) fn add_dirty_blocks(&self, blocks: BlockMap) {
+        if let Some(sets) = &self.blocks {
+            sets.dirty.add(blocks);
+        }
+    }
+
+    /// T9: wakes who waits for the lock, or for what a writeback that waited had kept for itself.
+    pub(crate) fn unlock(&self) {
+        if let Some(sets) = &self.blocks {
+            sets.wanted.take();
+        }
+        self.wake(self.state.unlock());
     }
 
     pub(crate) fn wake(&self, wake: Wake) {
@@ -218,14 +317,14 @@ mod tests {
     use super::*;
 
     fn uptodate_page() -> Page {
-        let page = Page::new(3);
+        let page = Page::new(3, 1);
         page.state.set_uptodate();
         page
     }
 
     #[test]
     fn a_new_page_is_locked_mapped_and_has_no_contents() {
-        let page = Page::new(3);
+        let page = Page::new(3, 1);
         let state = page.snapshot();
         assert!(state.is_locked() && state.is_mapped() && !state.is_uptodate());
         assert!(page.contents.read().as_slice().is_empty());

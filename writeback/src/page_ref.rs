@@ -12,6 +12,7 @@ use crate::keep::Kept;
 use crate::mapping::Mapping;
 use crate::page::Page;
 use crate::primitives::Ordering;
+use crate::state::Snapshot;
 use crate::tag::PageTag;
 
 /// A reference to a cached page. Keeps the page in memory: it is not evicted while somebody has one.
@@ -94,7 +95,7 @@ impl PageRef {
         f(self.page.contents.read().as_slice())
     }
 
-    /// Marks the page dirty and calls `f` with those of its bytes; lengthens the mapping if they
+    /// Marks the page dirty, of its blocks those with any of `bytes`, and calls `f` with them; lengthens the mapping if they
     /// end beyond it, unless there are none.
     ///
     /// # Concurrency
@@ -151,7 +152,7 @@ impl PageRef {
             if lengthening.is_none() && end > shared.len() {
                 continue; // It was truncated in between.
             }
-            self.dirty_under_latch()?;
+            self.dirty_under_latch(&bytes)?;
             if lengthening.is_some() {
                 // Under the latch: an image with these bytes is cut at a length that has them.
                 shared.length.fetch_max(shared.whole(end), Ordering::AcqRel);
@@ -161,14 +162,14 @@ impl PageRef {
     }
 
     /// Marks the page dirty. The caller has the latch, under which a closed mapping is seen closed.
-    fn dirty_under_latch(&self) -> Result<bool> {
+    fn dirty_under_latch(&self, bytes: &Range<usize>) -> Result<bool> {
         let shared = &*self.mapping.shared;
         shared.admit()?;
         let gone = Error::Gone { index: self.page.index() };
         if !self.page.snapshot().is_uptodate() {
             return Err(gone);
         }
-        shared.mark_dirty(&shared.tree.pin(), &self.page).map_err(|_| gone)
+        shared.mark_dirty(&shared.tree.pin(), &self.page, bytes).map_err(|_| gone)
     }
 
     fn out_of_range(&self, bytes: &Range<usize>) -> Error {
@@ -199,7 +200,47 @@ impl PageRef {
     pub fn mark_dirty(&self) -> Result<bool> {
         let _admission = self.mapping.shared.admit_dirtier(self.page.index(), true)?;
         let _latch = self.page.contents.write();
-        self.dirty_under_latch()
+        self.dirty_under_latch(&(0..self.mapping.shared.page_size))
+    }
+
+    /// Marks some of the page's blocks dirty, by number; returns whether the page was clean. Who cannot say
+    /// which blocks have changed marks [the whole page](Self::mark_dirty).
+    ///
+    /// # Errors
+    /// As [`mark_dirty`](Self::mark_dirty); [`Error::OutOfRange`] if the page has no such blocks.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use writeback::{Config, Mapping, MemStore};
+    ///
+    /// let config = Config::new().block_size(512);
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::with_contents([0; 4096])), config)?;
+    /// let page = mapping.page(0)?;
+    /// assert!(page.mark_blocks_dirty(6..8)?);
+    /// assert_eq!(page.dirty_blocks(), 0b1100_0000);
+    /// assert!(page.mark_blocks_dirty(7..9).is_err());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn mark_blocks_dirty(&self, blocks: Range<usize>) -> Result<bool> {
+        let bytes = self.check_blocks(&blocks)?;
+        let _admission = self.mapping.shared.admit_dirtier(self.page.index(), true)?;
+        let _latch = self.page.contents.write();
+        self.dirty_under_latch(&bytes)
+    }
+
+    /// The bytes of blocks that the page has, at least one.
+    pub(crate) fn check_blocks(&self, blocks: &Range<usize>) -> Result<Range<usize>> {
+        let division = self.mapping.shared.division;
+        if blocks.is_empty() || blocks.end > division.count {
+            let size = division.block_size() as u64;
+            let offset = self.offset().saturating_add((blocks.start as u64).saturating_mul(size));
+            return Err(Error::OutOfRange {
+                offset,
+                len: (blocks.len() as u64).saturating_mul(size),
+            });
+        }
+        Ok(division.bytes(blocks))
     }
 
     /// Tells whether the index has `tag` at this page's place.
@@ -275,16 +316,39 @@ impl PageRef {
         self.page.wait_ticket(self.page.ticket());
     }
 
+    /// Who has the page lock waits until nobody holds any of the page, and nobody holds it again before the
+    /// page is unlocked.
+    pub(crate) fn wait_for_holds(&self) {
+        let Some(sets) = &self.page.blocks else {
+            self.page.state.want_release();
+            return self.page.wait_while(Snapshot::is_held);
+        };
+        loop {
+            let wanted = self.mapping.shared.want_blocks(&self.page);
+            if wanted.is_empty() {
+                return;
+            }
+            self.page.wait_while_held(sets, wanted);
+        }
+    }
+
     /// The bytes as they are now, cut at the end of the mapping.
     pub(crate) fn image(&self) -> Image {
         self.image_under(&mut self.page.contents.write())
     }
 
     /// The image to be written, and the log positions of what is new in it: both of one instant.
+    ///
+    /// If blocks are left that the write does not have, because they are held or became dirty since, the
+    /// page keeps its oldest position: nobody knows which block that is of.
     pub(crate) fn image_for_io(&self) -> (Image, Positions) {
-        let order = self.mapping.shared.order.as_ref();
+        let shared = &*self.mapping.shared;
         let mut contents = self.page.contents.write();
-        let positions = order.map_or(Positions::NONE, |order| order.take(&self.page.positions));
+        let positions = match &shared.order {
+            None => Positions::NONE,
+            Some(order) if shared.writes_all_blocks(&self.page) => order.take(&self.page.positions),
+            Some(_) => self.page.positions.lock().newest_only(),
+        };
         (self.image_under(&mut contents), positions)
     }
 

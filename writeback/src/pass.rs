@@ -120,13 +120,21 @@ impl<'m> Pass<'m> {
     }
 
     /// Decides a claim.
-    pub(crate) fn write(&mut self, mut claim: Claim) {
+    pub(crate) fn write(&mut self, claim: Claim) {
         self.budget = self.budget.saturating_sub(1);
         if self.mode == SyncMode::None && self.is_ahead_of_log(claim.page()) {
             claim.redirty();
             self.progress.unlogged += 1;
             return;
         }
+        if claim.page().blocks.is_some() {
+            self.write_blocks(claim);
+        } else {
+            self.write_page(claim);
+        }
+    }
+
+    fn write_page(&mut self, mut claim: Claim) {
         let writeback = loop {
             claim = match claim.start_writeback() {
                 Ok(writeback) => break writeback,
@@ -147,12 +155,35 @@ impl<'m> Pass<'m> {
             writeback.end(Ok(()));
             return;
         }
+        self.progress.submitted += 1;
+        self.push(writeback);
+    }
+
+    /// As `write_page`, of a page of several blocks: writes those that are dirty, but in mode None not those
+    /// that another writer holds.
+    fn write_blocks(&mut self, mut claim: Claim) {
+        let (pieces, declined) = loop {
+            claim = match claim.start_pieces(self.mode) {
+                Ok(started) => break started,
+                Err(held) => held,
+            };
+            self.submit();
+            claim.wait_released();
+        };
+        self.progress.submitted += u64::from(!pieces.is_empty());
+        self.progress.declined += u64::from(declined);
+        for piece in pieces {
+            self.push(piece);
+        }
+    }
+
+    /// Puts a write into the batch; one that does not go on where the batch ends begins another.
+    fn push(&mut self, writeback: Writeback) {
         if writeback.offset() != self.batch_end {
             self.submit();
         }
         self.batch_end = writeback.offset() + writeback.image().len() as u64;
         self.batch.push(writeback);
-        self.progress.submitted += 1;
         if self.batch.len() >= self.mapping.shared.limits.batch_pages_max {
             self.submit();
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tagged_radix::ArrayVec;
 
+use crate::blocks::Division;
 use crate::cache::Member;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) limits: Limits,
     pub(crate) page_size: usize,
+    pub(crate) division: Division,
     pub(crate) clock: Clock,
     /// In a cache, if it is in one.
     pub(crate) member: Option<Member>,
@@ -60,6 +62,7 @@ impl Shared {
     pub(crate) fn new(store: Arc<dyn Store>, config: Config, memory_backed: bool) -> Result<Self> {
         let limits = store.limits();
         config.check(limits.alignment, memory_backed)?;
+        let division = config.division();
         let seal = config.seal.map(|seal| Sealer::new(seal, config.page_size));
         let sealer = seal.transpose()?;
         let mut length = store.len().map_err(|source| Error::Length { source })?;
@@ -71,6 +74,7 @@ impl Shared {
             store,
             limits,
             page_size: config.page_size,
+            division,
             clock: config.clock,
             member: config.cache.as_ref().map(Self::join),
             memory_backed,

@@ -16,6 +16,7 @@
 //! | WANTED | a writeback waits for HELD to go and comes next | the claim | the claim |
 //! | MAPPED | the page is in the index | born so | the holder of LOCKED, once |
 //! | WAITERS | somebody sleeps until this word changes | the sleeper | whoever clears a flag |
+//! | BLOCKS | the page has several blocks: what is dirty, held, written and wanted of it is in their sets | born so | never |
 //!
 //! The rest of the word counts those who have the page in their hands ([`Kept`](crate::keep::Kept)), so
 //! that eviction can look at them, and at all that makes a page dirty or busy, in the same step in which
@@ -37,6 +38,7 @@ const HELD: u32 = 1 << 5;
 const WANTED: u32 = 1 << 6;
 const MAPPED: u32 = 1 << 7;
 const WAITERS: u32 = 1 << 8;
+const BLOCKS: u32 = 1 << 9;
 /// One who keeps the page; the bits from here on count them.
 const KEPT_ONCE: u32 = 1 << 12;
 const KEPT: u32 = !(KEPT_ONCE - 1);
@@ -162,6 +164,11 @@ impl Snapshot {
         self.0 & MAPPED != 0
     }
 
+    /// The page is dirty, and it is one block: whoever changes any of it need not say more.
+    pub(crate) fn is_wholly_dirty(self) -> bool {
+        self.0 & (DIRTY | BLOCKS) == DIRTY
+    }
+
     /// A hold has to wait: for another, for a write, or for a writeback that comes first.
     pub(crate) fn refuses_hold(self) -> bool {
         self.is_mapped() && self.0 & (HELD | WRITEBACK | WANTED) != 0
@@ -200,6 +207,7 @@ impl fmt::Debug for Snapshot {
             (WANTED, "WANTED"),
             (MAPPED, "MAPPED"),
             (WAITERS, "WAITERS"),
+            (BLOCKS, "BLOCKS"),
         ];
         let mut set = f.debug_set();
         for (bit, name) in names {
@@ -230,8 +238,9 @@ pub(crate) struct PageState(AtomicU32);
 
 impl PageState {
     /// A page as it enters the index: locked by its creator, without contents.
-    pub(crate) fn new() -> Self {
-        Self(AtomicU32::new(LOCKED | MAPPED))
+    pub(crate) fn new(has_blocks: bool) -> Self {
+        let blocks = if has_blocks { BLOCKS } else { 0 };
+        Self(AtomicU32::new(LOCKED | MAPPED | blocks))
     }
 
     pub(crate) fn load(&self) -> Snapshot {
@@ -298,6 +307,13 @@ impl PageState {
         Ok(before)
     }
 
+    /// T6 of a page of several blocks: of those that are written, none is held (the sets say so).
+    pub(crate) fn begin_writeback_of_blocks(&self) -> Snapshot {
+        let before = self.set(WRITEBACK);
+        debug_assert!(before.is_locked() && !before.is_under_writeback(), "bad start: {before:?}");
+        before
+    }
+
     /// The claim waits for HELD to go, and no other hold may come before it.
     pub(crate) fn want_release(&self) {
         let before = self.set(WANTED);
@@ -324,6 +340,18 @@ impl PageState {
         let before = self.clear(HELD | WAITERS);
         debug_assert!(before.is_held(), "releasing what is not held: {before:?}");
         Wake::from(before)
+    }
+
+    /// A block of the page is held now.
+    pub(crate) fn hold_block(&self) {
+        let before = self.set(HELD);
+        debug_assert!(before.is_mapped(), "a page that is gone is held: {before:?}");
+    }
+
+    /// The last block of the page that was held is not any more.
+    pub(crate) fn release_last_block(&self) {
+        let before = self.clear(HELD);
+        debug_assert!(before.is_held(), "releasing what is not held: {before:?}");
     }
 
     /// T12: the page leaves the index, clean. `Err`: another writer holds it.

@@ -6,9 +6,18 @@
 //! page's life, drawn in the crate's documentation.
 //!
 //! A section is short, takes no lock and does no I/O. Debug builds check the invariants at its end.
+//!
+//! A page of several blocks has sets of them beside its flags, which change in the same sections; those
+//! that only such pages have, and holds, are in [`blocks`](self::blocks).
 
+mod blocks;
+
+pub(crate) use self::blocks::NoHold;
+
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::blocks::BlockMap;
 use crate::buffer::Contents;
 use crate::cache::Room;
 use crate::hooks::Positions;
@@ -45,7 +54,23 @@ pub(crate) struct Ended {
     pub(crate) positions: Positions,
     /// Whether anything was handed to the store.
     pub(crate) wrote: bool,
-    pub(crate) failed: bool,
+    /// The blocks that failed, which are dirty again.
+    pub(crate) failed: BlockMap,
+    /// How many of its pieces failed: so many errors have been recorded (I12).
+    pub(crate) errors: u64,
+}
+
+/// Whether the whole page is dirty already: then marking it is done without a section.
+///
+/// Flag first, then the tag: the flag is set inside another dirtier's section, and only when the tag is
+/// seen has that section taken effect, so that a sync this caller begins next will find the page (two
+/// dirtiers, one returning too early). A claim may clear the flag right after it was read; its image is
+/// taken later, under the latch the caller holds, and has the caller's bytes in it.
+#[inline(never)]
+fn is_marked(pinned: &Pinned<'_>, page: &Page) -> bool {
+    page.snapshot().is_wholly_dirty()
+        && pinned.has_tag(page.index(), PageTag::Dirty.tag())
+        && page.snapshot().is_mapped()
 }
 
 impl Shared {
@@ -88,7 +113,7 @@ impl Shared {
         index: u64,
         room: &mut Room<'_>,
     ) -> Result<Arc<Page>, Arc<Page>> {
-        let page = Arc::new(Page::new(index));
+        let page = Arc::new(Page::new(index, self.division.count));
         match self.tree.pin().try_insert(index, Arc::clone(&page)) {
             Ok(_) => {
                 room.take();
@@ -99,24 +124,40 @@ impl Shared {
         }
     }
 
-    /// T3: the page is dirty from now on. Returns whether it was clean.
+    /// T3: the page is dirty from now on, or those of its blocks that have any of `bytes`. Returns whether
+    /// the page was clean.
     ///
-    /// The caller holds the content latch for writing, or the page lock.
-    pub(crate) fn mark_dirty(&self, pinned: &Pinned<'_>, page: &Page) -> Result<bool, Gone> {
-        // Already dirty: done without a section. Flag first, then the tag: the flag is set inside
-        // another dirtier's section, and only when the tag is seen has that section taken effect,
-        // so that a sync this caller begins next will find the page (two dirtiers, one returning
-        // too early). A claim may clear the flag right after it was read; its image is taken later,
-        // under the latch the caller holds, and has the caller's bytes in it.
-        if page.snapshot().is_dirty() && pinned.has_tag(page.index(), PageTag::Dirty.tag()) {
-            return if page.snapshot().is_mapped() { Ok(false) } else { Err(Gone) };
+    /// The caller holds the content latch for writing, and has checked that the page has contents.
+    #[inline]
+    pub(crate) fn mark_dirty(
+        &self,
+        pinned: &Pinned<'_>,
+        page: &Page,
+        bytes: &Range<usize>,
+    ) -> Result<bool, Gone> {
+        if is_marked(pinned, page) {
+            return Ok(false);
         }
-        self.mark_dirty_slow(pinned, page)
+        self.mark_dirty_slow(pinned, page, self.division.touched(bytes))
     }
 
-    fn mark_dirty_slow(&self, pinned: &Pinned<'_>, page: &Page) -> Result<bool, Gone> {
+    #[cold]
+    fn mark_dirty_slow(
+        &self,
+        pinned: &Pinned<'_>,
+        page: &Page,
+        blocks: BlockMap,
+    ) -> Result<bool, Gone> {
+        // As `is_marked`, by another function of the index: that one is compiled into `is_marked` only as long
+        // as nobody else calls it.
+        let tagged =
+            || pinned.tags(page.index()).is_some_and(|tags| tags.contains(PageTag::Dirty.tag()));
+        if page.blocks_are_dirty(blocks) && tagged() && page.snapshot().is_mapped() {
+            return Ok(false);
+        }
         let now_ms = self.clock.now_ms();
         let newly_dirty = self.section(pinned, page, |slot| {
+            page.add_dirty_blocks(blocks);
             let newly_dirty = page.state.set_dirty();
             slot.set(PageTag::Dirty);
             if newly_dirty {
@@ -136,29 +177,32 @@ impl Shared {
         Ok(newly_dirty)
     }
 
-    /// T5: clears the flag and leaves the tag: a claim begins. `false`: the page was clean.
+    /// T5: clears the flag and leaves the tag: a claim begins, of the blocks that are returned. `None`: the
+    /// page was clean.
     ///
     /// The caller holds the page lock and resolves the claim by T6 or T7 before unlocking. Until
     /// then the tag says more than the flag, so that a sync finds the page and waits for its lock.
-    pub(crate) fn clear_dirty_for_io(&self, page: &Page) -> bool {
+    pub(crate) fn clear_dirty_for_io(&self, page: &Page) -> Option<BlockMap> {
         let claimed = self.section(&self.tree.pin(), page, |slot| {
             if !page.state.clear_dirty() {
                 // The lock is held and no claim is open: a tag left over is stale.
                 slot.clear(DIRTY_TAGS);
-                return false;
+                return None;
             }
             if self.claim_clears_tag() {
                 slot.clear(DIRTY_TAGS);
             }
             self.count(|counters| counters.dirty.sub(1));
-            true
+            Some(page.take_dirty_blocks())
         });
-        claimed.unwrap_or(false)
+        claimed.unwrap_or(None)
     }
 
-    /// T7: the claim is given up and the page is dirty again, as old as before.
-    pub(crate) fn redirty(&self, page: &Page) {
+    /// T7: the claim of `blocks` is given up and the page is dirty again, as old as before; also if there
+    /// are none.
+    pub(crate) fn redirty(&self, page: &Page, blocks: BlockMap) {
         let redirtied = self.section(&self.tree.pin(), page, |slot| {
+            page.add_dirty_blocks(blocks);
             slot.set(PageTag::Dirty);
             let was_clean = page.state.set_dirty();
             if was_clean {
@@ -176,11 +220,14 @@ impl Shared {
         if is_owed { self.nudge_writers() } else { self.discharge(1) }
     }
 
-    /// T6: the page is under writeback; returns the ticket. Flag and tag are brought together
+    /// T6: the page is under writeback as a whole; returns the ticket. Flag and tag are brought together
     /// again: if nobody dirtied the page since the claim, its DIRTY and TOWRITE tags go.
     pub(crate) fn start_writeback(&self, page: &Page) -> Result<u64, Held> {
         let started = self.section(&self.tree.pin(), page, |slot| {
             let before = page.state.begin_writeback().map_err(|_| Held)?;
+            if let Some(sets) = &page.blocks {
+                sets.writing.add(sets.all);
+            }
             slot.set(PageTag::Writeback);
             if !before.is_dirty() {
                 slot.clear(DIRTY_TAGS);
@@ -192,9 +239,11 @@ impl Shared {
         started.unwrap_or(Err(Held))
     }
 
-    /// T10: the write is over; if it failed the page is dirty again, and the error has been recorded (I12).
+    /// T10: the write is over, all its pieces are; if any failed the page is dirty again, and the errors have
+    /// been recorded (I12).
     pub(crate) fn end_writeback(&self, page: &Page, ended: Ended) {
-        let Ended { ticket, positions, wrote, failed } = ended;
+        let Ended { ticket, positions, wrote, failed: blocks, errors } = ended;
+        let failed = !blocks.is_empty();
         if failed {
             page.note_failure(self.clock.now_ms());
         } else {
@@ -202,8 +251,10 @@ impl Shared {
         }
         // Also before: a sync that finds no WRITEBACK tag any more must find the generation that
         // tells it to flush. A failed write counts too: nobody knows how much reached the device.
+        // Nor what a hold has written instead, and whose log positions end with this write.
+        let to_flush = wrote || page.blocks.is_some() && positions.oldest().is_some();
         let generation = || {
-            if wrote {
+            if to_flush {
                 self.durability.note_write();
             }
         };
@@ -213,11 +264,15 @@ impl Shared {
                 generation();
                 order.failed(&page.positions, positions);
             }
-            Some(order) if wrote => order.written(positions, generation),
+            Some(order) if to_flush => order.written(positions, generation),
             Some(order) => order.dropped(positions),
         }
         let ended = self.section(&self.tree.pin(), page, |slot| {
             let newly_dirty = page.state.end_writeback(failed);
+            if let Some(sets) = &page.blocks {
+                sets.writing.take();
+                sets.dirty.add(blocks);
+            }
             if failed {
                 slot.set(PageTag::Dirty);
             }
@@ -240,7 +295,7 @@ impl Shared {
         }
         page.finish_ticket(ticket);
         self.settle_debt(ended == Ok(true));
-        if failed {
+        for _ in 0..errors {
             self.errors.ended();
         }
     }
@@ -251,6 +306,7 @@ impl Shared {
         let latch = self.order.as_ref().map(|_| page.contents.write());
         let cancelled = self.section(&self.tree.pin(), page, |slot| {
             slot.clear(DIRTY_TAGS);
+            page.take_dirty_blocks();
             let was_dirty = page.state.clear_dirty();
             if was_dirty {
                 self.count(|counters| counters.dirty.sub(1));
@@ -274,6 +330,7 @@ impl Shared {
         let latch = self.order.as_ref().map(|_| page.contents.write());
         let removed = self.section(&self.tree.pin(), page, |slot| {
             let before = page.state.detach().map_err(|_| Held)?;
+            page.take_dirty_blocks();
             if before.is_dirty() {
                 self.count(|counters| counters.dirty.sub(1));
             }
@@ -330,7 +387,7 @@ impl Shared {
                 self.assert_invariants(page, slot.tags(), true);
             }
         });
-        page.wake(page.state.unlock());
+        page.unlock();
     }
 
     /// Counts, unless this is a memory-backed mapping.

@@ -47,6 +47,11 @@ impl Positions {
         (self.newest > 0).then_some(self.newest)
     }
 
+    /// Of an image that has the newest change, and perhaps not the oldest.
+    pub(crate) fn newest_only(self) -> Self {
+        Self { oldest: u64::MAX, ..self }
+    }
+
     pub(crate) fn oldest(self) -> Option<u64> {
         (self.oldest < u64::MAX).then_some(self.oldest)
     }

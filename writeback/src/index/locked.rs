@@ -78,6 +78,11 @@ impl Pinned<'_> {
         self.tree.has_tag(index, tag)
     }
 
+    pub(crate) fn tags(&self, index: u64) -> Option<TagSet> {
+        let _step = self.step.lock();
+        self.tree.tags(index)
+    }
+
     pub(crate) fn try_insert(
         &self,
         index: u64,

@@ -4,7 +4,7 @@ use crate::buffer::Image;
 use crate::claim::Writeback;
 use crate::error::StoreError;
 
-/// Pages that lie side by side, to be written in one go.
+/// Pages that lie side by side, or blocks of them that do, to be written in one go.
 ///
 /// # Examples
 /// ```
@@ -46,7 +46,7 @@ pub struct WriteBatch {
 }
 
 impl WriteBatch {
-    /// Index of the first page.
+    /// Index of the first page, or of the page that the first blocks are of.
     ///
     /// # Examples
     /// ```
@@ -158,7 +158,7 @@ impl WriteBatch {
         self.len
     }
 
-    /// The pages' bytes, each image following the one before without a gap.
+    /// The pages' bytes, or blocks', one image a page, each following the one before without a gap.
     ///
     /// # Examples
     /// ```

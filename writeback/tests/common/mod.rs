@@ -52,6 +52,7 @@ pub struct Inner {
     block_flush: bool,
     flushes_begun: u64,
     batches: Vec<(u64, usize)>,
+    spans: Vec<(u64, u64)>,
 }
 
 /// A store that a test drives step by step.
@@ -128,6 +129,16 @@ impl TestStore {
     pub fn put(&self, offset: u64, bytes: &[u8]) {
         let at = usize::try_from(offset).unwrap();
         self.with(|inner| inner.accepted[at..at + bytes.len()].copy_from_slice(bytes));
+    }
+
+    /// Where every batch so far begins, and how many bytes it has.
+    pub fn spans(&self) -> Vec<(u64, u64)> {
+        self.with(|inner| inner.spans.clone())
+    }
+
+    /// The kept write that came first, for the test to end.
+    pub fn take_first(&self) -> (WriteBatch, Completion) {
+        self.with(|inner| inner.kept.remove(0))
     }
 
     /// Ends the kept write that came first.
@@ -212,6 +223,7 @@ impl Store for TestStore {
     fn submit(&self, batch: WriteBatch, completion: Completion) {
         let mode = self.with(|inner| {
             inner.batches.push((batch.first_page(), batch.images().len()));
+            inner.spans.push((batch.offset(), batch.len()));
             inner.writes.clone().unwrap_or(Writes::Accept)
         });
         match mode {

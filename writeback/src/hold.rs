@@ -1,0 +1,331 @@
+//! Another writer: someone else than writeback who may have a page's contents, or some of its blocks, to itself.
+//!
+//! The seed of this crate is a journal that held a buffer of a page while a flusher and a sync both met it.
+//!
+//! A hold and a writeback of the same block exclude each other. If a page is one block its HELD and WRITEBACK
+//! flags say so: they are in one word, and each is set only while the other is clear. If it has several, the
+//! sets in [`blocks`](crate::blocks) do, which sections change; a page under writeback can then be held where it
+//! is not being written. A writeback that waits is next (WANTED, or the set of that name), so a journal that
+//! takes a page again and again cannot keep a sync waiting for ever.
+
+use std::ops::Range;
+
+use crate::blocks::BlockMap;
+use crate::buffer::Image;
+use crate::error::Result;
+use crate::mapping::Mapping;
+use crate::page_ref::PageRef;
+use crate::transition::NoHold;
+
+/// The right of one writer, such as a journal, to the contents of a page, or of some of its blocks: no
+/// writeback of them starts until it is dropped. Background writeback writes the page's other blocks, leaves
+/// the page dirty, and goes on; a sync waits.
+///
+/// The contents can still be read and changed through handles; take an [`image`](Self::image) for
+/// something that does not change. Who wants to write the blocks to the store itself says so with
+/// [`take_dirty`](Self::take_dirty) and then [`written`](Self::written).
+///
+/// # Concurrency
+/// A thread that has a hold must not call what may wait for the page or for a truncation: syncs,
+/// `set_len`, another hold out of ascending order (of pages, and of blocks in a page), reads or writes of
+/// pages that are not cached.
+///
+/// # Examples
+/// ```
+/// use writeback::{Budget, Mapping, MemStore, SyncMode};
+///
+/// let mapping = Mapping::open(MemStore::new())?;
+/// mapping.handle().write_at(b"abc", 0)?;
+/// let hold = mapping.hold(0)?;
+/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// assert_eq!((progress.submitted, progress.declined), (0, 1));
+/// drop(hold);
+/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// assert_eq!((progress.submitted, progress.declined), (1, 0));
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it releases the page"]
+pub struct Hold {
+    page: PageRef,
+    blocks: BlockMap,
+    /// What the holder is to write.
+    taken: BlockMap,
+}
+
+impl Hold {
+    /// The index of the page.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// let hold = mapping.hold(0)?;
+    /// assert_eq!(hold.index(), 0);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn index(&self) -> u64 {
+        self.page.index()
+    }
+
+    /// The page.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// let hold = mapping.hold(0)?;
+    /// assert!(hold.page().snapshot().is_held());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn page(&self) -> &PageRef {
+        &self.page
+    }
+
+    /// Which of the page's blocks are held, by number.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert_eq!(mapping.hold(0)?.blocks(), 0..1);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "at least one block is held, and they lie side by side"
+    )]
+    pub fn blocks(&self) -> Range<usize> {
+        self.blocks.runs().next().expect("at least one block is held")
+    }
+
+    /// Where the held blocks begin in the mapping, in bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert_eq!(mapping.hold(0)?.offset(), 0);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn offset(&self) -> u64 {
+        self.page.offset() + self.bytes().start as u64
+    }
+
+    fn bytes(&self) -> Range<usize> {
+        self.page.mapping().shared.division.bytes(&self.blocks())
+    }
+
+    /// The contents of the held blocks as they are now, cut at the end of the mapping.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// let hold = mapping.hold(0)?;
+    /// assert_eq!(hold.image().as_ref(), b"abc");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn image(&self) -> Image {
+        self.page.image().part(self.bytes())
+    }
+
+    /// Takes it upon the holder to write to the store what is dirty of the held blocks, instead of leaving
+    /// that to writeback; returns whether anything is. Take the [`image`](Self::image) after this, write it,
+    /// and end with [`written`](Self::written); dropping the hold makes the blocks dirty again.
+    ///
+    /// The blocks count as clean from now on, and as dirty if they are changed again; the page stays dirty, so
+    /// that a sync comes and waits. `false` also for a page of one block, which cannot be both: writeback
+    /// writes that.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use writeback::{Config, Mapping, MemStore};
+    ///
+    /// let config = Config::new().page_size(16_384).block_size(4096);
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::new()), config)?;
+    /// mapping.handle().write_at(&[1; 16_384], 0)?;
+    /// let mut hold = mapping.hold_blocks(0, 1..2)?;
+    /// assert!(hold.take_dirty());
+    /// assert_eq!(hold.page().dirty_blocks(), 0b1101);
+    /// drop(hold); // without having written it
+    /// assert_eq!(mapping.page(0)?.dirty_blocks(), 0b1111);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn take_dirty(&mut self) -> bool {
+        let taken = self.page.mapping().shared.take_held_blocks(&self.page, self.blocks);
+        self.taken = self.taken.with(taken);
+        !taken.is_empty()
+    }
+
+    /// How far the [log](crate::Log) has to be durable before the holder writes the blocks; `None`: nothing
+    /// of the page was logged. Ask after the image was taken.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// assert_eq!(mapping.hold(0)?.log_position(), None);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn log_position(&self) -> Option<u64> {
+        self.page.positions.lock().newest()
+    }
+
+    /// Releases the blocks: what was [taken](Self::take_dirty) has been accepted by the store, and is durable
+    /// after its next flush.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use writeback::{Config, Mapping, MemStore};
+    ///
+    /// let store = MemStore::new();
+    /// let config = Config::new().page_size(16_384).block_size(4096);
+    /// let mapping = Mapping::with_config(Arc::new(store.clone()), config)?;
+    /// mapping.handle().write_at(&[1; 16_384], 0)?;
+    /// let mut hold = mapping.hold_blocks(0, 1..2)?;
+    /// hold.take_dirty();
+    /// let image = hold.image(); // ... write it at `hold.offset()` ...
+    /// # drop(image);
+    /// hold.written();
+    /// assert_eq!(mapping.page(0)?.dirty_blocks(), 0b1101);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn written(mut self) {
+        if !self.taken.is_empty() {
+            // Before the release can be seen: a sync that waited for it must find that there is something to
+            // flush.
+            self.page.mapping().shared.durability.note_write();
+            self.taken = BlockMap::NONE;
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.page.mapping().shared.release_hold(&self.page, self.blocks, self.taken);
+    }
+}
+
+impl Mapping {
+    /// Takes the contents of the page at `index` for another writer than writeback; reads the page
+    /// in if it is not cached.
+    ///
+    /// # Concurrency
+    /// Waits while another hold has it, a write of it is under way, or a writeback waits for it.
+    ///
+    /// # Errors
+    /// As [`page`](Self::page).
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{Mapping, MemStore};
+    /// # let mapping = Mapping::open(MemStore::new())?;
+    /// # mapping.handle().write_at(b"abc", 0)?;
+    /// let hold = mapping.hold(0)?;
+    /// // ... log the page's contents ...
+    /// drop(hold);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn hold(&self, index: u64) -> Result<Hold> {
+        self.hold_blocks(index, 0..self.shared.division.count)
+    }
+
+    /// As [`hold`](Self::hold), of some blocks of the page, by number: those have [`block_size`](Self::block_size)
+    /// bytes. All of them at one instant.
+    ///
+    /// # Concurrency
+    /// Waits while another hold has any of them, a write of any of them is under way, or a writeback waits for
+    /// any of them; not for what happens to the other blocks of the page.
+    ///
+    /// # Errors
+    /// As [`page`](Self::page); [`Error::OutOfRange`](crate::Error::OutOfRange) also if the page has no such
+    /// blocks.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use writeback::{Budget, Config, Mapping, MemStore, SyncMode};
+    ///
+    /// let store = MemStore::new();
+    /// let config = Config::new().page_size(16_384).block_size(4096);
+    /// let mapping = Mapping::with_config(Arc::new(store.clone()), config)?;
+    /// mapping.handle().write_at(&[1; 16_384], 0)?;
+    /// let hold = mapping.hold_blocks(0, 1..2)?;
+    /// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+    /// assert_eq!((progress.submitted, progress.declined), (1, 1));
+    /// let written = store.accepted();
+    /// assert!(written[..4096].iter().chain(&written[8192..]).all(|byte| *byte == 1));
+    /// assert!(written[4096..8192].iter().all(|byte| *byte == 0));
+    /// assert_eq!(hold.page().dirty_blocks(), 0b10);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn hold_blocks(&self, index: u64, blocks: Range<usize>) -> Result<Hold> {
+        loop {
+            let page = self.page(index)?;
+            let map = page.check_blocks(&blocks).map(|_| BlockMap::of(blocks.clone()))?;
+            match self.shared.try_hold(&page, map) {
+                Ok(()) => return Ok(Hold { page, blocks: map, taken: BlockMap::NONE }),
+                Err(_) => page.wait_for_blocks(map),
+            }
+        }
+    }
+
+    /// As [`hold`](Self::hold), but returns `None` rather than waiting for whoever has the page.
+    ///
+    /// # Errors
+    /// As [`page`](Self::page).
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::with_contents(b"abc"))?;
+    /// let hold = mapping.try_hold(0)?.expect("it is free");
+    /// assert!(mapping.try_hold(0)?.is_none());
+    /// drop(hold);
+    /// assert!(mapping.try_hold(0)?.is_some());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn try_hold(&self, index: u64) -> Result<Option<Hold>> {
+        self.try_hold_blocks(index, 0..self.shared.division.count)
+    }
+
+    /// As [`hold_blocks`](Self::hold_blocks), but returns `None` rather than waiting for whoever has any of
+    /// them.
+    ///
+    /// # Errors
+    /// As [`hold_blocks`](Self::hold_blocks).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use writeback::{Config, Mapping, MemStore};
+    ///
+    /// let config = Config::new().block_size(512);
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::with_contents([0; 4096])), config)?;
+    /// let hold = mapping.try_hold_blocks(0, 0..2)?.expect("they are free");
+    /// assert!(mapping.try_hold_blocks(0, 1..3)?.is_none());
+    /// assert!(mapping.try_hold_blocks(0, 2..3)?.is_some());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn try_hold_blocks(&self, index: u64, blocks: Range<usize>) -> Result<Option<Hold>> {
+        loop {
+            let page = self.page(index)?;
+            let map = page.check_blocks(&blocks).map(|_| BlockMap::of(blocks.clone()))?;
+            match self.shared.try_hold(&page, map) {
+                Ok(()) => return Ok(Some(Hold { page, blocks: map, taken: BlockMap::NONE })),
+                Err(NoHold::Busy) => return Ok(None),
+                Err(NoHold::Gone) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! kjournald: another writer has a block, while a flusher and a sync come by.
+
+use std::thread::{self, JoinHandle};
+
+use writeback::{Budget, Error, Mapping, Result, SyncMode};
+
+use crate::world::*;
+
+fn sync_on_a_thread(mapping: &Mapping) -> JoinHandle<Result<()>> {
+    let handle = mapping.handle();
+    thread::spawn(move || handle.sync_data())
+}
+
+#[test]
+fn kjournald_has_a_block_and_the_flusher_writes_the_others() {
+    let (mapping, store) = dirty_blocks(&[0, 1, 3]);
+    let hold = mapping.hold_blocks(0, 1..2).unwrap();
+    assert_eq!((hold.index(), hold.blocks(), hold.offset()), (0, 1..2, 1024));
+    assert_eq!(hold.image().as_ref(), [2; BLOCK]);
+    let progress = background(&mapping);
+    assert_eq!((progress.submitted, progress.declined), (1, 1));
+    assert_eq!(accepted(&store), [1, 0, 0, 4]);
+    let page = page(&mapping, 0);
+    assert_eq!((page.dirty_blocks(), page.held_blocks(), tags(&page).as_str()), (0b10, 0b10, "d"));
+    let progress = background(&mapping);
+    assert_eq!((progress.submitted, progress.declined), (0, 1), "all that is left is held");
+    drop(hold);
+    assert_eq!(background(&mapping).submitted, 1);
+    assert_settled(&mapping);
+}
+
+#[test]
+fn kjournald_has_a_block_that_looks_clean_and_the_page_is_dirty_again() {
+    // R2: whatever the decliner thinks, since the holder may be writing the block at this moment.
+    let (mapping, store) = dirty_blocks(&[0]);
+    let hold = mapping.hold_blocks(0, 2..3).unwrap();
+    let page = page(&mapping, 0);
+    let progress = background(&mapping);
+    assert_eq!((progress.submitted, progress.declined), (1, 1));
+    assert_eq!(accepted(&store), [1, 0, 0, 0]);
+    assert!(page.snapshot().is_dirty() && tags(&page) == "d" && page.dirty_blocks() == 0);
+    let progress = background(&mapping);
+    assert_eq!((progress.submitted, progress.declined), (0, 1));
+    assert!(page.snapshot().is_dirty() && tags(&page) == "d");
+    let syncer = sync_on_a_thread(&mapping);
+    never("a block is held", || syncer.is_finished());
+    drop(hold);
+    syncer.join().unwrap().unwrap();
+    assert_settled(&mapping);
+    assert_eq!(mapping.stats().written, 1, "there was nothing more to write");
+}
+
+/// The race of 2004, with the buffer's dirty bit cleared by the journal, which is writing it.
+///
+/// The flusher claims the page; the sync begins, and finds the page by its tag; the flusher meets the held block and puts
+/// the page back; the sync waits for the journal.
+#[test]
+fn kjournald_writes_a_block_itself_and_the_sync_waits_for_it() {
+    let (mapping, store) = dirty_blocks(&[1]);
+    let mut journal = mapping.hold_blocks(0, 1..2).unwrap();
+    assert!(journal.take_dirty());
+    let page = page(&mapping, 0);
+    assert!(page.snapshot().is_dirty() && page.dirty_blocks() == 0);
+
+    let claim = claim(&mapping, 0);
+    let syncer = sync_on_a_thread(&mapping);
+    never("the page is claimed", || syncer.is_finished());
+    let pieces = claim.start_blocks(SyncMode::None).unwrap();
+    assert!(pieces.is_empty(), "the page is put back");
+    never("the journal has the block", || syncer.is_finished());
+    assert_eq!(store.flushes_begun(), 0);
+
+    store.put(journal.offset(), journal.image().as_ref());
+    journal.written();
+    syncer.join().unwrap().unwrap();
+    assert_eq!(store.durable(), [[0; BLOCK], [2; BLOCK], [0; BLOCK], [0; BLOCK]].concat());
+    assert_eq!(mapping.stats().written, 0, "the journal did it");
+    assert_settled(&mapping);
+}
+
+#[test]
+fn kjournald_fails_and_the_sync_that_waited_writes_the_block() {
+    let (mapping, store) = dirty_blocks(&[1]);
+    let mut journal = mapping.hold_blocks(0, 0..2).unwrap();
+    assert!(journal.take_dirty() && !journal.take_dirty());
+    let syncer = sync_on_a_thread(&mapping);
+    never("the journal has the block", || syncer.is_finished());
+    drop(journal); // not written
+    syncer.join().unwrap().unwrap();
+    assert_eq!(store.durable()[BLOCK..2 * BLOCK], [2; BLOCK]);
+    assert_settled(&mapping);
+}
+
+#[test]
+fn kjournald_writes_a_block_that_is_changed_meanwhile_and_it_is_dirty() {
+    let (mapping, store) = dirty_blocks(&[1]);
+    let mut journal = mapping.hold_blocks(0, 1..2).unwrap();
+    journal.take_dirty();
+    let image = journal.image();
+    fill(&mapping, 1, 9);
+    store.put(journal.offset(), image.as_ref());
+    journal.written();
+    assert_eq!(page(&mapping, 0).dirty_blocks(), 0b10);
+    mapping.handle().sync_data().unwrap();
+    assert_eq!(accepted(&store), [0, 9, 0, 0]);
+    assert_settled(&mapping);
+}
+
+#[test]
+fn kjournald_declines_in_part_and_takes_nothing_from_a_sync_that_tagged_the_page() {
+    // R9: TOWRITE survives a background pass that writes some blocks of the page and leaves others.
+    let (mapping, store) = open_blocks(2);
+    [0, 4, 5].iter().for_each(|block| fill(&mapping, *block, 3));
+    let first = lock(&mapping, 0);
+    let hold = mapping.hold_blocks(1, 1..2).unwrap();
+    let syncer = sync_on_a_thread(&mapping);
+    eventually("tagged", || tags(&page(&mapping, 1)) == "dt");
+    let progress = mapping.write_range(1.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    assert_eq!((progress.submitted, progress.declined), (1, 1));
+    assert_eq!(tags(&page(&mapping, 1)), "dt");
+    drop(first);
+    never("a block is held", || syncer.is_finished());
+    drop(hold);
+    syncer.join().unwrap().unwrap();
+    assert_eq!(accepted(&store), [3, 0, 0, 0, 3, 3, 0, 0]);
+    assert_settled(&mapping);
+}
+
+#[test]
+fn kjournald_takes_blocks_of_a_page_that_is_being_written_elsewhere() {
+    let (mapping, store) = dirty_blocks(&[0]);
+    store.writes(Writes::Keep);
+    background(&mapping);
+    assert!(mapping.try_hold(0).unwrap().is_none());
+    assert!(mapping.try_hold_blocks(0, 0..1).unwrap().is_none());
+    let other = mapping.try_hold_blocks(0, 1..4).unwrap().expect("not being written");
+    let waiting = {
+        let mapping = mapping.clone();
+        thread::spawn(move || drop(mapping.hold_blocks(0, 0..1).unwrap()))
+    };
+    never("block 0 is being written", || waiting.is_finished());
+    store.release_first(Ok(()));
+    waiting.join().unwrap();
+    assert_eq!(other.page().held_blocks(), 0b1110);
+    drop(other);
+    assert!(mapping.try_hold(0).unwrap().is_some());
+    assert_settled(&mapping);
+}
+
+#[test]
+fn kjournald_waits_for_blocks_that_another_has() {
+    let (mapping, _store) = open_blocks(1);
+    let first = mapping.hold_blocks(0, 0..2).unwrap();
+    assert!(mapping.try_hold_blocks(0, 1..3).unwrap().is_none());
+    let waiting = {
+        let mapping = mapping.clone();
+        thread::spawn(move || mapping.hold_blocks(0, 1..3).unwrap().blocks())
+    };
+    never("block 1 is held", || waiting.is_finished());
+    drop(first);
+    assert_eq!(waiting.join().unwrap(), 1..3);
+    for bad in [0..0, 4..5, 3..5] {
+        assert!(matches!(mapping.hold_blocks(0, bad.clone()), Err(Error::OutOfRange { .. })));
+        assert!(mapping.try_hold_blocks(0, bad).is_err());
+    }
+    assert!(matches!(mapping.hold_blocks(1, 0..1), Err(Error::OutOfRange { .. })));
+    assert!(!page(&mapping, 0).snapshot().is_held());
+}
+
+#[test]
+fn kjournald_cannot_keep_a_sync_waiting_by_taking_blocks_again_and_again() {
+    // WANTED: what a sync waits for is not held anew before it has it.
+    let (mapping, store) = dirty_blocks(&[0, 1, 2, 3]);
+    let first = mapping.hold_blocks(0, 1..2).unwrap();
+    let syncer = sync_on_a_thread(&mapping);
+    eventually("the sync waits", || {
+        mapping.try_hold_blocks(0, 0..1).unwrap().is_none() && page(&mapping, 0).held_blocks() == 2
+    });
+    // Higher ones can still be had, by who has lower ones, and are waited for in their turn.
+    let second = mapping.try_hold_blocks(0, 2..3).unwrap().expect("the sync waits for block 1");
+    drop(first);
+    eventually("the sync waits for block 2", || {
+        mapping.try_hold_blocks(0, 1..2).unwrap().is_none() && !syncer.is_finished()
+    });
+    assert_eq!(accepted(&store), [0; 4]);
+    drop(second);
+    syncer.join().unwrap().unwrap();
+    assert_settled(&mapping);
+}
+
+#[test]
+fn kjournald_keeps_a_cut_waiting() {
+    let (mapping, _store) = dirty_blocks(&[0, 3]);
+    let hold = mapping.hold_blocks(0, 3..4).unwrap();
+    let cutter = {
+        let mapping = mapping.clone();
+        thread::spawn(move || mapping.handle().set_len(0).unwrap())
+    };
+    never("a block is held", || cutter.is_finished());
+    let waiting = {
+        let mapping = mapping.clone();
+        thread::spawn(move || mapping.hold_blocks(0, 0..1).map(|_| ()))
+    };
+    never("the cut comes first", || waiting.is_finished());
+    drop(hold);
+    cutter.join().unwrap();
+    assert!(matches!(waiting.join().unwrap(), Err(Error::OutOfRange { .. })));
+    assert_settled(&mapping);
+}
+
+#[test]
+fn kjournald_and_whole_pages() {
+    // A page of one block is held as a block, too; a hold of a page is one of all its blocks.
+    let (mapping, _store) = open_dirty(1, 1);
+    let mut hold = mapping.hold_blocks(0, 0..1).unwrap();
+    assert!(mapping.try_hold(0).unwrap().is_none());
+    assert!(mapping.hold_blocks(0, 1..2).is_err());
+    assert!(!hold.take_dirty(), "writeback writes it");
+    hold.written();
+    assert!(page(&mapping, 0).snapshot().is_dirty());
+    let (mapping, _store) = dirty_blocks(&[2]);
+    let hold = mapping.hold(0).unwrap();
+    assert_eq!((hold.blocks(), hold.image().len()), (0..4, PAGE));
+    let progress = background(&mapping);
+    assert_eq!((progress.submitted, progress.declined), (0, 1));
+    assert!(claim(&mapping, 0).start_writeback().is_err());
+    assert!(claim(&mapping, 0).start_blocks(SyncMode::All).is_err());
+    drop(hold);
+    mapping.handle().sync_data().unwrap();
+    assert_eq!(mapping.store().len().unwrap(), PAGE as u64);
+    assert_settled(&mapping);
+}
