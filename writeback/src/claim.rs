@@ -22,6 +22,7 @@ use crate::error::{Result, StoreError};
 use crate::hooks::Positions;
 use crate::page_ref::PageRef;
 use crate::pieces::Pieces;
+use crate::primitives::OnceLock;
 use crate::sync::SyncMode;
 use crate::transition::Ended;
 
@@ -76,7 +77,12 @@ impl LockedPage {
         self.page.take().expect("present until consumed")
     }
 
-    /// Marks the whole page dirty; returns whether it was clean. A page that was never read stays so.
+    /// Marks the whole page dirty; returns whether it was clean. As [`PageRef::mark_dirty`], and takes what that
+    /// takes: the lock makes no exception.
+    ///
+    /// # Errors
+    /// [`Error::Gone`](crate::Error::Gone) if the page was never read, [`Error::Closed`](crate::Error::Closed)
+    /// or [`Error::Poisoned`](crate::Error::Poisoned) if the mapping takes no changes.
     ///
     /// # Examples
     /// ```
@@ -85,18 +91,19 @@ impl LockedPage {
     /// # mapping.handle().write_at(b"abc", 0)?;
     /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
     /// locked.cancel_dirty();
-    /// assert!(locked.mark_dirty());
-    /// assert!(!locked.mark_dirty());
+    /// assert!(locked.mark_dirty()?);
+    /// assert!(!locked.mark_dirty()?);
     /// # Ok::<(), writeback::Error>(())
     /// ```
-    pub fn mark_dirty(&self) -> bool {
+    pub fn mark_dirty(&self) -> Result<bool> {
         self.mark_bytes_dirty(&(0..self.page().mapping().page_size()))
     }
 
     /// As [`mark_dirty`](Self::mark_dirty), but of some of the page's blocks, by number.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`](crate::Error::OutOfRange) if the page has no such blocks.
+    /// As [`mark_dirty`](Self::mark_dirty); [`Error::OutOfRange`](crate::Error::OutOfRange) if the page has
+    /// no such blocks.
     ///
     /// # Examples
     /// ```
@@ -110,16 +117,13 @@ impl LockedPage {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn mark_blocks_dirty(&self, blocks: Range<usize>) -> Result<bool> {
-        Ok(self.mark_bytes_dirty(&self.page().check_blocks(&blocks)?))
+        self.mark_bytes_dirty(&self.page().check_blocks(&blocks)?)
     }
 
-    fn mark_bytes_dirty(&self, bytes: &Range<usize>) -> bool {
-        let (page, shared) = (self.page(), &self.page().mapping().shared);
-        if !page.snapshot().is_uptodate() {
-            return false;
-        }
-        let _latch = page.contents.write();
-        shared.mark_dirty(&shared.tree.pin(), page, bytes) == Ok(true)
+    fn mark_bytes_dirty(&self, bytes: &Range<usize>) -> Result<bool> {
+        // Not as `PageRef` does it, whose caller may have to wait for a writeback.
+        let _latch = self.page().contents.write();
+        self.page().dirty_under_latch(bytes)
     }
 
     /// Forgets that the page is dirty, without writing it; returns whether it was. Its changes are
@@ -326,6 +330,7 @@ impl Claim {
     #[expect(clippy::missing_panics_doc, reason = "the page is there until self is consumed")]
     pub fn start_writeback(mut self) -> std::result::Result<Writeback, Self> {
         let shared = &self.page().mapping().shared;
+        self.page().set_writeback_since_ms(shared.clock.now_ms());
         let Ok(ticket) = shared.start_writeback(self.page()) else {
             return Err(self);
         };
@@ -452,7 +457,12 @@ pub struct Writeback {
     pub(crate) blocks: BlockMap,
     /// The writeback that this is a piece of, if there are others.
     pub(crate) whole: Option<Arc<Pieces>>,
+    /// Where somebody looks for how this very write ended.
+    pub(crate) verdict: Option<Arc<Verdict>>,
 }
+
+/// What one write failed with; there, if it failed, before the write can be seen to have ended.
+pub(crate) type Verdict = OnceLock<StoreError>;
 
 impl Writeback {
     /// The writeback with `ticket` has begun; the caller has the page lock, which is released here.
@@ -461,8 +471,9 @@ impl Writeback {
         let (image, positions) = page.image_for_io();
         page.mapping().shared.unlock(&page);
         let image = Some(image);
+        let (unsealed, whole, verdict) = (None, None, None);
         let mut writeback =
-            Self { page, ticket, image, positions, unsealed: None, blocks, whole: None };
+            Self { page, ticket, image, positions, unsealed, blocks, whole, verdict };
         writeback.seal();
         writeback
     }
@@ -560,6 +571,7 @@ impl Writeback {
         let failed = result.is_err();
         if let Err(error) = result {
             // I12: recorded before anybody can see that the write is over.
+            self.judge(&error);
             self.page.mapping().shared.errors.record(error, 1);
         }
         self.finish(failed);
@@ -578,6 +590,7 @@ impl Writeback {
         let well = writebacks.iter().map(within).take_while(|within| *within).count();
         if let Some(first) = writebacks.get(well) {
             let errors = &first.page.mapping().shared.errors;
+            writebacks[well..].iter().for_each(|failed| failed.judge(&error));
             errors.record(error, (writebacks.len() - well) as u64);
         }
         for (at, mut writeback) in writebacks.into_iter().enumerate() {
@@ -602,6 +615,18 @@ impl Writeback {
         self.image = Some(Image::new(Arc::new(bytes), len));
     }
 
+    /// The same, and `verdict` is to tell what it fails with, if it does.
+    pub(crate) fn telling(mut self, verdict: Option<&Arc<Verdict>>) -> Self {
+        self.verdict = verdict.cloned();
+        self
+    }
+
+    fn judge(&self, error: &StoreError) {
+        if let Some(verdict) = &self.verdict {
+            verdict.get_or_init(|| error.clone());
+        }
+    }
+
     pub(crate) fn finish(&mut self, failed: bool) {
         let Some(image) = self.image.take() else { return };
         let failed = if failed { self.blocks } else { BlockMap::NONE };
@@ -623,6 +648,7 @@ impl Drop for Writeback {
     fn drop(&mut self) {
         if self.image.is_some() {
             let error = self.unsealed.take().unwrap_or(StoreError::Lost);
+            self.judge(&error);
             self.page.mapping().shared.errors.record(error, 1);
             self.finish(true);
         }

@@ -262,6 +262,9 @@ impl Mapping {
 
     /// What it holds and has done.
     ///
+    /// # Complexity
+    /// O(n) in the pages under writeback, whose ages are looked at.
+    ///
     /// # Examples
     /// ```
     /// # use writeback::{Mapping, MemStore};
@@ -273,8 +276,10 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn stats(&self) -> Stats {
-        let log_waits = self.shared.order.as_ref().map_or(0, |order| order.ensured.get());
-        Stats { log_waits, ..self.shared.counters.stats(self.is_poisoned()) }
+        let shared = &self.shared;
+        let log_waits = shared.order.as_ref().map_or(0, |order| order.ensured.get());
+        let oldest_writeback = shared.oldest_writeback();
+        Stats { log_waits, oldest_writeback, ..shared.counters.stats(self.is_poisoned()) }
     }
 
     /// Tells whether a flush of the store has failed; then nothing can be promised any more and

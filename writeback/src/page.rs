@@ -33,6 +33,8 @@ pub struct Page {
     ended: AtomicU64,
     /// When the page last became dirty after being clean, in clock milliseconds.
     first_dirty_ms: HintU64,
+    /// When its last writeback began, in clock milliseconds.
+    writeback_since_ms: HintU64,
     /// Failed writes in a row, and when the next one may be tried without being asked for.
     failures: HintU32,
     retry_at_ms: HintU64,
@@ -59,6 +61,7 @@ impl Page {
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             first_dirty_ms: HintU64::new(0),
+            writeback_since_ms: HintU64::new(0),
             failures: HintU32::new(0),
             retry_at_ms: HintU64::new(0),
             touched: HintU32::new(0),
@@ -282,6 +285,14 @@ impl Page {
 
     pub(crate) fn first_dirty_ms(&self) -> u64 {
         self.first_dirty_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_writeback_since_ms(&self, now_ms: u64) {
+        self.writeback_since_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn writeback_since_ms(&self) -> u64 {
+        self.writeback_since_ms.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_failure(&self, now_ms: u64) {

@@ -162,7 +162,7 @@ impl PageRef {
     }
 
     /// Marks the page dirty. The caller has the latch, under which a closed mapping is seen closed.
-    fn dirty_under_latch(&self, bytes: &Range<usize>) -> Result<bool> {
+    pub(crate) fn dirty_under_latch(&self, bytes: &Range<usize>) -> Result<bool> {
         let shared = &*self.mapping.shared;
         shared.admit()?;
         let gone = Error::Gone { index: self.page.index() };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tagged_radix::ArrayVec;
 
-use crate::claim::{Claim, LockedPage, Writeback};
+use crate::claim::{Claim, LockedPage, Verdict, Writeback};
 use crate::error::StoreError;
 use crate::index::tagged_pages;
 use crate::mapping::Mapping;
@@ -28,6 +28,8 @@ pub(crate) struct Pass<'m> {
     pub(crate) dirty_by_ms: u64,
     batch: Vec<Writeback>,
     batch_end: u64,
+    /// Where the writes of this pass tell what they fail with.
+    pub(crate) verdict: Option<Arc<Verdict>>,
     pub(crate) progress: Progress,
 }
 
@@ -37,8 +39,16 @@ impl<'m> Pass<'m> {
             SyncMode::None => budget.pages,
             SyncMode::All => u64::MAX,
         };
-        let (batch, progress) = (Vec::new(), Progress::default());
-        Self { mapping, mode, budget, dirty_by_ms: u64::MAX, batch, batch_end: 0, progress }
+        Self {
+            mapping,
+            mode,
+            budget,
+            dirty_by_ms: u64::MAX,
+            batch: Vec::new(),
+            batch_end: 0,
+            verdict: None,
+            progress: Progress::default(),
+        }
     }
 
     /// Visits the pages with `tag`. Returns where it stopped, if the budget was used up first.
@@ -137,7 +147,7 @@ impl<'m> Pass<'m> {
     fn write_page(&mut self, mut claim: Claim) {
         let writeback = loop {
             claim = match claim.start_writeback() {
-                Ok(writeback) => break writeback,
+                Ok(writeback) => break writeback.telling(self.verdict.as_ref()),
                 Err(held) if self.mode == SyncMode::None => {
                     // Dirty again whether or not there seems to be anything left to write: the other
                     // writer's write may be the one that a sync is to wait for.
@@ -173,7 +183,7 @@ impl<'m> Pass<'m> {
         self.progress.submitted += u64::from(!pieces.is_empty());
         self.progress.declined += u64::from(declined);
         for piece in pieces {
-            self.push(piece);
+            self.push(piece.telling(self.verdict.as_ref()));
         }
     }
 

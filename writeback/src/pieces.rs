@@ -88,6 +88,7 @@ impl Writeback {
             unsealed: None,
             blocks,
             whole: Some(Arc::clone(&whole)),
+            verdict: self.verdict.clone(),
         };
         let pieces = parts.into_iter().map(piece).collect();
         // They answer for it now.

@@ -4,6 +4,7 @@
 //! tags), `access` (bytes), `truncate` (the length), `sync` (writing back) and `durability`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tagged_radix::ArrayVec;
 
@@ -16,11 +17,12 @@ use crate::error::{Error, Result, StoreError};
 use crate::errseq::ErrorSequence;
 use crate::flusher::Kick;
 use crate::hooks::{Order, Sealer};
-use crate::index::Index;
+use crate::index::{Index, tagged_pages};
 use crate::page::Page;
 use crate::primitives::{AtomicBool, AtomicU64, HintU64, Mutex, Ordering, RwLock};
 use crate::stats::Counters;
 use crate::store::{FlushKind, Limits, Store};
+use crate::tag::PageTag;
 
 /// What all clones of a mapping share.
 pub(crate) struct Shared {
@@ -194,6 +196,19 @@ impl Shared {
     /// Lets writers in again.
     pub(crate) fn reopen(&self) {
         self.closed.store(false, Ordering::Release);
+    }
+
+    /// How long the write that began first, of those under way, has been.
+    pub(crate) fn oldest_writeback(&self) -> Option<Duration> {
+        let mut oldest: Option<u64> = None;
+        let mut next = Some(0);
+        while let Some(start) = next {
+            let mut found = ArrayVec::new();
+            next = tagged_pages(&self.tree, start, PageTag::Writeback, &mut found);
+            let began = found.iter().map(|(_, page)| page.writeback_since_ms());
+            oldest = oldest.into_iter().chain(began).min();
+        }
+        oldest.map(|began| Duration::from_millis(self.clock.now_ms().saturating_sub(began)))
     }
 
     /// Every page, in batches, without holding a guard.

@@ -1,5 +1,7 @@
 //! Counters of a mapping.
 
+use std::time::Duration;
+
 use crate::primitives::{CounterU64, Ordering};
 
 /// What a mapping holds and has done, as [`Mapping::stats`](crate::Mapping::stats) tells it.
@@ -48,6 +50,9 @@ pub struct Stats {
     pub write_errors: u64,
     /// Successful flushes of the store.
     pub flushes: u64,
+    /// How long the oldest of the writes that are under way has been, by the mapping's clock. A device
+    /// that is stuck shows here; the write is not ended for that, since the device may still do it.
+    pub oldest_writeback: Option<Duration>,
     /// Whether a flush failed (see [`Error::Poisoned`](crate::Error::Poisoned)).
     pub poisoned: bool,
 }
@@ -111,6 +116,7 @@ impl Counters {
             seal_errors: self.seal_errors.get(),
             write_errors: self.write_errors.get(),
             flushes: self.flushes.get(),
+            oldest_writeback: None,
             poisoned,
         }
     }

@@ -7,9 +7,11 @@
 //! TOWRITE, a sync ends however fast they are dirtied.
 
 use std::ops::RangeBounds;
+use std::sync::Arc;
 
 use tagged_radix::ArrayVec;
 
+use crate::claim::Verdict;
 use crate::error::{Error, Result, StoreError};
 use crate::index::tagged_pages;
 use crate::mapping::Mapping;
@@ -232,8 +234,8 @@ impl Mapping {
     /// Waits for the page lock either way.
     ///
     /// # Errors
-    /// [`Error::Poisoned`]; with `wait`, [`Error::Write`] if the write failed, with the latest error of
-    /// the mapping as its source. The handles are told of it too.
+    /// [`Error::Poisoned`]; with `wait`, [`Error::Write`] with what this very write failed with. The handles
+    /// are told of it too.
     ///
     /// # Examples
     /// ```
@@ -251,7 +253,6 @@ impl Mapping {
         let Some(page) = self.cached_page(index).filter(|_| !shared.memory_backed) else {
             return Ok(false);
         };
-        let before = shared.errors.recorded();
         let Some(locked) = page.lock() else { return Ok(false) };
         if wait {
             locked.wait_writeback();
@@ -259,14 +260,14 @@ impl Mapping {
         let Ok(claim) = locked.clear_dirty_for_io() else { return Ok(false) };
         let mut pass =
             Pass::new(self, if wait { SyncMode::All } else { SyncMode::None }, Budget::UNLIMITED);
+        let verdict = wait.then(Arc::<Verdict>::default);
+        pass.verdict.clone_from(&verdict);
         pass.write(claim);
         pass.finish();
-        if wait {
+        if let Some(verdict) = verdict {
             page.wait_writeback();
-            if let Some(source) =
-                shared.errors.latest_after(before).filter(|_| page.snapshot().has_error())
-            {
-                return Err(Error::Write { source });
+            if let Some(source) = verdict.get() {
+                return Err(Error::Write { source: source.clone() });
             }
         }
         Ok(pass.progress.submitted == 1)
@@ -304,8 +305,8 @@ impl Mapping {
     pub(crate) fn save_all(&self) -> Result<()> {
         let before = self.shared.errors.recorded();
         self.sync_pages((0, u64::MAX), FlushKind::All)?;
-        let stats = self.stats();
-        if stats.dirty + stats.writeback == 0 {
+        let counters = &self.shared.counters;
+        if counters.dirty.get() + counters.writeback.get() == 0 {
             return Ok(());
         }
         let source = self.shared.errors.latest_after(before).unwrap_or(StoreError::Lost);

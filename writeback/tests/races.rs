@@ -374,7 +374,7 @@ fn marking_dirty_and_truncating_keep_the_count() {
                     if let Some(page) = mapping.cached_page(index) {
                         let _ = page.mark_dirty();
                         if let Some(locked) = page.try_lock() {
-                            locked.mark_dirty();
+                            let _ = locked.mark_dirty();
                         }
                     }
                 }

@@ -97,8 +97,8 @@ fn t3_flag_tag_and_counter_change_together_and_once() {
 fn t3_a_page_can_be_dirtied_while_it_is_locked_by_its_holder_and_by_others() {
     let (mapping, _store) = open(2);
     let locked = lock(&mapping, 0);
-    assert!(locked.mark_dirty());
-    assert!(!locked.mark_dirty());
+    assert!(locked.mark_dirty().unwrap());
+    assert!(!locked.mark_dirty().unwrap());
     assert!(!locked.page().mark_dirty().unwrap());
     drop(locked);
     let _locked = lock(&mapping, 1);

@@ -288,7 +288,7 @@ fn pages_in_hand_are_dirtied_with_leave_and_locked_ones_without() {
     store.set_len(4 * PAGE as u64).unwrap();
     mapping.handle().set_len(4 * PAGE as u64).unwrap();
     let (in_hand, locked) = (page(&mapping, 2), page(&mapping, 3).lock().expect("not cut"));
-    assert!(locked.mark_dirty(), "whoever has a lock must not wait for a writeback");
+    assert!(locked.mark_dirty().unwrap(), "whoever has a lock must not wait for a writeback");
     drop(locked);
     thread::scope(|scope| {
         let marker = scope.spawn(|| in_hand.mark_dirty());

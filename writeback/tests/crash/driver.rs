@@ -50,6 +50,8 @@ pub(crate) struct Driver {
     pub(crate) mapping: Mapping,
     handles: Vec<Handle>,
     pub(crate) oracle: Arc<Mutex<Oracle>>,
+    /// The first thing that a power cut has left and must not.
+    wrong: Arc<Mutex<Option<String>>>,
     random: SmallRng,
     /// Handles that have to be told of a failed write; unknown where writes end late.
     untold: [bool; HANDLES],
@@ -104,6 +106,7 @@ impl Driver {
             mapping,
             handles,
             oracle: Arc::new(Mutex::new(oracle)),
+            wrong: Arc::default(),
             random,
             untold: [false; HANDLES],
             told: [0; HANDLES],
@@ -117,15 +120,26 @@ impl Driver {
     pub(crate) fn crash_at_every_event(&self, clones: u64) -> Arc<AtomicU64> {
         let count = Arc::new(AtomicU64::new(0));
         let (oracle, page, tried) = (Arc::clone(&self.oracle), self.shape.page, Arc::clone(&count));
-        self.store.on_event(move |store, _| {
+        let wrong = Arc::clone(&self.wrong);
+        self.store.on_event(move |store, event| {
             // Under the lock: nothing is asked of the cache, or answered, between the cut and the look.
             let oracle = oracle.lock();
             for _ in 0..clones {
                 let seed = tried.fetch_add(1, Ordering::Relaxed);
-                oracle.check(&read_all(&store.crash_clone(seed), page));
+                let checked = oracle.check(&read_all(&store.crash_clone(seed), page));
+                if let Err(found) = checked {
+                    // Told on the thread of the test: the one this is may be needed.
+                    wrong.lock().get_or_insert(format!("at {event:?}: {found}"));
+                }
             }
         });
         count
+    }
+
+    /// Asserts that no power cut so far has left what it must not.
+    #[track_caller]
+    pub(crate) fn assert_nothing_wrong(&self) {
+        assert_eq!(*self.wrong.lock(), None);
     }
 
     pub(crate) fn apply(&mut self, op: Op) {
@@ -145,6 +159,7 @@ impl Driver {
                 self.pass(|mapping| mapping.write_cyclic(Budget::pages(budget)).map(drop));
             }
         }
+        self.assert_nothing_wrong();
         if !self.shape.late {
             self.mapping.check().unwrap();
         }
@@ -362,6 +377,7 @@ impl Driver {
         let bytes = self.oracle.lock().bytes();
         assert!(self.store.durable() == bytes, "not all is durable");
         assert!(read_all(&self.store.crash_clone(1), self.shape.page) == bytes);
+        self.assert_nothing_wrong();
         self.mapping.close().unwrap();
     }
 
@@ -378,7 +394,8 @@ impl Driver {
         assert_eq!(self.store.operations(Action::Flush), flushes, "a failed flush is tried again");
         self.mapping.check().unwrap();
         let left = read_all(&self.store.crash_clone(2), self.shape.page);
-        self.oracle.lock().check(&left);
+        self.oracle.lock().check(&left).unwrap();
+        self.assert_nothing_wrong();
     }
 }
 

@@ -26,6 +26,20 @@ impl History {
         self.forgotten + self.versions.len() as u64 - 1
     }
 
+    /// Why `found` cannot be at `at`: of each version that may, its first bytes and where they differ.
+    fn explain(&self, page: usize, at: usize, found: &[u8]) -> String {
+        let begin = |bytes: &[u8]| bytes[..bytes.len().min(6)].to_vec();
+        let differ = |version: &Vec<u8>| {
+            let there = &version[at..at + found.len()];
+            (begin(there), found.iter().zip(there).position(|(found, there)| found != there))
+        };
+        let versions: Vec<_> = self.versions.iter().map(differ).collect();
+        format!(
+            "page {page} from byte {at} on is lost, or too old: {:?}, not {versions:?}",
+            begin(found)
+        )
+    }
+
     /// Everything before version `number` is no longer possible.
     fn forget_before(&mut self, number: u64) {
         let count = number.saturating_sub(self.forgotten);
@@ -47,7 +61,8 @@ pub(crate) struct Promise {
 #[derive(Debug)]
 pub(crate) struct Oracle {
     page: usize,
-    sector: usize,
+    /// What a power cut does not tear.
+    whole: usize,
     pages: Vec<History>,
     len: u64,
     lens: RangeInclusive<u64>,
@@ -61,7 +76,7 @@ fn to_usize(value: u64) -> usize {
 
 impl Oracle {
     /// Of a store that holds `contents`, durably, for up to `pages` pages.
-    pub(crate) fn new(page: usize, sector: usize, pages: usize, contents: &[u8]) -> Oracle {
+    pub(crate) fn new(page: usize, whole: usize, pages: usize, contents: &[u8]) -> Oracle {
         let mut padded = contents.to_vec();
         padded.resize(page * pages, 0);
         let history = |bytes: &[u8]| History {
@@ -71,8 +86,8 @@ impl Oracle {
             acknowledged: 0,
         };
         let pages = padded.chunks(page).map(history).collect();
-        let (len, sector) = (contents.len() as u64, sector.min(page));
-        Oracle { page, sector, pages, len, lens: len..=len, len_changes: 0 }
+        let (len, whole) = (contents.len() as u64, whole.min(page));
+        Oracle { page, whole, pages, len, lens: len..=len, len_changes: 0 }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -205,33 +220,24 @@ impl Oracle {
         }
     }
 
-    /// Asserts that a power cut may leave `left`.
-    #[track_caller]
-    pub(crate) fn check(&self, left: &[u8]) {
+    /// Whether a power cut may leave `left`; if not, why.
+    pub(crate) fn check(&self, left: &[u8]) -> Result<(), String> {
         let len = left.len();
-        assert!(self.lens.contains(&(len as u64)), "{len} bytes are left, not {:?}", self.lens);
+        if !self.lens.contains(&(len as u64)) {
+            return Err(format!("{len} bytes are left, not {:?}", self.lens));
+        }
         for (page, history) in self.pages.iter().enumerate() {
             let start = (page * self.page).min(len);
             let there = &left[start..len.min(start + self.page)];
-            for (at, found) in there.chunks(self.sector).enumerate() {
-                let at = at * self.sector;
+            for (at, found) in there.chunks(self.whole).enumerate() {
+                let at = at * self.whole;
                 let is = |version: &Vec<u8>| version[at..at + found.len()] == *found;
-                let begin = |bytes: &[u8]| bytes[..bytes.len().min(6)].to_vec();
-                let differ = |version: &Vec<u8>| {
-                    found.iter().zip(&version[at..]).position(|(found, there)| found != there)
-                };
-                assert!(
-                    history.versions.iter().any(is),
-                    "byte {at} of page {page} and those after it are lost, or too old: {:?}, not {:?}",
-                    begin(found),
-                    history
-                        .versions
-                        .iter()
-                        .map(|version| (begin(&version[at..]), differ(version)))
-                        .collect::<Vec<_>>(),
-                );
+                if !history.versions.iter().any(is) {
+                    return Err(history.explain(page, at, found));
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -247,7 +253,7 @@ mod tests {
     }
 
     fn allows(oracle: &Oracle, left: &[u8]) -> bool {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| oracle.check(left))).is_ok()
+        oracle.check(left).is_ok()
     }
 
     #[test]

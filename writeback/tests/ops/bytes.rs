@@ -116,18 +116,21 @@ impl Session {
             Ok(page) => page,
             Err(error) => return self.check_no_page(at, &error),
         };
-        match how {
-            Mark::Page => match page.mark_dirty() {
-                Ok(was_clean) => {
-                    assert!(!self.model.poisoned, "poisoned, and takes a change");
-                    assert_eq!(was_clean, self.model.mark_dirty(at));
-                }
-                Err(error) => self.check_refused(&error, &[]),
-            },
+        let marked = match how {
+            Mark::Page => page.mark_dirty(),
             Mark::Locked => match page.try_lock() {
-                Some(locked) => assert_eq!(locked.mark_dirty(), self.model.mark_dirty(at)),
-                None => assert!(self.model.claimed.contains(&at), "page {at} is locked"),
+                Some(locked) => locked.mark_dirty(),
+                None => {
+                    return assert!(self.model.claimed.contains(&at), "page {at} is locked");
+                }
             },
+        };
+        match marked {
+            Ok(was_clean) => {
+                assert!(!self.model.poisoned, "poisoned, and takes a change");
+                assert_eq!(was_clean, self.model.mark_dirty(at));
+            }
+            Err(error) => self.check_refused(&error, &[]),
         }
     }
 

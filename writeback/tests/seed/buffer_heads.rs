@@ -42,7 +42,7 @@ fn buffer_heads_of_a_page_are_marked_by_who_can_name_them_and_all_by_who_cannot(
     assert!(locked.mark_blocks_dirty(3..4).unwrap());
     assert!(locked.mark_blocks_dirty(3..5).is_err());
     assert_eq!(page.dirty_blocks(), 0b1000);
-    assert!(!locked.mark_dirty());
+    assert!(!locked.mark_dirty().unwrap());
     assert_eq!(page.dirty_blocks(), 0b1111);
     assert_eq!(mapping.stats().dirty, 1);
 }

@@ -33,7 +33,7 @@ fn set_page_dirty_without_the_lock_and_with_it() {
     assert!(first.mark_dirty().unwrap() && !first.mark_dirty().unwrap());
     // set_page_dirty_lock: with the page lock, which keeps the page where it is.
     let locked = lock(&mapping, 1);
-    assert!(locked.mark_dirty() && !locked.mark_dirty());
+    assert!(locked.mark_dirty().unwrap() && !locked.mark_dirty().unwrap());
     assert!(!page(&mapping, 1).mark_dirty().unwrap(), "others need no lock");
     drop(locked);
     assert_eq!((mapping.stats().dirty, mapping.stats().dirtied), (2, 2));

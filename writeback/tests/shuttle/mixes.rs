@@ -139,7 +139,7 @@ impl Player<'_> {
     fn mark_dirty_locked(&self, index: u64) {
         let Ok(page) = self.world.mapping.page(index) else { return };
         if let Some(locked) = page.lock() {
-            locked.mark_dirty();
+            let _ = locked.mark_dirty();
         }
     }
 
