@@ -182,7 +182,7 @@ const fn cache(own: bool) -> usize {
     if own { 1 << 30 } else { 1 << 18 }
 }
 
-/// Measures all rivals in turn, each on a file of its own in `folder`; `progress` is called before each row.
+/// Measures all rivals in turn for each of `rows`, each on a file of its own in `folder`; `progress` is called before each row.
 ///
 /// # Errors
 /// If redb, the cache or the system has one.
@@ -191,6 +191,7 @@ const fn cache(own: bool) -> usize {
 /// If a rival finds other records than were written.
 pub fn measure(
     folder: &Path,
+    rows: &[Row],
     effort: Effort,
     mut progress: impl FnMut(Row),
 ) -> Fallible<Vec<Outcome>> {
@@ -203,7 +204,7 @@ pub fn measure(
     let mut with = open_all(true).collect::<Fallible<Vec<_>>>()?;
     let mut without = open_all(false).collect::<Fallible<Vec<_>>>()?;
     let mut outcomes = Vec::new();
-    for &row in ROWS {
+    for &row in rows {
         progress(row);
         let subjects = if row.own_cache { &mut with } else { &mut without };
         let mut samples = vec![Vec::new(); RIVALS.len()];
@@ -372,7 +373,7 @@ mod tests {
     fn every_rival_does_everything() {
         let folder = tempfile::tempdir().expect("a folder");
         let effort = Effort { rounds: 1, records: 500, commits: 20 };
-        let outcomes = measure(folder.path(), effort, |_| ()).expect("a device that works");
+        let outcomes = measure(folder.path(), ROWS, effort, |_| ()).expect("a device that works");
         assert_eq!(outcomes.len(), ROWS.len());
         for outcome in outcomes {
             let samples = outcome.samples.iter().flatten();

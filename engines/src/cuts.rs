@@ -21,8 +21,8 @@ use writeback::fault::{FaultConfig, FaultStore};
 
 use crate::backend::Cached;
 use crate::failure::Failure;
-use crate::files::busy_flusher;
-use crate::history::{History, Level};
+use crate::files;
+use crate::history::{History, Level, Transaction};
 use crate::mark::Mark;
 use crate::session::{self, commit_next, verify};
 use crate::team::{Team, wait_for};
@@ -33,6 +33,10 @@ const WRITERS: usize = 2;
 const TRANSACTIONS: u64 = 150;
 /// Cuts that wait to be looked at.
 const WAITING: usize = 8;
+/// While a database recovers from a power cut, there is another at one in so many events.
+const AGAIN: u32 = 60;
+/// There are never so many of these.
+const AGAIN_MOST: usize = 1000;
 
 /// Where to cut.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +56,8 @@ pub struct Report {
     pub cuts: u64,
     /// Of these, while a transaction was being performed or committed.
     pub amid: u64,
+    /// Further ones, in a database that recovers from the one before or has just done so.
+    pub again: u64,
     /// Transactions that were not acknowledged as durable and are there all the same, whole.
     pub kept: u64,
     /// What happened to the stores: begins and ends of their operations.
@@ -93,13 +99,16 @@ fn life<B: StorageBackend>(
     let config = FaultConfig::new(seed).queued(seed.is_multiple_of(2)).keep_log(false);
     let store = FaultStore::with_config(config);
     let _deliverer = store.deliver_in_background();
-    let mapping = Mapping::open(store.clone())?;
-    let flusher = busy_flusher(&mapping)?;
+    // And half of each have a cache that the database does not fit into.
+    let cache_pages = (seed / 2).is_multiple_of(2).then_some(50);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), files::config(cache_pages)?)?;
+    let flusher = files::busy_flusher(&mapping)?;
     let mut database = session::open(backend(&mapping))?;
     let mut history = Mutex::new(History::new(seed));
     let (sender, cuts) = sync_channel(WAITING);
     // Before this there is no database that could be lost.
-    let (mark, events) = cut_power(&store, seed, plan.every, sender);
+    let mark = Arc::new(Mark::default());
+    let events = cut_power(&store, &mark, seed, plan.every, sender);
     let team = Team::default();
     thread::scope(|scope| {
         let work = || work(&database, &history, &mark, &team);
@@ -115,30 +124,32 @@ fn life<B: StorageBackend>(
     verify(&mut database, history.get_mut(), number..=number)?;
     report.transactions += number;
     report.events += events.load(Ordering::Relaxed);
+    database.close().map_err(Error::from)?;
     flusher.stop();
-    Ok(database.close().map_err(Error::from)?)
+    Ok(())
 }
 
 /// What a power cut left, and what must be in it.
-struct Left {
-    store: FaultStore,
+pub(crate) struct Left {
+    pub(crate) store: FaultStore,
     /// Counted from 1.
-    event: u64,
+    pub(crate) event: u64,
     /// Transactions up to this one were acknowledged as durable before the cut.
-    acknowledged: u64,
+    pub(crate) acknowledged: u64,
     /// Transactions after this one were begun after the cut.
-    begun: u64,
+    pub(crate) begun: u64,
 }
 
-/// From now on one in `every` events is a power cut, by chance; what is left is sent to `left`. Returns where
-/// workers say how far they are, and the number of events so far.
+/// From now on one in `every` events is a power cut, by chance; what is left is sent to `left`. `mark` says how far
+/// the workers are. Returns the number of events so far.
 fn cut_power(
     store: &FaultStore,
+    mark: &Arc<Mark>,
     seed: u64,
     every: u32,
     left: SyncSender<Left>,
-) -> (Arc<Mark>, Arc<AtomicU64>) {
-    let (mark, events) = (Arc::new(Mark::default()), Arc::new(AtomicU64::new(0)));
+) -> Arc<AtomicU64> {
+    let events = Arc::new(AtomicU64::new(0));
     let (looked_at, count) = (mark.clone(), events.clone());
     let random = Mutex::new(SmallRng::seed_from_u64(seed));
     store.on_event(move |store, _| {
@@ -157,7 +168,7 @@ fn cut_power(
             let _ = left.send(Left { store, event, acknowledged, begun });
         }
     });
-    (mark, events)
+    events
 }
 
 fn work(
@@ -166,10 +177,7 @@ fn work(
     mark: &Mark,
     team: &Team,
 ) -> Result<(), Failure> {
-    let transaction = commit_next(database, history, |number| mark.begin(number))?;
-    if transaction.level != Level::None {
-        mark.acknowledge(transaction.number);
-    }
+    let transaction = commit(database, history, mark)?;
     if transaction.number >= TRANSACTIONS {
         team.stop();
     }
@@ -192,10 +200,11 @@ fn look(
             Err(_) if done() => return Ok(()),
             Err(_) => continue,
         };
-        let Left { store, event, acknowledged, begun } = left;
-        let number = recover(&store, &mut history, acknowledged, begun)
+        let Left { event, acknowledged, begun, .. } = left;
+        let (number, again) = recover(left, &mut history, Some(seed ^ event))
             .map_err(|failure| failure.during(&format!("power cut at event {event}")))?;
         report.cuts += 1;
+        report.again += again;
         report.amid += u64::from(begun > acknowledged);
         report.kept += number - acknowledged;
         tell(report);
@@ -203,26 +212,55 @@ fn look(
     Ok(())
 }
 
-/// Opens what a power cut left, checks it, and goes on with it. Returns the number of the last transaction
-/// in it.
+/// Opens what a power cut left, checks it, and goes on with it. Meanwhile the power is cut again, if there is a
+/// seed for that. Returns the number of the last transaction in it, and how often the power was cut.
 ///
 /// # Errors
-/// [`Failure::Broken`] if it is not what it must be.
+/// [`Failure::Broken`] if it is not what it must be, or what a second cut left is not.
 pub(crate) fn recover(
-    store: &FaultStore,
+    left: Left,
     history: &mut History,
-    acknowledged: u64,
-    begun: u64,
-) -> Result<u64, Failure> {
-    let mapping = Mapping::open(store.clone())?;
+    again: Option<u64>,
+) -> Result<(u64, u64), Failure> {
+    let Left { store, acknowledged, begun, .. } = left;
+    let (sender, cuts) = sync_channel(AGAIN_MOST);
+    let mark = Arc::new(Mark::default());
+    mark.begin(begun);
+    mark.acknowledge(acknowledged);
+    if let Some(seed) = again {
+        cut_power(&store, &mark, seed, AGAIN, sender);
+    }
+    let mapping = Mapping::open(store)?;
     let mut database = session::open(Cached::new(&mapping))?;
     let number = verify(&mut database, history, acknowledged..=begun)?;
+    // It has been looked at: it must stay.
+    mark.acknowledge(number);
     let mut next = Mutex::new(History::at(history.seed(), number));
     for _ in 0..2 {
-        commit_next(&database, &next, |_| ())?;
+        commit(&database, &next, &mark)?;
     }
     let gone_on = verify(&mut database, next.get_mut(), number + 2..=number + 2);
     gone_on.map_err(|failure| failure.during("after going on"))?;
     database.close().map_err(Error::from)?;
-    Ok(number)
+    let mut count = 0;
+    for left in cuts.try_iter() {
+        let event = left.event;
+        recover(left, history, None)
+            .map_err(|failure| failure.during(&format!("power cut again, at event {event}")))?;
+        count += 1;
+    }
+    Ok((number, count))
+}
+
+/// Commits the next transaction, and marks how far that is.
+pub(crate) fn commit(
+    database: &Database,
+    history: &Mutex<History>,
+    mark: &Mark,
+) -> Result<Transaction, Error> {
+    let transaction = commit_next(database, history, |number| mark.begin(number))?;
+    if transaction.level != Level::None {
+        mark.acknowledge(transaction.number);
+    }
+    Ok(transaction)
 }

@@ -12,17 +12,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use redb::{Database, Error};
+use redb::Error;
 use writeback::Mapping;
 use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 
 use crate::backend::Cached;
-use crate::cuts::recover;
+use crate::cuts::{Left, commit, recover};
 use crate::failure::Failure;
-use crate::files::busy_flusher;
-use crate::history::{History, Level};
+use crate::files;
+use crate::history::History;
 use crate::mark::Mark;
-use crate::session::{self, commit_next, verify};
+use crate::session::{self, verify};
 
 /// Power cuts after each failure.
 const CUTS: u64 = 4;
@@ -135,8 +135,9 @@ fn put_into(trouble: Trouble, seed: u64, report: &mut Report) -> Result<(), Fail
     let config = FaultConfig::new(seed).queued(seed.is_multiple_of(2)).keep_log(false);
     let store = FaultStore::with_config(config);
     let _deliverer = store.deliver_in_background();
-    let mapping = Mapping::open(store.clone())?;
-    let flusher = busy_flusher(&mapping)?;
+    let cache_pages = (seed / 2).is_multiple_of(2).then_some(50);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), files::config(cache_pages)?)?;
+    let flusher = files::busy_flusher(&mapping)?;
     let database = session::open(Cached::new(&mapping))?;
     let (mark, history) = (Arc::new(Mark::default()), Mutex::new(History::new(seed)));
     let at_fault = watch(&store, &mark);
@@ -155,9 +156,9 @@ fn put_into(trouble: Trouble, seed: u64, report: &mut Report) -> Result<(), Fail
     let mut history = History::new(seed);
     let (acknowledged, begun) = (mark.acknowledged(), mark.begun());
     for cut in 0..CUTS {
-        let left = store.crash_clone(random.random());
-        left.set_capacity(None);
-        let after = recover(&left, &mut history, acknowledged, begun);
+        let store = store.crash_clone(random.random());
+        store.set_capacity(None);
+        let after = recover(Left { store, event: cut, acknowledged, begun }, &mut history, None);
         after.map_err(|failure| failure.during(&format!("power cut {cut} after it")))?;
         report.cuts += 1;
     }
@@ -168,14 +169,6 @@ fn put_into(trouble: Trouble, seed: u64, report: &mut Report) -> Result<(), Fail
     store.set_capacity(None);
     restart(&store, &mut history, acknowledged, begun)
         .map_err(|failure| failure.during("a new start after it"))
-}
-
-fn commit(database: &Database, history: &Mutex<History>, mark: &Mark) -> Result<(), Error> {
-    let transaction = commit_next(database, history, |number| mark.begin(number))?;
-    if transaction.level != Level::None {
-        mark.acknowledge(transaction.number);
-    }
-    Ok(())
 }
 
 /// Notes how many commits were acknowledged when the first fault came about: `u64::MAX` before that.

@@ -2,10 +2,11 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redb::Database;
-use writeback::{FileStore, Flusher, FlusherConfig, Mapping};
+use writeback::{CacheConfig, Config, FileStore, Flusher, FlusherConfig, Mapping, PageCache};
 
 use crate::backend::Cached;
 use crate::failure::Failure;
@@ -45,7 +46,17 @@ pub fn busy_flusher(mapping: &Mapping) -> Result<Flusher, Failure> {
     Ok(Flusher::start([mapping.clone()], config)?)
 }
 
-/// A database in a file, cached.
+/// Has room for so many pages, if there is a bound.
+///
+/// # Errors
+/// If it is zero.
+pub fn config(cache_pages: Option<u64>) -> Result<Config, Failure> {
+    let Some(pages) = cache_pages else { return Ok(Config::new()) };
+    Ok(Config::new().cache(&PageCache::new(CacheConfig::new(pages))?))
+}
+
+/// A database in a file, cached. Close it before the flusher is stopped: in a cache that is bounded, who
+/// writes may have to wait for it.
 #[derive(Debug)]
 pub struct Opened {
     /// The database.
@@ -56,12 +67,14 @@ pub struct Opened {
     pub flusher: Flusher,
 }
 
-/// Opens the database in `file`, or makes one if that is empty.
+/// Opens the database in `file`, or makes one if that is empty, with room for so many pages, if there is
+/// a bound.
 ///
 /// # Errors
 /// As redb's and the mapping's.
-pub fn open(file: File) -> Result<Opened, Failure> {
-    let mapping = Mapping::open(FileStore::from_file(file))?;
+pub fn open(file: File, cache_pages: Option<u64>) -> Result<Opened, Failure> {
+    let store = Arc::new(FileStore::from_file(file));
+    let mapping = Mapping::with_config(store, config(cache_pages)?)?;
     let flusher = busy_flusher(&mapping)?;
     let database = session::open(Cached::new(&mapping))?;
     Ok(Opened { database, mapping, flusher })

@@ -31,6 +31,8 @@ use crate::team::{Team, wait_for};
 
 /// Threads that commit in the child.
 const WRITERS: usize = 3;
+/// Room in the cache: for a part of the database.
+pub const CACHE_PAGES: Option<u64> = Some(100);
 /// How long a child may take to open its database.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -53,8 +55,8 @@ pub struct Report {
 ///
 /// # Errors
 /// As redb's, and if nobody listens any more.
-pub fn child(path: &Path, seed: u64) -> Result<(), Failure> {
-    let Opened { database, flusher: _flusher, .. } = files::open(files::lock(path)?)?;
+pub fn child(opened: &Opened, seed: u64) -> Result<(), Failure> {
+    let database = &opened.database;
     let number = contents(&database.begin_read().map_err(Error::from)?)?.number;
     let history = Mutex::new(History::at(seed, number));
     // A whole line at once, in a single write to the pipe: none is cut by the kill.
@@ -63,7 +65,7 @@ pub fn child(path: &Path, seed: u64) -> Result<(), Failure> {
     let work = || {
         let mut heard = Ok(());
         let begun = |number| heard = say(format!("begun {number}\n"));
-        let transaction = commit_next(&database, &history, begun)?;
+        let transaction = commit_next(database, &history, begun)?;
         heard?;
         if transaction.level != Level::None {
             say(format!("committed {}\n", transaction.number))?;
@@ -76,7 +78,7 @@ pub fn child(path: &Path, seed: u64) -> Result<(), Failure> {
     })
 }
 
-/// Starts `kills` children with `command`, which must run [`child`] on `path` and `seed`, and kills them one after
+/// Starts `kills` children with `command`, which must run [`child`] on the database at `path`, with `seed`, and kills them one after
 /// the other. There is no file at `path`, or an empty one. `tell` is called after each check.
 ///
 /// # Errors
@@ -96,7 +98,7 @@ pub fn run(
         let begun = said.begun.max(acknowledged);
         // By turns in the file itself, and in a copy: then the next child recovers it.
         let number = if kill % 2 == 0 {
-            let mut opened = files::open(files::lock(path)?)?;
+            let mut opened = files::open(files::lock(path)?, CACHE_PAGES)?;
             verify(&mut opened.database, &mut history, acknowledged..=begun)
         } else {
             let copy = Mapping::open(MemStore::with_contents(fs::read(path)?))?;

@@ -1,6 +1,7 @@
 //! redb over `writeback`, in short; the long forms are in `cargo run --release --example redb`.
 
 use std::env;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -9,16 +10,17 @@ use std::time::Duration;
 use engines::cuts::{self, Plan};
 use engines::files::{self, Opened};
 use engines::history::History;
-use engines::session::verify;
+use engines::session::{self, verify};
 use engines::work::{self, Counts};
 use engines::{Cached, Failure, faults, kill};
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
-use writeback::Mapping;
+use writeback::{FileStore, Flusher, FlusherConfig, Mapping};
 
-/// For the child of the kill loop: the database, and the seed.
+/// For the child of a kill loop: the database, the seed, and whether its backend syncs.
 const FILE: &str = "ENGINES_KILL_FILE";
 const SEED: &str = "ENGINES_KILL_SEED";
+const SYNCS: &str = "ENGINES_KILL_SYNCS";
 
 #[test]
 fn threads_at_work_find_every_transaction_whole() {
@@ -28,11 +30,11 @@ fn threads_at_work_find_every_transaction_whole() {
     let plan =
         work::Plan { seed: 1, writers: 3, readers: 2, length: seconds(2), round: seconds(1) };
     let counts = Counts::default();
-    let Opened { mut database, mapping, flusher } =
-        files::open(files::lock(&path).unwrap()).unwrap();
+    let opened = files::open(files::lock(&path).unwrap(), Some(100)).unwrap();
+    let Opened { mut database, mapping, flusher } = opened;
     let number = work::run(&mut database, &plan, &counts, || ()).unwrap();
-    flusher.stop();
     database.close().unwrap();
+    flusher.stop();
     drop(mapping);
     // Past the cache: redb's own backend finds all of it in the file.
     let file = FileBackend::new(files::lock(&path).unwrap()).unwrap();
@@ -44,30 +46,48 @@ fn threads_at_work_find_every_transaction_whole() {
 /// The child, if the test binary was started as one.
 #[test]
 fn child() {
-    if let (Some(path), Ok(seed)) = (env::var_os(FILE), env::var(SEED)) {
-        kill::child(Path::new(&path), seed.parse().unwrap()).unwrap();
-    }
+    let (Some(path), Ok(seed)) = (env::var_os(FILE), env::var(SEED)) else { return };
+    let (path, seed) = (Path::new(&path), seed.parse().unwrap());
+    let file = files::lock(path).unwrap();
+    let opened = match env::var_os(SYNCS) {
+        Some(_) => files::open(file, kill::CACHE_PAGES).unwrap(),
+        None => forgetful(file),
+    };
+    kill::child(&opened, seed).unwrap();
 }
 
-#[test]
-fn kills_lose_no_commit() {
+/// A database that does not sync, and whose flusher does not make up for that within seconds.
+fn forgetful(file: File) -> Opened {
+    let mapping = Mapping::open(FileStore::from_file(file)).unwrap();
+    let flusher = Flusher::start([mapping.clone()], FlusherConfig::new()).unwrap();
+    let database = session::open(Forgetful(Cached::new(&mapping))).unwrap();
+    Opened { database, mapping, flusher }
+}
+
+fn kill_loop(kills: u64, syncs: bool) -> Result<kill::Report, Failure> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("database");
     let command = || {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["child", "--exact", "--nocapture"]).env(FILE, &path).env(SEED, "5");
+        command.envs(syncs.then_some((SYNCS, "yes")));
         command
     };
-    let report = kill::run(&path, 5, 5, command, |_| ()).unwrap();
+    kill::run(&path, 5, kills, command, |_| ())
+}
+
+#[test]
+fn kills_lose_no_commit() {
+    let report = kill_loop(5, true).unwrap();
     assert_eq!(report.kills, 5);
     assert!(report.transactions > 10, "{report:?}");
 }
 
 #[test]
 fn power_cuts_lose_no_commit() {
-    let plan = Plan { seed: 1, cuts: 60, every: 6 };
+    let plan = Plan { seed: 1, cuts: 40, every: 6 };
     let report = cuts::run(&plan, Cached::new, |_| ()).unwrap();
-    assert_eq!(report.cuts, 60);
+    assert_eq!(report.cuts, 40);
     assert!(report.amid > 10, "{report:?}");
 }
 
@@ -102,8 +122,14 @@ impl StorageBackend for Forgetful {
 }
 
 #[test]
-fn a_backend_that_does_not_sync_is_found_out() {
-    let plan = Plan { seed: 1, cuts: 60, every: 6 };
+fn a_backend_that_does_not_sync_is_found_out_by_kills() {
+    let failure = kill_loop(20, false).unwrap_err();
+    assert!(matches!(failure, Failure::Broken(_)), "{failure}");
+}
+
+#[test]
+fn a_backend_that_does_not_sync_is_found_out_by_power_cuts() {
+    let plan = Plan { seed: 1, cuts: 40, every: 6 };
     let backend = |mapping: &Mapping| Forgetful(Cached::new(mapping));
     let failure = cuts::run(&plan, backend, |_| ()).unwrap_err();
     assert!(matches!(failure, Failure::Broken(_)), "{failure}");

@@ -20,6 +20,9 @@ struct Options {
     /// Rounds, each with a sample of each rival.
     #[arg(long)]
     rounds: Option<usize>,
+    /// Only the work with these words in it.
+    #[arg(long, default_value = "")]
+    only: String,
     /// Where the databases are made, and removed afterwards: the device matters.
     #[arg(long, default_value = "target")]
     folder: PathBuf,
@@ -91,10 +94,12 @@ fn main() -> Fallible<()> {
     fs::create_dir_all(&options.folder)?;
     fs::create_dir_all(&options.out)?;
     let folder = tempfile::tempdir_in(&options.folder)?;
-    let bar = ProgressBar::new(engine::ROWS.len() as u64)
+    let rows = engine::ROWS.iter().filter(|row| row.act.words().contains(&options.only));
+    let rows: Vec<_> = rows.copied().collect();
+    let bar = ProgressBar::new(rows.len() as u64)
         .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} [{elapsed}] {msg}")?);
     let effort = Effort { rounds, records, commits };
-    let outcomes = engine::measure(folder.path(), effort, |row| {
+    let outcomes = engine::measure(folder.path(), &rows, effort, |row| {
         bar.inc(1);
         bar.set_message(row.act.words());
     })?;

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use engines::{Failure, kill};
+use engines::Failure;
 
 use options::{FAILED, OK};
 
@@ -70,6 +70,9 @@ struct Work {
     /// How many threads read and compare snapshots
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=64))]
     readers: u16,
+    /// Room in the cache, in pages of 4096 bytes; by default the database does not fit into it
+    #[arg(long, value_name = "PAGES", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    cache_pages: u64,
     /// Where the random choices start
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -118,7 +121,7 @@ fn run(arguments: Arguments) -> Fallible<u8> {
         Some(Trial::KillLoop(options)) => trials::kill_loop(options),
         Some(Trial::PowerCuts(options)) => trials::power_cuts(options),
         Some(Trial::Faults(options)) => trials::faults(options),
-        Some(Trial::Child { file, seed }) => kill::child(file, *seed).map(|()| String::new()),
+        Some(Trial::Child { file, seed }) => trials::child(file, *seed),
     };
     match outcome {
         Ok(text) => options::print(&text).map(|()| OK),

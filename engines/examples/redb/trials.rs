@@ -68,7 +68,7 @@ pub(crate) fn work(options: &Work) -> Result<String, Failure> {
         round: Duration::from_secs(1),
     };
     let counts = Counts::default();
-    let (number, stats) = work_on(place.lock()?, &plan, &counts)?;
+    let (number, stats) = work_on(place.lock()?, options.cache_pages, &plan, &counts)?;
     let bytes = place.path.metadata()?.len();
     let records = reread(place.lock()?, plan.seed, number)?;
     let count = |of: &AtomicU64| HumanCount(of.load(Ordering::Relaxed));
@@ -82,6 +82,7 @@ pub(crate) fn work(options: &Work) -> Result<String, Failure> {
         line("integrity checks passed", count(&counts.checks)),
         line("compactions", count(&counts.compactions)),
         line("pages written to the file", HumanCount(stats.written)),
+        line("pages read from the file", HumanCount(stats.read)),
         line("times the file was flushed", HumanCount(stats.flushes)),
         line("size of the file at the end", HumanBytes(bytes)),
         line("records in it", HumanCount(records)),
@@ -92,8 +93,14 @@ pub(crate) fn work(options: &Work) -> Result<String, Failure> {
     .concat())
 }
 
-fn work_on(file: File, plan: &work::Plan, counts: &Counts) -> Result<(u64, Stats), Failure> {
-    let Opened { mut database, mapping, flusher } = files::open(file)?;
+fn work_on(
+    file: File,
+    cache_pages: u64,
+    plan: &work::Plan,
+    counts: &Counts,
+) -> Result<(u64, Stats), Failure> {
+    let opened = files::open(file, Some(cache_pages))?;
+    let Opened { mut database, mapping, flusher } = opened;
     let total = u64::try_from(plan.length.as_millis()).unwrap_or(u64::MAX);
     let mut progress = Progress::new("redb", total);
     let number = work::run(&mut database, plan, counts, || {
@@ -109,8 +116,8 @@ fn work_on(file: File, plan: &work::Plan, counts: &Counts) -> Result<(u64, Stats
             )
         });
     })?;
-    flusher.stop();
     database.close().map_err(redb::Error::from)?;
+    flusher.stop();
     Ok((number, mapping.stats()))
 }
 
@@ -123,6 +130,12 @@ fn reread(file: File, seed: u64, number: u64) -> Result<u64, Failure> {
     let found = verify(&mut database, &mut history, number..=number);
     found.map_err(|failure| failure.during("the file, read without the cache"))?;
     Ok(history.print(number).unwrap_or_default().records)
+}
+
+/// What is killed.
+pub(crate) fn child(path: &Path, seed: u64) -> Result<String, Failure> {
+    kill::child(&files::open(files::lock(path)?, kill::CACHE_PAGES)?, seed)?;
+    Ok(String::new())
 }
 
 /// `kill -9`, again and again.
@@ -176,6 +189,7 @@ pub(crate) fn power_cuts(options: &PowerCuts) -> Result<String, Failure> {
     Ok([
         "A database on a store in memory, copied as a power cut would leave it:\n\n".to_owned(),
         line("power cuts survived", report.cuts),
+        line("  and again, while it recovered from one", report.again),
         line("  while a transaction was under way", report.amid),
         line("transactions committed", HumanCount(report.transactions)),
         line("transactions there that were not promised", report.kept),
