@@ -10,7 +10,7 @@ cargo check --package tagged-radix --package writeback --no-default-features
 for feature in rayon serde; do
     cargo check --package tagged-radix --features "$feature"
 done
-for feature in crc32c fault; do
+for feature in crc32c fault metrics tracing; do
     cargo check --package writeback --features "$feature"
 done
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features

@@ -83,6 +83,7 @@ impl Shared {
 
     #[cold]
     fn read_slow(&self, piece: Piece, into: &mut [u8]) -> Result<bool> {
+        let _told = self.tell_at_end();
         match self.load_page(piece.index) {
             Ok(page) => Ok(self.copy_out(&page, piece, into)),
             Err(Error::OutOfRange { .. }) => Ok(false),
@@ -128,6 +129,7 @@ impl Shared {
         self.check_span(offset, buf.len() as u64)?;
         self.check_reserved(offset, buf.len())?;
         self.admit()?;
+        let _told = self.tell_at_end();
         let mut done = 0;
         while done < buf.len() {
             let piece = self.piece(offset + done as u64, buf.len() - done);
@@ -301,6 +303,7 @@ impl Shared {
         let read = self.store.read(offset, &mut bytes);
         let count = read.map_err(|source| Error::Read { index, source })?;
         self.counters.read.add(1);
+        self.counters.bytes_read.add(count as u64);
         // Beyond the mapping's end, and the store's, there are zeros.
         bytes[count.min(valid)..].fill(0);
         if let Some(sealer) = &self.sealer {

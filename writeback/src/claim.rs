@@ -121,6 +121,7 @@ impl LockedPage {
     }
 
     fn mark_bytes_dirty(&self, bytes: &Range<usize>) -> Result<bool> {
+        let _told = self.page().mapping().shared.tell_at_end();
         // Not as `PageRef` does it, whose caller may have to wait for a writeback.
         let _latch = self.page().contents.write();
         self.page().dirty_under_latch(bytes)
@@ -575,6 +576,7 @@ impl Writeback {
             self.page.mapping().shared.errors.record(error, 1);
         }
         self.finish(failed);
+        self.page.mapping().shared.tell_counts();
     }
 
     /// Ends writes that were one to the store: `accepted` bytes from the front, then `error` came.
@@ -629,6 +631,9 @@ impl Writeback {
 
     pub(crate) fn finish(&mut self, failed: bool) {
         let Some(image) = self.image.take() else { return };
+        if !failed {
+            self.page.mapping().shared.counters.bytes_written.add(image.len() as u64);
+        }
         let failed = if failed { self.blocks } else { BlockMap::NONE };
         let ended = match &self.whole {
             None => Some((failed, u64::from(!failed.is_empty()))),
@@ -651,6 +656,7 @@ impl Drop for Writeback {
             self.judge(&error);
             self.page.mapping().shared.errors.record(error, 1);
             self.finish(true);
+            self.page.mapping().shared.tell_counts();
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::blocks::{BLOCKS_MAX, Division};
 use crate::cache::PageCache;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::hooks::{Log, Seal};
+use crate::hooks::{Log, Observer, Seal};
 
 /// Settings of a mapping; each has a default.
 ///
@@ -30,6 +30,7 @@ pub struct Config {
     pub(crate) log: Option<Arc<dyn Log>>,
     pub(crate) cache: Option<PageCache>,
     pub(crate) seal: Option<Arc<dyn Seal>>,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
     #[cfg(feature = "rule-2003")]
     pub(crate) dirty_rule: DirtyRule,
 }
@@ -74,6 +75,7 @@ impl Config {
             log: None,
             cache: None,
             seal: None,
+            observers: Vec::new(),
             #[cfg(feature = "rule-2003")]
             dirty_rule: DirtyRule::FlagOnly,
         }
@@ -184,6 +186,16 @@ impl Config {
     #[must_use]
     pub fn seal(mut self, seal: Arc<dyn Seal>) -> Self {
         self.seal = Some(seal);
+        self
+    }
+
+    /// Adds someone who is told what the mapping does.
+    ///
+    /// # Examples
+    /// See [`Observer`].
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
         self
     }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, StoreError};
 use crate::hooks::Order;
 use crate::primitives::{AtomicU64, Mutex, OnceLock, Ordering};
 use crate::stats::Counter;
-use crate::store::{FlushKind, Store};
+use crate::store::FlushKind;
 
 #[derive(Debug, Default)]
 pub(crate) struct Durability {
@@ -29,6 +29,13 @@ impl Durability {
     pub(crate) fn note_write(&self) {
         // Release: pairs with the load in `flush`; who saw the write end sees this generation.
         self.written.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many writes, and changes of the length, no flush has covered yet.
+    pub(crate) fn uncovered(&self) -> u64 {
+        // The lower one first: it only rises towards the other.
+        let synced = self.synced_data.load(Ordering::Acquire);
+        self.written.load(Ordering::Acquire) - synced
     }
 
     pub(crate) fn poison(&self) -> Option<&StoreError> {
@@ -51,13 +58,14 @@ impl Durability {
         synced.load(Ordering::Acquire) >= generation
     }
 
-    /// Makes every write that ended before the call durable; flushes only if that needs it.
+    /// Makes every write that ended before the call durable; calls `flush`, the store's, only if that needs
+    /// it.
     pub(crate) fn flush(
         &self,
-        store: &dyn Store,
         kind: FlushKind,
         order: Option<&Order>,
         flushes: &Counter,
+        flush: impl FnOnce() -> Result<(), StoreError>,
     ) -> Result<()> {
         self.check()?;
         let wanted = self.written.load(Ordering::Acquire);
@@ -76,7 +84,7 @@ impl Durability {
             // ends in between is covered, and not known to be.
             order.flush_begins();
         }
-        let outcome = self.flush_or_poison(store, kind);
+        let outcome = self.flush_or_poison(flush);
         outcome.map_err(|source| Error::Flush { source })?;
         flushes.add(1);
         if let Some(order) = order {
@@ -90,7 +98,10 @@ impl Durability {
     }
 
     /// Flushes; if that fails, or panics, nothing is certain any more.
-    fn flush_or_poison(&self, store: &dyn Store, kind: FlushKind) -> Result<(), StoreError> {
+    fn flush_or_poison(
+        &self,
+        flush: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         struct Poison<'d>(&'d OnceLock<StoreError>);
         impl Drop for Poison<'_> {
             fn drop(&mut self) {
@@ -99,7 +110,7 @@ impl Durability {
             }
         }
         let poison = Poison(&self.poison);
-        if let Err(error) = store.flush(kind) {
+        if let Err(error) = flush() {
             return Err(poison.0.get_or_init(|| error).clone());
         }
         std::mem::forget(poison);
@@ -110,13 +121,15 @@ impl Durability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemStore;
+    use crate::store::{MemStore, Store};
 
     #[test]
     fn flushes_only_what_is_not_covered() {
         let (durability, store) = (Durability::default(), MemStore::new());
         let flushes = Counter::default();
-        let flush = |kind| durability.flush(&store, kind, None, &flushes).unwrap();
+        let flush = |kind| {
+            durability.flush(kind, None, &flushes, || store.flush(kind)).unwrap();
+        };
         flush(FlushKind::All);
         assert_eq!(flushes.get(), 0);
         durability.note_write();

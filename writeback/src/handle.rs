@@ -4,6 +4,7 @@ use std::ops::RangeBounds;
 
 use crate::error::{Error, Result};
 use crate::errseq::Cursor;
+use crate::hooks::trace;
 use crate::mapping::Mapping;
 use crate::primitives::Mutex;
 use crate::range::{Inclusive, inclusive};
@@ -268,8 +269,14 @@ impl Handle {
         // From where this sync looks for errors. Not where the handle stands when it ends: another
         // sync of the same handle may report the error first, and both must.
         let since = *self.cursor.lock();
+        let _span = trace::sync(kind);
+        let observers = &self.mapping.shared.observers;
+        let began = observers.now();
         let outcome = self.mapping.sync_pages(pages, kind);
-        self.advance(since, outcome)
+        let outcome = self.advance(since, outcome);
+        let result = outcome.as_ref().copied();
+        observers.tell_since(began, |observer, took| observer.synced(took, result));
+        outcome
     }
 
     /// Reports a write error that this handle has not been told of, without any I/O.

@@ -120,6 +120,11 @@
 //! it keeps for itself cannot be written ([`Mapping::payload`] are the others). `Crc32c`, behind the feature
 //! of that name, keeps a checksum of page and index in four bytes of each page.
 //!
+//! *Observers* ([`Observer`], [`Config::observer`]): are told of pages dirtied, batches submitted and written,
+//! flushes, syncs, errors, evictions and writers held up, with how long they took. [`Mapping::stats`] counts
+//! without any. `Metrics` (feature `metrics`) is an observer that feeds the facade of that name; with the
+//! feature `tracing` syncs, passes and flushes are spans, and errors are events.
+//!
 //! No hook is called under a latch, the log with no lock of the cache at all, and none may call the cache. A hook that fails or
 //! panics makes its page's write fail: the page stays dirty and the handles are told.
 //!
@@ -151,6 +156,8 @@
 //! on this crate as well as of this crate.
 //!
 //! `crc32c`: adds `Crc32c`, a seal that notices changed, torn and misplaced pages.
+//!
+//! `metrics`: adds `Metrics`, an observer for the facade of that name. `tracing`: spans and events.
 //!
 //! `rule-2003`: adds `Config::dirty_rule` and with it the faulty rule, by which a claim clears flag and
 //! tag together. For showing that syncs then miss pages, and for nothing else.
@@ -205,7 +212,9 @@ pub use handle::Handle;
 pub use hold::Hold;
 #[cfg(feature = "crc32c")]
 pub use hooks::Crc32c;
-pub use hooks::{Log, LogHold, LoggedChange, Seal};
+#[cfg(feature = "metrics")]
+pub use hooks::Metrics;
+pub use hooks::{Log, LogHold, LoggedChange, Observer, Seal, WriteEvent};
 pub use invariants::Violation;
 pub use mapping::Mapping;
 pub use page::Page;

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tagged_radix::TagFilter;
 
@@ -18,6 +19,7 @@ use crate::page_ref::PageRef;
 use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::store::{NullStore, Store};
+use crate::tag::PageTag;
 
 /// A cached store: its pages in memory, which of them are dirty, and the way they are written back.
 ///
@@ -277,9 +279,45 @@ impl Mapping {
     /// ```
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
-        let log_waits = shared.order.as_ref().map_or(0, |order| order.ensured.get());
-        let oldest_writeback = shared.oldest_writeback();
-        Stats { log_waits, oldest_writeback, ..shared.counters.stats(self.is_poisoned()) }
+        Stats {
+            log_waits: shared.order.as_ref().map_or(0, |order| order.ensured.get()),
+            oldest_writeback: shared.oldest_writeback(),
+            unflushed: shared.durability.uncovered(),
+            observer_panics: shared.observers.panics.get(),
+            ..shared.counters.stats(self.is_poisoned())
+        }
+    }
+
+    /// How long ago the page became dirty that has been dirty for longest; `None`: none is. By the mapping's
+    /// [`Clock`](crate::Clock), in whole milliseconds.
+    ///
+    /// # Complexity
+    /// Looks at every dirty page.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use writeback::{Clock, Config, Mapping, MemStore};
+    ///
+    /// let clock = Clock::manual();
+    /// let config = Config::new().clock(clock.clone());
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::new()), config)?;
+    /// mapping.handle().write_at(b"abc", 0)?;
+    /// clock.advance(Duration::from_secs(7));
+    /// mapping.handle().write_at(b"abc", 4096)?;
+    /// assert_eq!(mapping.oldest_dirty_age(), Some(Duration::from_secs(7)));
+    /// mapping.handle().sync_data()?;
+    /// assert_eq!(mapping.oldest_dirty_age(), None);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn oldest_dirty_age(&self) -> Option<Duration> {
+        let shared = &self.shared;
+        let pages = shared.pages_tagged(PageTag::Dirty);
+        let oldest_ms =
+            pages.filter(|page| page.snapshot().is_dirty()).map(|page| page.first_dirty_ms());
+        let age_ms = shared.clock.now_ms().saturating_sub(oldest_ms.min()?);
+        Some(Duration::from_millis(age_ms))
     }
 
     /// Tells whether a flush of the store has failed; then nothing can be promised any more and

@@ -142,6 +142,7 @@ impl PageRef {
         }
         // No bytes are within any length.
         let end = if bytes.is_empty() { 0 } else { end };
+        let _told = shared.tell_at_end();
         let _admission = shared.admit_dirtier(self.page.index(), true)?;
         loop {
             let lengthening = (end > shared.len()).then(|| shared.truncate.read());
@@ -198,6 +199,7 @@ impl PageRef {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn mark_dirty(&self) -> Result<bool> {
+        let _told = self.mapping.shared.tell_at_end();
         let _admission = self.mapping.shared.admit_dirtier(self.page.index(), true)?;
         let _latch = self.page.contents.write();
         self.dirty_under_latch(&(0..self.mapping.shared.page_size))

@@ -10,6 +10,7 @@ use tagged_radix::ArrayVec;
 
 use crate::claim::{Claim, LockedPage, Verdict, Writeback};
 use crate::error::StoreError;
+use crate::hooks::trace;
 use crate::index::tagged_pages;
 use crate::mapping::Mapping;
 use crate::page::Page;
@@ -53,6 +54,7 @@ impl<'m> Pass<'m> {
 
     /// Visits the pages with `tag`. Returns where it stopped, if the budget was used up first.
     pub(crate) fn walk(&mut self, (first, last): Inclusive, tag: PageTag) -> Option<u64> {
+        let _span = trace::pass(self.mode);
         let mut next = Some(first);
         let mut stopped = None;
         'walk: while let Some(start) = next.filter(|start| *start <= last) {
@@ -218,6 +220,7 @@ impl<'m> Pass<'m> {
             // Also in mode None, for a page that was changed since it was looked at.
             if let Err(error) = order.ensure(newest) {
                 Writeback::end_batch(batch, 0, StoreError::Log(Arc::new(error)));
+                self.mapping.shared.tell_counts();
                 return;
             }
         }

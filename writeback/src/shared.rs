@@ -16,7 +16,7 @@ use crate::durability::Durability;
 use crate::error::{Error, Result, StoreError};
 use crate::errseq::ErrorSequence;
 use crate::flusher::Kick;
-use crate::hooks::{Order, Sealer};
+use crate::hooks::{Observers, Order, Sealer, trace};
 use crate::index::{Index, tagged_pages};
 use crate::page::Page;
 use crate::primitives::{AtomicBool, AtomicU64, HintU64, Mutex, Ordering, RwLock};
@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) order: Option<Order>,
     /// `None`: pages are stored as they are.
     pub(crate) sealer: Option<Sealer>,
+    pub(crate) observers: Observers,
 }
 
 impl Shared {
@@ -68,6 +69,10 @@ impl Shared {
         let seal = config.seal.map(|seal| Sealer::new(seal, config.page_size));
         let sealer = seal.transpose()?;
         let mut length = store.len().map_err(|source| Error::Length { source })?;
+        #[cfg_attr(not(feature = "tracing"), expect(unused_mut, reason = "by that feature"))]
+        let mut observers = config.observers;
+        #[cfg(feature = "tracing")]
+        observers.push(Arc::new(trace::Events));
         if sealer.is_some() {
             length = length.next_multiple_of(config.page_size as u64);
         }
@@ -94,6 +99,7 @@ impl Shared {
             kick: Kick::default(),
             order: config.log.map(Order::new),
             sealer,
+            observers: Observers::new(observers),
         })
     }
 
@@ -159,8 +165,15 @@ impl Shared {
             }
         }
         let _after = Nudge(self);
-        let order = self.order.as_ref();
-        self.durability.flush(&*self.store, kind, order, &self.counters.flushes)
+        let _span = trace::flush(kind);
+        let (mut began, order) = (None, self.order.as_ref());
+        let outcome = self.durability.flush(kind, order, &self.counters.flushes, || {
+            began = self.observers.now();
+            self.store.flush(kind)
+        });
+        let result = outcome.as_ref().copied();
+        self.observers.tell_since(began, |observer, took| observer.flushed(kind, took, result));
+        outcome
     }
 
     /// Waits for the log, for who has nothing in its hands that could fail; returns whether it is durable.
@@ -170,6 +183,7 @@ impl Shared {
         let ensured = outcome.is_ok();
         if let Err(error) = outcome {
             self.errors.record(StoreError::Log(Arc::new(error)), 0);
+            self.tell_counts();
         }
         ensured
     }
@@ -209,6 +223,18 @@ impl Shared {
             oldest = oldest.into_iter().chain(began).min();
         }
         oldest.map(|began| Duration::from_millis(self.clock.now_ms().saturating_sub(began)))
+    }
+
+    /// Every page with a tag, in batches, without holding a guard.
+    pub(crate) fn pages_tagged(&self, tag: PageTag) -> impl Iterator<Item = Arc<Page>> {
+        let mut next = Some(0);
+        std::iter::from_fn(move || {
+            let mut batch = ArrayVec::<_, 64>::new();
+            next = self.tree.gang_lookup_tagged_owned(next?, tag, &mut batch);
+            (!batch.is_empty()).then_some(batch)
+        })
+        .flatten()
+        .map(|(_, page)| page)
     }
 
     /// Every page, in batches, without holding a guard.

@@ -30,6 +30,8 @@ pub struct Stats {
     pub dirtied: u64,
     /// Pages written successfully.
     pub written: u64,
+    /// Bytes of those pages, as they were handed to the store.
+    pub bytes_written: u64,
     /// Pages claimed and redirtied, because another writer held them.
     pub declined: u64,
     /// Pages a background pass went by: locked, under writeback or backing off.
@@ -40,6 +42,8 @@ pub struct Stats {
     pub log_waits: u64,
     /// Pages read from the store.
     pub read: u64,
+    /// Bytes of those pages that the store had.
+    pub bytes_read: u64,
     /// Pages evicted to make room in the [`PageCache`](crate::PageCache).
     pub evicted: u64,
     /// Pages read that did not open (see [`Seal`](crate::Seal)).
@@ -53,6 +57,10 @@ pub struct Stats {
     /// How long the oldest of the writes that are under way has been, by the mapping's clock. A device
     /// that is stuck shows here; the write is not ended for that, since the device may still do it.
     pub oldest_writeback: Option<Duration>,
+    /// Writes and changes of the store's length, also failed ones, that no successful flush has covered yet.
+    pub unflushed: u64,
+    /// Calls of an [`Observer`](crate::Observer) that panicked.
+    pub observer_panics: u64,
     /// Whether a flush failed (see [`Error::Poisoned`](crate::Error::Poisoned)).
     pub poisoned: bool,
 }
@@ -87,10 +95,12 @@ pub(crate) struct Counters {
     pub(crate) writeback: Counter,
     pub(crate) dirtied: Counter,
     pub(crate) written: Counter,
+    pub(crate) bytes_written: Counter,
     pub(crate) declined: Counter,
     pub(crate) skipped: Counter,
     pub(crate) unlogged: Counter,
     pub(crate) read: Counter,
+    pub(crate) bytes_read: Counter,
     pub(crate) evicted: Counter,
     pub(crate) corrupt: Counter,
     pub(crate) seal_errors: Counter,
@@ -106,17 +116,21 @@ impl Counters {
             writeback: self.writeback.get(),
             dirtied: self.dirtied.get(),
             written: self.written.get(),
+            bytes_written: self.bytes_written.get(),
             declined: self.declined.get(),
             skipped: self.skipped.get(),
             unlogged: self.unlogged.get(),
             log_waits: 0,
             read: self.read.get(),
+            bytes_read: self.bytes_read.get(),
             evicted: self.evicted.get(),
             corrupt: self.corrupt.get(),
             seal_errors: self.seal_errors.get(),
             write_errors: self.write_errors.get(),
             flushes: self.flushes.get(),
             oldest_writeback: None,
+            unflushed: 0,
+            observer_panics: 0,
             poisoned,
         }
     }

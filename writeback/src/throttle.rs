@@ -262,14 +262,20 @@ impl Shared {
         }
         if throttle.has_room() {
             if may_wait {
-                throttle.pause();
+                let began = self.observers.now();
+                if throttle.pause() {
+                    self.observers.tell_since(began, |observer, took| observer.held_up(took));
+                }
             }
             return Ok(Admission(None));
         }
         if !may_wait {
             return Err(Error::WouldBlock);
         }
-        self.wait_in_line(cache, index)
+        let began = self.observers.now();
+        let admitted = self.wait_in_line(cache, index);
+        self.observers.tell_since(began, |observer, took| observer.held_up(took));
+        admitted
     }
 
     fn wait_in_line<'s>(&self, cache: &'s Inner, index: u64) -> Result<Admission<'s>> {
@@ -487,16 +493,16 @@ impl Throttle {
         (1.0 + off.powi(3)).clamp(0.0, 2.0)
     }
 
-    /// Pauses, the longer the nearer the limit; less if the line is nudged meanwhile.
-    fn pause(&self) {
+    /// Pauses, the longer the nearer the limit; less if the line is nudged meanwhile. Returns whether it did.
+    fn pause(&self) -> bool {
         // Under a checker time stands still.
         if CHECKED {
-            return;
+            return false;
         }
         let now = Instant::now();
         let pause = self.pace.pause(self.share(self.debt()), now);
         if pause < PAUSE_MIN {
-            return;
+            return false;
         }
         self.pace.paused.add(1);
         let mut line = self.line.lock();
@@ -504,5 +510,6 @@ impl Throttle {
         while Instant::now() < until && self.debt() > self.ease() {
             self.changed.wait_until(&mut line, until);
         }
+        true
     }
 }

@@ -1,4 +1,5 @@
-//! What an engine hangs into the cache: its [log](log), and the [seal](seal) of its pages.
+//! What an engine hangs into the cache: its [log](log), the [seal](seal) of its pages, and who
+//! [observes](observer) it.
 //!
 //! A hook is code of the engine's that the cache calls at a point of a page's life. What they have in
 //! common is here: no hook is called under a content latch or in a section of the index, no hook can
@@ -7,8 +8,12 @@
 #[cfg(feature = "crc32c")]
 mod crc32c;
 mod log;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod observer;
 mod order;
 mod seal;
+pub(crate) mod trace;
 
 use std::any::Any;
 use std::io;
@@ -17,6 +22,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(feature = "crc32c")]
 pub use crc32c::Crc32c;
 pub use log::{Log, LogHold, LoggedChange};
+#[cfg(feature = "metrics")]
+pub use metrics::Metrics;
+pub(crate) use observer::{Observed, Observers};
+pub use observer::{Observer, WriteEvent};
 pub(crate) use order::{Order, Positions};
 pub use seal::Seal;
 pub(crate) use seal::Sealer;

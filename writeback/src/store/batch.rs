@@ -3,6 +3,7 @@
 use crate::buffer::Image;
 use crate::claim::Writeback;
 use crate::error::StoreError;
+use crate::hooks::{Observed, WriteEvent};
 
 /// Pages that lie side by side, or blocks of them that do, to be written in one go.
 ///
@@ -236,6 +237,8 @@ impl WriteBatch {
 pub struct Completion {
     writebacks: Vec<Writeback>,
     len: u64,
+    /// `None`: nobody is to be told.
+    observed: Option<Observed>,
 }
 
 impl Completion {
@@ -327,13 +330,26 @@ impl Completion {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn fail_after(mut self, accepted: u64, error: StoreError) {
+        self.end(accepted, error);
+    }
+
+    fn end(&mut self, accepted: u64, error: StoreError) {
+        let observed = self.observed.take();
+        let outcome = observed
+            .as_ref()
+            .map(|_| if accepted < self.len { Err(error.clone()) } else { Ok(()) });
         Writeback::end_batch(std::mem::take(&mut self.writebacks), accepted, error);
+        if let (Some(observed), Some(outcome)) = (observed, outcome) {
+            observed.end(outcome.as_ref().copied());
+        }
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        Writeback::end_batch(std::mem::take(&mut self.writebacks), 0, StoreError::Lost);
+        if !self.writebacks.is_empty() {
+            self.end(0, StoreError::Lost);
+        }
     }
 }
 
@@ -343,5 +359,8 @@ pub(crate) fn batch_of(writebacks: Vec<Writeback>) -> Option<(WriteBatch, Comple
     let (first_page, offset) = (first.page().index(), first.offset());
     let images: Vec<_> = writebacks.iter().map(|one| one.image().clone()).collect();
     let len = images.iter().map(|image| image.len() as u64).sum();
-    Some((WriteBatch { first_page, offset, len, images }, Completion { writebacks, len }))
+    let write = WriteEvent { first_page, pages: images.len() as u64, bytes: len };
+    let observed = Observed::begin(first.page().mapping(), write);
+    let batch = WriteBatch { first_page, offset, len, images };
+    Some((batch, Completion { writebacks, len, observed }))
 }

@@ -6,4 +6,5 @@ mod common;
 mod book;
 mod journal;
 mod log;
+mod observer;
 mod seal;

@@ -1,0 +1,225 @@
+//! Observers: who is told what a mapping does.
+//!
+//! Without one nothing here costs more than a look at an empty list: no time is taken, nothing is counted
+//! twice. This layer knows when to tell and of what; it does not know what is done with it.
+
+use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, StoreError};
+use crate::mapping::Mapping;
+use crate::primitives::{AtomicU64, Instant, Ordering};
+use crate::shared::Shared;
+use crate::stats::Counter;
+use crate::store::FlushKind;
+
+/// Is told what a mapping does, for metrics and traces. Every method does nothing unless implemented.
+///
+/// # Concurrency
+/// Called from whichever thread does what is told of, several at once, after the fact. No latch is held and
+/// no section of the index is open, but whoever waits for that thread waits for the observer too: it should
+/// be quick, and must not call the mapping. A panic is caught, and counted in
+/// [`Stats::observer_panics`](crate::Stats::observer_panics).
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::time::Duration;
+/// use writeback::{Config, Mapping, MemStore, Observer, StoreError, WriteEvent};
+///
+/// #[derive(Debug, Default)]
+/// struct Bytes(AtomicU64);
+///
+/// impl Observer for Bytes {
+///     fn written(&self, write: WriteEvent, _took: Duration, outcome: Result<(), &StoreError>) {
+///         if outcome.is_ok() {
+///             self.0.fetch_add(write.bytes, Ordering::Relaxed);
+///         }
+///     }
+/// }
+///
+/// let bytes = Arc::new(Bytes::default());
+/// let config = Config::new().observer(bytes.clone());
+/// let handle = Mapping::with_config(Arc::new(MemStore::new()), config)?.handle();
+/// handle.write_at(&[1; 10_000], 0)?;
+/// handle.sync_data()?;
+/// assert_eq!(bytes.0.load(Ordering::Relaxed), 10_000);
+/// # Ok::<(), writeback::Error>(())
+/// ```
+pub trait Observer: Send + Sync + Debug + 'static {
+    /// So many clean pages have become dirty since this was last told.
+    fn dirtied(&self, pages: u64) {
+        let _ = pages;
+    }
+
+    /// So many pages were evicted since this was last told. If another mapping of the same cache wanted the
+    /// room, it is told with what this mapping does next.
+    fn evicted(&self, pages: u64) {
+        let _ = pages;
+    }
+
+    /// A batch is about to be handed to the store.
+    fn submitted(&self, write: WriteEvent) {
+        let _ = write;
+    }
+
+    /// The store is done with a batch, so long after it was handed over. `Err`: at least one of its pages was
+    /// not written. Not told of a [`Writeback`](crate::Writeback) that the engine writes itself.
+    fn written(&self, write: WriteEvent, took: Duration, outcome: Result<(), &StoreError>) {
+        let _ = (write, took, outcome);
+    }
+
+    /// A flush of the store has ended. Syncs that another's flush covers are not told of here.
+    fn flushed(&self, kind: FlushKind, took: Duration, outcome: Result<(), &Error>) {
+        let _ = (kind, took, outcome);
+    }
+
+    /// A sync of a handle has ended, as it ended.
+    fn synced(&self, took: Duration, outcome: Result<(), &Error>) {
+        let _ = (took, outcome);
+    }
+
+    /// Errors were recorded for the handles, so many since this was last told, and this is the latest.
+    fn failed(&self, error: &StoreError, errors: u64) {
+        let _ = (error, errors);
+    }
+
+    /// A writer was held up for so long, because there were too many dirty pages.
+    fn held_up(&self, took: Duration) {
+        let _ = took;
+    }
+}
+
+/// A batch of pages on its way to the store, as an [`Observer`] is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriteEvent {
+    /// Index of the first page.
+    pub first_page: u64,
+    /// How many pages, side by side.
+    pub pages: u64,
+    /// How many bytes they have together.
+    pub bytes: u64,
+}
+
+/// The observers of a mapping, and how much they have been told of what is counted elsewhere.
+#[derive(Debug)]
+pub(crate) struct Observers {
+    all: Vec<Arc<dyn Observer>>,
+    dirtied: AtomicU64,
+    evicted: AtomicU64,
+    failed: AtomicU64,
+    pub(crate) panics: Counter,
+}
+
+impl Observers {
+    pub(crate) fn new(all: Vec<Arc<dyn Observer>>) -> Self {
+        let told = || AtomicU64::new(0);
+        let (dirtied, evicted, failed) = (told(), told(), told());
+        Self { all, dirtied, evicted, failed, panics: Counter::default() }
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        !self.all.is_empty()
+    }
+
+    /// The time, if anybody wants to know.
+    pub(crate) fn now(&self) -> Option<Instant> {
+        self.any().then(Instant::now)
+    }
+
+    /// Tells all of them.
+    pub(crate) fn tell(&self, event: impl Fn(&dyn Observer)) {
+        for observer in &self.all {
+            if catch_unwind(AssertUnwindSafe(|| event(&**observer))).is_err() {
+                self.panics.add(1);
+            }
+        }
+    }
+
+    /// Tells all of them how long something took that began then.
+    pub(crate) fn tell_since(
+        &self,
+        began: Option<Instant>,
+        event: impl Fn(&dyn Observer, Duration),
+    ) {
+        if let Some(began) = began {
+            let took = began.elapsed();
+            self.tell(|observer| event(observer, took));
+        }
+    }
+}
+
+/// How much of `counted` has not been told; it has been then. Each is told by one caller.
+fn untold(told: &AtomicU64, counted: u64) -> u64 {
+    // Relaxed: what is told of is not reached through it.
+    counted.saturating_sub(told.fetch_max(counted, Ordering::Relaxed))
+}
+
+impl Shared {
+    /// Tells the observers what has been counted since they were last told. Called with no latch held.
+    pub(crate) fn tell_counts(&self) {
+        let observers = &self.observers;
+        if !observers.any() {
+            return;
+        }
+        let dirtied = untold(&observers.dirtied, self.counters.dirtied.get());
+        if dirtied > 0 {
+            observers.tell(|observer| observer.dirtied(dirtied));
+        }
+        let evicted = untold(&observers.evicted, self.counters.evicted.get());
+        if evicted > 0 {
+            observers.tell(|observer| observer.evicted(evicted));
+        }
+        let recorded = self.errors.recorded();
+        let failed = untold(&observers.failed, recorded);
+        if let Some(error) = self.errors.latest_after(recorded - failed).filter(|_| failed > 0) {
+            observers.tell(|observer| observer.failed(&error, failed));
+        }
+    }
+
+    /// Tells them when the returned value is dropped: to be taken before any latch.
+    pub(crate) fn tell_at_end(&self) -> AtEnd<'_> {
+        AtEnd(self)
+    }
+}
+
+/// See [`Shared::tell_at_end`].
+#[must_use = "it tells when it is dropped"]
+pub(crate) struct AtEnd<'s>(&'s Shared);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.tell_counts();
+    }
+}
+
+/// A batch that observers are told of when the store is done with it.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    mapping: Mapping,
+    write: WriteEvent,
+    began: Instant,
+}
+
+impl Observed {
+    /// Tells that the batch is about to be handed over. `None`: nobody wants to know.
+    pub(crate) fn begin(mapping: &Mapping, write: WriteEvent) -> Option<Self> {
+        let observers = &mapping.shared.observers;
+        let began = observers.now()?;
+        observers.tell(|observer| observer.submitted(write));
+        Some(Self { mapping: mapping.clone(), write, began })
+    }
+
+    pub(crate) fn end(self, outcome: Result<(), &StoreError>) {
+        let observers = &self.mapping.shared.observers;
+        let write = self.write;
+        observers.tell_since(Some(self.began), |observer, took| {
+            observer.written(write, took, outcome);
+        });
+        self.mapping.shared.tell_counts();
+    }
+}
