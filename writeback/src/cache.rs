@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::invariants::{Violation, check_count};
 use crate::mapping::Mapping;
 use crate::primitives::{CounterU64, HintU32, HintU64, Mutex, Ordering};
+use crate::reclaim::{Outcomes, ReclaimStats};
 use crate::shared::Shared;
 use crate::stats::{Counter, Counters};
 use crate::throttle::Throttle;
@@ -58,7 +59,7 @@ pub struct PageCache {
 /// use writeback::{CacheConfig, PageCache};
 ///
 /// let stats = PageCache::new(CacheConfig::new(1000))?.stats();
-/// assert_eq!((stats.capacity, stats.cached, stats.evicted), (1000, 0, 0));
+/// assert_eq!((stats.capacity, stats.cached, stats.reclaim.evicted), (1000, 0, 0));
 /// # Ok::<(), writeback::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,8 +79,8 @@ pub struct CacheStats {
     pub debt: u64,
     /// Pages written successfully.
     pub written: u64,
-    /// Pages evicted.
-    pub evicted: u64,
+    /// What became of the pages that were looked at for want of room.
+    pub reclaim: ReclaimStats,
     /// Pages that came in beyond the capacity, because none could be evicted.
     pub overcommitted: u64,
     /// How often a writer paused, because the limit of dirty pages was near.
@@ -95,7 +96,7 @@ pub(crate) struct Inner {
     /// Places taken.
     places: CounterU64,
     pub(crate) overcommitted: Counter,
-    pub(crate) evicted: Counter,
+    pub(crate) outcomes: Outcomes,
     pub(crate) throttle: Throttle,
     members: Mutex<Vec<Weak<Shared>>>,
     /// One thread moves the hands at a time.
@@ -151,7 +152,7 @@ impl PageCache {
             config,
             places: CounterU64::new(0),
             overcommitted: Counter::default(),
-            evicted: Counter::default(),
+            outcomes: Outcomes::default(),
             members: Mutex::new(Vec::new()),
             hands: Mutex::new(()),
         };
@@ -181,7 +182,7 @@ impl PageCache {
         let mut stats = CacheStats {
             capacity: inner.config.capacity_pages,
             cached: inner.places(),
-            evicted: inner.evicted.get(),
+            reclaim: inner.outcomes.stats(),
             overcommitted: inner.overcommitted.get(),
             debt: inner.throttle.debt(),
             written: inner.throttle.pace.written.get(),

@@ -73,6 +73,8 @@ struct Signal {
     kicked: bool,
     /// Pages that somebody asked to be written.
     requested: u64,
+    /// There is a thread that makes rounds.
+    threaded: bool,
     stop: bool,
 }
 
@@ -133,6 +135,7 @@ impl Flusher {
     ) -> Result<Self> {
         let mut flusher = Self::manual(mappings, config);
         let inner = Arc::clone(&flusher.inner);
+        inner.signal.lock().threaded = true;
         let spawned = thread::Builder::new().name("writeback".into()).spawn(move || inner.run());
         flusher.thread = Some(spawned.map_err(|error| Error::Thread(Arc::new(error)))?);
         Ok(flusher)
@@ -345,6 +348,10 @@ impl Inner {
             }
         }
         self.write_background(&mut done);
+        for member in self.mappings.iter().filter_map(|mapping| mapping.shared.member.as_ref()) {
+            let reclaimed = catch_unwind(AssertUnwindSafe(|| member.cache.reclaim_ahead()));
+            done.panics += u64::from(reclaimed.is_err());
+        }
         let counters = &self.counters;
         counters.rounds.add(done.rounds);
         counters.submitted.add(done.submitted);
@@ -470,6 +477,15 @@ impl Kick {
         if dirty > self.above.load(Ordering::Relaxed) {
             self.wake();
         }
+    }
+
+    /// Whether there is a flusher that works by itself.
+    pub(crate) fn has_flusher(&self) -> bool {
+        let flusher = self.flusher.lock().upgrade();
+        flusher.is_some_and(|flusher| {
+            let signal = flusher.signal.lock();
+            signal.threaded && !signal.stop
+        })
     }
 
     #[cold]

@@ -219,6 +219,7 @@ pub use invariants::Violation;
 pub use mapping::Mapping;
 pub use page::Page;
 pub use page_ref::PageRef;
+pub use reclaim::ReclaimStats;
 pub use state::Snapshot;
 pub use stats::Stats;
 #[cfg(feature = "fault")]

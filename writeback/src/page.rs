@@ -42,6 +42,8 @@ pub struct Page {
     touched: HintU32,
     /// What is dirty, held, written and wanted of it; `None` if it is one block.
     pub(crate) blocks: Option<Box<Blocks>>,
+    /// Whether reclaim has met the page, busy or dirty, and it was not used since.
+    met: HintU32,
     /// The content latch. Held for the time of a copy, never across I/O.
     pub(crate) contents: RwLock<Contents>,
     /// Log positions of its changes; noted and taken under the latch.
@@ -66,6 +68,7 @@ impl Page {
             retry_at_ms: HintU64::new(0),
             touched: HintU32::new(0),
             blocks: Blocks::new(block_count),
+            met: HintU32::new(0),
             contents: RwLock::new(Contents::empty()),
             positions: Mutex::new(Positions::NONE),
         }
@@ -275,8 +278,14 @@ impl Page {
         let first = self.touched.load(Ordering::Relaxed) != turn;
         if first {
             self.touched.store(turn, Ordering::Relaxed);
+            self.met.store(0, Ordering::Relaxed);
         }
         first
+    }
+
+    /// Reclaim meets the page; returns whether it has before.
+    pub(crate) fn meet(&self) -> bool {
+        self.met.swap(1, Ordering::Relaxed) == 1
     }
 
     pub(crate) fn set_first_dirty_ms(&self, now_ms: u64) {

@@ -87,7 +87,7 @@ impl<'m> Pass<'m> {
         }
     }
 
-    fn visit(&mut self, page: Arc<Page>) {
+    pub(crate) fn visit(&mut self, page: Arc<Page>) {
         // `None`: it is leaving the index, and so was written, or is being cut.
         let Some(page) = PageRef::of_found(self.mapping, page) else { return };
         if self.mode == SyncMode::None && self.goes_by(&page) {

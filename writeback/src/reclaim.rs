@@ -7,19 +7,29 @@
 //! go is decided in the section that removes it ([`Shared::evict`]).
 //!
 //! A page that was read in and not used since has no ACCESSED tag: one pass over a large file costs such
-//! pages their places, and not those that are used again and again.
+//! pages their places, and not those that are used again and again. Mappings give in proportion to what
+//! they have.
 //!
-//! Mappings give in proportion to what they have.
+//! Where too few pages are clean, the dirty ones are looked at too, in the same order. What becomes of a page
+//! is one function of what is seen of it and of the circumstances, [`decide`]: the table by which Linux's
+//! `shrink_list` and `pageout` went, `may_write_to_queue` (the store's congestion) included. Nothing is
+//! written while a lock or a latch is held, and nothing is waited for: a page is claimed in mode `None`.
 
 use std::sync::Arc;
 
 use tagged_radix::{ArrayVec, TagFilter, TagSet};
 
 use crate::cache::Inner;
+use crate::mapping::Mapping;
 use crate::page::Page;
+use crate::pass::Pass;
 use crate::primitives::{MutexGuard, Ordering};
 use crate::shared::Shared;
+use crate::state::Snapshot;
+use crate::stats::Counter;
+use crate::sync::{Budget, SyncMode};
 use crate::tag::{DIRTY_TAGS, PageTag};
+use crate::transition::Spared;
 
 /// Most pages that are looked at in one move of a hand.
 const MOVE: usize = 32;
@@ -27,6 +37,173 @@ const MOVE: usize = 32;
 /// So often a hand may come to the end of its mapping before reclaim gives up: once from where it stood,
 /// once to take second chances away, and once to use them up.
 const ROUNDS: u32 = 3;
+
+/// Most dirty pages that one reclaim looks at in a mapping.
+const PAGE_OUT: u64 = 256;
+
+/// What is seen of a page, without a lock. It may be out of date.
+#[derive(Debug, Clone, Copy, Default)]
+struct Look {
+    locked: bool,
+    under_writeback: bool,
+    used: bool,
+    dirty: bool,
+    kept: bool,
+    held: bool,
+    /// Its last write failed, and it is not time for the next.
+    backs_off: bool,
+    /// Reclaim has met it before, dirty or under writeback, and it has not been used since.
+    met_before: bool,
+}
+
+/// What reclaim knows besides the page.
+#[derive(Debug, Clone, Copy, Default)]
+struct Circumstances {
+    /// For a flusher, which may write; or for a thread that needs a page, and has no flusher.
+    may_write: bool,
+    /// No clean page was left where the hand looked.
+    all_dirty: bool,
+    /// The store asks for no more writes than must be.
+    congested: bool,
+    /// The mapping takes no more writes: it is poisoned.
+    no_writer: bool,
+}
+
+/// What becomes of a page: the rows of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Somebody is changing its state.
+    Locked,
+    /// It is being written: met, and looked at again when the hand comes round.
+    Writeback,
+    /// It was being written when it was met before: the store does not keep up.
+    StillWriteback,
+    /// It was used since.
+    Used,
+    /// It is dirty: met, and left to the flusher, which is woken.
+    Deferred,
+    /// Somebody has it in hand.
+    Kept,
+    /// Another writer holds it.
+    Held,
+    /// Its mapping writes nothing any more.
+    NoWriter,
+    /// Its write has failed, and is not tried again yet.
+    BacksOff,
+    /// Its store is congested.
+    Congested,
+    /// It is written.
+    PageOut,
+    /// It leaves.
+    Evict,
+}
+
+/// The decision table.
+fn decide(page: Look, at: Circumstances) -> Outcome {
+    if page.locked {
+        return Outcome::Locked;
+    }
+    if page.under_writeback {
+        return if page.met_before { Outcome::StillWriteback } else { Outcome::Writeback };
+    }
+    if page.used {
+        return Outcome::Used;
+    }
+    if page.dirty && !(at.may_write && at.all_dirty && page.met_before) {
+        return Outcome::Deferred;
+    }
+    if page.kept {
+        return Outcome::Kept;
+    }
+    if page.held {
+        return Outcome::Held;
+    }
+    if !page.dirty {
+        return Outcome::Evict;
+    }
+    match at {
+        Circumstances { no_writer: true, .. } => Outcome::NoWriter,
+        _ if page.backs_off => Outcome::BacksOff,
+        Circumstances { congested: true, .. } => Outcome::Congested,
+        _ => Outcome::PageOut,
+    }
+}
+
+/// How often each row of the table was met, as [`CacheStats`](crate::CacheStats) tells it.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache};
+///
+/// let cache = PageCache::new(CacheConfig::new(100))?;
+/// let store = Arc::new(MemStore::with_contents(vec![0; 2 * 4096]));
+/// let mapping = Mapping::with_config(store, Config::new().cache(&cache))?;
+/// let in_hand = mapping.page(0)?;
+/// mapping.page(1)?;
+/// assert_eq!(cache.evict(2), 1);
+/// let reclaim = cache.stats().reclaim;
+/// assert_eq!(reclaim.evicted, 1);
+/// assert!(reclaim.kept > 0);
+/// # drop(in_hand);
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReclaimStats {
+    /// Locked: left.
+    pub locked: u64,
+    /// Under writeback, met for the first time: left.
+    pub writeback: u64,
+    /// Still under writeback when met again; the store does not keep up. Left, and perhaps waited for.
+    pub still_writeback: u64,
+    /// Used since the clock last came by: left, and not spared the next time.
+    pub used: u64,
+    /// Dirty: left to the flusher.
+    pub deferred: u64,
+    /// In somebody's hands: left.
+    pub kept: u64,
+    /// Held by another writer: left.
+    pub held: u64,
+    /// Dirty in a mapping that is poisoned: left.
+    pub no_writer: u64,
+    /// Dirty, and its last write has failed: left until it is time to try again.
+    pub backing_off: u64,
+    /// Dirty, and its store is congested: left.
+    pub congested: u64,
+    /// Dirty, met before, and nothing clean was to be had: written.
+    pub paged_out: u64,
+    /// Clean and unused: evicted.
+    pub evicted: u64,
+}
+
+/// The counters behind [`ReclaimStats`].
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes([Counter; 12]);
+
+impl Outcomes {
+    fn count(&self, outcome: Outcome, pages: u64) {
+        self.0[outcome as usize].add(pages);
+    }
+
+    pub(crate) fn stats(&self) -> ReclaimStats {
+        let get = |outcome| self.0[outcome as usize].get();
+        ReclaimStats {
+            locked: get(Outcome::Locked),
+            writeback: get(Outcome::Writeback),
+            still_writeback: get(Outcome::StillWriteback),
+            used: get(Outcome::Used),
+            deferred: get(Outcome::Deferred),
+            kept: get(Outcome::Kept),
+            held: get(Outcome::Held),
+            no_writer: get(Outcome::NoWriter),
+            backing_off: get(Outcome::BacksOff),
+            congested: get(Outcome::Congested),
+            paged_out: get(Outcome::PageOut),
+            evicted: get(Outcome::Evict),
+        }
+    }
+}
 
 /// What one move of a hand did.
 #[derive(Debug)]
@@ -36,20 +213,50 @@ struct Moved {
 }
 
 impl Inner {
-    /// Takes a place when all are taken: evicts, or if there is nothing to evict, takes one more.
+    /// Takes a place when all are taken: evicts, and if there is nothing to evict, takes one more.
     #[cold]
     pub(crate) fn make_room(&self) {
+        if self.evict_for_one() {
+            return;
+        }
+        // First met, then written.
+        for _ in 0..2 {
+            let busy = self.page_out(true);
+            if self.evict_for_one() {
+                return;
+            }
+            if busy {
+                self.throttle.wait_for_an_end();
+            }
+        }
+        if !self.evict_for_one() {
+            self.take_place_anyway();
+        }
+    }
+
+    /// Evicts some, more than needed, so that not every page that comes in has to be made room for.
+    fn evict_for_one(&self) -> bool {
         let hands = self.hands.lock();
         // Whoever had them before has made room for others too.
         if self.take_place() {
-            return;
+            return true;
         }
         let beyond = self.places().saturating_sub(self.config.capacity_pages);
-        let ahead = (self.config.capacity_pages / 8).clamp(1, MOVE as u64);
-        self.evict_under(&hands, beyond + ahead);
-        drop(hands);
-        if !self.take_place() {
-            self.take_place_anyway();
+        self.evict_under(&hands, beyond + self.ahead());
+        self.take_place()
+    }
+
+    /// How many places are to be free before they are asked for.
+    fn ahead(&self) -> u64 {
+        (self.config.capacity_pages / 8).clamp(1, MOVE as u64)
+    }
+
+    /// What a flusher does, so that others need not: evicts, and writes what is in the way, if there are
+    /// few free places.
+    pub(crate) fn reclaim_ahead(&self) {
+        let wanted = (self.places() + self.ahead()).saturating_sub(self.config.capacity_pages);
+        if self.evict(wanted) < wanted {
+            self.page_out(false);
         }
     }
 
@@ -70,8 +277,14 @@ impl Inner {
             evicted += moved.evicted;
             *rounds += u32::from(moved.ended);
         }
-        self.evicted.add(evicted);
         evicted
+    }
+
+    /// Nothing clean is left: looks at what is dirty or under writeback. Returns whether a write is under way
+    /// whose end will make room.
+    fn page_out(&self, foreground: bool) -> bool {
+        let members = self.members();
+        members.iter().fold(false, |busy, mapping| mapping.page_out(self, foreground) | busy)
     }
 }
 
@@ -95,10 +308,186 @@ impl Shared {
         member.next_turn();
         let last = next.map_or(u64::MAX, |next| next - 1);
         let used = self.tree.pin().tag_range(start..=last, TagSet::EMPTY, PageTag::Accessed);
+        let outcomes = &member.cache.outcomes;
+        outcomes.count(Outcome::Used, used);
+        let mut evicted = 0;
+        for (_, page) in &found {
+            let outcome = match self.evict(page) {
+                Ok(()) => Outcome::Evict,
+                Err(Spared::Gone) => continue,
+                Err(Spared::Used) => Outcome::Used,
+                Err(Spared::Busy(state)) => {
+                    decide(Look::of(state, page, 0), Circumstances::default())
+                }
+            };
+            outcomes.count(outcome, 1);
+            evicted += u64::from(outcome == Outcome::Evict);
+        }
         let looked_at = used + found.len() as u64;
-        let evicted = found.iter().filter(|(_, page)| self.evict(page).is_ok()).count() as u64;
         let part = (looked_at.max(1) << 20) / self.counters.cached.get().max(1);
         member.given.fetch_add(part, Ordering::Relaxed);
         Moved { evicted, ended: next.is_none() }
+    }
+}
+
+impl Mapping {
+    /// As [`Inner::page_out`], for this mapping.
+    fn page_out(&self, cache: &Inner, foreground: bool) -> bool {
+        let shared = &*self.shared;
+        let at = Circumstances {
+            may_write: !foreground || !shared.kick.has_flusher(),
+            all_dirty: true,
+            congested: shared.store.is_congested(),
+            no_writer: self.is_poisoned(),
+        };
+        let mut pass = Pass::new(self, SyncMode::None, Budget::pages(PAGE_OUT));
+        let (mut busy, mut deferred) = (false, false);
+        for tag in [PageTag::Writeback, PageTag::Dirty] {
+            for page in self.first_pages(tag) {
+                let mut look = Look::of(page.snapshot(), &page, shared.clock.now_ms());
+                look.used = shared.tree.pin().has_tag(page.index(), PageTag::Accessed.tag());
+                look.met_before = page.meet();
+                let outcome = decide(look, at);
+                cache.outcomes.count(outcome, 1);
+                busy |= matches!(outcome, Outcome::Writeback | Outcome::StillWriteback);
+                deferred |= outcome == Outcome::Deferred;
+                if outcome == Outcome::PageOut {
+                    pass.visit(page);
+                }
+            }
+        }
+        pass.finish();
+        if deferred {
+            shared.kick.wake();
+        }
+        busy || pass.progress.submitted > 0
+    }
+
+    /// Up to [`PAGE_OUT`] pages with `tag`, from where the hand stands on.
+    fn first_pages(&self, tag: PageTag) -> impl Iterator<Item = Arc<Page>> {
+        let tree = &self.shared.tree;
+        let hand =
+            self.shared.member.as_ref().map_or(0, |member| member.hand.load(Ordering::Relaxed));
+        let mut next = Some(hand);
+        let mut wrapped = false;
+        let from_hand_on = std::iter::from_fn(move || {
+            loop {
+                if let Some(start) = next {
+                    let mut batch = ArrayVec::<(u64, Arc<Page>), MOVE>::new();
+                    next = tree.gang_lookup_tagged_owned(start, tag, &mut batch);
+                    return Some(batch);
+                }
+                if wrapped || hand == 0 {
+                    return None;
+                }
+                (next, wrapped) = (Some(0), true);
+            }
+        });
+        let pages = from_hand_on.flatten().map(|(_, page)| page);
+        pages.take(usize::try_from(PAGE_OUT).unwrap_or(usize::MAX))
+    }
+}
+
+impl Look {
+    fn of(state: Snapshot, page: &Page, now_ms: u64) -> Self {
+        Self {
+            locked: state.is_locked(),
+            under_writeback: state.is_under_writeback(),
+            dirty: state.is_dirty(),
+            kept: state.is_kept(),
+            held: state.is_held(),
+            backs_off: state.has_error() && page.retry_at_ms() > now_ms,
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A flusher's second look at what is dirty, where nothing clean is left.
+    const SECOND: Circumstances =
+        Circumstances { may_write: true, all_dirty: true, congested: false, no_writer: false };
+    const CLEAN: Look = Look {
+        locked: false,
+        under_writeback: false,
+        used: false,
+        dirty: false,
+        kept: false,
+        held: false,
+        backs_off: false,
+        met_before: false,
+    };
+    const DIRTY: Look = Look { dirty: true, met_before: true, ..CLEAN };
+
+    #[test]
+    fn shrink_list_goes_by_a_locked_page() {
+        assert_eq!(decide(Look { locked: true, ..DIRTY }, SECOND), Outcome::Locked);
+    }
+
+    #[test]
+    fn shrink_list_meets_a_page_under_writeback_and_finds_it_again() {
+        let first = Look { under_writeback: true, dirty: true, ..CLEAN };
+        assert_eq!(decide(first, SECOND), Outcome::Writeback);
+        let again = Look { met_before: true, ..first };
+        assert_eq!(decide(again, SECOND), Outcome::StillWriteback);
+    }
+
+    #[test]
+    fn shrink_list_keeps_what_was_used() {
+        assert_eq!(decide(Look { used: true, ..DIRTY }, SECOND), Outcome::Used);
+        assert_eq!(decide(Look { used: true, ..CLEAN }, SECOND), Outcome::Used);
+    }
+
+    #[test]
+    fn shrink_list_leaves_a_dirty_page_to_the_flusher() {
+        let foreground = Circumstances { may_write: false, ..SECOND };
+        assert_eq!(decide(DIRTY, foreground), Outcome::Deferred);
+        let some_are_clean = Circumstances { all_dirty: false, ..SECOND };
+        assert_eq!(decide(DIRTY, some_are_clean), Outcome::Deferred);
+        let first = Look { met_before: false, ..DIRTY };
+        assert_eq!(decide(first, SECOND), Outcome::Deferred);
+    }
+
+    #[test]
+    fn pageout_keeps_a_page_with_references() {
+        assert_eq!(decide(Look { kept: true, ..DIRTY }, SECOND), Outcome::Kept);
+    }
+
+    #[test]
+    fn pageout_keeps_a_page_that_another_writer_holds() {
+        assert_eq!(decide(Look { held: true, ..DIRTY }, SECOND), Outcome::Held);
+    }
+
+    #[test]
+    fn pageout_gives_up_where_there_is_no_writer() {
+        let poisoned = Circumstances { no_writer: true, congested: true, ..SECOND };
+        assert_eq!(decide(Look { backs_off: true, ..DIRTY }, poisoned), Outcome::NoWriter);
+    }
+
+    #[test]
+    fn pageout_waits_for_a_failed_page_to_be_due() {
+        assert_eq!(decide(Look { backs_off: true, ..DIRTY }, SECOND), Outcome::BacksOff);
+    }
+
+    #[test]
+    fn may_write_to_queue_says_no_to_a_congested_store() {
+        let congested = Circumstances { congested: true, ..SECOND };
+        assert_eq!(decide(DIRTY, congested), Outcome::Congested);
+        assert_eq!(decide(CLEAN, congested), Outcome::Evict, "clean pages cost it nothing");
+    }
+
+    #[test]
+    fn pageout_writes_a_dirty_page_that_is_met_again_where_nothing_is_clean() {
+        assert_eq!(decide(DIRTY, SECOND), Outcome::PageOut);
+    }
+
+    #[test]
+    fn shrink_list_frees_a_clean_page_that_nobody_uses() {
+        assert_eq!(decide(CLEAN, SECOND), Outcome::Evict);
+        assert_eq!(decide(CLEAN, Circumstances::default()), Outcome::Evict);
+        assert_eq!(decide(Look { kept: true, ..CLEAN }, SECOND), Outcome::Kept);
+        assert_eq!(decide(Look { held: true, ..CLEAN }, SECOND), Outcome::Held);
     }
 }

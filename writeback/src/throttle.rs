@@ -24,7 +24,9 @@ use crate::cache::Inner;
 use crate::config::CacheConfig;
 use crate::error::{Error, Result, StoreError};
 use crate::mapping::Mapping;
-use crate::primitives::{AtomicBool, AtomicU64, CHECKED, Condvar, Instant, Mutex, Ordering};
+use crate::primitives::{
+    AtomicBool, AtomicU64, CHECKED, Condvar, Instant, Mutex, Ordering, thread,
+};
 use crate::shared::Shared;
 use crate::stats::Counter;
 use crate::sync::Budget;
@@ -36,6 +38,9 @@ const WAITING: u64 = 1 << 63;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// The same, while nothing can be written.
 const LOOK_AGAIN_SOON: Duration = Duration::from_millis(5);
+
+/// How long who needs a page waits at most for the end of a write that will make room.
+const END_MAX: Duration = Duration::from_millis(100);
 
 /// Most pages that a waiting writer writes back at a time.
 const PUSH_PAGES: u64 = 256;
@@ -61,10 +66,21 @@ struct Line {
     next: u64,
     /// Let in from the line, and not yet done with the page.
     entering: u64,
-    /// How often there was reason to look again.
-    events: u64,
+    seen: Seen,
     /// Somebody from the line is writing back.
     pushing: bool,
+    /// Those who only want to know of the next event.
+    watching: u64,
+}
+
+/// What those in the line go by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Seen {
+    /// How often there was reason to look again.
+    events: u64,
+    /// How often somebody who might have begun a write did not, or has ended to begin some, or has dirtied
+    /// the page that it was let in for.
+    given_up: u64,
 }
 
 /// A place in the line; once it is not in there any more, the right to dirty a page.
@@ -148,9 +164,31 @@ impl Throttle {
     #[cold]
     fn look_again(&self) {
         let mut line = self.line.lock();
-        line.events += 1;
+        line.seen.events += 1;
         self.let_in(&mut line);
         drop(line);
+        self.changed.notify_all();
+    }
+
+    /// Whether the caller is to write back. `false`: somebody else does, or is about to dirty a page and
+    /// will say so; its page may be locked until then.
+    fn begin_push(&self) -> bool {
+        let mut line = self.line.lock();
+        let begins = line.entering == 0 && !line.pushing;
+        line.pushing |= begins;
+        begins
+    }
+
+    /// Who was writing back is not any more.
+    fn push_ended(&self) {
+        self.line.lock().pushing = false;
+        self.given_up();
+    }
+
+    /// What looked like a write to come was none.
+    #[cold]
+    fn given_up(&self) {
+        self.line.lock().seen.given_up += 1;
         self.changed.notify_all();
     }
 
@@ -158,8 +196,9 @@ impl Throttle {
     fn let_in(&self, line: &mut Line) {
         while self.debt() + line.entering < self.max && line.waiting.pop_front().is_some() {
             line.entering += 1;
+            self.changed.notify_all();
         }
-        if line.waiting.is_empty() {
+        if line.waiting.is_empty() && line.watching == 0 {
             self.word.fetch_and(!WAITING, Ordering::AcqRel);
         }
     }
@@ -175,6 +214,24 @@ impl Throttle {
         self.word.fetch_or(WAITING, Ordering::AcqRel);
         self.let_in(&mut line);
         Place { throttle: self, number }
+    }
+
+    /// Waits a little for the end of a write.
+    pub(crate) fn wait_for_an_end(&self) {
+        // Under a checker time stands still.
+        if CHECKED {
+            return;
+        }
+        let until = Instant::now() + END_MAX;
+        let mut line = self.line.lock();
+        line.watching += 1;
+        self.word.fetch_or(WAITING, Ordering::AcqRel);
+        let seen = line.seen.events;
+        while line.seen.events == seen && Instant::now() < until {
+            self.changed.wait_until(&mut line, until);
+        }
+        line.watching -= 1;
+        self.let_in(&mut line);
     }
 
     /// How many writers wait, and how many have waited.
@@ -206,17 +263,18 @@ impl std::fmt::Debug for Throttle {
 }
 
 impl Place<'_> {
-    /// `None`: it has been let in. Otherwise how often there was reason to look.
-    fn waits(&self) -> Option<u64> {
-        let line = self.throttle.line.lock();
-        line.waiting.contains(&self.number).then_some(line.events)
+    /// `None`: it has been let in. Whoever makes room may not have come so far as to say so.
+    fn waits(&self) -> Option<Seen> {
+        let mut line = self.throttle.line.lock();
+        self.throttle.let_in(&mut line);
+        line.waiting.contains(&self.number).then_some(line.seen)
     }
 
-    /// Waits until it is let in, there was reason to look since `seen`, or it is time to look again.
-    fn wait(&self, seen: u64, again: Duration) {
+    /// Waits while there is no news, until it is let in or it is time to look again.
+    fn wait(&self, no_news: impl Fn(Seen) -> bool, again: Duration) {
         let until = Instant::now() + again;
         let mut line = self.throttle.line.lock();
-        while line.events == seen && line.waiting.contains(&self.number) && Instant::now() < until {
+        while no_news(line.seen) && line.waiting.contains(&self.number) && Instant::now() < until {
             self.throttle.changed.wait_until(&mut line, until);
         }
     }
@@ -227,7 +285,10 @@ impl Drop for Place<'_> {
         let mut line = self.throttle.line.lock();
         match line.waiting.iter().position(|number| *number == self.number) {
             Some(at) => _ = line.waiting.remove(at),
-            None => line.entering -= 1,
+            None => {
+                line.entering -= 1;
+                line.seen.given_up += 1;
+            }
         }
         // It may not have dirtied anything: then the next one can.
         self.throttle.let_in(&mut line);
@@ -282,8 +343,8 @@ impl Shared {
         let throttle = &cache.throttle;
         let place = throttle.line_up();
         let (mut nothing_since, mut written) = (None, throttle.pace.written.get());
-        // How often there was reason to look comes first: what is found out below may be out of date by
-        // the time it waits, but then there is reason to look again.
+        // What has happened until now comes first: what is found out below may be out of date by the time
+        // it waits, but then something has happened since.
         while let Some(seen) = place.waits() {
             self.admit()?;
             if self.is_dirty(index) {
@@ -291,9 +352,15 @@ impl Shared {
             }
             cache.kick_flushers();
             let Push::Nothing(source) = cache.push() else {
-                place.wait(seen, LOOK_AGAIN);
+                place.wait(|now| now == seen, LOOK_AGAIN);
                 continue;
             };
+            // There may be room by now, or something to write. That others can write nothing either is no
+            // reason to look again.
+            let Some(now) = place.waits() else { break };
+            if now.events != seen.events {
+                continue;
+            }
             let written_now = throttle.pace.written.get();
             if std::mem::replace(&mut written, written_now) != written_now {
                 nothing_since = None;
@@ -302,8 +369,12 @@ impl Shared {
             if since.elapsed() >= throttle.stall_max {
                 return Err(Error::Stalled { source });
             }
-            // The end of its own push is no reason to look again.
-            place.wait(seen + 1, LOOK_AGAIN_SOON);
+            if CHECKED {
+                // Time stands still, and a page may be locked for a moment only.
+                thread::yield_now();
+            } else {
+                place.wait(|later| later.events == now.events, LOOK_AGAIN_SOON);
+            }
         }
         self.admit()?;
         Ok(Admission(Some(place)))
@@ -357,6 +428,17 @@ impl Shared {
         }
     }
 
+    /// A claim is over and the page is dirty again: there will be no end of a write.
+    pub(crate) fn claim_given_up(&self) {
+        if let Some(member) = &self.member {
+            let throttle = &member.cache.throttle;
+            // As in `nudge`.
+            if throttle.word.fetch_or(0, Ordering::AcqRel) & WAITING != 0 {
+                throttle.given_up();
+            }
+        }
+    }
+
     /// Writers that wait are to look again.
     pub(crate) fn nudge_writers(&self) {
         if let Some(member) = &self.member {
@@ -385,8 +467,7 @@ impl Inner {
         struct Pushing<'t>(&'t Throttle);
         impl Drop for Pushing<'_> {
             fn drop(&mut self) {
-                self.0.line.lock().pushing = false;
-                self.0.look_again();
+                self.0.push_ended();
             }
         }
         // The debt first: if it is more than is dirty, somebody is about to end something, and does so, and
@@ -394,7 +475,7 @@ impl Inner {
         let debt = self.throttle.debt();
         let members = self.members();
         let dirty: u64 = members.iter().map(Mapping::dirty).sum();
-        if debt > dirty || std::mem::replace(&mut self.throttle.line.lock().pushing, true) {
+        if debt > dirty || !self.throttle.begin_push() {
             return Push::UnderWay;
         }
         let _pushing = Pushing(&self.throttle);

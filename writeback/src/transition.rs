@@ -211,13 +211,8 @@ impl Shared {
             was_clean
         });
         debug_assert!(redirtied.is_ok(), "a claimed page left the index: {page:?}");
-        self.settle_debt(redirtied == Ok(true));
-    }
-
-    /// A claim or a write is over: the page's debt passes on to it, or is paid, because it is clean or was
-    /// charged again meanwhile.
-    fn settle_debt(&self, is_owed: bool) {
-        if is_owed { self.nudge_writers() } else { self.discharge(1) }
+        // The page owes again what the claim owed, or has been charged again meanwhile.
+        if redirtied == Ok(true) { self.claim_given_up() } else { self.discharge(1) }
     }
 
     /// T6: the page is under writeback as a whole; returns the ticket. Flag and tag are brought together
@@ -294,7 +289,12 @@ impl Shared {
             self.count_written(!failed);
         }
         page.finish_ticket(ticket);
-        self.settle_debt(ended == Ok(true));
+        // The page owes again what the write owed; or is clean, or has been charged again meanwhile.
+        if ended == Ok(true) {
+            self.nudge_writers()
+        } else {
+            self.discharge(1)
+        }
         for _ in 0..errors {
             self.errors.ended();
         }

@@ -5,11 +5,15 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use common::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use writeback::{CacheConfig, Config, Error, Mapping, PageCache, PageTag, Store, StoreError};
+use writeback::{
+    CacheConfig, Completion, Config, Error, FlushKind, Flusher, FlusherConfig, Limits, Mapping,
+    PageCache, PageTag, Store, StoreError, WriteBatch,
+};
 
 /// A cache with room for `capacity` pages.
 fn cache(capacity: u64) -> PageCache {
@@ -57,7 +61,7 @@ fn a_page_that_was_evicted_is_read_again_as_it_was_written() {
         assert_eq!(read(&mapping, page), u8::try_from(page).unwrap() + 1);
     }
     let stats = cache.stats();
-    assert!(stats.cached <= 4 && stats.evicted >= 8, "{stats:?}");
+    assert!(stats.cached <= 4 && stats.reclaim.evicted >= 8, "{stats:?}");
     assert_eq!(stats.overcommitted, 0);
     assert!(store.reads_begun() > 0);
     assert_sound(&cache, &[&mapping]);
@@ -239,4 +243,113 @@ fn a_cache_needs_room_and_a_mapping_in_it_a_store() {
     assert!(matches!(PageCache::new(CacheConfig::new(0)), Err(Error::Config { .. })));
     let in_cache = Config::new().cache(&cache(4));
     assert!(matches!(Mapping::memory_backed(in_cache), Err(Error::Config { .. })));
+}
+
+/// A store that says it is congested when it is told to.
+#[derive(Debug, Default)]
+struct Congested(TestStore, AtomicBool);
+
+impl Store for Congested {
+    fn limits(&self) -> Limits {
+        self.0.limits()
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        self.0.len()
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        self.0.set_len(len)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        self.0.read(offset, into)
+    }
+
+    fn submit(&self, batch: WriteBatch, completion: Completion) {
+        self.0.submit(batch, completion);
+    }
+
+    fn is_congested(&self) -> bool {
+        self.1.load(Ordering::Relaxed)
+    }
+
+    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
+        self.0.flush(kind)
+    }
+}
+
+/// A cache whose pages are all dirty, and its store.
+fn all_dirty(pages: usize) -> (PageCache, Mapping, Arc<Congested>) {
+    let config = CacheConfig::new(pages as u64).dirty_pages_max(pages as u64);
+    let cache = PageCache::new(config.pause_max(Duration::ZERO)).unwrap();
+    let store = Arc::new(Congested::default());
+    store.set_len((2 * pages * PAGE) as u64).unwrap();
+    let mapping = Mapping::with_config(store.clone(), Config::new().cache(&cache)).unwrap();
+    (0..pages as u64).for_each(|page| write(&mapping, page, 1));
+    (cache, mapping, store)
+}
+
+#[test]
+fn pageout_where_all_is_dirty_and_no_flusher_runs() {
+    // shrink_list -> pageout: met once, written the second time, then evicted.
+    let (cache, mapping, _store) = all_dirty(8);
+    read(&mapping, 8);
+    let stats = cache.stats();
+    assert!(stats.cached <= 8 && stats.overcommitted == 0, "{stats:?}");
+    assert!(stats.reclaim.deferred >= 8 && stats.reclaim.paged_out >= 8, "{stats:?}");
+    assert_sound(&cache, &[&mapping]);
+    assert_eq!(read(&mapping, 0), 1);
+}
+
+#[test]
+fn may_write_to_queue_keeps_pageout_from_a_congested_store() {
+    let (cache, mapping, store) = all_dirty(8);
+    store.1.store(true, Ordering::Relaxed);
+    read(&mapping, 8);
+    let stats = cache.stats();
+    assert_eq!((stats.reclaim.paged_out, stats.overcommitted, stats.cached), (0, 1, 9));
+    assert!(stats.reclaim.congested >= 8, "{stats:?}");
+    store.1.store(false, Ordering::Relaxed);
+    read(&mapping, 9);
+    assert!(cache.stats().cached <= 8, "{:?}", cache.stats());
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn pageout_leaves_pages_that_are_held_or_in_hand() {
+    let (cache, mapping, store) = all_dirty(4);
+    let (hold, in_hand) = (mapping.hold(0).unwrap(), page(&mapping, 1));
+    read(&mapping, 4);
+    let reclaim = cache.stats().reclaim;
+    // Whoever holds a page has it in hand, too.
+    assert!(reclaim.kept >= 2 && reclaim.paged_out == 2, "{reclaim:?}");
+    assert!(hold.page().snapshot().is_dirty() && in_hand.snapshot().is_dirty());
+    drop((hold, in_hand));
+    assert!(store.0.batches().iter().all(|(first, _)| *first >= 2));
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn pageout_is_left_to_a_flusher_that_runs() {
+    let (cache, mapping, _store) = all_dirty(8);
+    let never = FlusherConfig::new().interval(Duration::from_secs(3600));
+    let flusher = Flusher::start([mapping.clone()], never).unwrap();
+    read(&mapping, 8);
+    eventually("it has been woken", || flusher.stats().rounds > 0 && cache.stats().debt == 0);
+    flusher.stop();
+    read(&mapping, 9);
+    assert!(cache.stats().cached <= 8, "{:?}", cache.stats());
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn a_flusher_makes_room_before_it_is_needed() {
+    let cache = cache(16);
+    let (mapping, _store) = open_in(&cache, 64);
+    (0..16).for_each(|page| _ = read(&mapping, page));
+    assert_eq!(cache.stats().cached, 16);
+    Flusher::manual([mapping.clone()], FlusherConfig::new()).step();
+    assert_eq!(cache.stats().cached, 14);
+    assert_sound(&cache, &[&mapping]);
 }

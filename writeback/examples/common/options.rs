@@ -19,7 +19,7 @@ pub(crate) const TROUBLE: u8 = 2;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// Size of the file; all of it is kept in memory (K, M, G or KiB, MiB, GiB: powers of 1024)
+    /// Size of the file; all of it is kept in memory unless told otherwise (K, M, G or KiB, MiB, GiB: powers of 1024)
     #[arg(long, default_value = "16MiB", value_parser = bytes)]
     pub(crate) size: u64,
     /// How many threads change pages
@@ -40,9 +40,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// How many whole pages `--size` has.
-    pub(crate) fn pages(&self) -> Fallible<usize> {
-        enough_memory(self.size)?;
+    /// How many whole pages `--size` has; all of them are kept in memory, or no more than `capacity`.
+    pub(crate) fn pages(&self, capacity: Option<u64>) -> Fallible<usize> {
+        let most = capacity.map_or(u64::MAX, |pages| pages.saturating_mul(self.page_size as u64));
+        enough_memory(self.size.min(most))?;
         match usize::try_from(self.size)? / self.page_size {
             0 => Err("--size is less than one page".into()),
             pages => Ok(pages),
@@ -62,8 +63,7 @@ pub(crate) fn enough_memory(size: u64) -> Fallible<()> {
         return Ok(());
     }
     let (size, most) = (HumanBytes(size), HumanBytes(most));
-    Err(format!("{size} is too much: all of it is kept in memory, which has room for {most}")
-        .into())
+    Err(format!("{size} is too much: it is kept in memory, which has room for {most}").into())
 }
 
 /// A number of bytes, with or without a suffix.

@@ -1,7 +1,7 @@
 //! What came of a run, in numbers.
 
 use hdrhistogram::Histogram;
-use indicatif::{HumanCount, HumanFloatCount};
+use indicatif::{HumanBytes, HumanCount, HumanFloatCount};
 use serde_json::{Value, json};
 use writeback::Stats;
 
@@ -28,6 +28,8 @@ pub(crate) struct Outcome {
     /// What the cache's own check of itself found.
     pub(crate) violation: Option<String>,
     pub(crate) stats: Stats,
+    /// The most memory that the process had, in bytes, if the system tells.
+    pub(crate) memory_most: Option<u64>,
 }
 
 impl Outcome {
@@ -80,6 +82,8 @@ impl Outcome {
             ("pages changed", each(self.writes)),
             ("pages read", each(self.reads)),
             ("pages written to the file", each(self.stats.written)),
+            ("pages evicted", each(self.stats.evicted)),
+            ("memory at most", self.memory_most.map_or("unknown".into(), memory)),
             ("declined, held by the journal", HumanCount(self.declined).to_string()),
             ("sync_data calls", HumanCount(self.syncs).to_string()),
             ("fdatasync calls they needed", HumanCount(self.fdatasyncs).to_string()),
@@ -98,6 +102,9 @@ impl Outcome {
             "reads": self.reads,
             "reads_per_second": self.per_second(self.reads),
             "pages_written": self.stats.written,
+            "pages_evicted": self.stats.evicted,
+            "pages_cached": self.stats.cached,
+            "memory_most_bytes": self.memory_most,
             "declined": self.declined,
             "syncs": self.syncs,
             "fdatasyncs": self.fdatasyncs,
@@ -114,6 +121,17 @@ impl Outcome {
             "details": self.details,
         })
     }
+}
+
+fn memory(bytes: u64) -> String {
+    HumanBytes(bytes).to_string()
+}
+
+/// The most memory that this process has had.
+pub(crate) fn memory_most() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// A histogram of microseconds, up to an hour.

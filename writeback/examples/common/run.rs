@@ -17,7 +17,7 @@ use writeback::{Config, FileStore, Flusher, FlusherConfig, Mapping};
 use super::Fallible;
 use super::actors;
 use super::ledger::Ledger;
-use super::outcome::{Outcome, latencies};
+use super::outcome::{Outcome, latencies, memory_most};
 use super::progress::{Progress, say};
 use super::syncer::Syncer;
 use super::target::Target;
@@ -254,6 +254,7 @@ pub(crate) fn conduct(plan: &Plan<'_>, target: Target) -> Fallible<Outcome> {
         details: std::mem::take(&mut *run.details.lock()),
         violation,
         stats: run.mapping.stats(),
+        memory_most: memory_most(),
     })
 }
 

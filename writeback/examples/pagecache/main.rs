@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{HumanBytes, HumanCount};
-use writeback::Config;
+use writeback::{CacheConfig, Config, PageCache};
 
 use common::Fallible;
 use common::options::{self, FAILED, OK, Options, TROUBLE};
@@ -48,6 +48,9 @@ struct Arguments {
     /// Overwrite FILE if it exists and is not empty
     #[arg(long, requires = "file")]
     force: bool,
+    /// Keep no more than so many pages in memory [default: all of them]
+    #[arg(long, value_name = "PAGES", value_parser = clap::value_parser!(u64).range(1..))]
+    capacity: Option<u64>,
     /// How long to run
     #[arg(long, default_value = "10", value_parser = options::seconds)]
     seconds: Duration,
@@ -87,9 +90,10 @@ impl Contents {
         let options = &arguments.options;
         let (page_size, seed) = (options.page_size, options.seed);
         let Some(path) = &arguments.input else {
-            return Ok(Self::Numbered(Numbered { pages: options.pages()?, page_size, seed }));
+            let pages = options.pages(arguments.capacity)?;
+            return Ok(Self::Numbered(Numbered { pages, page_size, seed }));
         };
-        let input = Input::open(path, page_size, seed)?;
+        let input = Input::open(path, page_size, seed, arguments.capacity)?;
         let digest = input.digest()?;
         Ok(Self::Input { input, digest })
     }
@@ -124,7 +128,7 @@ fn work(arguments: &Arguments, contents: &Contents, target: Target) -> Fallible<
         label: "pagecache",
         workload: contents.workload(),
         version_of: contents.version_of(),
-        config: Config::new().page_size(options.page_size),
+        config: config(arguments)?,
         page_size: options.page_size,
         length: arguments.seconds,
         writers: options.writers,
@@ -150,6 +154,14 @@ fn work(arguments: &Arguments, contents: &Contents, target: Target) -> Fallible<
         return Ok(TROUBLE);
     }
     Ok(if passed { OK } else { FAILED })
+}
+
+fn config(arguments: &Arguments) -> Fallible<Config> {
+    let config = Config::new().page_size(arguments.options.page_size);
+    let Some(pages) = arguments.capacity else { return Ok(config) };
+    // Who holds a page for a while may hold all that is dirty.
+    let limits = CacheConfig::new(pages).stall_max(Duration::from_secs(30));
+    Ok(config.cache(&PageCache::new(limits)?))
 }
 
 fn introduction(plan: &Plan<'_>, name: &str) -> String {

@@ -65,7 +65,7 @@ fn run(arguments: Arguments) -> Fallible<u8> {
             first.describe(),
             HumanDuration(arguments.seconds),
             options.seed,
-            HumanCount(options.pages()? as u64),
+            HumanCount(options.pages(None)? as u64),
             HumanBytes(options.page_size as u64),
             options.writers,
             options.syncers,
@@ -86,7 +86,7 @@ fn run(arguments: Arguments) -> Fallible<u8> {
 
 fn under(rule: DirtyRule, label: &str, arguments: &Arguments, target: Target) -> Fallible<Outcome> {
     let options = &arguments.options;
-    let (pages, page_size, seed) = (options.pages()?, options.page_size, options.seed);
+    let (pages, page_size, seed) = (options.pages(None)?, options.page_size, options.seed);
     let plan = Plan {
         label,
         workload: &Numbered { pages, page_size, seed },

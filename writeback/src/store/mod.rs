@@ -217,6 +217,20 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// ```
     fn submit(&self, batch: WriteBatch, completion: Completion);
 
+    /// Tells whether it would rather not be given writes that can wait, because it has many already.
+    ///
+    /// Asked by reclaim before it writes a dirty page to have its memory; if so, the page stays, and other
+    /// memory is looked for. Syncs, flushers and writers at the limit of dirty pages take no notice.
+    ///
+    /// # Examples
+    /// ```
+    /// # use writeback::{MemStore, Store};
+    /// assert!(!MemStore::new().is_congested());
+    /// ```
+    fn is_congested(&self) -> bool {
+        false
+    }
+
     /// Makes every write completed before the call durable, and every `set_len` returned from.
     ///
     /// # Errors

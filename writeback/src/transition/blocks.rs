@@ -85,8 +85,10 @@ impl Shared {
         });
         debug_assert!(started.is_ok(), "a claimed page left the index: {page:?}");
         let (begun, discharges) = started.unwrap_or(Err(Held))?;
-        if discharges || begun.ticket.is_none() {
-            self.settle_debt(!discharges);
+        if discharges {
+            self.discharge(1);
+        } else if begun.ticket.is_none() {
+            self.claim_given_up();
         }
         Ok(begun)
     }

@@ -5,7 +5,7 @@
 //! cache is one lock here, so what orders memory is the page's words and that lock; the store (`disk`) orders nothing, so
 //! that what it may rely on has to come from the cache. Pages have 512 bytes, all the same: a page's version.
 //!
-//! Not modelled: reclaiming clean pages, which the cache does not do; time, which stands still.
+//! Not modelled: time, which stands still.
 //!
 //! * `CHECKER_FAIL_FAST=1`: the first failure ends the process.
 #![cfg(all(writeback_loom, feature = "loom"))]
@@ -19,6 +19,8 @@ mod cuts;
 mod durable;
 mod errors;
 mod locks;
+mod memory;
 mod redirty;
+mod stalls;
 mod syncs;
 mod waits;

@@ -2,10 +2,13 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use loom::thread::{self, JoinHandle};
-use writeback::{Claim, Clock, Config, Handle, Mapping, PageRef, Result, Writeback};
+use writeback::{
+    CacheConfig, Claim, Clock, Config, Handle, Mapping, PageCache, PageRef, Result, Writeback,
+};
 
 use crate::disk::{Disk, PAGE, Word, version_of};
 
@@ -34,8 +37,20 @@ impl World {
 
     /// As [`new`](Self::new), over a disk with room for `capacity` pages.
     pub(crate) fn with_capacity(pages: usize, capacity: usize) -> Self {
-        let disk = Arc::new(Disk::new(pages, capacity));
-        let config = Config::new().page_size(PAGE).clock(Clock::manual());
+        Self::over(Disk::new(pages, capacity), Config::new())
+    }
+
+    /// As [`new`](Self::new), in a cache for eight pages, so many of which may be dirty. Nobody who waits in
+    /// vain waits for long.
+    pub(crate) fn in_cache(pages: usize, dirty_max: u64) -> (Self, PageCache) {
+        let config = CacheConfig::new(8).dirty_pages_max(dirty_max).stall_max(Duration::ZERO);
+        let cache = PageCache::new(config).unwrap();
+        (Self::over(Disk::new(pages, pages + 1), Config::new().cache(&cache)), cache)
+    }
+
+    fn over(disk: Disk, config: Config) -> Self {
+        let disk = Arc::new(disk);
+        let config = config.page_size(PAGE).clock(Clock::manual());
         let store = Arc::clone(&disk);
         let mapping = Mapping::with_config(store, config).unwrap();
         Self(Arc::new(Inner { mapping, disk }))

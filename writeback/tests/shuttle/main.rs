@@ -18,6 +18,7 @@ mod durable;
 mod errors;
 mod ledger;
 mod log;
+mod memory;
 mod mixes;
 mod play;
 mod program;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use shuttle::thread::{self, JoinHandle};
 use writeback::{
-    Budget, Claim, Clock, Config, Handle, Mapping, PageRef, Result, SyncMode, Writeback,
+    Budget, CacheConfig, Claim, Clock, Config, Handle, Mapping, PageCache, PageRef, Result,
+    SyncMode, Writeback,
 };
 
 use crate::device::Device;
@@ -47,8 +48,27 @@ impl World {
         Self::over(Device::new(bytes, false), ledger, 0)
     }
 
+    /// As [`new`](Self::new), in a cache with room for `capacity` pages, so many of which may be dirty.
+    pub(crate) fn in_cache(
+        pages: u64,
+        threads: usize,
+        capacity: u64,
+        dirty_max: u64,
+    ) -> (Arc<Self>, PageCache) {
+        let config = CacheConfig::new(capacity).dirty_pages_max(dirty_max);
+        let cache = PageCache::new(config).unwrap();
+        let zeros = vec![0; usize::try_from(pages).unwrap() * PAGE];
+        let device = Device::new(zeros, threads > 0);
+        let world = Self::open(device, Ledger::default(), threads, Config::new().cache(&cache));
+        (world, cache)
+    }
+
     fn over(device: Device, ledger: Ledger, threads: usize) -> Arc<Self> {
-        let config = Config::new().page_size(PAGE).clock(Clock::manual());
+        Self::open(device, ledger, threads, Config::new())
+    }
+
+    fn open(device: Device, ledger: Ledger, threads: usize, config: Config) -> Arc<Self> {
+        let config = config.page_size(PAGE).clock(Clock::manual());
         let mapping = Mapping::with_config(Arc::new(device.clone()), config).unwrap();
         let serve = |_| {
             let device = device.clone();

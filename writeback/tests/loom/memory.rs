@@ -1,0 +1,186 @@
+//! Eviction against everybody who may be at the page. That a page is gone is seen by nobody: it is read in again.
+
+use std::sync::Arc;
+
+use loom::thread::JoinHandle;
+use writeback::{Budget, PageCache, SyncMode};
+
+use crate::model::model;
+use crate::world::{Ledger, World};
+
+/// A page of version 1 in a cache, clean and cached.
+fn clean() -> (World, PageCache) {
+    let (world, cache) = World::in_cache(1, 8);
+    world.write(0, 1);
+    world.settle();
+    (world, cache)
+}
+
+fn spawn_evictor(world: &World, cache: &PageCache) -> JoinHandle<()> {
+    let cache = cache.clone();
+    world.spawn(move |_| _ = cache.evict(8))
+}
+
+/// At the end: all is accounted for, and what is read, after all is evicted, is `version`.
+#[track_caller]
+fn settle(world: &World, cache: &PageCache, version: u64) {
+    assert_eq!(world.read(0), Some(version), "in memory");
+    world.settle();
+    cache.check().unwrap();
+    cache.evict(8);
+    assert_eq!(world.read(0), Some(version), "in the store");
+}
+
+/// What is written to a page while it is evicted is written.
+#[test]
+fn evict_vs_write() {
+    model("evict_vs_write", || {
+        let (world, cache) = clean();
+        let evictor = spawn_evictor(&world, &cache);
+        world.write(0, 2);
+        evictor.join().unwrap();
+        settle(&world, &cache, 2);
+    });
+}
+
+/// A read while the page is evicted finds what was written.
+#[test]
+fn evict_vs_read() {
+    model("evict_vs_read", || {
+        let (world, cache) = clean();
+        let evictor = spawn_evictor(&world, &cache);
+        assert_eq!(world.read(0), Some(1));
+        evictor.join().unwrap();
+        settle(&world, &cache, 1);
+    });
+}
+
+/// Who has got hold of a page can change it: it is not evicted any more.
+#[test]
+fn evict_vs_page_in_hand() {
+    model("evict_vs_page_in_hand", || {
+        let (world, cache) = clean();
+        let evictor = spawn_evictor(&world, &cache);
+        let page = world.page(0);
+        page.write(0..512, |bytes| bytes.fill(2)).expect("it is part of the mapping");
+        drop(page);
+        evictor.join().unwrap();
+        settle(&world, &cache, 2);
+    });
+}
+
+/// Also who says so only afterwards.
+#[test]
+fn evict_vs_mark_dirty() {
+    model("evict_vs_mark_dirty", || {
+        let (world, cache) = clean();
+        let evictor = spawn_evictor(&world, &cache);
+        assert!(world.page(0).mark_dirty().expect("it is part of the mapping"));
+        evictor.join().unwrap();
+        assert_eq!(world.mapping.stats().dirty, 1);
+        settle(&world, &cache, 1);
+    });
+}
+
+/// Who locks a page and finds it in its place has it there until it is unlocked.
+#[test]
+fn evict_vs_lock() {
+    model("evict_vs_lock", || {
+        let (world, cache) = clean();
+        let evictor = spawn_evictor(&world, &cache);
+        let locked = world.page(0).lock().expect("not cut");
+        assert!(locked.mark_dirty());
+        drop(locked);
+        evictor.join().unwrap();
+        settle(&world, &cache, 1);
+    });
+}
+
+/// A page is evicted after its write, and a sync that does not find it any more has nothing to wait for.
+#[test]
+fn write_then_evict_vs_sync() {
+    model("write_then_evict_vs_sync", || {
+        let (world, cache) = World::in_cache(1, 8);
+        world.write(0, 1);
+        let syncer = world.spawn(|world| world.sync(0, 1));
+        world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        cache.evict(8);
+        syncer.join().unwrap();
+        settle(&world, &cache, 1);
+    });
+}
+
+/// A write that ends, and an eviction at the same time: the page stays or is in the store.
+#[test]
+fn evict_vs_end() {
+    model("evict_vs_end", || {
+        let (world, cache) = World::in_cache(1, 8);
+        world.write(0, 1);
+        let writeback = world.start(0);
+        let evictor = spawn_evictor(&world, &cache);
+        world.write_out(writeback);
+        evictor.join().unwrap();
+        settle(&world, &cache, 1);
+    });
+}
+
+/// A page whose write fails is not evicted.
+#[test]
+fn evict_vs_failed_end() {
+    model("evict_vs_failed_end", || {
+        let (world, cache) = World::in_cache(1, 8);
+        world.write(0, 1);
+        let handle = world.mapping.handle();
+        let writeback = world.start(0);
+        world.disk.fail_writes(1);
+        let evictor = spawn_evictor(&world, &cache);
+        world.write_out(writeback);
+        evictor.join().unwrap();
+        handle.check_error().unwrap_err();
+        settle(&world, &cache, 1);
+    });
+}
+
+/// A page is cut and evicted once, and accounted for once.
+#[test]
+fn evict_vs_cut() {
+    model("evict_vs_cut", || {
+        let (world, cache) = clean();
+        let evictor = spawn_evictor(&world, &cache);
+        world.mapping.handle().set_len(0).unwrap();
+        evictor.join().unwrap();
+        world.settle();
+        cache.check().unwrap();
+        assert_eq!(cache.stats().cached, 0);
+    });
+}
+
+/// A hold and an eviction exclude each other.
+#[test]
+fn evict_vs_hold() {
+    model("evict_vs_hold", || {
+        let (world, cache) = clean();
+        let evictor = spawn_evictor(&world, &cache);
+        let hold = world.mapping.hold(0).unwrap();
+        assert!(hold.page().snapshot().is_mapped());
+        assert_eq!(hold.image().as_ref()[0], 1);
+        drop(hold);
+        evictor.join().unwrap();
+        settle(&world, &cache, 1);
+    });
+}
+
+/// Who is told of a write after an eviction reads it.
+#[test]
+fn evict_vs_write_then_read() {
+    model("evict_vs_write_then_read", || {
+        let (world, cache) = clean();
+        let ledger = Ledger::new();
+        let writer = world.spawn_writer(&Arc::clone(&ledger), 0, 2);
+        cache.evict(8);
+        let due = ledger.due();
+        assert!(world.read(0).unwrap() >= due);
+        writer.join().unwrap();
+        settle(&world, &cache, 2);
+    });
+}
