@@ -11,8 +11,12 @@ use writeback::{Handle, Mapping};
 
 /// A redb database in the file, or the store, below a [`Mapping`].
 ///
-/// A [`Flusher`](writeback::Flusher) may write in the background; commits then find less to write.
-/// It keeps other processes off as little as the mapping does: lock the file before it is opened.
+/// A [`Flusher`](writeback::Flusher) may write in the background; commits then find less to write. In a
+/// [`PageCache`](writeback::PageCache), which is bounded, there must be one: writers wait for it.
+///
+/// The device's errors come out of the commit whose sync is told of them, of their own kind
+/// (`StorageFull`, if there is no space); redb then asks to be opened again. Other processes are kept off
+/// as little as by the mapping: lock the file before it is opened.
 ///
 /// # Examples
 /// ```

@@ -30,11 +30,11 @@ use crate::team::{Team, wait_for};
 /// Threads that commit.
 const WRITERS: usize = 2;
 /// A database gets so many transactions, then there is a new one.
-const TRANSACTIONS: u64 = 150;
+const TRANSACTIONS: u64 = 100;
 /// Cuts that wait to be looked at.
 const WAITING: usize = 8;
 /// While a database recovers from a power cut, there is another at one in so many events.
-const AGAIN: u32 = 60;
+const AGAIN: u32 = 250;
 /// There are never so many of these.
 const AGAIN_MOST: usize = 1000;
 

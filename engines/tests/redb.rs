@@ -15,12 +15,36 @@ use engines::work::{self, Counts};
 use engines::{Cached, Failure, faults, kill};
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
+use writeback::fault::{Action, Fault, FaultStore, Rule};
 use writeback::{FileStore, Flusher, FlusherConfig, Mapping};
 
 /// For the child of a kill loop: the database, the seed, and whether its backend syncs.
 const FILE: &str = "ENGINES_KILL_FILE";
 const SEED: &str = "ENGINES_KILL_SEED";
 const SYNCS: &str = "ENGINES_KILL_SYNCS";
+
+#[test]
+fn the_backend_does_what_redb_asks_for() {
+    let store = FaultStore::new(1);
+    let backend = Cached::new(&Mapping::open(store.clone()).unwrap());
+    backend.write(10, b"abc").unwrap();
+    assert_eq!(backend.len().unwrap(), 13);
+    let mut bytes = [9; 4];
+    // All of it or an error.
+    assert_eq!(backend.read(10, &mut bytes).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    backend.set_len(11).unwrap();
+    backend.set_len(14).unwrap();
+    backend.read(10, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"a\0\0\0");
+    backend.sync_data().unwrap();
+    assert_eq!(store.durable(), b"\0\0\0\0\0\0\0\0\0\0a\0\0\0");
+    backend.write(0, b"x").unwrap();
+    store.inject(Rule::new(Fault::NoSpace).on(Action::Write));
+    assert_eq!(backend.sync_data().unwrap_err().kind(), io::ErrorKind::StorageFull);
+    backend.close().unwrap();
+    assert!(store.durable().starts_with(b"x"), "closing saves what is left");
+    assert!(backend.write(0, b"y").is_err());
+}
 
 #[test]
 fn threads_at_work_find_every_transaction_whole() {

@@ -172,7 +172,7 @@ pub(crate) fn kill_loop(options: &KillLoop) -> Result<String, Failure> {
 
 /// Power cuts.
 pub(crate) fn power_cuts(options: &PowerCuts) -> Result<String, Failure> {
-    let plan = cuts::Plan { seed: options.seed, cuts: options.clones, every: 4 };
+    let plan = cuts::Plan { seed: options.seed, cuts: options.clones, every: 16 };
     let mut progress = Progress::new("power-cuts", plan.cuts);
     let tell = |report: &cuts::Report| {
         progress.show(report.cuts, || {
