@@ -102,9 +102,10 @@
 //!
 //! Everything written since the last sync that returned `Ok`, page by page in any combination: an
 //! unsynced page may be in the store as it was, as it is, or as it was at any time between; and each of
-//! these cut at a later length, since a cut acts at once on whatever the store holds. Images handed to
-//! the store never change while it writes them, so pages are not torn by this crate; a device that
-//! tears sectors still does.
+//! these cut at the length of another moment since, because a cut acts at once on whatever the store
+//! holds and a store may keep a write and lose the length that came with it. Images handed to the store
+//! never change while it writes them, so pages are not torn by this crate; a device that tears writes at
+//! sectors still does, of pages that were written since that sync and of no others.
 //!
 //! # Hooks
 //!

@@ -3,12 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use writeback::fault::{Action, Event, Fault, FaultConfig, FaultStore, Stage};
-use writeback::{Budget, Config, Error, Handle, Mapping, SyncMode};
+use writeback::{Budget, CacheConfig, Config, Error, Handle, Mapping, PageCache, SyncMode};
 
 use crate::oracle::{Bytes, Oracle};
 
@@ -40,8 +41,26 @@ pub(crate) struct Shape {
     pub(crate) pages: usize,
     pub(crate) batch_pages_max: usize,
     pub(crate) contents: usize,
+    /// Bytes that are dirty and written by themselves, if not whole pages.
+    pub(crate) block: Option<usize>,
+    /// Pages there is memory for, if not for all.
+    pub(crate) memory: Option<u64>,
     /// Writes end on another thread, in any order.
     pub(crate) late: bool,
+}
+
+impl Shape {
+    fn open(&self, store: &FaultStore) -> Mapping {
+        let mut config = Config::new().page_size(self.page);
+        if let Some(block) = self.block {
+            config = config.block_size(block);
+        }
+        if let Some(memory) = self.memory {
+            let cache = CacheConfig::new(memory).pause_max(Duration::ZERO);
+            config = config.cache(&PageCache::new(cache).unwrap());
+        }
+        Mapping::with_config(Arc::new(store.clone()), config).unwrap()
+    }
 }
 
 pub(crate) struct Driver {
@@ -97,7 +116,7 @@ impl Driver {
             .contents(&contents)
             .queued(shape.late);
         let store = FaultStore::with_config(config);
-        let mapping = open(&store, shape.page);
+        let mapping = shape.open(&store);
         let handles = (0..HANDLES).map(|_| mapping.handle()).collect();
         let oracle = Oracle::new(shape.page, shape.whole, shape.pages, &contents);
         Driver {

@@ -25,41 +25,56 @@ fn any_shape(seed: u64, random: &mut SmallRng) -> Shape {
         pages,
         batch_pages_max: random.random_range(1..6),
         contents: random.random_range(0..pages * page),
+        block: (page > 512 && random.random()).then_some(512),
+        memory: None,
         late: false,
     }
 }
 
-fn runs(late: bool, rules: fn(&Driver)) {
+fn runs(late: bool, memory: Option<u64>, rules: fn(&Driver)) {
     silence_ordered_panics();
-    let (mut seed, mut clones, mut faults) = (0, 0, 0);
+    let (mut seed, mut clones, mut faults, mut evicted) = (0, 0, 0, 0);
     while clones < clones_wanted() {
         seed += 1;
         let mut random = SmallRng::seed_from_u64(seed);
-        let shape = Shape { late, ..any_shape(seed, &mut random) };
+        let shape = Shape { late, memory, ..any_shape(seed, &mut random) };
         let mut driver = Driver::new(shape.clone());
         let deliverer = late.then(|| driver.store.deliver_in_background());
-        let tried = driver.crash_at_every_event(2);
+        let tried = driver.crash_at_every_event(1);
         rules(&driver);
         for _ in 0..60 {
             let op = any_op(&mut random, &shape);
             driver.apply(op);
         }
         faults += driver.faults;
+        evicted += driver.mapping.stats().evicted;
         driver.finish();
         deliverer.into_iter().for_each(|deliverer| deliverer.stop());
         clones += tried.load(Ordering::Relaxed);
     }
     println!("{clones} power cuts in {seed} runs with {faults} faults");
+    assert_eq!(evicted > 0, memory.is_some(), "{evicted} pages left memory");
 }
 
 #[test]
 fn nothing_synced_is_lost() {
-    runs(false, |_| ());
+    runs(false, None, |_| ());
 }
 
 #[test]
 fn nothing_synced_is_lost_when_writes_end_late_and_in_any_order() {
-    runs(true, |_| ());
+    runs(true, None, |_| ());
+}
+
+/// Pages leave memory and are read again, and writers write back themselves.
+#[test]
+fn nothing_synced_is_lost_where_memory_is_short() {
+    runs(false, Some(3), |_| ());
+}
+
+#[test]
+fn nothing_synced_is_lost_where_memory_is_short_and_writes_end_late() {
+    runs(true, Some(3), |_| ());
 }
 
 fn failing_writes(driver: &Driver) {
@@ -70,17 +85,17 @@ fn failing_writes(driver: &Driver) {
 
 #[test]
 fn nothing_synced_is_lost_by_writes_that_fail() {
-    runs(false, failing_writes);
+    runs(false, None, failing_writes);
 }
 
 #[test]
 fn nothing_synced_is_lost_by_writes_that_fail_late() {
-    runs(true, failing_writes);
+    runs(true, None, failing_writes);
 }
 
 #[test]
 fn nothing_synced_is_lost_by_anything_that_fails() {
-    runs(false, |driver| {
+    runs(false, None, |driver| {
         failing_writes(driver);
         for action in [Action::Read, Action::Write, Action::SetLen] {
             for fault in [Fault::Io, Fault::Panic] {

@@ -55,6 +55,8 @@ fn shape(whole: usize) -> Shape {
         pages: 8,
         batch_pages_max: 2,
         contents: 6 * PAGE + 3,
+        block: None,
+        memory: None,
         late: false,
     }
 }

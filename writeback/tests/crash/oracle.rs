@@ -229,6 +229,9 @@ impl Oracle {
         for (page, history) in self.pages.iter().enumerate() {
             let start = (page * self.page).min(len);
             let there = &left[start..len.min(start + self.page)];
+            if history.versions.iter().any(|version| version.starts_with(there)) {
+                continue;
+            }
             for (at, found) in there.chunks(self.whole).enumerate() {
                 let at = at * self.whole;
                 let is = |version: &Vec<u8>| version[at..at + found.len()] == *found;

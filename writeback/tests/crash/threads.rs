@@ -46,6 +46,8 @@ fn run(seed: u64, fails: bool) -> u64 {
         pages: usize::try_from(PAGES).unwrap(),
         batch_pages_max: 3,
         contents: usize::try_from(PAGES).unwrap() * PAGE,
+        block: None,
+        memory: None,
         late: true,
     };
     let driver = Driver::new(shape);
