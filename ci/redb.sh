@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 redb() {
-    cargo run --release --package engines --example redb -- "$@"
+    cargo run --release --example redb -- "$@"
 }
 redb --seconds 3
 redb kill-loop --kills "${1:-10}"
