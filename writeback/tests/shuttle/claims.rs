@@ -87,7 +87,7 @@ fn two_dirtiers_then_sync() {
         let page = world.page(0);
         let first = thread::spawn(move || page.lock().expect("not cut").mark_dirty());
         let second = world.spawn_writer(Place::of(0, 1));
-        first.join().unwrap();
+        first.join().unwrap().unwrap();
         second.join().unwrap();
         world.finish();
     });

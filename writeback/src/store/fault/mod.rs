@@ -56,13 +56,13 @@
 //! ```
 
 mod config;
+mod deliver;
 mod log;
 mod media;
 mod operate;
 mod plan;
 mod queue;
 
-use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,13 +70,14 @@ use std::time::Duration;
 use fastrand::Rng;
 
 pub use self::config::FaultConfig;
+pub use self::deliver::Deliverer;
 pub use self::log::{Event, Stage};
 use self::media::Media;
 use self::plan::Plan;
 pub use self::plan::{Action, Fault, Operation, Rule};
 use self::queue::Queue;
 use crate::clock::Clock;
-use crate::primitives::{AtomicBool, Condvar, Mutex, Ordering, thread};
+use crate::primitives::{Condvar, Mutex};
 
 type Hook = Arc<dyn Fn(&FaultStore, &Event) + Send + Sync>;
 
@@ -257,171 +258,6 @@ impl FaultStore {
     /// ```
     pub fn set_queued(&self, queued: bool) {
         self.0.state.lock().queued = queued;
-    }
-
-    /// How many writes have begun and not ended, stuck and slow ones among them.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::fault::FaultStore;
-    ///
-    /// assert_eq!(FaultStore::new(1).pending(), 0);
-    /// ```
-    pub fn pending(&self) -> usize {
-        self.0.state.lock().queue.len()
-    }
-
-    /// How many reads, flushes and `set_len`s are stuck now.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::fault::{Action, Fault, FaultStore, Rule};
-    /// use writeback::{FlushKind, Store};
-    ///
-    /// let store = FaultStore::new(1);
-    /// store.inject(Rule::new(Fault::Stuck).on(Action::Flush));
-    /// std::thread::scope(|scope| {
-    ///     let flush = scope.spawn(|| store.flush(FlushKind::Data));
-    ///     while store.stuck_calls() == 0 {
-    ///         std::thread::yield_now();
-    ///     }
-    ///     store.release_stuck();
-    ///     flush.join().expect("no panic")
-    /// })?;
-    /// # Ok::<(), writeback::StoreError>(())
-    /// ```
-    pub fn stuck_calls(&self) -> usize {
-        self.0.state.lock().stuck_calls
-    }
-
-    /// Lets go of everything that is stuck: calls go on, writes end when they are delivered next.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::fault::{Action, Fault, FaultStore, Rule};
-    /// use writeback::Mapping;
-    ///
-    /// let store = FaultStore::new(1);
-    /// let mapping = Mapping::open(store.clone())?;
-    /// mapping.handle().write_at(b"abc", 0)?;
-    /// store.inject(Rule::new(Fault::Stuck).on(Action::Write));
-    /// mapping.write_page(0, false)?;
-    /// assert_eq!((store.pending(), store.deliver_all()), (1, 0));
-    /// store.release_stuck();
-    /// assert_eq!((store.deliver_all(), store.pending()), (1, 0));
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn release_stuck(&self) {
-        let mut state = self.0.state.lock();
-        state.queue.release_stuck();
-        state.releases += 1;
-        drop(state);
-        self.0.changed.notify_all();
-    }
-
-    /// Ends one of the writes that are due, chosen by the seed, on this thread. `false`: none is.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::fault::FaultStore;
-    ///
-    /// assert!(!FaultStore::new(1).deliver_one(), "none has begun");
-    /// ```
-    pub fn deliver_one(&self) -> bool {
-        let mut state = self.0.state.lock();
-        let State { queue, random, .. } = &mut *state;
-        let due = queue.take_due(self.0.clock.now_ms(), random);
-        drop(state);
-        let some = due.is_some();
-        due.into_iter().for_each(|write| self.finish(write));
-        some
-    }
-
-    /// Ends all writes that are due, in an order that the seed makes; returns how many.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
-    /// use writeback::{Budget, Mapping, SyncMode};
-    ///
-    /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true).batch_pages_max(1));
-    /// let mapping = Mapping::open(store.clone())?;
-    /// mapping.handle().write_at(&[1; 5 * 4096], 0)?;
-    /// mapping.write_range(.., SyncMode::All, Budget::UNLIMITED)?;
-    /// assert_eq!(store.deliver_all(), 5);
-    /// mapping.handle().sync_data()?; // nothing is left to write, only to flush
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn deliver_all(&self) -> usize {
-        std::iter::from_fn(|| self.deliver_one().then_some(())).count()
-    }
-
-    /// Ends writes on a thread of its own as soon as they are due, until the [`Deliverer`] is dropped.
-    ///
-    /// # Panics
-    /// If there is no thread to be had.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
-    /// use writeback::Mapping;
-    ///
-    /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true));
-    /// let handle = Mapping::open(store.clone())?.handle();
-    /// handle.write_at(&[1; 10_000], 0)?;
-    /// let deliverer = store.deliver_in_background();
-    /// handle.sync_data()?; // waits for it
-    /// drop(deliverer);
-    /// assert_eq!(store.durable(), [1; 10_000]);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn deliver_in_background(&self) -> Deliverer {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (store, stopped) = (self.clone(), Arc::clone(&stop));
-        let thread = Some(thread::spawn(move || store.deliver_until(&stopped)));
-        Deliverer { store: self.clone(), stop, thread }
-    }
-
-    fn deliver_until(&self, stop: &AtomicBool) {
-        loop {
-            let mut state = self.0.state.lock();
-            while !stop.load(Ordering::Acquire) && !state.queue.any_due(self.0.clock.now_ms()) {
-                self.0.changed.wait(&mut state);
-            }
-            drop(state);
-            if stop.load(Ordering::Acquire) {
-                return;
-            }
-            self.deliver_one();
-        }
-    }
-
-    /// Forgets all writes that have begun and not ended: each is told that it is lost. Returns how many.
-    ///
-    /// A mapping and the writes of it that are under way keep each other in memory; this ends that, too.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
-    /// use writeback::Mapping;
-    ///
-    /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true));
-    /// let mapping = Mapping::open(store.clone())?;
-    /// mapping.handle().write_at(b"abc", 0)?;
-    /// mapping.write_page(0, false)?;
-    /// assert_eq!(store.lose_pending(), 1);
-    /// assert!(mapping.handle().check_error().is_err());
-    /// assert_eq!(mapping.stats().dirty, 1);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn lose_pending(&self) -> usize {
-        let lost = std::mem::take(&mut self.0.state.lock().queue).into_writes();
-        let count = lost.len();
-        for mut write in lost {
-            write.fault = Some(Fault::Lost);
-            self.finish(write);
-        }
-        count
     }
 
     /// The clock that slow operations go by.
@@ -635,58 +471,5 @@ impl fmt::Debug for FaultStore {
             .field("pending", &state.queue.len())
             .field("plan", &state.plan)
             .finish_non_exhaustive()
-    }
-}
-
-/// Ends writes on its own thread, as they become due, until it is dropped. What is not due then waits
-/// on.
-///
-/// # Examples
-/// ```
-/// use writeback::fault::FaultStore;
-///
-/// let store = FaultStore::new(1);
-/// let deliverer = store.deliver_in_background();
-/// drop(deliverer); // stops it and waits for its thread
-/// ```
-#[must_use = "dropping it stops it"]
-#[derive(Debug)]
-pub struct Deliverer {
-    store: FaultStore,
-    stop: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Deliverer {
-    /// Stops it and waits for its thread, as dropping it does.
-    ///
-    /// # Panics
-    /// As its thread did, if it did: in a hook, or in the cache.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::fault::FaultStore;
-    ///
-    /// FaultStore::new(1).deliver_in_background().stop();
-    /// ```
-    pub fn stop(mut self) {
-        if let Err(panic) = self.join() {
-            std::panic::resume_unwind(panic);
-        }
-    }
-
-    fn join(&mut self) -> Result<(), Box<dyn Any + Send>> {
-        self.stop.store(true, Ordering::Release);
-        // With the lock: the thread has seen it, or sleeps by now.
-        drop(self.store.0.state.lock());
-        self.store.0.changed.notify_all();
-        self.thread.take().map_or(Ok(()), thread::JoinHandle::join)
-    }
-}
-
-impl Drop for Deliverer {
-    fn drop(&mut self) {
-        // A panic of the thread is for who asks: `stop`.
-        let _ = self.join();
     }
 }
