@@ -32,7 +32,7 @@ tool() {
         compact-loom) flags="--cfg radix_loom --cfg radix_compact" what=("${radix[@]}" loom --test loom) ;;
         parallel) flags="" what=("${radix[@]}" rayon --lib --test parallel) ;;
         pages) flags="" what=("${writeback[@]}" rule-2003 --test rules --test races --test faults --test basic --test hooks --test memory \
-            --test throttle --test crash) ;;
+            --test throttle --test crash --test seed) ;;
         pages-shuttle) flags="--cfg writeback_shuttle --cfg radix_shuttle --cfg radix_all_tags"
             what=("${writeback[@]}" shuttle --test shuttle) ;;
         pages-loom) flags="--cfg writeback_loom" what=("${writeback[@]}" loom --test loom) ;;

@@ -9,7 +9,8 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::sync::{Condvar, Mutex};
 use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch, Writeback};
 
-/// Bytes of a page: the least there is.
+/// Bytes of a page: the least there is. Where pages have several blocks, of a block, and what is called a page
+/// here and counted from the beginning of the disk is one.
 pub(crate) const PAGE: usize = 512;
 
 /// A word, each of whose accesses takes a turn first: else loom would overlook that a load races with a store that
@@ -173,8 +174,16 @@ impl Disk {
 
     /// Writes the image of a writeback, as who has it does.
     pub(crate) fn write_image(&self, writeback: &Writeback) -> Result<(), StoreError> {
-        let (page, image) = (to_usize(writeback.page().index()), writeback.image());
-        self.accept([(page, version_of(image.as_ref()))].into_iter(), page * PAGE + image.len())
+        let (offset, image) = (to_usize(writeback.offset()), writeback.image());
+        let versions = image.as_ref().chunks(PAGE).map(version_of);
+        self.accept((offset / PAGE..).zip(versions), offset + image.len())
+    }
+
+    /// Writes a page past the cache.
+    pub(crate) fn write_page(&self, page: usize, image: &[u8]) {
+        let written =
+            self.accept([(page, version_of(image))].into_iter(), page * PAGE + image.len());
+        written.unwrap();
     }
 
     /// Pages with their new versions; the end of the last of them.
@@ -215,12 +224,13 @@ fn to_usize(number: u64) -> usize {
 }
 
 fn pages_of(batch: &WriteBatch) -> Range<usize> {
-    let first = to_usize(batch.first_page());
-    first..first + batch.images().len()
+    let first = to_usize(batch.offset()) / PAGE;
+    first..first + to_usize(batch.len()).div_ceil(PAGE)
 }
 
 fn versions_of(batch: &WriteBatch) -> Vec<u64> {
-    batch.images().iter().map(|image| version_of(image.as_ref())).collect()
+    let blocks = batch.images().iter().flat_map(|image| image.as_ref().chunks(PAGE));
+    blocks.map(version_of).collect()
 }
 
 /// The version of a page's bytes.
@@ -268,12 +278,16 @@ impl Store for Disk {
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
         let offset = to_usize(offset);
-        let page = offset / PAGE;
+        let first = offset / PAGE;
         let there = self.plan(|plan| {
-            assert!(!plan.under_way.contains(&page), "a page is read while it is written");
+            let mut pages = first..first + into.len().div_ceil(PAGE);
+            let idle = pages.all(|page| !plan.under_way.contains(&page));
+            assert!(idle, "a page is read while it is written");
             plan.len.saturating_sub(offset).min(into.len())
         });
-        into[..there].fill(u8::try_from(self.accepted(page)).unwrap());
+        for (page, into) in (first..).zip(into[..there].chunks_mut(PAGE)) {
+            into.fill(u8::try_from(self.accepted(page)).unwrap());
+        }
         Ok(there)
     }
 

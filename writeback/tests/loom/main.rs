@@ -14,6 +14,7 @@ mod disk;
 mod model;
 mod world;
 
+mod blocks;
 mod claims;
 mod cuts;
 mod durable;

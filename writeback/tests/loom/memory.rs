@@ -89,7 +89,7 @@ fn evict_vs_lock() {
         let (world, cache) = clean();
         let evictor = spawn_evictor(&world, &cache);
         let locked = world.page(0).lock().expect("not cut");
-        assert!(locked.mark_dirty());
+        assert!(locked.mark_dirty().unwrap());
         drop(locked);
         evictor.join().unwrap();
         settle(&world, &cache, 1);

@@ -37,7 +37,7 @@ impl World {
 
     /// As [`new`](Self::new), over a disk with room for `capacity` pages.
     pub(crate) fn with_capacity(pages: usize, capacity: usize) -> Self {
-        Self::over(Disk::new(pages, capacity), Config::new())
+        Self::over(Disk::new(pages, capacity), Config::new().page_size(PAGE))
     }
 
     /// As [`new`](Self::new), in a cache for eight pages, so many of which may be dirty. Nobody who waits in
@@ -45,12 +45,22 @@ impl World {
     pub(crate) fn in_cache(pages: usize, dirty_max: u64) -> (Self, PageCache) {
         let config = CacheConfig::new(8).dirty_pages_max(dirty_max).stall_max(Duration::ZERO);
         let cache = PageCache::new(config).unwrap();
-        (Self::over(Disk::new(pages, pages + 1), Config::new().cache(&cache)), cache)
+        let config = Config::new().page_size(PAGE).cache(&cache);
+        (Self::over(Disk::new(pages, pages + 1), config), cache)
+    }
+
+    /// A mapping of one page of so many blocks, those in `dirty` of version 1, the others clean and zeros. A block
+    /// is what is called a page below, but for claims and holds.
+    pub(crate) fn blocks(count: usize, dirty: &[usize]) -> Self {
+        let config = Config::new().page_size(count * PAGE).block_size(PAGE);
+        let world = Self::over(Disk::new(count, count), config);
+        dirty.iter().for_each(|block| world.write(*block, 1));
+        world
     }
 
     fn over(disk: Disk, config: Config) -> Self {
         let disk = Arc::new(disk);
-        let config = config.page_size(PAGE).clock(Clock::manual());
+        let config = config.clock(Clock::manual());
         let store = Arc::clone(&disk);
         let mapping = Mapping::with_config(store, config).unwrap();
         Self(Arc::new(Inner { mapping, disk }))
@@ -156,9 +166,12 @@ impl Inner {
         assert_eq!((stats.dirty, stats.writeback), (0, 0), "{stats:?}");
         let len = usize::try_from(self.mapping.len()).unwrap();
         assert_eq!(self.disk.lengths(), (len, len), "the disk's lengths");
+        let blocks = self.mapping.page_size() / PAGE;
         for page in 0..len.div_ceil(PAGE) {
-            let Some(cached) = self.mapping.cached_page(page as u64) else { continue };
-            let version = cached.read(|bytes| version_of(&bytes[..PAGE.min(len - page * PAGE)]));
+            let Some(cached) = self.mapping.cached_page((page / blocks) as u64) else { continue };
+            let from = page % blocks * PAGE;
+            let there = from..from + PAGE.min(len - page * PAGE);
+            let version = cached.read(|bytes| version_of(&bytes[there]));
             assert_eq!((self.disk.accepted(page), self.disk.durable(page)), (version, version));
         }
     }

@@ -1,8 +1,11 @@
 //! kjournald: another writer has a block, while a flusher and a sync come by.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use writeback::{Budget, Error, Mapping, Result, SyncMode};
+use writeback::{Budget, Config, Error, Log, Mapping, Result, SyncMode};
 
 use crate::world::*;
 
@@ -228,5 +231,64 @@ fn kjournald_and_whole_pages() {
     drop(hold);
     mapping.handle().sync_data().unwrap();
     assert_eq!(mapping.store().len().unwrap(), PAGE as u64);
+    assert_settled(&mapping);
+}
+
+/// A log that is durable when it is asked to be.
+#[derive(Debug, Default)]
+struct Journal(AtomicU64);
+
+impl Log for Journal {
+    fn durable(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn ensure(&self, upto: u64) -> io::Result<()> {
+        self.0.fetch_max(upto, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn kjournald_may_not_drop_a_transaction_some_blocks_of_which_are_not_written() {
+    let (store, journal) = (TestStore::new(), Arc::new(Journal::default()));
+    writeback::Store::set_len(&store, PAGE as u64).unwrap();
+    let config = Config::new().block_size(BLOCK).log(journal.clone());
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    let handle = mapping.handle();
+    handle.write_logged_at(&[1; BLOCK], 0, 5).unwrap();
+    handle.write_logged_at(&[2; BLOCK], 2 * BLOCK as u64, 7).unwrap();
+    journal.ensure(7).unwrap();
+
+    // Block 0 is held: position 5 stays, also when the other is durable.
+    let mut hold = mapping.hold_blocks(0, 0..1).unwrap();
+    assert_eq!(hold.log_position(), Some(7));
+    assert_eq!(background(&mapping).submitted, 1);
+    handle.sync_range(PAGE as u64..PAGE as u64 + 1).unwrap();
+    assert_eq!((accepted(&store)[2], mapping.oldest_unwritten()), (2, Some(5)));
+
+    // The holder writes it: it is durable after the next flush.
+    assert!(hold.take_dirty());
+    store.put(hold.offset(), hold.image().as_ref());
+    hold.written();
+    mapping.write_page(0, true).unwrap();
+    assert_eq!(mapping.oldest_unwritten(), Some(5), "not flushed yet");
+    handle.sync_data().unwrap();
+    assert_eq!(mapping.oldest_unwritten(), None);
+    assert_eq!(store.durable(), store.accepted());
+
+    // Whole again, and a failed piece keeps its position.
+    handle.write_logged_at(&[3; BLOCK], 0, 9).unwrap();
+    handle.write_logged_at(&[3; BLOCK], 2 * BLOCK as u64, 10).unwrap();
+    store.writes(Writes::Keep);
+    journal.ensure(10).unwrap();
+    background(&mapping);
+    store.release_first(Ok(()));
+    store.release_first(Err(writeback::StoreError::NoSpace));
+    assert_eq!(mapping.oldest_unwritten(), Some(9));
+    store.writes(Writes::Accept);
+    handle.sync_data().unwrap_err();
+    handle.sync_data().unwrap();
+    assert_eq!(mapping.oldest_unwritten(), None);
     assert_settled(&mapping);
 }
