@@ -131,6 +131,13 @@ impl TestStore {
         self.with(|inner| inner.accepted[at..at + bytes.len()].copy_from_slice(bytes));
     }
 
+    /// As [`put`](Self::put), and lengthens the store if it ends earlier.
+    pub fn put_beyond(&self, offset: u64, bytes: &[u8]) {
+        let end = usize::try_from(offset).unwrap() + bytes.len();
+        self.with(|inner| inner.accepted.resize(inner.accepted.len().max(end), 0));
+        self.put(offset, bytes);
+    }
+
     /// Where every batch so far begins, and how many bytes it has.
     pub fn spans(&self) -> Vec<(u64, u64)> {
         self.with(|inner| inner.spans.clone())

@@ -19,6 +19,7 @@
 mod common;
 mod world;
 
+mod any;
 mod block_write_full_page;
 mod buffer_heads;
 mod kjournald;
