@@ -393,3 +393,29 @@ fn mappings_take_turns_at_the_flusher() {
     assert_eq!(flusher.step().submitted, 10);
     assert_eq!(*log.lock(), [3, 3, 3, 3, 4, 4, 4, 4, 3, 3]);
 }
+
+#[test]
+fn a_page_owes_once_for_being_dirty_and_once_for_being_written() {
+    let cache = cache(10);
+    let (mapping, store) = open_in(&cache);
+    write(&mapping, 0).unwrap();
+    store.writes(Writes::Keep);
+    mapping.write_page(0, false).unwrap();
+    write(&mapping, 0).unwrap();
+    assert_eq!(cache.stats().debt, 2);
+    // It fails: the page is dirty already.
+    store.release_first(Err(StoreError::Lost));
+    assert_eq!(cache.stats().debt, 1);
+    // A claim passes the debt on, and gives it up if the page was dirtied meanwhile.
+    let claim = page(&mapping, 0).lock().expect("not cut").clear_dirty_for_io().expect("dirty");
+    assert_eq!(cache.stats().debt, 1);
+    write(&mapping, 0).unwrap();
+    assert_eq!(cache.stats().debt, 2);
+    claim.redirty();
+    assert_eq!(cache.stats().debt, 1);
+    // Nobody has dirtied it: the claim's debt is the page's again.
+    let claim = page(&mapping, 0).lock().expect("not cut").clear_dirty_for_io().expect("dirty");
+    claim.redirty();
+    assert_eq!(cache.stats().debt, 1);
+    settle(&cache, &mapping, &store);
+}
