@@ -224,6 +224,21 @@ fn logged_write_vs_background() {
 }
 
 #[test]
+fn log_truncation_vs_image() {
+    // A change that came too late for an image is not taken for written with it.
+    play("log_truncation_vs_image", || {
+        let world = World::new(1, false);
+        world.write(0);
+        let writer = world.spawn(|world| world.write(0));
+        world.sync();
+        world.truncate_log();
+        writer.join().unwrap();
+        world.truncate_log();
+        world.finish();
+    });
+}
+
+#[test]
 fn log_truncation_vs_write_and_sync() {
     // The bound is not above a change that is in memory, being written, or written and not durable.
     play("log_truncation_vs_write_and_sync", || {
