@@ -188,6 +188,7 @@ fn kjournald_cannot_keep_a_sync_waiting_by_taking_blocks_again_and_again() {
     assert_eq!(accepted(&store), [0; 4]);
     drop(second);
     syncer.join().unwrap().unwrap();
+    assert!(mapping.try_hold(0).unwrap().is_some(), "nobody waits any more");
     assert_settled(&mapping);
 }
 
