@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the models of both crates under loom: every interleaving with at most PREEMPTIONS (default 2) preemptions, and every value
-# that the memory orderings let a load return. The tree twice: with full leaves only, and with compact ones. A failure says in
+# that the memory orderings let a load return. The tree three times: with full nodes only, with compact ones, and with compact ones that grow. A failure says in
 # which execution. The long form: ci/loom.sh 3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,4 +14,5 @@ explore() {
 }
 explore loom "--cfg radix_loom" tagged-radix --lib --test loom
 explore compact-loom "--cfg radix_loom --cfg radix_compact" tagged-radix --test loom
+explore growth-loom "--cfg radix_loom --cfg radix_compact --cfg radix_wide" tagged-radix --test loom
 explore pages-loom "--cfg writeback_loom" writeback --test loom

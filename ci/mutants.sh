@@ -30,6 +30,8 @@ tool() {
         loom) flags="--cfg radix_loom" what=("${radix[@]}" loom --lib --test loom) ;;
         compact-shuttle) flags="--cfg radix_shuttle --cfg radix_compact" what=("${radix[@]}" shuttle --test shuttle) ;;
         compact-loom) flags="--cfg radix_loom --cfg radix_compact" what=("${radix[@]}" loom --test loom) ;;
+        growth-shuttle) flags="--cfg radix_shuttle --cfg radix_compact --cfg radix_wide" what=("${radix[@]}" shuttle --test shuttle) ;;
+        growth-loom) flags="--cfg radix_loom --cfg radix_compact --cfg radix_wide" what=("${radix[@]}" loom --test loom) ;;
         parallel) flags="" what=("${radix[@]}" rayon --lib --test parallel) ;;
         pages) flags="" what=("${writeback[@]}" rule-2003 --test rules --test races --test faults --test basic --test hooks --test memory \
             --test throttle --test crash --test seed) ;;
@@ -44,6 +46,7 @@ tools_for() {
         tree) echo shuttle shuttle-wide loom ;;
         tree-order) echo loom ;;
         tree-compact) echo compact-shuttle compact-loom ;;
+        tree-growth) echo growth-shuttle growth-loom ;;
         tree-parallel) echo parallel ;;
         writeback) echo pages pages-shuttle pages-loom ;;
         writeback-order) echo pages-loom ;;

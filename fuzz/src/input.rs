@@ -79,7 +79,8 @@ pub(crate) fn any_key(input: &mut Unstructured<'_>) -> Result<Key> {
             let nudge = i8::try_from(byte(input)? % 5).expect("small") - 2;
             Key::Near { times: kind % 4, level: kind % 11, nudge }
         }
-        kind @ 220..=249 => Key::Top(kind - 220),
+        kind @ 220..=235 => Key::Top(kind - 220),
+        kind @ 236..=249 => Key::Fork { child: byte(input)?, low: kind },
         _ => Key::Any(input.arbitrary()?),
     })
 }

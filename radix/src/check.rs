@@ -28,6 +28,8 @@ pub enum Invariant {
     Lock,
     /// A slot is occupied if and only if its present bit is set.
     Present,
+    /// In a compact inner node, each place belongs to one offset, and no two to the same.
+    Place,
     /// Inner nodes have two children or more, leaves an entry or more.
     Branch,
     /// Where a node has a tag, the summary bit above it is set.

@@ -8,7 +8,7 @@
 ///
 /// let tree: RadixTree<Inline> = (0..4096).filter_map(|i| Some((i, Inline::new(i)?))).collect();
 /// let stats = tree.stats();
-/// assert_eq!((stats.entries, stats.leaves(), stats.inner_nodes, stats.height), (4096, 64, 1, 2));
+/// assert_eq!((stats.entries, stats.leaves(), stats.inner_nodes(), stats.height), (4096, 64, 1, 2));
 /// assert!(stats.bytes_per_entry() < 9.2);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,8 +21,11 @@ pub struct Stats {
     /// Nodes that hold one entry, made for an index that has no neighbour among the 64 indices of a full leaf, and no full
     /// leaf beside it. A second entry there replaces it by a full leaf, which stays one until its last entry is removed.
     pub compact_leaves: u64,
-    /// Nodes above the leaves.
-    pub inner_nodes: u64,
+    /// Nodes above the leaves with a slot for each of up to 64 children.
+    pub full_inner_nodes: u64,
+    /// Nodes above the leaves with room for up to 7, 14, 21 or 28 children, as they need. Where more come, a larger one takes the
+    /// place of the old one; it stays large until it goes. The top node is a full one, unless all entries are far from index 0.
+    pub compact_inner_nodes: u64,
     /// Nodes on the way from the root to a leaf under a tree without skipped levels; 0 for an empty tree. The level of
     /// the top node, plus one: a lone entry gives 1, whatever its index.
     pub height: u32,
@@ -46,6 +49,22 @@ impl Stats {
     #[must_use]
     pub fn leaves(&self) -> u64 {
         self.full_leaves + self.compact_leaves
+    }
+
+    /// Nodes above the leaves, of both kinds.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// let pairs = |i: u64| Some(((i / 2) << 48 | (i % 2) << 20, Inline::new(i)?));
+    /// let tree: RadixTree<Inline> = (0..20).filter_map(pairs).collect();
+    /// let stats = tree.stats();
+    /// assert_eq!((stats.inner_nodes(), stats.compact_inner_nodes), (11, 10));
+    /// ```
+    #[must_use]
+    pub fn inner_nodes(&self) -> u64 {
+        self.full_inner_nodes + self.compact_inner_nodes
     }
 
     /// Bytes of nodes an entry, or 0 for an empty tree.

@@ -173,7 +173,7 @@ impl<V: Value> RadixTree<V> {
     /// use tagged_radix::{Inline, RadixTree};
     ///
     /// let tree: RadixTree<Inline> = RadixTree::from_iter([(u64::MAX, Inline::new(0).unwrap())]);
-    /// assert_eq!((tree.stats().leaves(), tree.stats().inner_nodes), (1, 0));
+    /// assert_eq!((tree.stats().leaves(), tree.stats().inner_nodes()), (1, 0));
     /// ```
     pub fn stats(&self) -> Stats {
         self.raw.stats(&pin())

@@ -65,7 +65,7 @@ fn filled(ledger: &'static Ledger) -> Tree {
 /// Runs `step` until only the values and nodes of the tree are left; returns how often.
 fn steps_to_free(tree: &Tree, ledgers: [&Ledger; 2], mut step: impl FnMut()) -> u64 {
     let stats = tree.stats();
-    let (values, nodes) = (tree.len(), stats.leaves() + stats.inner_nodes);
+    let (values, nodes) = (tree.len(), stats.leaves() + stats.inner_nodes());
     let mut steps = 0;
     while ledgers.iter().map(|ledger| ledger.live()).sum::<u64>() > values || live_nodes() > nodes {
         step();

@@ -16,7 +16,7 @@ static ALLOCATOR: CountNodes = CountNodes;
 fn assert_nodes_are_those_of(tree: &Tree) {
     assert_at_rest(tree);
     let stats = tree.stats();
-    let linked = stats.leaves() + stats.inner_nodes;
+    let linked = stats.leaves() + stats.inner_nodes();
     drain(|| live() <= linked);
     assert_eq!(live(), linked, "nodes that live and nodes that are linked");
 }

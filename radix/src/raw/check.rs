@@ -3,6 +3,8 @@
 use super::child::Child;
 use super::edge::Edge;
 use super::index::{self, FANOUT, bit};
+use super::inner::Inner;
+use super::leaf::Leaf;
 use super::node::Node;
 use super::single::Single;
 use super::{Tree, Word};
@@ -14,7 +16,7 @@ use crate::tag::Tag;
 /// One link of the tree, with what both ends say about it.
 struct Link<'g> {
     /// `None` is the root.
-    parent: Option<&'g Node>,
+    parent: Option<Inner<'g>>,
     offset: usize,
     edge: Edge,
     child: Child<'g>,
@@ -23,12 +25,13 @@ struct Link<'g> {
 /// A check of one link and its child.
 type Check = fn(&Tree, &Link<'_>) -> Result<(), String>;
 
-const CHECKS: [(Invariant, Check); 10] = [
+const CHECKS: [(Invariant, Check); 11] = [
     (Invariant::Edge, edge_matches_target),
     (Invariant::Prefix, child_lies_in_its_slot),
     (Invariant::Parent, parent_field_is_exact),
     (Invariant::Dead, linked_nodes_are_alive),
     (Invariant::Lock, locks_are_free),
+    (Invariant::Place, places_are_sound),
     (Invariant::Present, present_bits_are_exact),
     (Invariant::Branch, inner_nodes_branch),
     (Invariant::TagUp, tags_have_summaries),
@@ -70,14 +73,15 @@ impl Tree {
                 stats.height = u32::from(link.child.level()) + 1;
             }
             let (counter, bytes) = match link.child {
-                Child::Single(_) => (&mut stats.compact_leaves, Single::BYTES),
-                Child::Node(node) if node.level() == 0 => (&mut stats.full_leaves, Node::BYTES),
-                Child::Node(_) => (&mut stats.inner_nodes, Node::BYTES),
+                Child::Leaf(Leaf::Single(_)) => (&mut stats.compact_leaves, Single::BYTES),
+                Child::Leaf(Leaf::Full(_)) => (&mut stats.full_leaves, Node::BYTES),
+                Child::Inner(node) if node.is_full() => (&mut stats.full_inner_nodes, node.bytes()),
+                Child::Inner(node) => (&mut stats.compact_inner_nodes, node.bytes()),
             };
             *counter += 1;
             stats.bytes += bytes as u64;
-            if link.child.level() == 0 {
-                stats.entries += u64::from(link.child.present().count_ones());
+            if let Child::Leaf(leaf) = link.child {
+                stats.entries += u64::from(leaf.present().count_ones());
             }
             Ok(())
         });
@@ -99,9 +103,7 @@ impl Tree {
             // SAFETY: not null, and read under `guard`.
             let child = unsafe { Child::of(edge, guard) };
             see(&Link { parent, offset, edge, child })?;
-            if let Child::Node(node) = child
-                && node.level() > 0
-            {
+            if let Child::Inner(node) = child {
                 todo.extend((0..FANOUT).map(|offset| (Some(node), offset, node.edge(offset))));
             }
         }
@@ -117,14 +119,13 @@ fn fail_unless(holds: bool, link: &Link<'_>, what: &str) -> Result<(), String> {
 }
 
 fn edge_matches_target(_: &Tree, link: &Link<'_>) -> Result<(), String> {
-    let Child::Node(child) = link.child else { return Ok(()) };
+    let Some(child) = link.child.header() else { return Ok(()) };
     let skip = link.parent.map_or(child.prefix() != 0, |parent| child.level() + 1 < parent.level());
-    fail_unless(
-        link.edge.level() == child.level(),
-        link,
-        "an edge has another level than its target",
-    )?;
-    fail_unless(link.edge.skips() == skip, link, "an edge has the wrong SKIP bit")
+    let small = child.lines() > 0;
+    let (edge, level) = (link.edge, child.level());
+    fail_unless(edge.level() == level, link, "an edge has another level than its target")?;
+    fail_unless(edge.is_small() == small, link, "an edge says the wrong kind of its target")?;
+    fail_unless(edge.skips() == (skip || small), link, "an edge has the wrong SKIP bit")
 }
 
 fn child_lies_in_its_slot(_: &Tree, link: &Link<'_>) -> Result<(), String> {
@@ -136,9 +137,9 @@ fn child_lies_in_its_slot(_: &Tree, link: &Link<'_>) -> Result<(), String> {
 }
 
 fn parent_field_is_exact(_: &Tree, link: &Link<'_>) -> Result<(), String> {
-    let Child::Node(child) = link.child else { return Ok(()) };
-    let expected = link.parent.map_or(core::ptr::null(), core::ptr::from_ref);
-    fail_unless(core::ptr::eq(child.parent(), expected), link, "a child names another parent")
+    let Some(child) = link.child.header() else { return Ok(()) };
+    let expected = link.parent.map_or(core::ptr::null_mut(), |node| node.pointer().as_ptr());
+    fail_unless(child.parent() == expected, link, "a child names another parent")
 }
 
 fn linked_nodes_are_alive(_: &Tree, link: &Link<'_>) -> Result<(), String> {
@@ -149,9 +150,18 @@ fn locks_are_free(_: &Tree, link: &Link<'_>) -> Result<(), String> {
     fail_unless(!link.child.is_locked(), link, "a node is locked")
 }
 
+fn places_are_sound(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let Child::Inner(node) = link.child else { return Ok(()) };
+    fail_unless(node.places_are_sound(), link, "an offset has two places, or a free place an edge")
+}
+
 fn present_bits_are_exact(_: &Tree, link: &Link<'_>) -> Result<(), String> {
-    let Child::Node(child) = link.child else { return Ok(()) };
-    let occupied = |&offset: &usize| child.value(offset).is_some();
+    let child = link.child;
+    let occupied = |&offset: &usize| match child {
+        Child::Inner(node) => !node.edge(offset).is_null(),
+        Child::Leaf(Leaf::Full(leaf)) => leaf.value(offset).is_some(),
+        Child::Leaf(single) => single.present() & bit(offset) != 0,
+    };
     let word = (0..FANOUT).filter(occupied).fold(0, |word, offset| word | bit(offset));
     fail_unless(child.present() == word, link, "present bits differ from the slots")
 }

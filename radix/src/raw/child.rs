@@ -1,44 +1,46 @@
-//! What an edge leads to, a node or a single, and the lock of a leaf of either kind.
+//! What an edge leads to, an inner node or a leaf, and the way from there to the node above.
 
 use core::ptr::NonNull;
 
 use super::edge::Edge;
-use super::index::{self, bit, offset};
-use super::node::{Locked, Node, Word};
-use super::single::{LockedSingle, Single};
-use super::{Above, Entry, Tree};
+use super::inner::{Inner, LockedInner};
+use super::leaf::Leaf;
+use super::node::{Header, Locked};
+use super::single::LockedSingle;
+use super::{Above, Tree};
 use crate::reclaim::Guard;
 use crate::sync::Backoff;
-use crate::tag::{Tag, TagSet};
+use crate::tag::Tag;
 
-/// What an edge leads to. As a leaf, the node is one of level 0.
+/// What an edge leads to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Child<'g> {
-    Node(&'g Node),
-    Single(&'g Single),
+    Inner(Inner<'g>),
+    Leaf(Leaf<'g>),
 }
 
 impl<'g> Child<'g> {
     /// The target of an edge.
     ///
     /// # Safety
-    /// As for [`Node::of`].
+    /// `edge` is not null and was read, while `guard` was held, from a node reached under the same guard or from the
+    /// root; or the caller holds the tree exclusively.
     #[inline]
     pub(crate) unsafe fn of(edge: Edge, guard: &'g Guard) -> Child<'g> {
-        if edge.is_single() {
-            // SAFETY: the caller's word, and the line above.
-            Child::Single(unsafe { Single::of(edge, guard) })
+        if edge.leads_to_inner() {
+            // SAFETY: the caller's word, and what the edge says (I-EDGE).
+            Child::Inner(unsafe { Inner::of(edge, guard) })
         } else {
-            // SAFETY: the caller's word.
-            Child::Node(unsafe { Node::of(edge, guard) })
+            // SAFETY: as above.
+            Child::Leaf(unsafe { Leaf::of(edge, guard) })
         }
     }
 
     #[inline]
     pub(crate) fn level(self) -> u8 {
         match self {
-            Child::Node(node) => node.level(),
-            Child::Single(_) => 0,
+            Child::Inner(node) => node.level(),
+            Child::Leaf(_) => 0,
         }
     }
 
@@ -46,8 +48,8 @@ impl<'g> Child<'g> {
     #[inline]
     pub(crate) fn first(self) -> u64 {
         match self {
-            Child::Node(node) => node.base(),
-            Child::Single(single) => single.index(),
+            Child::Inner(node) => node.base(),
+            Child::Leaf(leaf) => leaf.first(),
         }
     }
 
@@ -55,305 +57,60 @@ impl<'g> Child<'g> {
     #[inline]
     pub(crate) fn last(self) -> u64 {
         match self {
-            Child::Node(node) => node.last(),
-            Child::Single(single) => single.index(),
+            Child::Inner(node) => node.last(),
+            Child::Leaf(leaf) => leaf.last(),
         }
     }
 
-    /// The index of offset 0: below [`first`](Child::first), for most singles.
+    /// What every node begins with; a single has no such thing.
     #[inline]
-    pub(crate) fn base(self) -> u64 {
+    pub(super) fn header(self) -> Option<&'g Header> {
         match self {
-            Child::Node(node) => node.base(),
-            Child::Single(single) => index::base(index::prefix(single.index(), 0), 0),
-        }
-    }
-
-    /// The highest index of the leaf's range. A single speaks for all of it: while it is linked, no other index of the range has
-    /// an entry. So whoever has read it at one instant has read the whole range, and goes on behind it.
-    #[inline]
-    pub(crate) fn range_last(self) -> u64 {
-        self.base() | index::span(0)
-    }
-
-    #[inline]
-    pub(crate) fn covers(self, index: u64) -> bool {
-        match self {
-            Child::Node(node) => node.covers(index),
-            Child::Single(single) => single.index() == index,
+            Child::Inner(node) => Some(node.header()),
+            Child::Leaf(Leaf::Full(node)) => Some(node),
+            Child::Leaf(Leaf::Single(_)) => None,
         }
     }
 
     /// Stores what the child knows of its parent: a single, nothing. The caller holds the parent's lock, or nobody else knows
     /// the child.
     #[inline]
-    pub(super) fn set_parent(self, parent: *mut Node) {
-        if let Child::Node(node) = self {
-            node.set_parent(parent);
-        }
-    }
-}
-
-/// Of leaves.
-impl<'g> Child<'g> {
-    /// The value of `index`, which this leaf covers.
-    #[inline]
-    pub(crate) fn value_of(self, index: u64) -> Option<Word> {
-        match self {
-            Child::Node(leaf) => leaf.value(offset(index, 0)),
-            Child::Single(leaf) => leaf.value(),
-        }
-    }
-
-    /// The entry of `index`, which this leaf covers, as it was at one instant.
-    #[inline]
-    pub(crate) fn entry_of(self, index: u64) -> Option<Entry> {
-        match self {
-            Child::Node(leaf) => leaf.at_one_instant(|| leaf.peek(offset(index, 0))),
-            Child::Single(leaf) => leaf.entry(),
-        }
-    }
-
-    /// Whether the entry of `index`, which this leaf covers, has `tag`: to be trusted alone only if so.
-    #[inline]
-    pub(crate) fn shows_tag(self, index: u64, tag: Tag) -> bool {
-        match self {
-            Child::Node(leaf) => leaf.has_tag(index, tag),
-            Child::Single(leaf) => leaf.tags().contains(tag),
-        }
-    }
-
-    /// The offsets that hold something.
-    pub(super) fn present(self) -> u64 {
-        match self {
-            Child::Node(node) => node.present(),
-            Child::Single(leaf) => leaf.value().map_or(0, |_| own_bit(leaf)),
+    pub(super) fn set_parent(self, parent: *mut Header) {
+        if let Some(header) = self.header() {
+            header.set_parent(parent);
         }
     }
 
     /// The word of `tag`, for who holds the whole tree.
     pub(super) fn tag_word(self, tag: Tag) -> u64 {
         match self {
-            Child::Node(node) => node.tags().load(tag),
-            Child::Single(leaf) if leaf.tags().contains(tag) => own_bit(leaf),
-            Child::Single(_) => 0,
+            Child::Inner(node) => node.tags().load(tag),
+            Child::Leaf(leaf) => leaf.tag_word(tag),
+        }
+    }
+
+    /// The offsets that hold something.
+    pub(super) fn present(self) -> u64 {
+        match self {
+            Child::Inner(node) => node.present(),
+            Child::Leaf(leaf) => leaf.present(),
         }
     }
 
     /// Whether it has been unlinked, for who holds the whole tree.
     pub(super) fn died(self) -> bool {
         match self {
-            Child::Node(node) => node.died(),
-            Child::Single(leaf) => leaf.died(),
+            Child::Leaf(Leaf::Single(leaf)) => leaf.died(),
+            node => node.header().is_some_and(Header::died),
         }
     }
 
     pub(super) fn is_locked(self) -> bool {
         match self {
-            Child::Node(node) => node.is_locked(),
-            Child::Single(leaf) => leaf.is_locked(),
+            Child::Leaf(Leaf::Single(leaf)) => leaf.is_locked(),
+            node => node.header().is_some_and(Header::is_locked),
         }
     }
-
-    /// The offsets that hold something, as it was at one instant.
-    #[inline]
-    pub(crate) fn occupied(self) -> u64 {
-        match self {
-            Child::Node(leaf) => leaf.at_one_instant(|| leaf.present()),
-            Child::Single(_) => self.present(),
-        }
-    }
-
-    /// Takes the value of `index` out. The caller holds the tree exclusively, which is of no use any more.
-    pub(crate) fn take_value(self, index: u64) {
-        match self {
-            Child::Node(leaf) => leaf.slot(offset(index, 0)).set_value(None),
-            Child::Single(leaf) => leaf.set_value(None),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn lock(self) -> AnyLeaf<'g> {
-        match self {
-            Child::Node(leaf) => AnyLeaf::Full(leaf.lock()),
-            Child::Single(leaf) => AnyLeaf::Single(leaf.lock()),
-        }
-    }
-}
-
-/// A leaf of either kind, whose lock is held by the owner of this value.
-#[derive(Debug)]
-pub(crate) enum AnyLeaf<'g> {
-    Full(Locked<'g>),
-    Single(LockedSingle<'g>),
-}
-
-/// A leaf whose lock is held. A single looks like a full leaf in which only the slot of its own index is used.
-pub(super) trait LockedLeaf<'g>: Below<'g> {
-    /// The leaf, for longer than the lock is held.
-    fn child(&self) -> Child<'g>;
-
-    /// Whether the leaf has been unlinked.
-    fn is_dead(&self) -> bool;
-
-    /// Marks the leaf dead. The caller also holds the lock of the node above (I-DEAD).
-    fn set_dead(&self);
-
-    /// Frees the leaf once nobody can stand in it any more.
-    ///
-    /// # Safety
-    /// The caller has just unlinked it, and nobody else retires it.
-    unsafe fn retire(&self, guard: &Guard);
-
-    /// The word of `tag`.
-    fn word(&self, tag: Tag) -> u64;
-
-    /// Release: E-TAG.
-    fn set_word(&self, tag: Tag, word: u64);
-
-    /// The tags whose word has `bit`.
-    fn tags_at(&self, bit: u64) -> TagSet;
-
-    fn present(&self) -> u64;
-
-    /// Nothing for a single, whose value says as much.
-    fn set_present(&self, word: u64);
-
-    fn value(&self, offset: usize) -> Option<Word>;
-
-    /// Release: E-PUBLISH.
-    fn set_value(&self, offset: usize, value: Option<Word>);
-
-    #[inline]
-    fn base(&self) -> u64 {
-        self.child().base()
-    }
-
-    #[inline]
-    fn range_last(&self) -> u64 {
-        self.child().range_last()
-    }
-}
-
-impl<'g> LockedLeaf<'g> for Locked<'g> {
-    #[inline]
-    fn child(&self) -> Child<'g> {
-        Child::Node(self.node())
-    }
-
-    #[inline]
-    fn is_dead(&self) -> bool {
-        Locked::is_dead(self)
-    }
-
-    #[inline]
-    fn set_dead(&self) {
-        self.node().set_dead();
-    }
-
-    unsafe fn retire(&self, guard: &Guard) {
-        // SAFETY: the caller's word.
-        unsafe { self.node().retire(guard) }
-    }
-
-    #[inline]
-    fn word(&self, tag: Tag) -> u64 {
-        Locked::word(self, tag)
-    }
-
-    #[inline]
-    fn set_word(&self, tag: Tag, word: u64) {
-        self.node().tags().store(tag, word);
-    }
-
-    #[inline]
-    fn tags_at(&self, bit: u64) -> TagSet {
-        Locked::tags_at(self, bit)
-    }
-
-    #[inline]
-    fn present(&self) -> u64 {
-        Locked::present(self)
-    }
-
-    #[inline]
-    fn set_present(&self, word: u64) {
-        self.node().set_present(word);
-    }
-
-    #[inline]
-    fn value(&self, offset: usize) -> Option<Word> {
-        Locked::value(self, offset)
-    }
-
-    #[inline]
-    fn set_value(&self, offset: usize, value: Option<Word>) {
-        self.node().slot(offset).set_value(value);
-    }
-}
-
-impl<'g> LockedLeaf<'g> for LockedSingle<'g> {
-    #[inline]
-    fn child(&self) -> Child<'g> {
-        Child::Single(self.single())
-    }
-
-    #[inline]
-    fn is_dead(&self) -> bool {
-        LockedSingle::is_dead(self)
-    }
-
-    #[inline]
-    fn set_dead(&self) {
-        LockedSingle::set_dead(self);
-    }
-
-    unsafe fn retire(&self, guard: &Guard) {
-        // SAFETY: the caller's word.
-        unsafe { self.single().retire(guard) }
-    }
-
-    #[inline]
-    fn word(&self, tag: Tag) -> u64 {
-        if self.tags().contains(tag) { own_bit(self) } else { 0 }
-    }
-
-    #[inline]
-    fn set_word(&self, tag: Tag, word: u64) {
-        debug_assert!(word & !own_bit(self) == 0, "a single has one entry");
-        let tags = self.tags();
-        self.single().set_tags(if word == 0 { tags.without(tag) } else { tags.with(tag) });
-    }
-
-    #[inline]
-    fn tags_at(&self, bit: u64) -> TagSet {
-        if own_bit(self) & bit != 0 { self.tags() } else { TagSet::EMPTY }
-    }
-
-    #[inline]
-    fn present(&self) -> u64 {
-        LockedSingle::value(self).map_or(0, |_| own_bit(self))
-    }
-
-    #[inline]
-    fn set_present(&self, _word: u64) {}
-
-    #[inline]
-    fn value(&self, offset: usize) -> Option<Word> {
-        if own_bit(self) == bit(offset) { LockedSingle::value(self) } else { None }
-    }
-
-    #[inline]
-    fn set_value(&self, offset: usize, value: Option<Word>) {
-        debug_assert!(own_bit(self) == bit(offset), "a single has one entry");
-        self.single().set_value(value);
-    }
-}
-
-/// The bit that the entry of a single would have in the words of a full leaf.
-#[inline]
-fn own_bit(single: &Single) -> u64 {
-    bit(offset(single.index(), 0))
 }
 
 /// A locked leaf or node: what has a parent to be locked.
@@ -373,13 +130,31 @@ impl<'g> Below<'g> for Locked<'g> {
 
     #[inline]
     fn lock_parent(&self, tree: &'g Tree, guard: &'g Guard) -> Above<'g> {
-        loop {
-            let parent = self.parent();
-            // SAFETY: read from a node reached under `guard`.
-            let above = unsafe { Above::lock(tree, parent, guard) };
-            if self.parent() == parent {
-                return above;
-            }
+        lock_parent(self, tree, guard)
+    }
+}
+
+impl<'g> Below<'g> for LockedInner<'g> {
+    #[inline]
+    fn place(&self) -> u64 {
+        self.base()
+    }
+
+    #[inline]
+    fn lock_parent(&self, tree: &'g Tree, guard: &'g Guard) -> Above<'g> {
+        lock_parent(self, tree, guard)
+    }
+}
+
+/// Locks what the `parent` field of a locked node names.
+#[inline]
+fn lock_parent<'g>(locked: &Header, tree: &'g Tree, guard: &'g Guard) -> Above<'g> {
+    loop {
+        let parent = locked.parent();
+        // SAFETY: read from a node reached under `guard`.
+        let above = unsafe { Above::lock(tree, parent, guard) };
+        if locked.parent() == parent {
+            return above;
         }
     }
 }
@@ -418,16 +193,16 @@ impl Tree {
         edge: Edge,
         index: u64,
         guard: &'g Guard,
-    ) -> Option<Option<&'g Node>> {
+    ) -> Option<Option<Inner<'g>>> {
         let (mut above, mut below) = (None, self.root_edge());
         while below != edge {
-            if below.is_null() || below.is_single() || below.level() == 0 {
+            if !below.leads_to_inner() {
                 return None;
             }
-            // SAFETY: not null, not to a single, and read under `guard`.
-            let node = unsafe { Node::of(below, guard) };
-            above = Some(node);
-            below = node.edge(offset(index, node.level()));
+            // SAFETY: to an inner node, and read under `guard`.
+            above = Some(unsafe { Inner::of(below, guard) });
+            // SAFETY: as above.
+            below = unsafe { Inner::step(below, index, guard) };
         }
         Some(above)
     }

@@ -1,19 +1,21 @@
 //! The edge: a tagged pointer to a node. The only place with pointer-bit arithmetic.
 //!
 //! Nodes are aligned to 64 bytes; the low six bits of an edge to a node say what a reader must know about its target before it
-//! reads it: four bits its level, one bit SKIP, and one that is clear. That one is set in an edge to a single, which has no
-//! level, needs no SKIP (its index is compared always), and is aligned to less. `edge` does not know what lies in a node.
+//! reads it: four bits its level, one bit SKIP, and one that is clear in an edge to a full node. It is set where the target is
+//! compact: then SKIP, which is not needed there (behind such an edge the index is compared always), tells a small node, which has a
+//! level, from a single, which has none and is aligned to less. `edge` does not know what lies in a node.
 
 use core::ptr::NonNull;
 
-use super::node::Node;
+use super::node::{Header, Node};
 use super::single::Single;
 
-const SINGLE: usize = 0b00_0001;
+const COMPACT: usize = 0b00_0001;
 const SKIP: usize = 0b00_0010;
+const SMALL: usize = COMPACT | SKIP;
 const LEVEL: usize = 0b11_1100;
 const LEVEL_SHIFT: u32 = LEVEL.trailing_zeros();
-const BITS: usize = LEVEL | SKIP | SINGLE;
+const BITS: usize = LEVEL | SMALL;
 
 /// An edge as read from a slot, or the lack of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,10 +24,21 @@ pub(crate) struct Edge(*mut ());
 impl Edge {
     pub(crate) const NULL: Edge = Edge(core::ptr::null_mut());
 
-    /// An edge to `node`, which lies at `level`.
+    /// An edge to a full node, which lies at `level`.
     #[inline]
-    pub(crate) fn new(node: NonNull<Node>, level: u8, skip: bool) -> Edge {
-        let bits = usize::from(level) << LEVEL_SHIFT | if skip { SKIP } else { 0 };
+    pub(crate) fn full(node: NonNull<Header>, level: u8, skip: bool) -> Edge {
+        Edge::with(node, level, if skip { SKIP } else { 0 })
+    }
+
+    /// An edge to a small node, which lies at `level`.
+    #[inline]
+    pub(crate) fn small(node: NonNull<Header>, level: u8) -> Edge {
+        Edge::with(node, level, SMALL)
+    }
+
+    #[inline]
+    fn with(node: NonNull<Header>, level: u8, kind: usize) -> Edge {
+        let bits = usize::from(level) << LEVEL_SHIFT | kind;
         debug_assert!(bits & !BITS == 0 && node.addr().get() & BITS == 0);
         Edge(node.as_ptr().cast::<()>().map_addr(|address| address | bits))
     }
@@ -33,20 +46,38 @@ impl Edge {
     /// The edge to `single`.
     #[inline]
     pub(crate) fn single(single: NonNull<Single>) -> Edge {
-        Edge(single.as_ptr().cast::<()>().map_addr(|address| address | SINGLE))
+        Edge(single.as_ptr().cast::<()>().map_addr(|address| address | COMPACT))
     }
 
     /// Whether the target is a single.
     #[inline]
     pub(crate) fn is_single(self) -> bool {
-        self.0.addr() & SINGLE != 0
+        self.0.addr() & SMALL == COMPACT
+    }
+
+    /// Whether the target is a small node.
+    #[inline]
+    pub(crate) fn is_small(self) -> bool {
+        self.0.addr() & SMALL == SMALL
+    }
+
+    /// Whether the target is an inner node, full or small.
+    #[inline]
+    pub(crate) fn leads_to_inner(self) -> bool {
+        if self.is_full() { self.level() > 0 } else { self.is_small() }
+    }
+
+    /// Whether the target is a full node; so is that of null.
+    #[inline]
+    pub(crate) fn is_full(self) -> bool {
+        self.0.addr() & COMPACT == 0
     }
 
     /// The target of an edge to a single.
     #[inline]
     pub(crate) fn single_pointer(self) -> *mut Single {
         debug_assert!(self.is_single());
-        self.0.map_addr(|address| address & !SINGLE).cast()
+        self.0.map_addr(|address| address & !COMPACT).cast()
     }
 
     /// The edge in a word that `word` gave.
@@ -74,7 +105,7 @@ impl Edge {
         ((self.0.addr() & LEVEL) >> LEVEL_SHIFT) as u8
     }
 
-    /// The level of the target, if that is a node and the edge does not skip; 0 also for null.
+    /// The level of the target, if that is a full node and the edge does not skip; 0 also for null.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "four bits")]
     pub(crate) fn plain_level(self) -> Option<u8> {
@@ -82,7 +113,7 @@ impl Edge {
         (bits & !LEVEL == 0).then_some((bits >> LEVEL_SHIFT) as u8)
     }
 
-    /// Whether the edge leads to a node at `level` and does not skip.
+    /// Whether the edge leads to a full node at `level` and does not skip.
     #[inline]
     pub(crate) fn leads_to(self, level: u8) -> bool {
         self.0.addr() & BITS == usize::from(level) << LEVEL_SHIFT && (level > 0 || !self.is_null())
@@ -105,12 +136,19 @@ impl Edge {
     /// Whether the target may not cover all indices that lead here.
     #[inline]
     pub(crate) fn skips(self) -> bool {
-        self.0.addr() & (SKIP | SINGLE) != 0
+        self.0.addr() & SMALL != 0
     }
 
-    /// The target, which is a node.
+    /// The target, which is a full node.
     #[inline]
     pub(crate) fn pointer(self) -> *mut Node {
+        debug_assert!(self.is_full());
+        self.inner_pointer().cast()
+    }
+
+    /// The header of the target, which is a node.
+    #[inline]
+    pub(crate) fn inner_pointer(self) -> *mut Header {
         debug_assert!(!self.is_single());
         self.0.map_addr(|address| address & !BITS).cast()
     }
@@ -125,13 +163,17 @@ mod tests {
         let node = Node::leaf(0);
         for level in 0..16 {
             for skip in [false, true] {
-                let edge = Edge::new(node, level, skip);
-                assert!(!edge.is_null());
+                let edge = Edge::full(node.cast(), level, skip);
+                assert!(!edge.is_null() && edge.is_full() && !edge.is_single() && !edge.is_small());
                 assert_eq!(
                     (edge.pointer(), edge.level(), edge.skips()),
                     (node.as_ptr(), level, skip)
                 );
             }
+            let edge = Edge::small(node.cast(), level);
+            assert!(edge.is_small() && edge.skips() && !edge.is_full() && !edge.is_single());
+            assert_eq!((edge.inner_pointer(), edge.level()), (node.as_ptr().cast(), level));
+            assert!(edge.plain_level().is_none() && !edge.leads_to(level));
         }
         assert!(Edge::NULL.is_null());
         // SAFETY: made above and linked nowhere.

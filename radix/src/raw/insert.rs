@@ -1,10 +1,12 @@
-//! Insertion: into a leaf, of a new leaf, and the split of an edge.
+//! Insertion: into a leaf, of a new leaf, the split of an edge, and the growth of a small node.
 
 use core::ptr::NonNull;
 
-use super::child::{Below, Child, LockedLeaf};
+use super::child::{Below, Child};
 use super::edge::Edge;
 use super::index::{self, FANOUT, bit, offset};
+use super::inner::{Inner, LockedInner, NewInner, Size};
+use super::leaf::{Leaf, LockedLeaf};
 use super::node::{Node, Word};
 use super::single::{LockedSingle, Single};
 use super::tags::Entries;
@@ -32,7 +34,9 @@ enum Place<'g> {
     /// The place of this single: a full leaf must hold both.
     Near(&'g Single),
     /// The slot of this node (`None`: the root) holds nothing, or a node or single that does not cover it.
-    Gap { above: Option<&'g Node>, below: Edge },
+    Gap { above: Option<Inner<'g>>, below: Edge },
+    /// This small node lies right above a full one: it is to be full, too.
+    Narrow(Inner<'g>),
 }
 
 /// Nodes allocated outside the locks, kept over retries, freed if unused.
@@ -40,14 +44,17 @@ enum Place<'g> {
 struct Spare {
     single: Option<NonNull<Single>>,
     leaf: Option<NonNull<Node>>,
-    inner: Option<NonNull<Node>>,
+    /// For a split.
+    inner: Option<NewInner>,
+    /// For a node that has no room.
+    copy: Option<NewInner>,
 }
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        for node in self.leaf.into_iter().chain(self.inner) {
+        if let Some(leaf) = self.leaf {
             // SAFETY: made for this insertion and never linked.
-            unsafe { Node::free(node) };
+            unsafe { Node::free(leaf) };
         }
         if let Some(single) = self.single {
             // SAFETY: as above.
@@ -70,7 +77,7 @@ impl Tree {
     ) -> Inserted {
         debug_assert!(index::fits(index), "beyond the highest index");
         // Nearly always among dense indices.
-        if let Some(Child::Node(leaf)) = self.find_leaf(index, guard)
+        if let Some(Leaf::Full(leaf)) = self.find_leaf(index, guard)
             && let Some(done) =
                 self.insert_into(&leaf.lock(), index, value, tags, overwrite, told, guard)
         {
@@ -103,12 +110,18 @@ impl Tree {
                     spare.leaf.get_or_insert_with(|| Node::leaf(index));
                     self.insert_near(&single.lock(), index, value, tags, &mut spare, told, guard)
                 }
+                Place::Narrow(node) => {
+                    self.widen(node, guard);
+                    None
+                }
                 Place::Gap { above, below } => {
                     spare.prepare(index, Entry { value, tags }, above, below, guard);
                     self.insert_leaf(above, below, index, value, tags, &mut spare, told, guard)
                 }
             };
             if let Some(done) = done {
+                // Nodes may have been retired.
+                guard.settle();
                 return done;
             }
         }
@@ -116,7 +129,7 @@ impl Tree {
 
     /// Descends as far as nodes cover `index`. The prefix of every node behind a SKIP edge is compared.
     fn find_place<'g>(&'g self, index: u64, guard: &'g Guard) -> Place<'g> {
-        let mut above: Option<&Node> = None;
+        let mut above: Option<Inner<'_>> = None;
         let mut below = self.root_edge();
         while !below.is_null() {
             if below.is_single() {
@@ -129,16 +142,24 @@ impl Tree {
                 }
                 break;
             }
-            // SAFETY: not null, not to a single, and read under `guard`.
-            let node = unsafe { Node::of(below, guard) };
+            if below.level() == 0 {
+                // SAFETY: not null, to a full node, and read under `guard`.
+                let leaf = unsafe { Node::of(below, guard) };
+                if (below.skips() || above.is_none()) && !leaf.covers(index) {
+                    break;
+                }
+                return Place::Leaf(leaf);
+            }
+            // SAFETY: to an inner node, and read under `guard`.
+            let node = unsafe { Inner::of(below, guard) };
             if (below.skips() || above.is_none()) && !node.covers(index) {
                 break;
             }
-            if below.level() == 0 {
-                return Place::Leaf(node);
+            let next = node.edge(offset(index, node.level()));
+            if below.is_small() && is_inner_right_below(next, node.level()) {
+                return Place::Narrow(node);
             }
-            above = Some(node);
-            below = node.edge(offset(index, node.level()));
+            (above, below) = (Some(node), next);
         }
         Place::Gap { above, below }
     }
@@ -201,7 +222,7 @@ impl Tree {
             self.set_above(&above, offset, tag, told, guard);
         }
         single.set_dead();
-        above.slot(offset).set_edge(above.edge_to(Child::Node(leaf)));
+        above.set_edge(offset, above.edge_to(Child::Leaf(Leaf::Full(leaf))));
         // SAFETY: the line above unlinked it, by the holder of both locks (I-RETIRE).
         unsafe { single.single().retire(guard) };
         Some(Inserted::New)
@@ -211,7 +232,7 @@ impl Tree {
     #[expect(clippy::too_many_arguments, reason = "one step of `insert`, with its arguments")]
     fn insert_leaf<'g>(
         &'g self,
-        above: Option<&'g Node>,
+        above: Option<Inner<'g>>,
         below: Edge,
         index: u64,
         value: Word,
@@ -228,6 +249,15 @@ impl Tree {
         if above.is_dead() || above.edge(offset) != below {
             return None;
         }
+        let above = match above {
+            Above::Node(node) if !node.has_room(offset) => {
+                // Without a spare, or with one of another size, the node has changed since `prepare` saw it.
+                let (size, level) = (node.size_of_copy(), node.level());
+                let copy = spare.copy.take_if(|copy| copy.is(size, level))?;
+                Above::Node(self.grow(node, copy, guard))
+            }
+            above => above,
+        };
         let leaf = spare.take_leaf(index, Entry { value, tags });
         // What the child below had, before the bits for the new leaf are added.
         let kept = above.tags().at_guarded(bit(offset));
@@ -240,9 +270,43 @@ impl Tree {
             let inner = spare.inner.take().expect("prepared");
             // SAFETY: the slot still holds the edge, so its target is linked; read under `guard`.
             let child = unsafe { Child::of(below, guard) };
-            split(&above, offset, (child, kept), inner, (leaf, index, tags));
+            split(&above, offset, (child, kept), inner, (leaf, index, tags), guard);
         }
         Some(Inserted::New)
+    }
+
+    /// Puts a copy, which has more room and which nobody knows yet, in the place of a locked node. Returns the copy, locked.
+    fn grow<'g>(
+        &'g self,
+        node: LockedInner<'g>,
+        copy: NewInner,
+        guard: &'g Guard,
+    ) -> LockedInner<'g> {
+        // Born locked, and unlocked by the caller, when its edge and the `parent` of all children are stored.
+        let copy = copy.link(guard);
+        let above = node.lock_parent(self, guard);
+        copy.copy(&node);
+        copy.set_parent(above.name());
+        for offset in copy.children() {
+            // SAFETY: a slot whose present bit is set holds an edge while the node is locked; read under `guard`.
+            let child = unsafe { Child::of(copy.edge(offset), guard) };
+            child.set_parent(copy.pointer().as_ptr());
+        }
+        node.set_dead();
+        above.set_edge(above.offset(node.base()), above.edge_to(Child::Inner(copy.node())));
+        // SAFETY: the line above unlinked it, by the holder of both locks (I-RETIRE).
+        unsafe { node.retire(guard) };
+        copy
+    }
+
+    /// Makes a small node full, unless it is dead.
+    #[cold]
+    fn widen(&self, node: Inner<'_>, guard: &Guard) {
+        let full = NewInner::new(Size::Full, node.level(), node.base());
+        let node = node.lock();
+        if !node.is_dead() {
+            self.grow(node, full, guard);
+        }
     }
 }
 
@@ -252,7 +316,7 @@ impl Spare {
         &mut self,
         index: u64,
         entry: Entry,
-        above: Option<&Node>,
+        above: Option<Inner<'_>>,
         below: Edge,
         guard: &Guard,
     ) {
@@ -261,36 +325,56 @@ impl Spare {
         } else {
             self.leaf.get_or_insert_with(|| Node::leaf(index));
         }
-        if below.is_null() {
-            return;
+        if !below.is_null() {
+            // SAFETY: not null, and read under `guard`.
+            let child = unsafe { Child::of(below, guard) };
+            let level = index::split_level(index, child.first());
+            let size =
+                if is_to_be_full(above, below, level, index) { Size::Full } else { Size::FEWEST };
+            make_inner(&mut self.inner, size, level, index);
+        } else if let Some(above) = above
+            && !above.has_room(offset(index, above.level()))
+        {
+            make_inner(&mut self.copy, above.size_of_copy(), above.level(), index);
         }
-        // SAFETY: not null, and read under `guard`.
-        let child = unsafe { Child::of(below, guard) };
-        let level = index::split_level(index, child.first());
-        // SAFETY: made for this insertion and not linked.
-        if let Some(old) = self.inner.take_if(|old| unsafe { old.as_ref() }.level() != level) {
-            // SAFETY: as above; taken out of `self`, so freed once.
-            unsafe { Node::free(old) };
-        }
-        self.inner.get_or_insert_with(|| Node::inner(level, index));
     }
 
     /// The leaf for a gap, with its first entry in it.
     fn take_leaf<'g>(&mut self, index: u64, entry: Entry) -> Child<'g> {
         if let Some(single) = self.single.take() {
             // SAFETY: not linked yet, so nobody frees it.
-            return Child::Single(unsafe { single.as_ref() });
+            return Child::Leaf(Leaf::Single(unsafe { single.as_ref() }));
         }
         let leaf = self.leaf.take().expect("prepared");
         // SAFETY: as above.
         let leaf = unsafe { leaf.as_ref() };
         fill_leaf(leaf, index, entry);
-        Child::Node(leaf)
+        Child::Leaf(Leaf::Full(leaf))
     }
 }
 
+/// Has an inner node ready for `index` at a level; one that was made for another place is freed.
+fn make_inner(spare: &mut Option<NewInner>, size: Size, level: u8, index: u64) {
+    if !spare.as_ref().is_some_and(|old| old.is(size, level)) {
+        *spare = Some(NewInner::new(size, level, index));
+    }
+}
+
+/// Whether a new inner node over what `below` leads to is to be full: as the top of dense indices, or right above such a node.
+/// Lookups that meet full nodes only are the fastest.
+fn is_to_be_full(above: Option<Inner<'_>>, below: Edge, level: u8, index: u64) -> bool {
+    // Not under a checker: small tops can grow, too.
+    let top = above.is_none() && index::prefix(index, level) == 0 && !crate::sync::CHECKED;
+    !COMPACT || top || is_inner_right_below(below, level)
+}
+
+/// Whether an edge leads to a full inner node at the level below `level`.
+fn is_inner_right_below(edge: Edge, level: u8) -> bool {
+    level > 1 && edge.is_full() && !edge.is_null() && edge.level() == level - 1
+}
+
 /// Whether a full leaf lies right before or behind the range of `index`. Then the range will have more entries soon, most likely.
-fn is_beside_full_leaf(above: &Node, index: u64) -> bool {
+fn is_beside_full_leaf(above: Inner<'_>, index: u64) -> bool {
     let at = offset(index, 1);
     let before = at.checked_sub(1);
     let behind = Some(at + 1).filter(|&at| at < FANOUT);
@@ -314,7 +398,7 @@ fn link_leaf(above: &Above<'_>, offset: usize, leaf: Child<'_>) {
         // Before the edge (I-PRESENT): a lookup that finds the entry, then a scan that does not, would fit no order.
         node.set_present(node.present() | bit(offset));
     }
-    above.slot(offset).set_edge(above.edge_to(leaf));
+    above.set_edge(offset, above.edge_to(leaf));
 }
 
 /// Puts `inner` between `above` and `child`, and a leaf beside the child. The summaries have been raised.
@@ -322,13 +406,12 @@ fn split(
     above: &Above<'_>,
     offset: usize,
     (child, kept): (Child<'_>, TagSet),
-    inner: NonNull<Node>,
+    inner: NewInner,
     (leaf, index, tags): (Child<'_>, u64, TagSet),
+    guard: &Guard,
 ) {
-    // SAFETY: not linked yet, so nobody frees it; and it stays while we hold its lock, since whoever unlinks it needs that.
-    let inner = unsafe { inner.as_ref() };
     // Born locked, and unlocked at the end of this function, when both its edge and the child's `parent` are stored.
-    let inner = Above::Node(inner.born_locked());
+    let inner = Above::Node(inner.link(guard));
     let Above::Node(node) = &inner else { unreachable!("made in the line above") };
     leaf.set_parent(inner.name());
     node.set_parent(above.name());
@@ -342,8 +425,8 @@ fn split(
         }
         node.tags().store(tag, word);
     }
-    node.slot(child_offset).set_edge(inner.edge_to(child));
-    node.slot(leaf_offset).set_edge(inner.edge_to(leaf));
+    node.set_edge(child_offset, inner.edge_to(child));
+    node.set_edge(leaf_offset, inner.edge_to(leaf));
     child.set_parent(inner.name());
-    above.slot(offset).set_edge(above.edge_to(Child::Node(node)));
+    above.set_edge(offset, above.edge_to(Child::Inner(node.node())));
 }

@@ -1,8 +1,9 @@
 //! Finding the leaf of an index, and reading what is there without a lock.
 
-use super::child::{AnyLeaf, Child};
 use super::edge::Edge;
 use super::index::{bit, offset, prefix};
+use super::inner::Inner;
+use super::leaf::{AnyLeaf, Leaf};
 use super::node::{Node, Word};
 use super::{Entry, Tree};
 use crate::reclaim::Guard;
@@ -14,7 +15,7 @@ impl Tree {
     /// One dependent load a level. Where no edge skips, the way of dense indices, little is between two loads: the levels are
     /// constants, so that an edge needs no more than a comparison, and its bits are subtracted by the next load.
     #[inline]
-    pub(crate) fn find_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<Child<'g>> {
+    pub(crate) fn find_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<Leaf<'g>> {
         self.find(index, guard, Some)
     }
 
@@ -24,7 +25,7 @@ impl Tree {
         &'g self,
         index: u64,
         guard: &'g Guard,
-        found: impl Fn(Child<'g>) -> Option<R>,
+        found: impl Fn(Leaf<'g>) -> Option<R>,
     ) -> Option<R> {
         let top = self.root_edge();
         let leaf = match top.plain_level() {
@@ -34,7 +35,7 @@ impl Tree {
             _ => Err(self.find_leaf_elsewhere(top, index, guard)),
         };
         match leaf {
-            Ok(leaf) => found(Child::Node(leaf)),
+            Ok(leaf) => found(Leaf::Full(leaf)),
             Err(leaf) => found(leaf?),
         }
     }
@@ -47,7 +48,7 @@ impl Tree {
         mut edge: Edge,
         index: u64,
         guard: &'g Guard,
-    ) -> Result<&'g Node, Option<Child<'g>>> {
+    ) -> Result<&'g Node, Option<Leaf<'g>>> {
         if prefix(index, LEVEL) != 0 {
             return Err(None);
         }
@@ -78,7 +79,7 @@ impl Tree {
         mut edge: Edge,
         index: u64,
         guard: &'g Guard,
-    ) -> Option<Child<'g>> {
+    ) -> Option<Leaf<'g>> {
         if edge.ends_or_skips() {
             return self.find_leaf_by_skips(edge, index, guard);
         }
@@ -95,10 +96,10 @@ impl Tree {
             }
         }
         // SAFETY: not null, and read under `guard`.
-        Some(Child::Node(unsafe { Node::of(edge, guard) }))
+        Some(Leaf::Full(unsafe { Node::of(edge, guard) }))
     }
 
-    /// Goes on from an edge that is null or skips. Every level is taken from its edge, and the leaf's prefix is compared, or
+    /// Goes on from an edge that is null, skips or leads to a small node. Every level is taken from its edge, and the leaf's prefix is compared, or
     /// the single's index.
     #[inline(never)]
     fn find_leaf_by_skips<'g>(
@@ -106,16 +107,24 @@ impl Tree {
         mut edge: Edge,
         index: u64,
         guard: &'g Guard,
-    ) -> Option<Child<'g>> {
-        while !edge.is_null() {
-            // SAFETY: not null, and read under `guard`.
-            let node = match unsafe { Child::of(edge, guard) } {
-                Child::Node(node) if edge.level() > 0 => node,
-                leaf => return leaf.covers(index).then_some(leaf),
-            };
-            edge = node.edge(offset(index, edge.level()));
+    ) -> Option<Leaf<'g>> {
+        loop {
+            if !edge.is_full() {
+                if edge.is_single() {
+                    break;
+                }
+            } else if edge.level() == 0 {
+                if edge.is_null() {
+                    return None;
+                }
+                break;
+            }
+            // SAFETY: to an inner node, and read under `guard`.
+            edge = unsafe { Inner::step(edge, index, guard) };
         }
-        None
+        // SAFETY: to a leaf, and read under `guard`.
+        let leaf = unsafe { Leaf::of(edge, guard) };
+        leaf.covers(index).then_some(leaf)
     }
 
     /// Locks the live leaf that covers `index`.
@@ -123,13 +132,13 @@ impl Tree {
     pub(super) fn lock_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<AnyLeaf<'g>> {
         loop {
             match self.find_leaf(index, guard)? {
-                Child::Node(leaf) => {
+                Leaf::Full(leaf) => {
                     let leaf = leaf.lock();
                     if !leaf.is_dead() {
                         return Some(AnyLeaf::Full(leaf));
                     }
                 }
-                Child::Single(leaf) => {
+                Leaf::Single(leaf) => {
                     let leaf = leaf.lock();
                     if !leaf.is_dead() {
                         return Some(AnyLeaf::Single(leaf));
@@ -156,8 +165,8 @@ impl Tree {
         let Some(leaf) = self.find_leaf(index, guard) else { return false };
         leaf.shows_tag(index, tag)
             || match leaf {
-                Child::Node(leaf) => leaf.at_one_instant(|| leaf.has_tag(index, tag)),
-                Child::Single(leaf) => leaf.entry().is_some_and(|entry| entry.tags.contains(tag)),
+                Leaf::Full(leaf) => leaf.at_one_instant(|| leaf.has_tag(index, tag)),
+                Leaf::Single(leaf) => leaf.entry().is_some_and(|entry| entry.tags.contains(tag)),
             }
     }
 

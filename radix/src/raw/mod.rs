@@ -7,6 +7,10 @@
 //! * **edge**: a pointer to a node that carries the level of its target and the bit **SKIP**; or a pointer to a single.
 //! * **single**: a compact leaf. It has one entry, keeps the whole index, and takes the place of a **full leaf** for an index
 //!   that has no neighbour in its leaf's range. What is said of leaves is said of singles, too, unless it says otherwise.
+//! * **small node**: a compact inner node. What is said of nodes is said of small ones, too; only the slots are kept in another
+//!   way. **full**: of a node, with a slot for each offset.
+//! * **place**: a slot of a small node. Each **belongs** to one offset or, as yet, to none. The slot of an offset to which no
+//!   place belongs is null.
 //! * **SKIP**: the edge passes over at least one level, or it is the root edge and the top node's prefix is not 0.
 //!   Behind such an edge can lie a node that does not cover the index that led to it. So can behind a root edge without it:
 //!   the top's prefix is 0 then, and the index may be above its range.
@@ -24,11 +28,21 @@
 //! A level with one child does not exist: inner nodes have two children or more, so a lone index costs one leaf and
 //! nothing else. A reader takes one dependent load a level. It compares the index with the range of a top whose edge does
 //! not skip, by the level in the edge alone; and it compares a prefix once, at the leaf, and only if it crossed a SKIP edge.
-//! Behind the edge of a single it always compares the index.
+//! Behind the edge of a single it always compares the index, and behind that of a small node the prefix.
+//!
+//! A small node has fewer places than there are offsets. A place is given to an offset before the offset's first edge is stored,
+//! the first that is free, and belongs to it as long as the node lives, also while its slot is null again (I-PLACE).
+//! So a reader needs no more than to find the place, then to load the slot: no edge but one of that offset is ever there.
+//! Where no place is free the node *grows*: a copy with more room takes its place.
+//!
+//! Which nodes are small decides no more than cost. New inner nodes are, but for the top if its prefix is 0, and for a node right
+//! above a full inner one: lookups of dense indices then meet full nodes only. A small node under which such a one has come
+//! becomes full when the next insertion passes, one with nothing but full leaves right below when it has no place left.
+//! Full nodes never become small.
 //!
 //! # Access rules
 //!
-//! 1. Every node has a version lock. It guards the node's slots, present word, tag words and dead flag, and the `parent`
+//! 1. Every node has a version lock. It guards the node's slots, places, present word, tag words and dead flag, and the `parent`
 //!    field of the node's children. The root has one, too. `level` and `prefix` never change. A single's lock guards its
 //!    value, tags and dead flag; its index never changes.
 //! 2. Locks are taken child before parent, never downward, never sideways (I-LOCK); so there is no deadlock.
@@ -36,7 +50,7 @@
 //!    parent is alive proves nothing: a split moves a child away from a parent that lives on.
 //!    A single has no `parent` field: its holder goes down from the root to the edge that leads to it, locks the node that has
 //!    it, and looks *always* whether that node is alive and still has the edge. While the single is locked and alive, one live
-//!    node or the root has the edge; if a split or a splice is moving the single, it starts over.
+//!    node or the root has the edge; if a split, a splice or a growth is moving the single, it starts over.
 //! 4. Who comes from above and locks a node checks that it is not dead and, in an inner node, that the slot still holds
 //!    what led there. If not, it starts over from the root.
 //! 5. Readers never start over because a node is dead. What a dead node says was true when it died, and the reader was on
@@ -88,6 +102,13 @@
 //!   whole range: until it died no other index of the range had an entry. So who has read it goes on behind the range, as who
 //!   has read a full leaf does. A full leaf never becomes a single again. Beside a full leaf no single is made at all: the
 //!   range will have more entries soon.
+//! * **Grow** a small node: a copy that has room comes in its place. Under the node's lock, then its parent's: the copy takes over
+//!   present word, tag words and edges, the tag words for the same reason as in a split; places without an edge stay behind. Like
+//!   a new inner node it is *born locked*, until the `parent` of every child and the edge to it are stored, and for the same reason:
+//!   whoever looks for the parent of a child meanwhile waits for the one or for the other. The original is marked dead before
+//!   the edge goes, and *keeps its words* for those who stand in it (rule 5). No splice and no other growth of it can come between:
+//!   both need its lock first. The insertion that needed the room goes on in the copy, whose lock it still holds, and finds there
+//!   what it found in the original. A growth changes no answer, so it has no place in any order of effects.
 //! * **Remove**: tags, slot, present, and *only then* lower: a scan that found a tag gone, then a lookup that finds the
 //!   entry, would fit no order. If the leaf is empty, lock its parent, mark the leaf dead, null the edge, retire it.
 //! * **Splice**: a node left with one child is taken out before it is unlocked, under its own and its parent's lock: dead,
@@ -99,17 +120,18 @@
 //! | name | what holds | established by | relied on by |
 //! |---|---|---|---|
 //! | I-PUBLISH | a node or value is complete before a slot leads to it | `insert` | every reader |
-//! | I-RETIRE | a node is retired once, by who unlinked it, and no slot leads to it then | `remove` | `Node::of` |
+//! | I-RETIRE | a node is retired once, by who unlinked it, and no slot leads to it then | `insert`, `remove` | `Node::of` |
 //! | I-HINT | a prefetch is the only use of a pointer that is not known to lead anywhere; nothing depends on what it does | `walk` | `prefetch` |
 //! | I-TAG-UP | a node's word is not 0 => its parent's bit is set, up to the root flag | `tags` | tagged scans |
 //! | I-TAG-DOWN | at rest, a summary bit is set <=> the child's word is not 0 | `tags` | `any_tagged` |
 //! | I-TAG-OCC | a tag bit in a leaf => the slot is occupied | `tags` | `has_tag` |
 //! | I-PRESENT | slot not null => present bit; at rest <=> (a single has no present bit but its value) | `tags`, `insert`, `remove` | scans |
+//! | I-PLACE | in a small node no two places belong to one offset, and none ever belongs to a second; slot not null => the place belongs to the child's offset | `inner` | readers of small nodes |
 //! | I-PREFIX | a child lies in its parent's slot, at a lower level | `insert`, `remove` | descending |
-//! | I-EDGE | an edge's level and SKIP match its target | `insert`, `remove` | descending |
+//! | I-EDGE | an edge's level, kind and SKIP match its target | `insert`, `remove` | descending |
 //! | I-PARENT | one live node links to a child, and is its `parent`, if it has one, unless that node is locked | `insert`, `remove` | `tags` |
 //! | I-BRANCH | unlocked live inner nodes have two children or more, unlocked live leaves an entry | `remove` | no empty inner nodes |
-//! | I-DEAD | dead nodes are marked under the parent's lock, linked no longer than it is held, never linked again | `remove` | rules 3 to 5 |
+//! | I-DEAD | dead nodes are marked under the parent's lock, linked no longer than it is held, never linked again | `insert`, `remove` | rules 3 to 5 |
 //! | I-LOCK | locks are taken child before parent; at rest none is held | everywhere | no deadlock |
 //!
 //! `check` has a function for each that can be seen from outside; of I-LOCK that is the part about rest.
@@ -123,6 +145,7 @@
 //! | E-LOCK | Release store in `unlock` | Acquire CAS in `lock` | the sections before |
 //! | E-VERSION | CAS in `lock`, then the section's stores, each Release; Release store in `unlock` | Acquire load in `version`, then Acquire loads, then any load in `is_still` | a reader with the same version at both ends saw no section |
 //! | E-TAG | Release store to a tag word, or to a single's state | Acquire load of it | a set bit: the summaries above it; a clear one: what was changed before it |
+//! | E-PLACE | Release store to the offsets of a line | Acquire load of them | that the place belongs to the offset; its slot may still be null |
 //! | E-PRESENT | Release store to `present` | Acquire load of it | a clear bit: that the slot is null |
 //!
 //! So every store that a reader without the lock may meet is a Release store and every such load an Acquire load, but those of
@@ -150,7 +173,9 @@ pub(crate) mod check;
 pub(crate) mod child;
 pub(crate) mod edge;
 pub(crate) mod index;
+pub(crate) mod inner;
 pub(crate) mod insert;
+pub(crate) mod leaf;
 pub(crate) mod lock;
 pub(crate) mod lookup;
 pub(crate) mod node;
@@ -164,8 +189,10 @@ pub(crate) mod walk;
 
 use self::child::Child;
 use self::edge::Edge;
+use self::inner::{Inner, LockedInner};
+use self::leaf::Leaf;
 use self::lock::VersionLock;
-use self::node::{Locked, Node, Slot, TagWords};
+use self::node::{Header, Node, Slot, TagWords};
 use crate::reclaim::Guard;
 use crate::sync::const_unless_checked;
 use crate::tag::{Tag, TagSet};
@@ -175,7 +202,7 @@ pub(crate) use self::insert::Inserted;
 pub(crate) use self::node::Word;
 pub(crate) use self::tags::{Change, NewValue};
 
-/// Whether a new leaf for one entry is a [single](single::Single). Under a checker only with `--cfg radix_compact`: the few
+/// Whether a new leaf for one entry is a [single](single::Single), and new inner nodes are [small](inner::Small). Under a checker only with `--cfg radix_compact`: the few
 /// entries that it has would hardly ever make full leaves.
 pub(crate) const COMPACT: bool = !crate::sync::CHECKED || cfg!(radix_compact);
 
@@ -247,7 +274,7 @@ impl Tree {
     }
 }
 
-/// Frees the node or single behind `edge` and all below it.
+/// Frees what lies behind `edge`, which is not null, and all below it.
 fn free_below(edge: Edge, drop_value: &mut impl FnMut(Word)) {
     if edge.is_single() {
         let single = core::ptr::NonNull::new(edge.single_pointer()).expect("the edge is not null");
@@ -259,29 +286,35 @@ fn free_below(edge: Edge, drop_value: &mut impl FnMut(Word)) {
         unsafe { single::Single::free(single) };
         return;
     }
-    let node = core::ptr::NonNull::new(edge.pointer()).expect("the edge is not null");
-    {
-        // SAFETY: linked, hence not freed (I-RETIRE); the tree is held exclusively.
-        let node = unsafe { node.as_ref() };
+    let pointer = core::ptr::NonNull::new(edge.inner_pointer()).expect("the edge is not null");
+    if edge.level() == 0 {
+        let leaf: core::ptr::NonNull<Node> = pointer.cast();
         for offset in 0..index::FANOUT {
-            if node.level() == 0 {
-                if let Some(value) = node.slot(offset).value() {
-                    drop_value(value);
-                }
-            } else if !node.slot(offset).edge().is_null() {
-                free_below(node.slot(offset).edge(), drop_value);
+            // SAFETY: as above; the reference ends in this line.
+            if let Some(value) = unsafe { leaf.as_ref() }.value(offset) {
+                drop_value(value);
             }
         }
+        // SAFETY: as above.
+        unsafe { Node::free(leaf) };
+        return;
     }
-    // SAFETY: linked once (I-PARENT), and its parent is about to go; the reference above has ended.
-    unsafe { Node::free(node) };
+    // SAFETY: as above.
+    let node = unsafe { Inner::at(pointer) };
+    for below in (0..index::FANOUT).map(|offset| node.edge(offset)) {
+        if !below.is_null() {
+            free_below(below, drop_value);
+        }
+    }
+    // SAFETY: as above; `node` is not used any more.
+    unsafe { Inner::free(pointer) };
 }
 
 /// Whoever links to a node: the root or an inner node. Holds its lock.
 #[derive(Debug)]
 enum Above<'g> {
     Root(LockedRoot<'g>),
-    Node(Locked<'g>),
+    Node(LockedInner<'g>),
 }
 
 /// The root, whose lock is held by the owner of this value.
@@ -307,23 +340,23 @@ impl<'g> Above<'g> {
     /// # Safety
     /// `parent` was read, while `guard` was held, from a node reached under the same guard.
     #[inline]
-    unsafe fn lock(tree: &'g Tree, parent: *mut Node, guard: &'g Guard) -> Above<'g> {
+    unsafe fn lock(tree: &'g Tree, parent: *mut Header, guard: &'g Guard) -> Above<'g> {
         let _ = guard;
-        // SAFETY: a node in a `parent` field is complete (I-PUBLISH, E-PARENT) and was linked when the child was
-        // linked to it (I-PARENT); it is retired only after that, under our guard (I-RETIRE). A stale field of a
-        // dead child names a node that was alive when the child died, which our guard has outlived.
-        match unsafe { parent.as_ref() } {
-            Some(node) => Above::Node(node.lock()),
+        match core::ptr::NonNull::new(parent) {
+            // SAFETY: a node in a `parent` field is complete (I-PUBLISH, E-PARENT) and was linked when the child was
+            // linked to it (I-PARENT); it is retired only after that, under our guard (I-RETIRE). A stale field of a
+            // dead child names a node that was alive when the child died, which our guard has outlived.
+            Some(node) => Above::Node(unsafe { Inner::at(node) }.lock()),
             None => Above::lock_root(&tree.root),
         }
     }
 
     /// The name of this parent in a child's `parent` field.
     #[inline]
-    fn name(&self) -> *mut Node {
+    fn name(&self) -> *mut Header {
         match self {
             Above::Root(_) => core::ptr::null_mut(),
-            Above::Node(node) => core::ptr::from_ref::<Node>(node).cast_mut(),
+            Above::Node(node) => node.pointer().as_ptr(),
         }
     }
 
@@ -344,7 +377,10 @@ impl<'g> Above<'g> {
     /// The edge at `offset`.
     #[inline]
     fn edge(&self, offset: usize) -> Edge {
-        self.slot(offset).edge_guarded()
+        match self {
+            Above::Root(root) => root.0.slot.0.edge_guarded(),
+            Above::Node(node) => node.edge(offset),
+        }
     }
 
     /// Where in this parent the node lies that covers `index`.
@@ -356,11 +392,12 @@ impl<'g> Above<'g> {
         }
     }
 
+    /// Stores the edge at `offset`, for which a small node has a place, or room for one.
     #[inline]
-    fn slot(&self, offset: usize) -> &Slot {
+    fn set_edge(&self, offset: usize, edge: Edge) {
         match self {
-            Above::Root(root) => &root.0.slot.0,
-            Above::Node(node) => node.slot(offset),
+            Above::Root(root) => root.0.slot.0.set_edge(edge),
+            Above::Node(node) => node.set_edge(offset, edge),
         }
     }
 
@@ -376,13 +413,19 @@ impl<'g> Above<'g> {
     /// The edge by which this parent links to `child` (I-EDGE).
     fn edge_to(&self, child: Child<'_>) -> Edge {
         let child = match child {
-            Child::Node(node) => node,
-            Child::Single(single) => return Edge::single(core::ptr::NonNull::from(single)),
+            Child::Leaf(Leaf::Single(single)) => {
+                return Edge::single(core::ptr::NonNull::from(single));
+            }
+            Child::Leaf(Leaf::Full(leaf)) => Inner::from(leaf),
+            Child::Inner(node) if !node.is_full() => {
+                return Edge::small(node.pointer(), node.level());
+            }
+            Child::Inner(node) => node,
         };
         let skip = match self {
             Above::Root(_) => child.prefix() != 0,
             Above::Node(node) => child.level() + 1 < node.level(),
         };
-        Edge::new(core::ptr::NonNull::from(child), child.level(), skip)
+        Edge::full(child.pointer(), child.level(), skip)
     }
 }

@@ -122,131 +122,81 @@ fn tags_with(bit: u64, load: impl Fn(Tag) -> u64) -> TagSet {
 /// How often a reader repeats a read that a section spoiled, before it takes the lock.
 pub(super) const READ_TRIES: usize = if sync::CHECKED { 0 } else { 8 };
 
-/// A node: one cache line of header, then its slots.
+/// What every node begins with, one cache line: full ones, where the slots follow, and [small ones](super::inner::Small).
 ///
-/// `lock` guards `slots`, `present`, `tags`, `dead` and the `parent` field of the node's children. `level` and
+/// `lock` guards the node's slots, `present`, `tags`, `dead` and the `parent` field of its children. `level`, `lines` and
 /// `prefix` never change.
 #[derive(Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Node {
+#[repr(C)]
+pub(crate) struct Header {
     lock: VersionLock,
     level: ConstantByte,
+    /// Of a small node; 0 in a full one.
+    lines: ConstantByte,
     dead: AtomicBool,
     /// No byte of a node may lie outside an atomic, see [`Constant`].
-    padding: [ConstantByte; 2],
+    padding: ConstantByte,
     prefix: Constant,
-    parent: AtomicPtr<Node>,
+    parent: AtomicPtr<Header>,
     present: AtomicU64,
     tags: TagWords,
-    slots: [Slot; FANOUT],
     #[cfg(any(radix_loom, radix_shuttle))]
     life: crate::reclaim::oracle::Life,
 }
 
+/// A full node: a header, then a slot for each offset. Leaves and inner nodes alike.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Node {
+    header: Header,
+    slots: [Slot; FANOUT],
+}
+
 const _: () = assert!(align_of::<Node>() == 64, "an edge keeps six bits of a node's address");
-const _: () = assert!(
-    sync::CHECKED || core::mem::offset_of!(Node, slots) == 64,
-    "a header is one cache line"
-);
+const _: () = assert!(sync::CHECKED || size_of::<Header>() == 64, "a header is one cache line");
 const _: () = assert!(sync::CHECKED || size_of::<Node>() == 64 + 8 * FANOUT);
 
-impl Node {
-    /// Bytes a node takes.
-    pub(crate) const BYTES: usize = size_of::<Node>();
-
-    fn new(level: u8, index: u64, lock: VersionLock) -> NonNull<Node> {
-        let node = Box::new(Node {
+impl Header {
+    pub(super) fn new(level: u8, lines: u8, index: u64, lock: VersionLock) -> Header {
+        Header {
             lock,
             level: ConstantByte::new(level),
+            lines: ConstantByte::new(lines),
             dead: AtomicBool::new(false),
-            padding: [const { ConstantByte::new(0) }; 2],
+            padding: ConstantByte::new(0),
             prefix: Constant::new(index::prefix(index, level)),
             parent: AtomicPtr::new(core::ptr::null_mut()),
             present: AtomicU64::new(0),
             tags: TagWords::clear(),
-            slots: core::array::from_fn(|_| Slot::empty()),
             #[cfg(any(radix_loom, radix_shuttle))]
             life: crate::reclaim::oracle::Life::begin(),
-        });
-        NonNull::from(Box::leak(node))
-    }
-
-    /// An empty leaf for `index` and its neighbours.
-    pub(crate) fn leaf(index: u64) -> NonNull<Node> {
-        Node::new(0, index, VersionLock::unlocked())
-    }
-
-    /// An inner node around `index`, *born locked*: whoever links it unlocks it when all that names it is stored.
-    pub(crate) fn inner(level: u8, index: u64) -> NonNull<Node> {
-        Node::new(level, index, VersionLock::locked())
-    }
-
-    /// Frees the memory of a node.
-    ///
-    /// # Safety
-    /// `node` came from this module, no one can reach it any more, and it is freed once.
-    pub(crate) unsafe fn free(node: NonNull<Node>) {
-        // SAFETY: under a checker, too, the memory is still there.
-        #[cfg(any(radix_loom, radix_shuttle))]
-        unsafe {
-            node.as_ref().life.end(node.as_ptr());
         }
-        // SAFETY: `new` made it with `Box`; sole access and "once" are the caller's word.
-        #[cfg(not(any(radix_loom, radix_shuttle)))]
-        drop(unsafe { Box::from_raw(node.as_ptr()) });
+    }
+
+    /// For a checker: the node's memory, allocated as a `T`, is not to be used any more.
+    #[cfg(any(radix_loom, radix_shuttle))]
+    pub(super) fn end<T: 'static>(&self, node: *mut T) {
+        self.life.end(node);
     }
 
     /// Nothing, but under a checker: panics if the node has been freed. A checker switches threads before an access, so what
     /// reads asks afterwards.
     #[inline]
-    fn alive(&self) -> &Node {
+    pub(super) fn alive(&self) -> &Self {
         #[cfg(any(radix_loom, radix_shuttle))]
         self.life.assert();
         self
     }
 
-    /// The node an edge leads to.
-    ///
-    /// # Safety
-    /// `edge` is not null and was read, while `guard` was held, from a node reached under the same guard or from the
-    /// root; or the caller holds the tree exclusively.
-    #[inline]
-    pub(crate) unsafe fn of(edge: Edge, guard: &Guard) -> &Node {
-        let _ = guard;
-        // SAFETY: the node was complete when the edge was stored (I-PUBLISH) and has been retired, if at all, after
-        // it was linked nowhere (I-RETIRE), so not before the guard was made: it stays until the guard is gone.
-        unsafe { &*edge.pointer() }.alive()
-    }
-
-    /// The node an edge leads to, if it leads to `level` without SKIP.
-    ///
-    /// # Safety
-    /// As for [`Node::of`], and [`edge.leads_to(level)`](Edge::leads_to).
-    #[inline]
-    pub(crate) unsafe fn of_plain(edge: Edge, level: u8, guard: &Guard) -> &Node {
-        let _ = guard;
-        // SAFETY: as in `of`; the bits of the edge are `level`, so this is the same pointer.
-        unsafe { &*edge.plain_pointer(level) }.alive()
-    }
-
-    /// Frees the node once nobody can stand in it any more.
-    ///
-    /// # Safety
-    /// The caller has just unlinked the node, and nobody else retires it.
-    pub(crate) unsafe fn retire(&self, guard: &Guard) {
-        let node = NonNull::from(self);
-        let free = move || {
-            // SAFETY: unlinked and retired by the caller (I-RETIRE); this runs once, when no guard is left under which
-            // the node could have been found.
-            unsafe { Node::free(node) }
-        };
-        // SAFETY: freeing touches nothing but the node, and may happen on any thread.
-        unsafe { guard.defer(free) }
-    }
-
     #[inline]
     pub(crate) fn level(&self) -> u8 {
         self.level.get()
+    }
+
+    /// How many lines of places the node has; 0 if it is full.
+    #[inline]
+    pub(super) fn lines(&self) -> u8 {
+        self.lines.get()
     }
 
     #[inline]
@@ -276,9 +226,151 @@ impl Node {
         &self.alive().tags
     }
 
+    /// Acquire: who finds a present bit clear also finds the slot null, now and from then on, until an insert.
+    #[inline]
+    pub(crate) fn present(&self) -> u64 {
+        let present = self.present.load(Ordering::Acquire);
+        self.alive();
+        present
+    }
+
+    /// The same, for the holder of the lock.
+    #[inline]
+    pub(super) fn present_guarded(&self) -> u64 {
+        self.present.load_guarded()
+    }
+
+    /// Release: see [`Header::present`]. The caller holds the lock.
+    #[inline]
+    pub(crate) fn set_present(&self, word: u64) {
+        self.present.store(word, Ordering::Release);
+    }
+
+    /// Whether the node has been unlinked, for who holds the whole tree; others ask the guard of its lock.
+    pub(crate) fn died(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// Whether the node has been unlinked, for the holder of the lock.
+    #[inline]
+    pub(super) fn died_guarded(&self) -> bool {
+        self.dead.load_guarded()
+    }
+
+    /// Marks the node dead. The caller holds the locks of the node and of its parent (I-DEAD).
+    #[inline]
+    pub(crate) fn set_dead(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Acquire: E-PARENT.
+    #[inline]
+    pub(crate) fn parent(&self) -> *mut Header {
+        self.alive().parent.load(Ordering::Acquire)
+    }
+
+    /// Release: E-PARENT. The caller holds the lock of the present parent, or nobody else knows the node.
+    #[inline]
+    pub(crate) fn set_parent(&self, parent: *mut Header) {
+        self.parent.store(parent, Ordering::Release);
+    }
+
+    /// Takes the lock, for a guard to be made.
+    #[inline]
+    pub(super) fn acquire(&self) {
+        self.alive().lock.lock();
+    }
+
+    /// Gives the lock back, when the guard ends.
+    #[inline]
+    pub(super) fn release(&self) {
+        self.lock.unlock();
+    }
+
+    pub(crate) fn is_locked(&self) -> bool {
+        self.lock.is_locked()
+    }
+}
+
+impl Node {
+    /// Bytes a full node takes.
+    pub(crate) const BYTES: usize = size_of::<Node>();
+
+    pub(super) fn new(level: u8, index: u64, lock: VersionLock) -> NonNull<Node> {
+        let node = Box::new(Node {
+            header: Header::new(level, 0, index, lock),
+            slots: core::array::from_fn(|_| Slot::empty()),
+        });
+        NonNull::from(Box::leak(node))
+    }
+
+    /// An empty leaf for `index` and its neighbours.
+    pub(crate) fn leaf(index: u64) -> NonNull<Node> {
+        Node::new(0, index, VersionLock::unlocked())
+    }
+
+    /// Frees the memory of a node.
+    ///
+    /// # Safety
+    /// `node` came from this module, no one can reach it any more, and it is freed once.
+    pub(crate) unsafe fn free(node: NonNull<Node>) {
+        // SAFETY: under a checker, too, the memory is still there.
+        #[cfg(any(radix_loom, radix_shuttle))]
+        unsafe {
+            node.as_ref().end(node.as_ptr());
+        }
+        // SAFETY: `new` made it with `Box`; sole access and "once" are the caller's word.
+        #[cfg(not(any(radix_loom, radix_shuttle)))]
+        drop(unsafe { Box::from_raw(node.as_ptr()) });
+    }
+
+    /// The full node an edge leads to.
+    ///
+    /// # Safety
+    /// `edge` leads to a full node, and was read, while `guard` was held, from a node reached under the same guard or from
+    /// the root; or the caller holds the tree exclusively.
+    #[inline]
+    pub(crate) unsafe fn of(edge: Edge, guard: &Guard) -> &Node {
+        let _ = guard;
+        // SAFETY: the node was complete when the edge was stored (I-PUBLISH) and has been retired, if at all, after
+        // it was linked nowhere (I-RETIRE), so not before the guard was made: it stays until the guard is gone.
+        let node = unsafe { &*edge.pointer() };
+        node.alive();
+        node
+    }
+
+    /// The node an edge leads to, if it leads to `level` without SKIP.
+    ///
+    /// # Safety
+    /// As for [`Node::of`], and [`edge.leads_to(level)`](Edge::leads_to).
+    #[inline]
+    pub(crate) unsafe fn of_plain(edge: Edge, level: u8, guard: &Guard) -> &Node {
+        let _ = guard;
+        // SAFETY: as in `of`; the bits of the edge are `level`, so this is the same pointer.
+        let node = unsafe { &*edge.plain_pointer(level) };
+        node.alive();
+        node
+    }
+
+    /// Frees the node once nobody can stand in it any more.
+    ///
+    /// # Safety
+    /// The caller has just unlinked the node, and nobody else retires it.
+    pub(crate) unsafe fn retire(&self, guard: &Guard) {
+        let node = NonNull::from(self);
+        let free = move || {
+            // SAFETY: unlinked and retired by the caller (I-RETIRE); this runs once, when no guard is left under which
+            // the node could have been found.
+            unsafe { Node::free(node) }
+        };
+        // SAFETY: freeing touches nothing but the node, and may happen on any thread.
+        unsafe { guard.defer(free) }
+    }
+
     #[inline]
     pub(crate) fn slot(&self, offset: usize) -> &Slot {
-        &self.alive().slots[offset & (FANOUT - 1)]
+        self.alive();
+        &self.slots[offset & (FANOUT - 1)]
     }
 
     /// The edge at `offset`.
@@ -297,53 +389,9 @@ impl Node {
         value
     }
 
-    /// Acquire: who finds a present bit clear also finds the slot null, now and from then on, until an insert.
-    #[inline]
-    pub(crate) fn present(&self) -> u64 {
-        let present = self.present.load(Ordering::Acquire);
-        self.alive();
-        present
-    }
-
-    /// Release: see [`Node::present`]. The caller holds the lock.
-    #[inline]
-    pub(crate) fn set_present(&self, word: u64) {
-        self.present.store(word, Ordering::Release);
-    }
-
-    /// Whether the node has been unlinked, for who holds the whole tree; others ask [`Locked::is_dead`].
-    pub(crate) fn died(&self) -> bool {
-        self.dead.load(Ordering::Relaxed)
-    }
-
-    /// Marks the node dead. The caller holds the locks of the node and of its parent (I-DEAD).
-    #[inline]
-    pub(crate) fn set_dead(&self) {
-        self.dead.store(true, Ordering::Relaxed);
-    }
-
-    /// Acquire: E-PARENT.
-    #[inline]
-    pub(crate) fn parent(&self) -> *mut Node {
-        self.alive().parent.load(Ordering::Acquire)
-    }
-
-    /// Release: E-PARENT. The caller holds the lock of the present parent, or nobody else knows the node.
-    #[inline]
-    pub(crate) fn set_parent(&self, parent: *mut Node) {
-        self.parent.store(parent, Ordering::Release);
-    }
-
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
-        self.alive().lock.lock();
-        Locked(self)
-    }
-
-    /// The guard of a node that was born locked.
-    #[inline]
-    pub(crate) fn born_locked(&self) -> Locked<'_> {
-        debug_assert!(self.lock.is_locked());
+        self.acquire();
         Locked(self)
     }
 
@@ -360,10 +408,6 @@ impl Node {
     #[inline]
     pub(crate) fn is_still(&self, version: Version) -> bool {
         self.alive().lock.is_still(version)
-    }
-
-    pub(crate) fn is_locked(&self) -> bool {
-        self.lock.is_locked()
     }
 
     /// What `read` finds in this node at one instant.
@@ -411,19 +455,28 @@ impl Node {
     }
 }
 
-/// A node whose lock is held by the owner of this value.
+impl Deref for Node {
+    type Target = Header;
+
+    #[inline]
+    fn deref(&self) -> &Header {
+        &self.header
+    }
+}
+
+/// A full leaf whose lock is held by the owner of this value.
 #[derive(Debug)]
 pub(crate) struct Locked<'g>(&'g Node);
 
 impl<'g> Locked<'g> {
-    /// The node, for longer than the lock is held.
+    /// The leaf, for longer than the lock is held.
     #[inline]
     pub(crate) fn node(&self) -> &'g Node {
         self.0
     }
 }
 
-/// What the node holds. These hide the methods of [`Node`] with the same names: the holder of the lock needs no ordering.
+/// What the leaf holds. These hide the methods of [`Node`] with the same names: the holder of the lock needs no ordering.
 impl Locked<'_> {
     /// The word of `tag`.
     #[inline]
@@ -439,12 +492,7 @@ impl Locked<'_> {
 
     #[inline]
     pub(super) fn present(&self) -> u64 {
-        self.0.present.load_guarded()
-    }
-
-    #[inline]
-    pub(super) fn edge(&self, offset: usize) -> Edge {
-        self.slot(offset).edge_guarded()
+        self.present_guarded()
     }
 
     #[inline]
@@ -455,7 +503,7 @@ impl Locked<'_> {
     /// Whether the node has been unlinked.
     #[inline]
     pub(super) fn is_dead(&self) -> bool {
-        self.0.dead.load_guarded()
+        self.died_guarded()
     }
 }
 
@@ -471,6 +519,6 @@ impl Deref for Locked<'_> {
 impl Drop for Locked<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.lock.unlock();
+        self.release();
     }
 }

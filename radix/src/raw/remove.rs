@@ -2,10 +2,12 @@
 
 use arrayvec::ArrayVec;
 
-use super::child::{AnyLeaf, Below, Child, LockedLeaf};
+use super::child::{Below, Child};
 use super::edge::Edge;
 use super::index::{FANOUT, bit, leaf_bits, lowest};
-use super::node::{Locked, Word};
+use super::inner::LockedInner;
+use super::leaf::{AnyLeaf, LockedLeaf};
+use super::node::Word;
 use super::tags::Entries;
 use super::walk::Walk;
 use super::{Above, Change, Entry, NewValue, Tree};
@@ -145,7 +147,7 @@ impl Tree {
         let offset = above.offset(leaf.place());
         // Not before the parent is locked (I-DEAD): a splice of the parent would link a dead leaf.
         leaf.set_dead();
-        above.slot(offset).set_edge(Edge::NULL);
+        above.set_edge(offset, Edge::NULL);
         // SAFETY: unlinked in the line above, by the holder of both locks (I-RETIRE).
         unsafe { leaf.retire(guard) };
         let Above::Node(node) = &above else { return };
@@ -157,13 +159,13 @@ impl Tree {
     }
 
     /// Takes out a locked node whose only child is the one at `offset`.
-    fn splice<'g>(&'g self, node: &Locked<'g>, offset: usize, guard: &'g Guard) {
+    fn splice<'g>(&'g self, node: &LockedInner<'g>, offset: usize, guard: &'g Guard) {
         // SAFETY: a slot whose present bit is set holds an edge while the node is locked; read under `guard`.
         let child = unsafe { Child::of(node.edge(offset), guard) };
         let above = node.lock_parent(self, guard);
         node.set_dead();
         child.set_parent(above.name());
-        above.slot(above.offset(node.base())).set_edge(above.edge_to(child));
+        above.set_edge(above.offset(node.base()), above.edge_to(child));
         // SAFETY: the line above unlinked it, by the holder of both locks (I-RETIRE).
         unsafe { node.node().retire(guard) };
     }

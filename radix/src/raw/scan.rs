@@ -6,8 +6,8 @@
 
 use arrayvec::ArrayVec;
 
-use super::child::Child;
 use super::index::{FANOUT, bit, from, highest, leaf_bits, lowest, offset};
+use super::leaf::Leaf;
 use super::lock::Version;
 use super::node::{Node, READ_TRIES, Word};
 use super::single::Single;
@@ -67,7 +67,7 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
 
     /// Moves on to the next leaf of the range; `None` at the end of it.
     #[inline]
-    fn next_leaf(&mut self, bounds: &mut Bounds) -> Option<Child<'g>> {
+    fn next_leaf(&mut self, bounds: &mut Bounds) -> Option<Leaf<'g>> {
         if let Some(left) = self.leaf.take() {
             bounds.consume::<UP>(if UP { left.last() } else { left.base() });
         }
@@ -81,8 +81,8 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
         };
         match leaf {
             None => bounds.done = true,
-            Some(Child::Node(leaf)) => (self.leaf, self.base) = (Some(leaf), leaf.base()),
-            Some(leaf @ Child::Single(_)) => {
+            Some(Leaf::Full(leaf)) => (self.leaf, self.base) = (Some(leaf), leaf.base()),
+            Some(leaf @ Leaf::Single(_)) => {
                 bounds.consume::<UP>(if UP { leaf.range_last() } else { leaf.base() });
             }
         }
@@ -127,13 +127,13 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
     fn refill(&mut self, bounds: &mut Bounds) -> Option<Option<(u64, Word)>> {
         loop {
             match self.next_leaf(bounds)? {
-                Child::Node(leaf) => {
+                Leaf::Full(leaf) => {
                     self.rest = leaf.present() & leaf_bits(self.base, bounds.low, bounds.high);
                     if self.rest != 0 {
                         return Some(None);
                     }
                 }
-                Child::Single(single) => {
+                Leaf::Single(single) => {
                     if let Some(value) = single.value() {
                         return Some(Some((single.index(), value)));
                     }
@@ -151,8 +151,8 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
         loop {
             while self.rest == 0 {
                 let found = match self.next_leaf(bounds)? {
-                    Child::Node(leaf) => self.read_leaf(leaf, bounds),
-                    Child::Single(single) => matching_entry(single, self.filter),
+                    Leaf::Full(leaf) => self.read_leaf(leaf, bounds),
+                    Leaf::Single(single) => matching_entry(single, self.filter),
                 };
                 if found.is_some() {
                     return found;
@@ -307,8 +307,8 @@ impl Tree {
         while !batch.is_full() {
             let leaf = walk.next_leaf(at)?;
             let leaf = match leaf {
-                Child::Node(leaf) => leaf,
-                Child::Single(single) => {
+                Leaf::Full(leaf) => leaf,
+                Leaf::Single(single) => {
                     if let Some((index, value)) = matching_value(single, filter) {
                         batch.push(item(index, value));
                     }
@@ -338,9 +338,9 @@ impl Tree {
         while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.first() <= high) {
             let bits = leaf_bits(leaf.base(), at, high);
             let matching = match leaf {
-                Child::Node(leaf) if filter.is_any() => leaf.present(),
-                Child::Node(leaf) => leaf.at_one_instant(|| leaf.matching(filter)),
-                Child::Single(single) => {
+                Leaf::Full(leaf) if filter.is_any() => leaf.present(),
+                Leaf::Full(leaf) => leaf.at_one_instant(|| leaf.matching(filter)),
+                Leaf::Single(single) => {
                     matching_value(single, filter).map_or(0, |(index, _)| bit(offset(index, 0)))
                 }
             };

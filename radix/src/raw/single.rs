@@ -31,7 +31,7 @@ pub(crate) struct Single {
     life: crate::reclaim::oracle::Life,
 }
 
-const _: () = assert!(align_of::<Single>() >= 2, "an edge keeps one bit of a single's address");
+const _: () = assert!(align_of::<Single>() >= 4, "an edge keeps two bits of a single's address");
 const _: () = assert!(sync::CHECKED || size_of::<Single>() <= 24);
 
 impl Single {

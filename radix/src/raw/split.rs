@@ -9,6 +9,8 @@ use arrayvec::ArrayVec;
 use super::child::Child;
 use super::edge::Edge;
 use super::index::{self, FANOUT, bit, highest, leaf_bits, lowest};
+use super::inner::Inner;
+use super::leaf::Leaf;
 use super::node::{Node, Word};
 use super::walk::{Walk, leading_to};
 use super::{Entry, Tree};
@@ -32,7 +34,7 @@ struct Part {
 
 impl Part {
     /// The slots of an inner node that lead to indices of the part and may lead to something the filter asks for.
-    fn slots(&self, node: &Node) -> u64 {
+    fn slots(&self, node: Inner<'_>) -> u64 {
         let (low, high) = (self.low.max(node.base()), self.high.min(node.last()));
         if low > high {
             return 0;
@@ -40,7 +42,7 @@ impl Part {
         let level = node.level();
         let within =
             index::from(index::offset(low, level)) & index::up_to(index::offset(high, level));
-        leading_to(node, self.filter) & within
+        leading_to(&node, self.filter) & within
     }
 
     /// About how many leaves of the part lie behind an edge.
@@ -53,8 +55,8 @@ impl Part {
         }
         // SAFETY: not null, and read under `guard` from a node reached under it.
         let node = match unsafe { Child::of(edge, guard) } {
-            Child::Node(node) if node.level() > 0 => node,
-            _ => return 1,
+            Child::Inner(node) => node,
+            Child::Leaf(_) => return 1,
         };
         let slots = self.slots(node);
         let children = u64::from(slots.count_ones());
@@ -72,7 +74,7 @@ impl Part {
     }
 
     /// Where the slots of `node` are best cut, and the slot that is worth more than three quarters of them, if there is one.
-    fn weigh(&self, node: &Node, guard: &Guard) -> Weighed {
+    fn weigh(&self, node: Inner<'_>, guard: &Guard) -> Weighed {
         let (mut weights, mut slots) = ([0_u64; FANOUT], self.slots(node));
         let (mut total, mut heaviest) = (0_u64, 0);
         while slots != 0 {
@@ -172,8 +174,8 @@ impl Tree {
     ) -> Option<u64> {
         self.read_leaves((low, high), enough, TagFilter::ANY, guard, |leaf, slots| {
             let leaf = match leaf {
-                Child::Node(leaf) => leaf,
-                Child::Single(single) => {
+                Leaf::Full(leaf) => leaf,
+                Leaf::Single(single) => {
                     let value = single.value().map(|value| sink(single.index(), value));
                     return usize::from(value.is_some());
                 }
@@ -204,8 +206,8 @@ impl Tree {
         let mut passed = Passed::default();
         self.read_leaves((low, high), enough, filter, guard, |leaf, slots| {
             let leaf = match leaf {
-                Child::Node(leaf) => leaf,
-                Child::Single(single) => {
+                Leaf::Full(leaf) => leaf,
+                Leaf::Single(single) => {
                     let entry = single.entry().filter(|entry| filter.matches(entry.tags));
                     return usize::from(entry.map(|entry| sink(single.index(), entry)).is_some());
                 }
@@ -225,7 +227,7 @@ impl Tree {
         enough: usize,
         filter: TagFilter,
         guard: &Guard,
-        mut read: impl FnMut(Child<'_>, u64) -> usize,
+        mut read: impl FnMut(Leaf<'_>, u64) -> usize,
     ) -> Option<u64> {
         let (mut walk, mut at, mut count) = (Walk::new(self, filter, guard), low, 0);
         for _ in 0..GUARD_LEAVES {
@@ -253,9 +255,9 @@ impl Tree {
         }
         let part = Part { low, high, filter };
         let (mut edge, mut cut) = (self.root_edge(), None);
-        while !edge.is_single() && edge.level() > 0 {
-            // SAFETY: not null, since its level is not 0, not to a single, and read under `guard`, from the root or a node reached under it.
-            let node = unsafe { Node::of(edge, guard) };
+        while edge.leads_to_inner() {
+            // SAFETY: to an inner node, and read under `guard`, from the root or a node reached under it.
+            let node = unsafe { Inner::of(edge, guard) };
             let weighed = part.weigh(node, guard);
             if weighed.total < 2 * PIECE_LEAVES {
                 break;

@@ -1,7 +1,8 @@
 //! Tag words, and the one way to change an entry: raise, change, lower.
 
-use super::child::{AnyLeaf, Below, LockedLeaf};
+use super::child::Below;
 use super::index::{bit, offset};
+use super::leaf::{AnyLeaf, LockedLeaf};
 use super::node::Word;
 use super::{Above, Entry, Tree};
 use crate::reclaim::Guard;

@@ -9,7 +9,9 @@ use super::Tree;
 use super::child::Child;
 use super::edge::Edge;
 use super::index::{self, ALL_SLOTS, LEVELS, highest, lowest};
-use super::node::Node;
+use super::inner::Inner;
+use super::leaf::Leaf;
+use super::node::{Header, Node};
 use crate::reclaim::Guard;
 use crate::tag::{Tag, TagFilter};
 
@@ -19,13 +21,13 @@ pub(crate) struct Walk<'g> {
     tree: &'g Tree,
     guard: &'g Guard,
     filter: TagFilter,
-    path: ArrayVec<&'g Node, LEVELS>,
+    path: ArrayVec<Inner<'g>, LEVELS>,
 }
 
 /// Where a descent goes on.
 enum Step<'g> {
     /// This leaf is next.
-    Leaf(Child<'g>),
+    Leaf(Leaf<'g>),
     /// Go on with this index.
     Beyond(u64),
     /// Nothing at all in this direction.
@@ -45,7 +47,7 @@ impl<'g> Walk<'g> {
 
     /// The leaf of `index` or the first one above it that may hold something the filter asks for.
     #[inline]
-    pub(crate) fn next_leaf(&mut self, mut index: u64) -> Option<Child<'g>> {
+    pub(crate) fn next_leaf(&mut self, mut index: u64) -> Option<Leaf<'g>> {
         loop {
             match self.step_up(index) {
                 Step::Leaf(leaf) => return Some(leaf),
@@ -57,7 +59,7 @@ impl<'g> Walk<'g> {
 
     /// The leaf of `index` or the first one below it that may hold something the filter asks for.
     #[inline]
-    pub(crate) fn prev_leaf(&mut self, mut index: u64) -> Option<Child<'g>> {
+    pub(crate) fn prev_leaf(&mut self, mut index: u64) -> Option<Leaf<'g>> {
         loop {
             match self.step_down(index) {
                 Step::Leaf(leaf) => return Some(leaf),
@@ -78,7 +80,7 @@ impl<'g> Walk<'g> {
         };
         let level = node.level();
         let here = index::offset(index, level);
-        let candidates = leading_to(node, self.filter) & index::from(here);
+        let candidates = leading_to(&node, self.filter) & index::from(here);
         if candidates == 0 {
             self.path.pop();
             return node.last().checked_add(1).map_or(Step::End, Step::Beyond);
@@ -104,7 +106,7 @@ impl<'g> Walk<'g> {
         };
         let level = node.level();
         let here = index::offset(index, level);
-        let candidates = leading_to(node, self.filter) & index::up_to(here);
+        let candidates = leading_to(&node, self.filter) & index::up_to(here);
         if candidates == 0 {
             self.path.pop();
             return node.base().checked_sub(1).map_or(Step::End, Step::Beyond);
@@ -120,7 +122,7 @@ impl<'g> Walk<'g> {
 
     /// The lowest node of the way that covers `index`; those below it are forgotten.
     #[inline]
-    fn node_around(&mut self, index: u64) -> Option<&'g Node> {
+    fn node_around(&mut self, index: u64) -> Option<Inner<'g>> {
         while let Some(&node) = self.path.last() {
             if node.covers(index) {
                 return Some(node);
@@ -148,11 +150,11 @@ impl<'g> Walk<'g> {
     #[inline]
     fn enter(&mut self, child: Child<'g>, index: u64) -> Step<'g> {
         match child {
-            Child::Node(node) if node.level() > 0 => {
+            Child::Inner(node) => {
                 self.path.push(node);
                 Step::Beyond(index)
             }
-            leaf => Step::Leaf(leaf),
+            Child::Leaf(leaf) => Step::Leaf(leaf),
         }
     }
 }
@@ -161,7 +163,7 @@ impl<'g> Walk<'g> {
 /// line to be there in time, and seldom too early. A hint: nothing that the program can see depends on it.
 #[inline]
 fn prefetch(
-    node: &Node,
+    node: Inner<'_>,
     slots: u64,
     without_first: impl Fn(u64) -> u64,
     first: impl Fn(u64) -> usize,
@@ -189,7 +191,7 @@ fn without_highest(word: u64) -> u64 {
 
 /// The slots of an inner node that may lead to something the filter asks for.
 #[inline]
-pub(super) fn leading_to(node: &Node, filter: TagFilter) -> u64 {
+pub(super) fn leading_to(node: &Header, filter: TagFilter) -> u64 {
     if filter.all.is_empty() {
         return node.present();
     }

@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 
 use edge::Edge;
 use index::{ALL_SLOTS, BITS, FANOUT};
-use node::Node;
+use node::{Header, Node};
 use single::Single;
 
 /// In place of the tree's own; to be named `sync` at the root of the crate, too, where the sources look for it.
@@ -20,6 +20,11 @@ pub(crate) mod sync {
 
 /// In place of the tree's own: all that an edge knows of a node is how it is aligned.
 mod node {
+    /// What begins a node.
+    #[derive(Debug)]
+    #[repr(align(64))]
+    pub(crate) struct Header;
+
     #[derive(Debug)]
     #[repr(align(64))]
     pub(crate) struct Node;
@@ -123,14 +128,16 @@ fn check_words(offset: usize, word: u64) {
 pub(crate) fn check_edges(place: usize, level: u8, skip: bool, bits: u8) {
     let node: *mut Node = core::ptr::without_provenance_mut(place & !63);
     let node = NonNull::new(node).unwrap_or(NonNull::dangling());
-    let edge = Edge::new(node, level, skip);
+    let edge = Edge::full(node.cast(), level, skip);
     assert_eq!((edge.pointer(), edge.level(), edge.skips()), (node.as_ptr(), level, skip));
-    assert!(!edge.is_null() && !edge.is_single());
+    assert!(!edge.is_null() && !edge.is_single() && !edge.is_small() && edge.is_full());
     assert_eq!(edge.plain_level(), (!skip).then_some(level));
+    assert_eq!(edge.leads_to_inner(), level > 0);
     check_questions(edge);
     check_questions(Edge::from_word(
         edge.word().map_addr(|word| word & !63 | usize::from(bits & 62)),
     ));
+    check_small(node.cast(), level.max(1));
     check_single(place);
     check_null();
 }
@@ -151,6 +158,16 @@ fn check_questions(edge: Edge) {
     assert!(edge.pointer().is_null() == edge.is_null() && edge.pointer().addr() & 63 == 0);
 }
 
+/// An edge to a small node, which is no leaf, knows its level, and is plain to none.
+fn check_small(node: NonNull<Header>, level: u8) {
+    let edge = Edge::small(node, level);
+    assert_eq!(Edge::from_word(edge.word()), edge);
+    assert_eq!((edge.inner_pointer(), edge.level()), (node.as_ptr(), level));
+    assert!(edge.is_small() && !edge.is_single() && !edge.is_full() && !edge.is_null());
+    assert!(edge.skips() && edge.ends_or_skips() && edge.leads_to_inner());
+    assert!(edge.plain_level().is_none() && (0..16).all(|level| !edge.leads_to(level)));
+}
+
 /// An edge to a single is plain to no level, wherever the single lies.
 fn check_single(place: usize) {
     let single: *mut Single = core::ptr::without_provenance_mut(place & !7);
@@ -158,7 +175,8 @@ fn check_single(place: usize) {
     let edge = Edge::single(single);
     assert_eq!(Edge::from_word(edge.word()), edge);
     assert_eq!(edge.single_pointer(), single.as_ptr());
-    assert!(edge.is_single() && !edge.is_null() && edge.skips() && edge.ends_or_skips());
+    assert!(edge.is_single() && !edge.is_small() && !edge.is_full() && !edge.leads_to_inner());
+    assert!(!edge.is_null() && edge.skips() && edge.ends_or_skips());
     assert!(edge.plain_level().is_none() && (0..16).all(|level| !edge.leads_to(level)));
 }
 

@@ -1,6 +1,8 @@
 //! Whole trees: making, walking and dropping them, handles, numbers.
 
-use crate::common::{BITS, Ledger, T0, Tree, add_tagged, assert_at_rest, indices, tree_of};
+use std::collections::BTreeSet;
+
+use crate::common::{BITS, Ledger, T0, Tree, add, add_tagged, assert_at_rest, indices, tree_of};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tagged_radix::{Inline, RadixTree, Tag, pin};
@@ -30,14 +32,14 @@ fn len_and_is_empty_follow_the_entries() {
 fn stats_count_nodes_and_bytes() {
     let tree = tree_of([0, 1 << BITS, 1 << (2 * BITS)]);
     let stats = tree.stats();
-    assert_eq!((stats.entries, stats.leaves(), stats.inner_nodes, stats.height), (3, 3, 2, 3));
+    assert_eq!((stats.entries, stats.leaves(), stats.inner_nodes(), stats.height), (3, 3, 2, 3));
     assert_eq!((stats.full_leaves, stats.compact_leaves), (0, 3));
     assert!(stats.bytes >= 2 * 64 + 3 * 24);
     let ratio = stats.bytes_per_entry() * 3.0 / f64::from(u32::try_from(stats.bytes).unwrap());
     assert!((ratio - 1.0).abs() < 1e-9);
     let empty = Tree::new().stats();
     assert_eq!(
-        (empty.entries, empty.leaves(), empty.inner_nodes, empty.height, empty.bytes),
+        (empty.entries, empty.leaves(), empty.inner_nodes(), empty.height, empty.bytes),
         (0, 0, 0, 0, 0)
     );
     assert!(empty.bytes_per_entry().is_finite());
@@ -64,6 +66,60 @@ fn an_entry_without_neighbours_takes_a_compact_leaf() {
     assert!(!tree.any_tagged(Tag::T1) && !tree.any_tagged(Tag::T2));
 }
 
+#[test]
+fn an_inner_node_takes_room_as_its_children_come() {
+    // Far from index 0, so that the node is not the top of dense indices. Every entry is alone in its leaf.
+    let at = |child: u64| 9 << 40 | child << (2 * BITS);
+    let tree = tree_of([at(0), at(1)]);
+    let pinned = tree.pin();
+    let bytes_of_node = || {
+        let stats = tree.stats();
+        assert_eq!((stats.inner_nodes(), tree.check()), (1, Ok(())));
+        stats.bytes - 24 * stats.compact_leaves
+    };
+    let mut sizes = vec![bytes_of_node()];
+    for child in 2..1 << BITS {
+        add_tagged(&pinned, at(child), T0);
+        sizes.push(bytes_of_node());
+    }
+    sizes.dedup();
+    if BITS == 6 {
+        assert_eq!(sizes, [128, 192, 256, 320, 576]);
+    }
+    assert_eq!((tree.stats().full_inner_nodes, tree.stats().compact_inner_nodes), (1, 0));
+    // It stays as large as it is, until it goes with its last child but one.
+    (1..1 << BITS).for_each(|child| assert!(pinned.remove(at(child)).is_some()));
+    assert_eq!((tree.stats().inner_nodes(), tree.check()), (0, Ok(())));
+    pinned.insert(at(5), Box::new(5));
+    assert_eq!(bytes_of_node(), sizes[0]);
+}
+
+#[test]
+fn an_inner_node_whose_children_come_and_go_does_not_grow_for_good() {
+    let at = |child: u64| 9 << 40 | child << (2 * BITS);
+    let tree = tree_of([at(0), at(1)]);
+    let pinned = tree.pin();
+    for turn in 0..1000 {
+        let child = 2 + turn * 5 % ((1 << BITS) - 2);
+        add(&pinned, at(child));
+        assert_eq!(pinned.remove(at(child)), Some(at(child)).as_ref());
+        assert_eq!((tree.stats().compact_inner_nodes, tree.check()), (1, Ok(())));
+    }
+    assert_eq!(tree.stats().bytes - 2 * 24, 128);
+}
+
+#[test]
+fn inner_nodes_above_full_ones_become_full() {
+    // The way to a dense range that was filled in no order, far from index 0, beside another entry: no small nodes are left.
+    let tree = tree_of([1 << 60]);
+    let pinned = tree.pin();
+    let (base, step) = (1_u64 << 40, 4093);
+    (0..1 << 14).for_each(|i| add(&pinned, base + i * step % (1 << 14)));
+    let stats = tree.stats();
+    assert_eq!((stats.compact_inner_nodes, tree.check()), (0, Ok(())));
+    assert_eq!(stats.compact_leaves, 1);
+}
+
 /// The memory of a tree with an entry at `index(i)` for each `i` below `count`.
 fn bytes_per_entry(count: u64, index: impl Fn(u64) -> u64) -> f64 {
     let tree: RadixTree<Inline> = (0..count).map(|i| (index(i), Inline::new(i).unwrap())).collect();
@@ -82,9 +138,14 @@ fn a_million_lonely_indices_take_the_bytes_that_are_documented() {
     let mut rng = SmallRng::seed_from_u64(1);
     let indices: Vec<u64> = (0..count).map(|_| rng.random()).collect();
     let random = bytes_per_entry(count, |i| indices[usize::try_from(i).unwrap()]);
+    // Runs of 256 below 2^40.
+    let starts: BTreeSet<u64> = (0..count / 256).map(|_| rng.random_range(0..1 << 32)).collect();
+    let runs: Vec<u64> = starts.iter().flat_map(|run| run * 256..(run + 1) * 256).collect();
+    let clustered = bytes_per_entry(runs.len() as u64, |i| runs[usize::try_from(i).unwrap()]);
     if count == 1 << 20 && BITS == 6 {
-        assert!(even <= 64.0, "{even}");
-        assert!(random <= 125.0, "{random}");
+        assert!((9.5..9.8).contains(&clustered), "{clustered}");
+        assert!((40.0..41.0).contains(&even), "{even}");
+        assert!((51.0..53.0).contains(&random), "{random}");
     }
 }
 

@@ -37,7 +37,7 @@ impl Shape {
         let stats = tree.stats();
         Shape {
             leaves: stats.leaves(),
-            inner_nodes: stats.inner_nodes,
+            inner_nodes: stats.inner_nodes(),
             height: stats.height.into(),
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! Needs `--cfg radix_loom` and the feature `loom`. A node has two slots: entries 0 and 1 share a leaf; 2 and 3 the next one,
 //! below the same inner node; 4 to 7 lie below another. A tree is written as its entries, `index:tags`.
-//! With `--cfg radix_compact` an entry alone in its leaf takes a compact one; else there are none.
+//! With `--cfg radix_compact` an entry alone in its leaf takes a compact one, and inner nodes are small; else there are none.
+//! With `--cfg radix_wide` besides, nodes have four slots, and the models are those of small inner nodes that grow.
 //! A thread makes its calls under one guard, or under several where a stroke parts them.
 #![cfg(all(radix_loom, feature = "loom"))]
 
@@ -18,8 +19,15 @@ mod stamp;
 #[path = "../races/told.rs"]
 mod told;
 
+#[cfg(not(radix_wide))]
 mod compact;
+#[cfg(radix_wide)]
+mod growth;
+#[cfg(not(radix_wide))]
 mod ranges;
+#[cfg(not(radix_wide))]
 mod reads;
+#[cfg(not(radix_wide))]
 mod structure;
+#[cfg(not(radix_wide))]
 mod tags;

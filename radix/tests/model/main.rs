@@ -43,6 +43,11 @@ proptest! {
     }
 
     #[test]
+    fn is_an_ordered_map_where_small_nodes_grow_and_go(ops in strategy::tide(strategy::fork_key())) {
+        run(&ops);
+    }
+
+    #[test]
     fn is_an_ordered_map_at_the_top(ops in strategy::ops(strategy::top_key())) {
         run(&ops);
     }

@@ -21,9 +21,16 @@ pub(crate) fn top_key() -> Keys {
     prop_oneof![3 => 0..4_u8, 1 => 60..70_u8].prop_map(Key::Top).boxed()
 }
 
+/// Mostly lone entries in the children of one inner node, which grows as they come.
+pub(crate) fn fork_key() -> Keys {
+    let low = prop_oneof![12 => Just(0), 2 => Just(1), 2 => Just(2), 1 => Just(3)];
+    (0..64_u8, low).prop_map(|(child, low)| Key::Fork { child, low }).boxed()
+}
+
 pub(crate) fn any_key() -> Keys {
     let random = any::<u64>().prop_map(Key::Any);
-    prop_oneof![4 => dense_key(), 4 => near_key(), 2 => top_key(), 1 => random].boxed()
+    prop_oneof![4 => dense_key(), 4 => near_key(), 2 => top_key(), 2 => fork_key(), 1 => random]
+        .boxed()
 }
 
 fn tag() -> impl Strategy<Value = Tag> {
@@ -117,6 +124,16 @@ fn reads(key: &Keys) -> BoxedStrategy<Op> {
             .prop_map(|(start, filter, filled)| Op::GangOwned { start, filter, filled }),
     ]
     .boxed()
+}
+
+/// Operations that mostly insert at first, and mostly remove at the end.
+pub(crate) fn tide(key: Keys) -> impl Strategy<Value = Vec<Op>> {
+    let insert = (key.clone(), bits()).prop_map(|(key, tags)| Op::InsertTagged(key, tags));
+    let remove = key.clone().prop_map(Op::Remove);
+    let flood = prop_oneof![6 => insert, 1 => remove.clone(), 2 => writes(&key), 1 => reads(&key)];
+    let ebb = prop_oneof![8 => remove, 2 => writes(&key), 1 => writes_of_many(&key)];
+    let (flood, ebb) = (prop::collection::vec(flood, 1..90), prop::collection::vec(ebb, 0..90));
+    (flood, ebb).prop_map(|(flood, ebb)| [flood, ebb].concat())
 }
 
 /// A sequence of operations on indices drawn from `key`.

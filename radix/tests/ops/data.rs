@@ -1,5 +1,5 @@
 //! The operations. Indices are drawn from places where they collide: a dense low run, the
-//! surroundings of powers of 64, the top of the range.
+//! surroundings of powers of 64, the top of the range, the children of one inner node.
 
 use std::ops::Bound;
 
@@ -14,6 +14,8 @@ pub(crate) enum Key {
     Near { times: u8, level: u8, nudge: i8 },
     /// Counted down from `u64::MAX`.
     Top(u8),
+    /// In child `child` of one inner node far from index 0, `low` deep in it.
+    Fork { child: u8, low: u8 },
     /// Any index.
     Any(u64),
 }
@@ -27,6 +29,10 @@ impl Key {
                 base.wrapping_add_signed(nudge.into())
             }
             Key::Top(down) => u64::MAX - u64::from(down),
+            Key::Fork { child, low } => {
+                let low = [0, 1, 1 << 6, 1 << 30][usize::from(low % 4)];
+                7 << 50 | u64::from(child % 64) << 12 | low
+            }
             Key::Any(index) => index,
         }
     }

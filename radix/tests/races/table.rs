@@ -248,6 +248,88 @@ pub(crate) const NEAR: &[Race] = &[
     ),
 ];
 
+/// Small inner nodes that get more children than they have places for: under shuttle with compact nodes, which are born with two
+/// places.
+pub(crate) const GROWTH: &[Race] = &[
+    four("growth and set", "0:A 1 4 32", &["insert 8", "set 1 B; set 4 A", "scan A; scan B"]),
+    four("growth and clear", "0:A 1 4 32", &["insert 8", "clear 0 A", "any A; scan A"]),
+    four(
+        "growth and clear, set beside",
+        "0:A 1 4 32",
+        &["insert 8 A", "clear 0 A; set 0 A", "any A"],
+    ),
+    four("growth and splice", "0:A 1 4 32", &["insert 8 A", "remove 4", "clear 0 A; set 0 B"]),
+    four(
+        "growth and both removed",
+        "0:A 1 4 32",
+        &["insert 8", "remove 4; get 8", "remove 0; remove 1"],
+    ),
+    four("two growths", "0 1 4 32", &["insert 8 A; get 12", "insert 12; get 8", "scan; any A"]),
+    four("growth at the root", "16 20:A", &["insert 24", "insert 28 A; get 24", "clear 20 A"]),
+    four(
+        "growth and split above",
+        "16:A 17 20",
+        &["insert 24", "insert 0", "clear 16 A; set 16 B"],
+    ),
+    four("growth and split below", "0:A 1 16 48", &["insert 32", "insert 4 A", "set 0 B; scan A"]),
+    four(
+        "growth of a node and above",
+        "0:A 1 4 32",
+        &["insert 8 B", "insert 16", "clear 0 A; set 4 A"],
+    ),
+    four("growth and splice above", "0:A 1 4 32", &["insert 8", "remove 32", "set 1 A; clear 0 A"]),
+    four(
+        "growth and lone entries",
+        "0:A 4:A 32",
+        &["insert 8", "clear 0 A; set 4 B", "remove 4; any A"],
+    ),
+    four("growth and neighbour", "0:A 4 32", &["insert 8", "insert 1 A; get 0", "entry 0; scan A"]),
+    four(
+        "growth, a place that is kept",
+        "0 4:A 8 32",
+        &["remove 8; insert 8", "remove 4; insert 5", "get 8; get 5"],
+    ),
+    four(
+        "growth without more children",
+        "0:A 4 8 32",
+        &["remove 8; insert 12", "insert 9 A", "scan; get 12"],
+    ),
+    four(
+        "growth, readers come again",
+        "0 1 4 32",
+        &["insert 8; insert 12", "get 8; get 12; get 0", "scan; get 4"],
+    ),
+    four("growth and plain scans", "0 4 32", &["insert 8; get 8", "get 8; scan", "scan; get 8"]),
+    four("growth and resumed scan", "0:A 4:A 32:A", &["resume A", "insert 8 A; remove 0"]),
+    four("growth and scan back", "0:A 4:A 32", &["back A; back", "insert 8 A; insert 12 A"]),
+    four(
+        "growth and range tagging",
+        "0:A 1 4:A 32",
+        &["copy A B; scan B", "insert 8 A; clear 4 B"],
+    ),
+    four("growth and sweep", "0 4 32", &["sweep", "insert 8; insert 12 A", "any A; scan"]),
+    four(
+        "growth and counting",
+        "0:A 4 32",
+        &["count; count A", "insert 8 A; insert 12", "absent 8"],
+    ),
+    four(
+        "full below small",
+        "0:A 4 8 12 32",
+        &["insert 13 A", "insert 16; get 13", "clear 0 A; set 32 B"],
+    ),
+    four(
+        "full below small, splice",
+        "0:A 1 4 8 12 32",
+        &["insert 13", "remove 32; get 13", "set 1 B; scan A"],
+    ),
+    four(
+        "full below small, reads",
+        "0 4 8 12 32",
+        &["insert 13 A; insert 48", "scan A; get 48", "get 13; get 0"],
+    ),
+];
+
 pub(crate) const MIXES: &[Race] = &[
     two(
         "splice, new leaf, scan",
@@ -319,6 +401,11 @@ macro_rules! tests {
         #[test]
         fn a_neighbour_for_an_entry_that_was_alone() {
             $run(crate::table::NEAR);
+        }
+
+        #[test]
+        fn small_nodes_that_grow() {
+            $run(crate::table::GROWTH);
         }
 
         #[test]

@@ -257,6 +257,59 @@ fn scans_report_what_stays_through_growth_and_collapse() {
 }
 
 #[test]
+fn scans_report_what_stays_while_a_small_node_grows() {
+    // T2, and T3: two entries stay below one inner node, which others make grow through every size, and which starts small
+    // again when a copy without the old places, or a new node, takes its place.
+    let at = |child: u64| 9 << 40 | child << 12;
+    let stays = [at(0), at(0) + 1, at(63)];
+    let tree = tree_of(stays);
+    tree.pin().tag_range(.., T2, NONE);
+    let churn = |seed| {
+        let (tree, mut random) = (&tree, rng(seed));
+        move |turn: u64| {
+            let p = tree.pin();
+            // The threads have children of their own.
+            let others = (1..63).filter(|child| child % 2 == seed).map(at);
+            for index in
+                others.clone().filter(|_| turn.is_multiple_of(3) || random.random_bool(0.4))
+            {
+                p.insert_tagged(index, Box::new(index), T2.into());
+                assert_eq!(p.get(index), Some(&index));
+            }
+            p.clear_tag(at(0), T1);
+            p.set_tag(at(0), T1);
+            others.for_each(|index| {
+                p.remove(index);
+            });
+            if seed == 0 && turn.is_multiple_of(4) {
+                // It goes altogether.
+                p.remove(at(63));
+                p.insert_tagged(at(63), Box::new(at(63)), T2.into());
+            }
+        }
+    };
+    let look = |turn: u64| {
+        let p = tree.pin();
+        let found: Vec<_> = match turn % 3 {
+            0 => p.iter().map(|(index, _)| index).collect(),
+            1 => p.range_tagged(.., T2).map(|(index, ..)| index).collect(),
+            _ => p.range_tagged(.., T2).rev().map(|(index, ..)| !index).collect(),
+        };
+        assert!(found.is_sorted_by(|a, b| a < b), "{found:x?}");
+        let there = |index: u64| {
+            found.binary_search(&if turn % 3 < 2 { index } else { !index }).is_ok()
+                && p.get(index) == Some(&index)
+                && p.has_tag(index, T2)
+        };
+        assert!(stays[..2].iter().all(|index| there(*index)), "{found:x?}");
+        assert!(tree.any_tagged(T2));
+    };
+    Race::new(stress_time()).repeat(churn(0)).repeat(churn(1)).repeat(look).run();
+    assert_eq!(tree.len(), 3);
+    assert_at_rest(&tree);
+}
+
+#[test]
 fn absent_neighbours_are_truly_absent() {
     // A slot that is being filled is not yet present, and one that stays is never called absent.
     let tree = Tree::new();
