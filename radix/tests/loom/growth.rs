@@ -9,13 +9,13 @@ crate::model::models! {
     /// A tag that is cleared below a node while that grows leaves no summary behind.
     growth_vs_clear_tag: "0:A 1 4 32", "insert 8" | "clear 0 A";
     /// A leaf is unlinked from the copy, not from the original.
-    growth_vs_unlink: "0 1 4 5 32", "insert 8 A" | "remove 4; remove 5";
+    growth_vs_unlink: "0 4 8 32", "insert 12" | "remove 4";
     /// A node grows or is spliced out, one after the other.
     growth_vs_splice: "0:A 1 4 32", "insert 8" | "remove 4";
     /// Of two insertions that need room, neither undoes the other.
-    growth_vs_growth: "0 4 32", "insert 8 A" | "insert 12 B";
+    growth_vs_growth: "0 4 32", "insert 8" | "insert 12";
     /// Both want the same place.
-    growth_vs_same_place: "0 4 32", "insert 8 A" | "insert 9; get 8";
+    growth_vs_same_place: "0 4 32", "insert 8" | "insert 9";
     /// A lookup finds what was there all the time, in the original or in the copy, and what is new once and for all.
     growth_vs_get: "0 1 4 32", "insert 8" | "get 8; get 0; get 8";
     /// An entry that was found is in the scan that comes after.
@@ -27,15 +27,15 @@ crate::model::models! {
     /// The child of a node that grows moves below another.
     growth_vs_split_below: "0:A 1 16", "insert 32" | "insert 4 A";
     /// A node grows, and so does the one above.
-    growth_vs_growth_above: "0 1 4 32", "insert 8 A" | "insert 16; set 0 A";
+    growth_vs_growth_above: "0 4 32", "insert 8" | "insert 16";
     /// The node above is spliced out while one grows.
     growth_vs_splice_above: "0:A 1 4 32", "insert 8" | "remove 32";
     /// A place is used again by its offset only.
-    growth_vs_place_again: "0 4:A 8 32", "remove 8; insert 12" | "insert 9 A; get 12";
+    growth_vs_place_again: "0 4 8 32", "remove 8; insert 12" | "insert 9";
     /// A small node above a full one becomes full while a tag is set below it.
     widening_vs_set_tag: "0 4 8 12 32 33", "insert 13" | "set 32 A";
     /// And while a child leaves it, and it is spliced out.
     widening_vs_splice: "0:A 4 8 12 32", "insert 13" | "remove 32";
     /// The root's edge leads to the copy.
-    growth_at_the_root: "16 17 20", "insert 24 A" | "set 16 A; any A";
+    growth_at_the_root: "16 17 20", "insert 24" | "set 16 A; any A";
 }
