@@ -57,7 +57,7 @@ impl Stats {
     /// ```
     /// use tagged_radix::{Inline, RadixTree};
     ///
-    /// let pairs = |i: u64| Some(((i / 2) << 48 | (i % 2) << 20, Inline::new(i)?));
+    /// let pairs = |i: u64| Some(((i / 2 + 1) << 48 | (i % 2) << 20, Inline::new(i)?));
     /// let tree: RadixTree<Inline> = (0..20).filter_map(pairs).collect();
     /// let stats = tree.stats();
     /// assert_eq!((stats.inner_nodes(), stats.compact_inner_nodes), (11, 10));
