@@ -161,7 +161,7 @@ impl Shared {
         let mut contents = page.contents.write();
         // `closed` and the length are looked at under the latch: who closes passes through every
         // latch afterwards, and who truncates cuts the page's contents, or removes it, under it.
-        if self.len() < piece.end || self.admit().is_err() {
+        if self.len() < piece.end || !self.admits() {
             return false;
         }
         self.copy_in(&pinned, &page, &mut contents, piece, from)

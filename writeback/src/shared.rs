@@ -139,7 +139,8 @@ impl Shared {
     }
 
     pub(crate) fn page_index(&self, offset: u64) -> u64 {
-        offset / self.page_size as u64
+        // A power of two: shifted, not divided.
+        offset >> self.page_size.trailing_zeros()
     }
 
     /// First byte of the page. Pages of a mapping lie below the store's greatest length.
@@ -148,12 +149,24 @@ impl Shared {
     }
 
     /// `Err` if the mapping takes no changes any more.
+    #[inline]
     pub(crate) fn admit(&self) -> Result<()> {
+        if self.admits() { Ok(()) } else { self.refuse() }
+    }
+
+    /// Whether the mapping takes changes.
+    #[inline]
+    pub(crate) fn admits(&self) -> bool {
         // Acquire: pairs with the store in `stop_writers`.
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::Closed);
-        }
-        self.durability.check()
+        !self.closed.load(Ordering::Acquire) && self.durability.poison().is_none()
+    }
+
+    #[cold]
+    fn refuse(&self) -> Result<()> {
+        // It may have been opened again in between; then this comes before that.
+        let poisoned =
+            if self.closed.load(Ordering::Acquire) { Ok(()) } else { self.durability.check() };
+        poisoned.and(Err(Error::Closed))
     }
 
     pub(crate) fn flush(&self, kind: FlushKind) -> Result<()> {

@@ -161,11 +161,16 @@ fn untold(told: &AtomicU64, counted: u64) -> u64 {
 
 impl Shared {
     /// Tells the observers what has been counted since they were last told. Called with no latch held.
+    #[inline]
     pub(crate) fn tell_counts(&self) {
-        let observers = &self.observers;
-        if !observers.any() {
-            return;
+        if self.observers.any() {
+            self.tell_what_was_counted();
         }
+    }
+
+    #[cold]
+    fn tell_what_was_counted(&self) {
+        let observers = &self.observers;
         let dirtied = untold(&observers.dirtied, self.counters.dirtied.get());
         if dirtied > 0 {
             observers.tell(|observer| observer.dirtied(dirtied));
