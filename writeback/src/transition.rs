@@ -162,11 +162,12 @@ impl Shared {
             slot.set(PageTag::Dirty);
             if newly_dirty {
                 page.set_first_dirty_ms(now_ms);
-                self.charge();
                 self.count(|counters| {
                     counters.dirty.add(1);
                     counters.dirtied.add(1);
                 });
+                // After it is counted: a debt that is more than what is dirty is one that is being paid.
+                self.charge();
             }
             newly_dirty
         })?;

@@ -161,8 +161,8 @@ impl Shared {
                 sets.dirty.add(unwritten);
                 slot.set(PageTag::Dirty);
                 if page.state.set_dirty() {
-                    self.charge();
                     self.count(|counters| counters.dirty.add(1));
+                    self.charge();
                 }
             }
             sets.held.remove(blocks);
