@@ -33,7 +33,7 @@ tool() {
         growth-shuttle) flags="--cfg radix_shuttle --cfg radix_compact --cfg radix_wide" what=("${radix[@]}" shuttle --test shuttle) ;;
         growth-loom) flags="--cfg radix_loom --cfg radix_compact --cfg radix_wide" what=("${radix[@]}" loom --test loom) ;;
         parallel) flags="" what=("${radix[@]}" rayon --lib --test parallel) ;;
-        pages) flags="" what=("${writeback[@]}" rule-2003 --test rules --test races --test faults --test basic --test hooks --test memory \
+        pages) flags="" what=("${writeback[@]}" rule-2003 --lib --test rules --test races --test faults --test basic --test hooks --test memory \
             --test throttle --test crash --test seed) ;;
         pages-shuttle) flags="--cfg writeback_shuttle --cfg radix_shuttle --cfg radix_all_tags"
             what=("${writeback[@]}" shuttle --test shuttle) ;;
