@@ -34,7 +34,7 @@ tool() {
         growth-loom) flags="--cfg radix_loom --cfg radix_compact --cfg radix_wide" what=("${radix[@]}" loom --test loom) ;;
         parallel) flags="" what=("${radix[@]}" rayon --lib --test parallel) ;;
         pages) flags="" what=("${writeback[@]}" rule-2003 --lib --test rules --test races --test faults --test basic --test hooks --test memory \
-            --test throttle --test crash --test seed) ;;
+            --test throttle --test crash --test seed --test traces) ;;
         pages-shuttle) flags="--cfg writeback_shuttle --cfg radix_shuttle --cfg radix_all_tags"
             what=("${writeback[@]}" shuttle --test shuttle) ;;
         pages-loom) flags="--cfg writeback_loom" what=("${writeback[@]}" loom --test loom) ;;
