@@ -131,8 +131,11 @@ impl TestStore {
         self.with(|inner| inner.accepted[at..at + bytes.len()].copy_from_slice(bytes));
     }
 
-    /// As [`put`](Self::put), and lengthens the store if it ends earlier.
+    /// As [`put`](Self::put), and lengthens the store if it ends earlier, unless there are no bytes.
     pub fn put_beyond(&self, offset: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let end = usize::try_from(offset).unwrap() + bytes.len();
         self.with(|inner| inner.accepted.resize(inner.accepted.len().max(end), 0));
         self.put(offset, bytes);
