@@ -23,7 +23,7 @@ pub struct Stats {
     pub compact_leaves: u64,
     /// Nodes above the leaves with a slot for each of up to 64 children.
     pub full_inner_nodes: u64,
-    /// Nodes above the leaves with room for up to 7, 14, 21 or 28 children, as they need. Where more come, a larger one takes the
+    /// Nodes above the leaves with room for up to 7 or 21 children, as they need. Where more come, a larger one takes the
     /// place of the old one; it stays large until it goes. The top node is a full one, unless all entries are far from index 0.
     pub compact_inner_nodes: u64,
     /// Nodes on the way from the root to a leaf under a tree without skipped levels; 0 for an empty tree. The level of

@@ -21,11 +21,10 @@ use crate::tag::Tag;
 const PLACES: usize = if sync::CHECKED { 1 } else { 7 };
 /// Lines of a new small node, which has two children.
 const FEWEST_LINES: u8 = if sync::CHECKED { 2 } else { 1 };
-/// Lines of the largest small node. With five it would take as many bytes as a full one at half its places.
+/// Lines of a small node that has grown. There is one step between the smallest and a full node: with more, a node that fills up
+/// is copied more often than the bytes are worth that this saves.
 const MOST_LINES: u8 = match FANOUT {
-    64 => 4,
-    16 => 2,
-    4 => 3,
+    64 | 4 => 3,
     _ => 2,
 };
 
@@ -58,7 +57,7 @@ pub(crate) struct Small<const LINES: usize> {
 const LINES_AT: usize = core::mem::offset_of!(Small<1>, lines);
 
 const _: () = assert!(sync::CHECKED || size_of::<Small<1>>() == 128 && LINES_AT == 64);
-const _: () = assert!(size_of::<Small<4>>() < size_of::<Node>() || FANOUT < 64);
+const _: () = assert!(size_of::<Small<3>>() < size_of::<Node>() || FANOUT < 64);
 const _: () = assert!(PLACES * FEWEST_LINES as usize >= 2 && FANOUT < FREE as usize);
 
 impl Line {
@@ -112,11 +111,9 @@ impl Size {
 
     /// Enough for so many children.
     fn for_children(children: usize) -> Size {
-        let lines = children.div_ceil(PLACES);
-        match u8::try_from(lines) {
-            Ok(lines) if lines <= MOST_LINES => Size::Lines(lines.max(FEWEST_LINES)),
-            _ => Size::Full,
-        }
+        let fits = |lines: u8| children <= PLACES * usize::from(lines);
+        let lines = [FEWEST_LINES, MOST_LINES].into_iter().find(|lines| fits(*lines));
+        lines.map_or(Size::Full, Size::Lines)
     }
 }
 
@@ -139,8 +136,7 @@ impl NewInner {
             Size::Full => Node::new(level, index, VersionLock::locked()).cast(),
             Size::Lines(1) => small::<1>(level, index),
             Size::Lines(2) => small::<2>(level, index),
-            Size::Lines(3) => small::<3>(level, index),
-            Size::Lines(_) => small::<4>(level, index),
+            Size::Lines(_) => small::<3>(level, index),
         })
     }
 
@@ -209,8 +205,7 @@ impl<'g> Inner<'g> {
             0 => full,
             1 => small::<1>,
             2 => small::<2>,
-            3 => small::<3>,
-            _ => small::<4>,
+            _ => small::<3>,
         };
         // SAFETY: the caller's word; the node was made with as many lines.
         unsafe { free(node) };

@@ -84,7 +84,7 @@ fn an_inner_node_takes_room_as_its_children_come() {
     }
     sizes.dedup();
     if BITS == 6 {
-        assert_eq!(sizes, [128, 192, 256, 320, 576]);
+        assert_eq!(sizes, [128, 256, 576]);
     }
     assert_eq!((tree.stats().full_inner_nodes, tree.stats().compact_inner_nodes), (1, 0));
     // It stays as large as it is, until it goes with its last child but one.
@@ -145,7 +145,7 @@ fn a_million_lonely_indices_take_the_bytes_that_are_documented() {
     if count == 1 << 20 && BITS == 6 {
         assert!((9.5..9.8).contains(&clustered), "{clustered}");
         assert!((40.0..41.0).contains(&even), "{even}");
-        assert!((51.0..53.0).contains(&random), "{random}");
+        assert!((54.0..55.0).contains(&random), "{random}");
     }
 }
 
