@@ -79,6 +79,12 @@ pub const RIVALS: &[Rival] = &[
         open: mapped::open,
     },
     Rival {
+        name: "early",
+        what: "`writeback` with `FileStore::begin_early`",
+        own_cache: true,
+        open: cached::open_early,
+    },
+    Rival {
         name: "dashmap",
         what: "a `DashMap` of pages, a `Mutex<BTreeSet>` of dirty ones, `pwrite` and `fdatasync`",
         own_cache: true,

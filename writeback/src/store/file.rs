@@ -21,9 +21,8 @@ const BEGIN_BYTES: u64 = 256 * 1024;
 /// A file as a store.
 ///
 /// Writes are done by the thread that submits them, adjacent pages in one `pwritev`; a short or
-/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. On Linux the device is told to
-/// begin with a long run (256 KiB and more) as soon as the kernel has it, so that it works while the
-/// next run is being gathered and a flush has little left to wait for.
+/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. A device can be made to begin early
+/// ([`begin_early`](Self::begin_early)).
 ///
 /// The cache assumes that nobody else changes the file while it is open.
 ///
@@ -45,6 +44,7 @@ const BEGIN_BYTES: u64 = 256 * 1024;
 #[derive(Debug)]
 pub struct FileStore {
     file: File,
+    begin_early: bool,
 }
 
 impl FileStore {
@@ -126,7 +126,31 @@ impl FileStore {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn from_file(file: File) -> Self {
-        Self { file }
+        Self { file, begin_early: false }
+    }
+
+    /// Sets whether the device is told to begin with a long run (256 KiB and more) as soon as the kernel
+    /// has it. Off by default; on Linux only.
+    ///
+    /// The device then works while the next run is being gathered, and a flush has little left to wait
+    /// for: good for syncs of much that lies side by side. The price: the kernel drops its own copy of
+    /// these pages when they are written, so what is evicted from this cache is read from the device, and a
+    /// later write of few of these pages takes the kernel longer.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::FileStore;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("writeback-doc-be-{}", std::process::id()));
+    /// let store = FileStore::create(&path)?.begin_early(true);
+    /// # drop(store);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn begin_early(mut self, yes: bool) -> Self {
+        self.begin_early = yes;
+        self
     }
 
     /// The file.
@@ -181,7 +205,7 @@ impl FileStore {
     fn begin(&self, batch: &WriteBatch) {
         use rustix::fs::{Advice, fadvise};
 
-        if batch.len() >= BEGIN_BYTES {
+        if self.begin_early && batch.len() >= BEGIN_BYTES {
             let len = std::num::NonZeroU64::new(batch.len());
             // Whatever it says, the flush does what is left, and finds what has failed.
             let _ = fadvise(&self.file, batch.offset(), len, Advice::DontNeed);
@@ -189,7 +213,9 @@ impl FileStore {
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn begin(&self, _: &WriteBatch) {}
+    fn begin(&self, _: &WriteBatch) {
+        let _ = self.begin_early;
+    }
 }
 
 impl Store for FileStore {
