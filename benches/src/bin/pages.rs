@@ -44,22 +44,27 @@ impl Verdict {
 }
 
 /// The median cost of the first rival over that of the second.
-fn over_pwrite(outcomes: &[Outcome], act: Act) -> Option<f64> {
+fn over_pwrite(outcomes: &[Outcome], rival: &str, act: Act) -> Option<f64> {
     let row = outcomes.iter().find(|row| row.act == act && row.threads == 1)?;
-    Some(Spread::of_ratios(&row.samples[0], &row.samples[1])?.median)
+    let samples = |name: &str| {
+        let position = RIVALS.iter().position(|rival| rival.name == name)?;
+        row.samples.get(position)
+    };
+    Some(Spread::of_ratios(samples(rival)?, samples("pwrite")?)?.median)
 }
 
 fn verdicts(outcomes: &[Outcome], overheads: &[Overhead]) -> Vec<Verdict> {
     let limits = [
-        (Act::Update, 1.0 / 20.0),
-        (Act::Write, 1.0 / 5.0),
-        (Act::Read, 1.0 / 2.0),
-        (Act::SyncAll, 1.0 / 0.9),
-        (Act::SyncRandom, 1.0),
+        ("writeback", Act::Update, 1.0 / 20.0),
+        ("writeback", Act::Write, 1.0 / 5.0),
+        ("writeback", Act::Read, 1.0 / 2.0),
+        ("writeback", Act::SyncAll, 1.0 / 0.9),
+        ("early", Act::SyncAll, 1.0 / 0.9),
+        ("writeback", Act::SyncRandom, 1.0),
     ];
-    let over = |(act, limit): (Act, f64)| {
-        let title = format!("{}, over pwrite", act.words());
-        Some(Verdict { title, limit, measured: over_pwrite(outcomes, act)? })
+    let over = |(rival, act, limit): (&str, Act, f64)| {
+        let title = format!("{rival}: {}, over pwrite", act.words());
+        Some(Verdict { title, limit, measured: over_pwrite(outcomes, rival, act)? })
     };
     let mut verdicts: Vec<Verdict> = limits.into_iter().filter_map(over).collect();
     let medians: Vec<f64> = overheads
