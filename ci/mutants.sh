@@ -2,7 +2,7 @@
 # Breaks one rule at a time (ci/mutants/FOLDER/NAME.patch, the claim in its first line) on a copy of the sources, and runs the tools
 # that should notice until one does. Prints a table: who noticed, in which schedule; fails if a mutant survives, unless the second
 # line of its patch says why: 'Equivalent: ...' if nobody can ever see it, 'Unseen: ...' if no tool here can.
-# Usage: ci/mutants.sh [SCHEDULES a race, default 1000] [FOLDER/NAME...]; 'sample' in place of a name takes one in sixty-four.
+# Usage: ci/mutants.sh [SCHEDULES a race, default 1000] [FOLDER/NAME...]; 'sample' in place of a name takes one in ninety-six.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,7 +10,7 @@ schedules=${1:-1000}
 names=("${@:2}")
 if [ ${#names[@]} -eq 0 ] || [ "${names[0]}" = sample ]; then
     step=1
-    [ ${#names[@]} -eq 0 ] || step=64
+    [ ${#names[@]} -eq 0 ] || step=96
     mapfile -t names < <(cd ci/mutants && ls -1 ./*/*.patch | sed 's|^\./||; s|\.patch$||' | awk -v step="$step" 'NR % step == 0')
 fi
 # Build folders of their own: cargo, which goes by time, could take a mutant's build for that of the sources.
