@@ -9,18 +9,24 @@
 //! there are more places than the capacity only where nothing can be given up, because correctness must not
 //! depend on room: a page that is needed is had.
 
+mod turns;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use self::turns::{Listed, Newcomers};
+pub(crate) use self::turns::{Turns, WHOLE};
 use crate::config::CacheConfig;
 use crate::error::Result;
+use crate::flusher::FlusherRef;
 use crate::invariants::{Violation, check_count};
 use crate::mapping::Mapping;
 use crate::primitives::{CounterU64, HintU32, HintU64, Mutex, Ordering};
 use crate::reclaim::{Outcomes, ReclaimStats};
 use crate::shared::Shared;
 use crate::stats::{Counter, Counters};
-use crate::throttle::Throttle;
+use crate::throttle::{Account, Throttle};
 
 /// Memory for pages, shared by any number of mappings.
 ///
@@ -98,26 +104,53 @@ pub(crate) struct Inner {
     pub(crate) overcommitted: Counter,
     pub(crate) outcomes: Outcomes,
     pub(crate) throttle: Throttle,
-    members: Mutex<Vec<Weak<Shared>>>,
+    members: Mutex<Members>,
     /// One thread moves the hands at a time.
-    pub(crate) hands: Mutex<()>,
+    pub(crate) hands: Mutex<Turns>,
+    newcomers: Newcomers,
+    /// Those that write mappings of this cache.
+    flushers: Mutex<Vec<FlusherRef>>,
+}
+
+/// The mappings of a cache, by number.
+#[derive(Default)]
+struct Members {
+    by_number: HashMap<u64, Weak<Shared>>,
+    next: u64,
 }
 
 /// What a mapping has of its own in a cache.
 pub(crate) struct Member {
     pub(crate) cache: Arc<Inner>,
+    number: u64,
+    /// What it owes.
+    pub(crate) account: Arc<Account>,
+    listed: Listed,
     /// Where its hand stands: the next page that is looked at.
     pub(crate) hand: HintU64,
     /// How often the hand has moved; pages remember when they were used by this.
     turn: HintU32,
-    /// What has been asked of the mapping, in parts of all that it has: who has given least is next.
-    pub(crate) given: HintU64,
 }
 
 impl Member {
     fn new(cache: Arc<Inner>) -> Self {
+        let mut members = cache.members.lock();
+        let number = members.next;
+        members.next += 1;
+        drop(members);
         let (hand, turn) = (HintU64::new(0), HintU32::new(1));
-        Self { cache, hand, turn, given: HintU64::new(0) }
+        let (account, listed) = (Arc::default(), Listed::default());
+        Self { cache, number, account, listed, hand, turn }
+    }
+
+    /// The mapping; `None` if its last user has let go of it.
+    pub(crate) fn mapping(&self) -> Option<Mapping> {
+        self.cache.member(self.number)
+    }
+
+    /// The mapping has got a page, and had none before.
+    pub(crate) fn got_first_page(&self) {
+        self.cache.newcomers.enlist(self.number, &self.listed);
     }
 
     // Relaxed: hints.
@@ -153,13 +186,18 @@ impl PageCache {
             places: CounterU64::new(0),
             overcommitted: Counter::default(),
             outcomes: Outcomes::default(),
-            members: Mutex::new(Vec::new()),
-            hands: Mutex::new(()),
+            members: Mutex::new(Members::default()),
+            hands: Mutex::new(Turns::default()),
+            newcomers: Newcomers::default(),
+            flushers: Mutex::new(Vec::new()),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What it holds and has done. Each number is exact; all together are not one instant.
+    ///
+    /// # Complexity
+    /// O(n) in the mappings.
     ///
     /// # Examples
     /// ```
@@ -185,8 +223,8 @@ impl PageCache {
             reclaim: inner.outcomes.stats(),
             overcommitted: inner.overcommitted.get(),
             debt: inner.throttle.debt(),
-            written: inner.throttle.pace.written.get(),
-            paused: inner.throttle.pace.paused(),
+            written: inner.throttle.written(),
+            paused: inner.throttle.paused(),
             stalled_now,
             stalled,
             ..CacheStats::default()
@@ -273,20 +311,59 @@ impl Inner {
     }
 
     /// All mappings that are still in use.
-    pub(crate) fn members(&self) -> Vec<Mapping> {
+    fn members(&self) -> Vec<Mapping> {
         let members = self.members.lock();
-        let mappings = members.iter().filter_map(Weak::upgrade);
+        let mappings = members.by_number.values().filter_map(Weak::upgrade);
         // Collected under the lock and dropped outside it: the last clone of a mapping takes it.
         mappings.map(|shared| Mapping { shared }).collect()
     }
 
+    fn member(&self, number: u64) -> Option<Mapping> {
+        let member = self.members.lock().by_number.get(&number)?.upgrade();
+        Some(Mapping { shared: member? })
+    }
+
+    /// Takes the next mapping that has pages, and what has been asked of it. It comes again only when it is
+    /// [put back](Self::put_back).
+    pub(crate) fn next_in_turn(&self, turns: &mut Turns) -> Option<(u64, Mapping)> {
+        loop {
+            let (given, number) = turns.pop(&self.newcomers)?;
+            if let Some(mapping) = self.member(number) {
+                return Some((given, mapping));
+            }
+        }
+    }
+
+    /// The mapping comes again, unless it has no page left.
+    pub(crate) fn put_back(&self, turns: &mut Turns, given: u64, mapping: &Mapping) {
+        let Some(member) = &mapping.shared.member else { return };
+        let cached = &mapping.shared.counters.cached;
+        if cached.get() > 0 || !self.newcomers.strike(&member.listed, || cached.get() > 0) {
+            turns.push(given, member.number);
+        }
+    }
+
     /// The mapping is a member from now on.
     pub(crate) fn register(&self, shared: &Arc<Shared>) {
-        let least = self.members().iter().filter_map(|mapping| mapping.given()).min();
-        if let Some(member) = &shared.member {
-            member.given.store(least.unwrap_or(0), Ordering::Relaxed);
-        }
-        self.members.lock().push(Arc::downgrade(shared));
+        let Some(member) = &shared.member else { return };
+        self.throttle.joined();
+        self.members.lock().by_number.insert(member.number, Arc::downgrade(shared));
+    }
+
+    /// The flusher is woken from now on when there is too much debt.
+    pub(crate) fn add_flusher(&self, flusher: FlusherRef) {
+        self.flushers.lock().push(flusher);
+    }
+
+    pub(crate) fn remove_flusher(&self, flusher: &FlusherRef) {
+        self.flushers.lock().retain(|other| !other.is(flusher));
+    }
+
+    #[cold]
+    pub(crate) fn wake_flushers(&self) {
+        // Cloned: waking takes a flusher's lock, and its end takes this one.
+        let flushers = self.flushers.lock().clone();
+        flushers.iter().for_each(FlusherRef::kick);
     }
 }
 
@@ -294,10 +371,6 @@ impl Mapping {
     /// Pages whose DIRTY flag is set.
     pub(crate) fn dirty(&self) -> u64 {
         self.shared.counters.dirty.get()
-    }
-
-    pub(crate) fn given(&self) -> Option<u64> {
-        Some(self.shared.member.as_ref()?.given.load(Ordering::Relaxed))
     }
 }
 
@@ -327,7 +400,7 @@ impl Shared {
         let Some(member) = &self.member else { return Room(None) };
         let cache = &*member.cache;
         if !cache.take_place() {
-            cache.make_room();
+            cache.make_room(member);
         }
         Room(Some(cache))
     }
@@ -342,10 +415,10 @@ impl Drop for Shared {
     /// What it still has leaves the cache.
     fn drop(&mut self) {
         let Some(member) = &self.member else { return };
+        member.cache.members.lock().by_number.remove(&member.number);
         member.cache.give_back(self.counters.cached.get());
         // Nothing is under way: whoever writes has a reference to the mapping.
-        member.cache.throttle.discharge(self.counters.dirty.get());
-        member.cache.members.lock().retain(|other| other.strong_count() > 0);
+        member.cache.throttle.left(&member.account, self.counters.dirty.get());
     }
 }
 

@@ -583,7 +583,9 @@ impl Writeback {
     ///
     /// The error is recorded once for all its pages, before any of them is seen to have ended: who
     /// waits for some of them and is told is not told again when the others end.
-    pub(crate) fn end_batch(writebacks: Vec<Self>, accepted: u64, error: StoreError) {
+    ///
+    /// Returns how many ended well.
+    pub(crate) fn end_batch(writebacks: Vec<Self>, accepted: u64, error: StoreError) -> u64 {
         let mut end = 0;
         let within = |writeback: &Self| {
             end += writeback.image().len() as u64;
@@ -598,6 +600,7 @@ impl Writeback {
         for (at, mut writeback) in writebacks.into_iter().enumerate() {
             writeback.finish(at >= well);
         }
+        well as u64
     }
 
     /// Seals the image: a copy of it, because the page has these bytes too.

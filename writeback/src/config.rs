@@ -411,6 +411,8 @@ pub struct FlusherConfig {
     pub(crate) dirty_expire: Duration,
     pub(crate) background_pages: u64,
     pub(crate) chunk_pages: u64,
+    pub(crate) threads_max: usize,
+    pub(crate) stop_max: Duration,
 }
 
 impl FlusherConfig {
@@ -430,6 +432,8 @@ impl FlusherConfig {
             dirty_expire: Duration::from_secs(30),
             background_pages: 65_536,
             chunk_pages: 1024,
+            threads_max: 4,
+            stop_max: Duration::from_secs(10),
         }
     }
 
@@ -492,6 +496,21 @@ impl FlusherConfig {
     #[must_use]
     pub fn chunk_pages(mut self, pages: u64) -> Self {
         self.chunk_pages = pages.max(1);
+        self
+    }
+
+    /// Sets how many threads write at a time, of as many mappings; at least one. A thread whose store does not answer
+    /// does not count.
+    #[must_use]
+    pub fn threads_max(mut self, threads: usize) -> Self {
+        self.threads_max = threads.max(1);
+        self
+    }
+
+    /// Sets for how long [`Flusher::stop`](crate::Flusher::stop) waits for stores that do not answer.
+    #[must_use]
+    pub fn stop_max(mut self, time: Duration) -> Self {
+        self.stop_max = time;
         self
     }
 }

@@ -208,7 +208,7 @@ pub use clock::Clock;
 pub use config::DirtyRule;
 pub use config::{CacheConfig, Config, FlusherConfig};
 pub use error::{CloseError, Error, Result, StoreError};
-pub use flusher::{Flusher, FlusherStats};
+pub use flusher::{Flusher, FlusherStats, Stopped};
 pub use handle::Handle;
 pub use hold::Hold;
 #[cfg(feature = "crc32c")]

@@ -310,11 +310,14 @@ impl Page {
         self.retry_at_ms.store(now_ms.saturating_add(delay), Ordering::Relaxed);
     }
 
-    pub(crate) fn note_success(&self) {
-        if self.failures.load(Ordering::Relaxed) != 0 {
+    /// Returns whether the write before had failed.
+    pub(crate) fn note_success(&self) -> bool {
+        let had_failed = self.failures.load(Ordering::Relaxed) != 0;
+        if had_failed {
             self.failures.store(0, Ordering::Relaxed);
             self.retry_at_ms.store(0, Ordering::Relaxed);
         }
+        had_failed
     }
 
     pub(crate) fn retry_at_ms(&self) -> u64 {
@@ -417,7 +420,8 @@ mod tests {
             page.note_failure(1000);
         }
         assert_eq!(page.retry_at_ms(), 31_000);
-        page.note_success();
+        assert!(page.note_success());
         assert_eq!(page.retry_at_ms(), 0);
+        assert!(!page.note_success());
     }
 }

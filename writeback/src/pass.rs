@@ -27,6 +27,8 @@ pub(crate) struct Pass<'m> {
     budget: u64,
     /// Only pages dirty since this clock time or longer.
     pub(crate) dirty_by_ms: u64,
+    /// Also pages that back off from a failed write.
+    pub(crate) despite_failures: bool,
     batch: Vec<Writeback>,
     batch_end: u64,
     /// Where the writes of this pass tell what they fail with.
@@ -45,6 +47,7 @@ impl<'m> Pass<'m> {
             mode,
             budget,
             dirty_by_ms: u64::MAX,
+            despite_failures: false,
             batch: Vec::new(),
             batch_end: 0,
             verdict: None,
@@ -113,7 +116,7 @@ impl<'m> Pass<'m> {
         let shared = &self.mapping.shared;
         state.is_under_writeback()
             || page.first_dirty_ms() > self.dirty_by_ms
-            || (state.has_error() && page.retry_at_ms() > shared.clock.now_ms())
+            || (!self.despite_failures && shared.backs_off(page, state, shared.clock.now_ms()))
     }
 
     fn lock(&mut self, page: &PageRef) -> Option<LockedPage> {

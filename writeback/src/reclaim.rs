@@ -15,15 +15,16 @@
 //! `shrink_list` and `pageout` went, `may_write_to_queue` (the store's congestion) included. Nothing is
 //! written while a lock or a latch is held, and nothing is waited for: a page is claimed in mode `None`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tagged_radix::{ArrayVec, TagFilter, TagSet};
 
-use crate::cache::Inner;
+use crate::cache::{Inner, Member, Turns, WHOLE};
 use crate::mapping::Mapping;
 use crate::page::Page;
 use crate::pass::Pass;
-use crate::primitives::{MutexGuard, Ordering};
+use crate::primitives::Ordering;
 use crate::shared::Shared;
 use crate::state::Snapshot;
 use crate::stats::Counter;
@@ -210,23 +211,28 @@ impl Outcomes {
 struct Moved {
     evicted: u64,
     ended: bool,
+    /// What has been asked of the mapping by this, in parts of all that it has.
+    given: u64,
 }
 
 impl Inner {
     /// Takes a place when all are taken: evicts, and if there is nothing to evict, takes one more.
+    ///
+    /// Nothing clean may be left. Then pages of the mapping that needs the place are written, and of no other: its
+    /// own store is the only one that a thread of this mapping may have to wait for.
     #[cold]
-    pub(crate) fn make_room(&self) {
+    pub(crate) fn make_room(&self, needs: &Member) {
         if self.evict_for_one() {
             return;
         }
         // First met, then written.
         for _ in 0..2 {
-            let busy = self.page_out(true);
+            let busy = needs.mapping().is_some_and(|mapping| mapping.page_out(self, true));
             if self.evict_for_one() {
                 return;
             }
             if busy {
-                self.throttle.wait_for_an_end();
+                self.throttle.wait_for_an_end(&needs.account);
             }
         }
         if !self.evict_for_one() {
@@ -236,14 +242,17 @@ impl Inner {
 
     /// Evicts some, more than needed, so that not every page that comes in has to be made room for.
     fn evict_for_one(&self) -> bool {
-        let hands = self.hands.lock();
+        let mut let_go = Vec::new();
+        let mut hands = self.hands.lock();
         // Whoever had them before has made room for others too.
         if self.take_place() {
             return true;
         }
         let beyond = self.places().saturating_sub(self.config.capacity_pages);
-        self.evict_under(&hands, beyond + self.ahead());
-        self.take_place()
+        self.evict_under(&mut hands, beyond + self.ahead(), &mut let_go);
+        let taken = self.take_place();
+        drop(hands);
+        taken
     }
 
     /// How many places are to be free before they are asked for.
@@ -251,47 +260,56 @@ impl Inner {
         (self.config.capacity_pages / 8).clamp(1, MOVE as u64)
     }
 
-    /// What a flusher does, so that others need not: evicts, and writes what is in the way, if there are
-    /// few free places.
-    pub(crate) fn reclaim_ahead(&self) {
+    /// What a flusher does, so that others need not: evicts if there are few free places. Returns whether there
+    /// still are, so that pages have to be written first.
+    pub(crate) fn reclaim_ahead(&self) -> bool {
         let wanted = (self.places() + self.ahead()).saturating_sub(self.config.capacity_pages);
-        if self.evict(wanted) < wanted {
-            self.page_out(false);
-        }
+        self.evict(wanted) < wanted
     }
 
     /// Evicts up to `wanted` pages; returns how many.
     pub(crate) fn evict(&self, wanted: u64) -> u64 {
-        self.evict_under(&self.hands.lock(), wanted)
-    }
-
-    fn evict_under(&self, _hands: &MutexGuard<'_, ()>, wanted: u64) -> u64 {
-        let mut members: Vec<_> = self.members().into_iter().map(|mapping| (mapping, 0)).collect();
-        let mut evicted = 0;
-        while evicted < wanted {
-            let moving = members.iter_mut().filter(|(_, rounds)| *rounds < ROUNDS);
-            let Some((mapping, rounds)) = moving.min_by_key(|(mapping, _)| mapping.given()) else {
-                break;
-            };
-            let moved = mapping.shared.move_hand(wanted - evicted);
-            evicted += moved.evicted;
-            *rounds += u32::from(moved.ended);
-        }
+        let mut let_go = Vec::new();
+        let mut hands = self.hands.lock();
+        let evicted = self.evict_under(&mut hands, wanted, &mut let_go);
+        drop(hands);
         evicted
     }
 
-    /// Nothing clean is left: looks at what is dirty or under writeback. Returns whether a write is under way
-    /// whose end will make room.
-    fn page_out(&self, foreground: bool) -> bool {
-        let members = self.members();
-        members.iter().fold(false, |busy, mapping| mapping.page_out(self, foreground) | busy)
+    /// As [`evict`](Self::evict). The mappings that were looked at are kept in `let_go` until the hands are free: the
+    /// last reference to one drops its store, and what that does is the user's affair.
+    fn evict_under(&self, turns: &mut Turns, wanted: u64, let_go: &mut Vec<Mapping>) -> u64 {
+        let mut evicted = 0;
+        // How often a hand came to the end, of each mapping that did; and those that came there too often.
+        let (mut rounds, mut done) = (HashMap::<_, u32>::new(), Vec::new());
+        while evicted < wanted {
+            let Some((given, mapping)) = self.next_in_turn(turns) else { break };
+            let moved = mapping.shared.move_hand(wanted - evicted);
+            evicted += moved.evicted;
+            let given = given + moved.given;
+            let ended = rounds.entry(Arc::as_ptr(&mapping.shared)).or_default();
+            *ended += u32::from(moved.ended);
+            if *ended < ROUNDS {
+                self.put_back(turns, given, &mapping);
+                let_go.push(mapping);
+            } else {
+                done.push((given, mapping));
+            }
+        }
+        for (given, mapping) in done {
+            self.put_back(turns, given, &mapping);
+            let_go.push(mapping);
+        }
+        evicted
     }
 }
 
 impl Shared {
     /// Moves the hand on, over up to [`MOVE`] pages that might be evicted, and evicts up to `wanted`.
     fn move_hand(&self, wanted: u64) -> Moved {
-        let Some(member) = &self.member else { return Moved { evicted: 0, ended: true } };
+        let Some(member) = &self.member else {
+            return Moved { evicted: 0, ended: true, given: 0 };
+        };
         let unused = TagFilter::none_of(DIRTY_TAGS)
             .and_none_of(PageTag::Writeback)
             .and_none_of(PageTag::Accessed);
@@ -317,22 +335,30 @@ impl Shared {
                 Err(Spared::Gone) => continue,
                 Err(Spared::Used) => Outcome::Used,
                 Err(Spared::Busy(state)) => {
-                    decide(Look::of(state, page, 0), Circumstances::default())
+                    decide(Look::of(self, state, page, 0), Circumstances::default())
                 }
             };
             outcomes.count(outcome, 1);
             evicted += u64::from(outcome == Outcome::Evict);
         }
         let looked_at = used + found.len() as u64;
-        let part = (looked_at.max(1) << 20) / self.counters.cached.get().max(1);
-        member.given.fetch_add(part, Ordering::Relaxed);
-        Moved { evicted, ended: next.is_none() }
+        let given = looked_at.max(1) * WHOLE / self.counters.cached.get().max(1);
+        Moved { evicted, ended: next.is_none(), given }
     }
 }
 
 impl Mapping {
-    /// As [`Inner::page_out`], for this mapping.
-    fn page_out(&self, cache: &Inner, foreground: bool) -> bool {
+    /// For a flusher: if its cache has no room and no clean page, writes pages that nobody has used lately.
+    pub(crate) fn page_out_if_short(&self) {
+        let cache = self.shared.member.as_ref().map(|member| &member.cache);
+        if let Some(cache) = cache.filter(|cache| cache.reclaim_ahead()) {
+            self.page_out(cache, false);
+        }
+    }
+
+    /// Nothing clean is left: looks at what is dirty or under writeback of this mapping. Returns whether a write is
+    /// under way whose end will make room.
+    pub(crate) fn page_out(&self, cache: &Inner, foreground: bool) -> bool {
         let shared = &*self.shared;
         let at = Circumstances {
             may_write: !foreground || !shared.kick.has_flusher(),
@@ -344,7 +370,7 @@ impl Mapping {
         let (mut busy, mut deferred) = (false, false);
         for tag in [PageTag::Writeback, PageTag::Dirty] {
             for page in self.first_pages(tag) {
-                let mut look = Look::of(page.snapshot(), &page, shared.clock.now_ms());
+                let mut look = Look::of(shared, page.snapshot(), &page, shared.clock.now_ms());
                 look.used = shared.tree.pin().has_tag(page.index(), PageTag::Accessed.tag());
                 look.met_before = page.meet();
                 let outcome = decide(look, at);
@@ -389,14 +415,14 @@ impl Mapping {
 }
 
 impl Look {
-    fn of(state: Snapshot, page: &Page, now_ms: u64) -> Self {
+    fn of(shared: &Shared, state: Snapshot, page: &Page, now_ms: u64) -> Self {
         Self {
             locked: state.is_locked(),
             under_writeback: state.is_under_writeback(),
             dirty: state.is_dirty(),
             kept: state.is_kept(),
             held: state.is_held(),
-            backs_off: state.has_error() && page.retry_at_ms() > now_ms,
+            backs_off: shared.backs_off(page, state, now_ms),
             ..Self::default()
         }
     }

@@ -19,7 +19,8 @@ use crate::flusher::Kick;
 use crate::hooks::{Observers, Order, Sealer, trace};
 use crate::index::{Index, tagged_pages};
 use crate::page::Page;
-use crate::primitives::{AtomicBool, AtomicU64, HintU64, Mutex, Ordering, RwLock};
+use crate::primitives::{AtomicBool, AtomicU64, HintU32, HintU64, Mutex, Ordering, RwLock};
+use crate::state::Snapshot;
 use crate::stats::Counters;
 use crate::store::{FlushKind, Limits, Store};
 use crate::tag::PageTag;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) cyclic_next: HintU64,
     pub(crate) counters: Counters,
     pub(crate) errors: ErrorSequence,
+    /// Not zero: since the last write that failed, one of a page has succeeded that had failed before.
+    recovered: HintU32,
     pub(crate) durability: Durability,
     pub(crate) kick: Kick,
     /// `None`: there is no log.
@@ -95,6 +98,7 @@ impl Shared {
             cyclic_next: HintU64::new(0),
             counters: Counters::default(),
             errors: ErrorSequence::new(),
+            recovered: HintU32::new(0),
             durability: Durability::default(),
             kick: Kick::default(),
             order: config.log.map(Order::new),
@@ -217,6 +221,27 @@ impl Shared {
         // every latch once waits for those who looked too early, and the others see it.
         for page in self.all_pages() {
             drop(page.contents.write());
+        }
+    }
+
+    /// Whether it is too early to try the page again, whose last write has failed.
+    ///
+    /// No page backs off once one that had failed has been written: the store has recovered, until the next
+    /// write fails.
+    pub(crate) fn backs_off(&self, page: &Page, state: Snapshot, now_ms: u64) -> bool {
+        // Relaxed: a hint. Out of date, it costs a write too many, or one more wait.
+        state.has_error()
+            && page.retry_at_ms() > now_ms
+            && self.recovered.load(Ordering::Relaxed) == 0
+    }
+
+    /// A page's write has ended.
+    pub(crate) fn note_outcome(&self, page: &Page, failed: bool) {
+        if failed {
+            page.note_failure(self.clock.now_ms());
+            self.recovered.store(0, Ordering::Relaxed);
+        } else if page.note_success() {
+            self.recovered.store(1, Ordering::Relaxed);
         }
     }
 

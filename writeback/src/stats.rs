@@ -73,8 +73,9 @@ impl Counter {
     // Relaxed throughout: the sections that change a page order the changes for that page, and
     // nothing is decided by comparing two counters.
 
-    pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+    /// Returns what it was before.
+    pub(crate) fn add(&self, count: u64) -> u64 {
+        self.0.fetch_add(count, Ordering::Relaxed)
     }
 
     pub(crate) fn sub(&self, count: u64) {

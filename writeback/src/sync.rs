@@ -173,6 +173,11 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn write_cyclic(&self, budget: Budget) -> Result<Progress> {
+        self.write_on(Pass::new(self, SyncMode::None, budget))
+    }
+
+    /// Makes the pass from where the last one of this kind has stopped.
+    pub(crate) fn write_on(&self, mut pass: Pass<'_>) -> Result<Progress> {
         let shared = &self.shared;
         shared.durability.check()?;
         if shared.memory_backed {
@@ -180,7 +185,6 @@ impl Mapping {
         }
         // Relaxed: a hint where to go on.
         let first = shared.cyclic_next.load(Ordering::Relaxed);
-        let mut pass = Pass::new(self, SyncMode::None, budget);
         let stopped = pass.walk((first, u64::MAX), PageTag::Dirty);
         shared.cyclic_next.store(stopped.unwrap_or(0), Ordering::Relaxed);
         Ok(pass.progress)

@@ -117,7 +117,11 @@ impl Shared {
         match self.tree.pin().try_insert(index, Arc::clone(&page)) {
             Ok(_) => {
                 room.take();
-                self.counters.cached.add(1);
+                if self.counters.cached.add(1) == 0
+                    && let Some(member) = &self.member
+                {
+                    member.got_first_page();
+                }
                 Ok(page)
             }
             Err(occupied) => Err(occupied.current.into()),
@@ -156,22 +160,22 @@ impl Shared {
             return Ok(false);
         }
         let now_ms = self.clock.now_ms();
-        let newly_dirty = self.section(pinned, page, |slot| {
+        let (newly_dirty, first) = self.section(pinned, page, |slot| {
             page.add_dirty_blocks(blocks);
             let newly_dirty = page.state.set_dirty();
             slot.set(PageTag::Dirty);
-            if newly_dirty {
-                page.set_first_dirty_ms(now_ms);
-                self.count(|counters| {
-                    counters.dirty.add(1);
-                    counters.dirtied.add(1);
-                });
-                // After it is counted: a debt that is more than what is dirty is one that is being paid.
-                self.charge();
+            if !newly_dirty {
+                return (false, false);
             }
-            newly_dirty
+            page.set_first_dirty_ms(now_ms);
+            let first = self.count_dirty();
+            self.count(|counters| _ = counters.dirtied.add(1));
+            // After it is counted: a debt that is more than what is dirty is one that is being paid.
+            self.charge();
+            (true, first)
         })?;
         if newly_dirty {
+            self.tell_flushers(first);
             self.kick.consider(self.counters.dirty.get());
             self.consider_kick();
         }
@@ -206,14 +210,13 @@ impl Shared {
             page.add_dirty_blocks(blocks);
             slot.set(PageTag::Dirty);
             let was_clean = page.state.set_dirty();
-            if was_clean {
-                self.count(|counters| counters.dirty.add(1));
-            }
-            was_clean
+            (was_clean, was_clean && self.count_dirty())
         });
         debug_assert!(redirtied.is_ok(), "a claimed page left the index: {page:?}");
+        let (was_clean, first) = redirtied.unwrap_or_default();
+        self.tell_flushers(first);
         // The page owes again what the claim owed, or has been charged again meanwhile.
-        if redirtied == Ok(true) { self.claim_given_up() } else { self.discharge(1) }
+        if was_clean { self.claim_given_up() } else { self.discharge(1) }
     }
 
     /// T6: the page is under writeback as a whole; returns the ticket. Flag and tag are brought together
@@ -228,7 +231,7 @@ impl Shared {
             if !before.is_dirty() {
                 slot.clear(DIRTY_TAGS);
             }
-            self.count(|counters| counters.writeback.add(1));
+            self.count(|counters| _ = counters.writeback.add(1));
             Ok(page.next_ticket())
         });
         debug_assert!(started.is_ok(), "a claimed page left the index: {page:?}");
@@ -240,11 +243,7 @@ impl Shared {
     pub(crate) fn end_writeback(&self, page: &Page, ended: Ended) {
         let Ended { ticket, positions, wrote, failed: blocks, errors } = ended;
         let failed = !blocks.is_empty();
-        if failed {
-            page.note_failure(self.clock.now_ms());
-        } else {
-            page.note_success();
-        }
+        self.note_outcome(page, failed);
         // Also before: a sync that finds no WRITEBACK tag any more must find the generation that
         // tells it to flush. A failed write counts too: nobody knows how much reached the device.
         // Nor what a hold has written instead, and whose log positions end with this write.
@@ -273,25 +272,24 @@ impl Shared {
                 slot.set(PageTag::Dirty);
             }
             slot.clear(PageTag::Writeback);
-            self.count(|counters| {
-                counters.writeback.sub(1);
-                if newly_dirty {
-                    counters.dirty.add(1);
-                }
-            });
-            newly_dirty
+            self.count(|counters| counters.writeback.sub(1));
+            (newly_dirty, newly_dirty && self.count_dirty())
         });
         debug_assert!(ended.is_ok(), "a page under writeback left the index: {page:?}");
         if wrote {
             self.count(|counters| match failed {
-                true => counters.write_errors.add(1),
-                false => counters.written.add(1),
+                true => _ = counters.write_errors.add(1),
+                false => _ = counters.written.add(1),
             });
-            self.count_written(!failed);
+            if !failed {
+                self.count_written();
+            }
         }
         page.finish_ticket(ticket);
+        let (newly_dirty, first) = ended.unwrap_or_default();
+        self.tell_flushers(first);
         // The page owes again what the write owed; or is clean, or has been charged again meanwhile.
-        if ended == Ok(true) {
+        if newly_dirty {
             self.nudge_writers()
         } else {
             self.discharge(1)
@@ -392,6 +390,19 @@ impl Shared {
     }
 
     /// Counts, unless this is a memory-backed mapping.
+    /// In the section that makes a page dirty: counts it, and returns whether no page was before.
+    fn count_dirty(&self) -> bool {
+        !self.memory_backed && self.counters.dirty.add(1) == 0
+    }
+
+    /// After a section in which a page became dirty, the `first` of its mapping or not: flushers that had
+    /// nothing to do with the mapping look at it again.
+    fn tell_flushers(&self, first: bool) {
+        if first {
+            self.kick.enlist();
+        }
+    }
+
     fn count(&self, change: impl FnOnce(&crate::stats::Counters)) {
         if !self.memory_backed {
             change(&self.counters);

@@ -349,7 +349,7 @@ fn the_flusher_survives_a_store_that_panics_and_serves_the_others() {
     bad_store.writes(Writes::Accept);
     bad.handle().sync_data().unwrap_err();
     bad.handle().sync_data().unwrap();
-    assert!(flusher.stop().rounds > 0);
+    assert!(flusher.stop().stats.rounds > 0);
     assert_settled(&bad);
     assert_settled(&good);
 }
@@ -372,7 +372,9 @@ fn the_flusher_is_woken_by_too_many_dirty_pages() {
 fn the_flusher_counts_poisoned_mappings_and_goes_on() {
     let (mapping, store, _clock) = with_clock(1);
     store.fail_flush(true);
+    store.writes(Writes::Fail(StoreError::NoSpace));
     mapping.handle().sync_data().unwrap_err();
+    assert!(mapping.is_poisoned() && mapping.stats().dirty > 0);
     let flusher = Flusher::manual([mapping], FlusherConfig::new().dirty_expire(Duration::ZERO));
     assert_eq!(flusher.step().errors, 1);
 }

@@ -5,7 +5,7 @@ mod common;
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::*;
 use parking_lot::Mutex;
@@ -214,17 +214,46 @@ fn when_every_dirty_page_has_failed_writers_get_its_error_and_a_cut_makes_room()
 }
 
 #[test]
-fn a_mapping_that_can_not_be_written_is_the_reason_that_others_are_told() {
+fn a_mapping_that_can_not_be_written_tells_its_own_writers_only() {
     let cache = cache(2);
     let ((mapping, store), (broken, broken_store)) = (open_in(&cache), open_in(&cache));
     broken_store.writes(Writes::Fail(StoreError::NoSpace));
     write(&broken, 0).unwrap();
     write(&broken, 1).unwrap();
     broken.handle().sync_data().unwrap_err();
-    let error = write(&mapping, 0).unwrap_err();
+    let error = write(&broken, 2).unwrap_err();
     assert!(matches!(error, Error::Stalled { source: Some(StoreError::NoSpace) }), "{error:?}");
+    for page in 0..20 {
+        write(&mapping, page).unwrap();
+    }
     drop(broken);
-    write(&mapping, 0).unwrap();
+    settle(&cache, &mapping, &store);
+}
+
+#[test]
+fn room_on_the_store_is_found_by_the_next_writer() {
+    let cache = cache(50);
+    let (mapping, store) = open_in(&cache);
+    store.writes(Writes::Fail(StoreError::NoSpace));
+    let full = (0_u64..).find(|page| write(&mapping, *page).is_err()).expect("there is a limit");
+    // Each failure doubles the time that pages back off: to seconds, by now.
+    (0..9).for_each(|_| _ = mapping.handle().sync_data().unwrap_err());
+    store.writes(Writes::Accept);
+    write(&mapping, full).unwrap();
+    settle(&cache, &mapping, &store);
+}
+
+#[test]
+fn before_a_writer_is_refused_one_page_is_tried_and_no_more() {
+    let cache = cache(10);
+    let (mapping, store) = open_in(&cache);
+    store.writes(Writes::Fail(StoreError::NoSpace));
+    (0..10).for_each(|page| write(&mapping, page).unwrap());
+    mapping.handle().sync_data().unwrap_err();
+    let tried = store.batches().len();
+    write(&mapping, 10).unwrap_err();
+    let tried: Vec<_> = store.batches().drain(tried..).collect();
+    assert!(matches!(tried[..], [(_, 1)]), "{tried:?}");
     settle(&cache, &mapping, &store);
 }
 
@@ -315,7 +344,7 @@ fn the_flusher_is_woken_by_the_debt_that_writers_are_held_to() {
     assert_eq!(flusher.stats().rounds, 0, "there is no reason to");
     write(&other, 0).unwrap();
     eventually("written", || cache.stats().debt <= 8);
-    assert!(flusher.stop().rounds >= 1);
+    assert!(flusher.stop().stats.rounds >= 1);
     one.handle().sync_data().unwrap();
     other.handle().sync_data().unwrap();
     cache.check().unwrap();
@@ -325,20 +354,52 @@ fn the_flusher_is_woken_by_the_debt_that_writers_are_held_to() {
 fn writers_pause_before_they_have_to_wait() {
     let config = CacheConfig::new(200).dirty_pages_max(100).dirty_pages_background(10);
     let cache = PageCache::new(config).unwrap();
-    let store = Arc::new(LateStore::new(MemStore::new(), 1));
-    let mapping = Mapping::with_config(store, Config::new().cache(&cache)).unwrap();
-    let flusher = Flusher::start([mapping.clone()], FlusherConfig::new()).unwrap();
-    let begun = std::time::Instant::now();
-    let mut page = 0;
-    while cache.stats().paused == 0 && begun.elapsed() < Duration::from_secs(20) {
-        write(&mapping, page % 5000).unwrap();
-        page += 1;
+    let (mapping, store) = open_in(&cache);
+    // A page takes at least a millisecond, which is what makes a pause worth its while.
+    store.writes(Writes::Slow(Duration::from_millis(10)));
+    let flusher = Flusher::start([mapping.clone()], FlusherConfig::new().chunk_pages(10)).unwrap();
+    for page in 0..1000 {
+        write(&mapping, page).unwrap();
         assert!(cache.stats().debt <= 100);
+        if cache.stats().paused > 0 {
+            break;
+        }
     }
     assert!(cache.stats().paused > 0, "{:?}", cache.stats());
     flusher.stop();
+    store.writes(Writes::Accept);
     mapping.handle().sync_data().unwrap();
     cache.check().unwrap();
+}
+
+#[test]
+fn without_a_flusher_a_pause_would_bring_nothing() {
+    let config = CacheConfig::new(200).dirty_pages_max(100).dirty_pages_background(10);
+    let cache = PageCache::new(config).unwrap();
+    let (mapping, store) = open_in(&cache);
+    store.writes(Writes::Slow(Duration::from_millis(1)));
+    (0..500).for_each(|page| write(&mapping, page).unwrap());
+    assert_eq!(cache.stats().paused, 0);
+    settle(&cache, &mapping, &store);
+}
+
+#[test]
+fn a_pause_does_not_feed_on_itself() {
+    // Many times the limit of dirty pages, as fast as may be: the last fifth must not take much longer than the first.
+    let config = CacheConfig::new(2000).dirty_pages_max(400);
+    let cache = PageCache::new(config).unwrap();
+    let (mapping, store) = open_in(&cache);
+    let flusher = Flusher::start([mapping.clone()], FlusherConfig::new()).unwrap();
+    let fifth = |number: u64| {
+        let begun = Instant::now();
+        (0..2000).for_each(|page| write(&mapping, number * 2000 + page).unwrap());
+        begun.elapsed()
+    };
+    let first = fifth(0);
+    let last = (1..5).map(fifth).last().unwrap();
+    assert!(last < 4 * first + Duration::from_secs(1), "{first:?}, then {last:?}");
+    flusher.stop();
+    settle(&cache, &mapping, &store);
 }
 
 /// A store that tells a common log of each page it is given.

@@ -233,7 +233,7 @@ pub(crate) fn conduct(plan: &Plan<'_>, target: Target) -> Fallible<Outcome> {
     let failure = run.failure.lock().take();
     let end = failure.map_or(Ok(()), Err).and_then(|()| run.finish(last_reader));
     let violation = match end {
-        Ok(None) if flushed.panics > 0 => Some("the flusher panicked".to_owned()),
+        Ok(None) if flushed.stats.panics > 0 => Some("the flusher panicked".to_owned()),
         Ok(violation) => violation,
         // That pages were missed is worse than that the run did not come to its end.
         Err(error) if run.counters.is_wrong() => Some(error.to_string()),

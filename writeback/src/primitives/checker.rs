@@ -181,6 +181,10 @@ impl Instant {
         self.0.saturating_sub(earlier.0)
     }
 
+    pub(crate) fn checked_add(self, by: Duration) -> Option<Self> {
+        self.0.checked_add(by).map(Self)
+    }
+
     pub(crate) fn elapsed(self) -> Duration {
         Duration::ZERO
     }

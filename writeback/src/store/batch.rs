@@ -338,7 +338,11 @@ impl Completion {
         let outcome = observed
             .as_ref()
             .map(|_| if accepted < self.len { Err(error.clone()) } else { Ok(()) });
-        Writeback::end_batch(std::mem::take(&mut self.writebacks), accepted, error);
+        let mapping = self.writebacks.first().map(|first| first.page().mapping().clone());
+        let well = Writeback::end_batch(std::mem::take(&mut self.writebacks), accepted, error);
+        if let Some(mapping) = mapping {
+            mapping.shared.batch_ended(well);
+        }
         if let (Some(observed), Some(outcome)) = (observed, outcome) {
             observed.end(outcome.as_ref().copied());
         }
@@ -361,6 +365,7 @@ pub(crate) fn batch_of(writebacks: Vec<Writeback>) -> Option<(WriteBatch, Comple
     let len = images.iter().map(|image| image.len() as u64).sum();
     let write = WriteEvent { first_page, pages: images.len() as u64, bytes: len };
     let observed = Observed::begin(first.page().mapping(), write);
+    first.page().mapping().shared.batch_begun();
     let batch = WriteBatch { first_page, offset, len, images };
     Some((batch, Completion { writebacks, len, observed }))
 }

@@ -59,9 +59,9 @@ impl Shared {
             let writes = !declined || !blocks.is_empty();
             self.count(|counters| {
                 counters.dirty.sub(redirtied.into());
-                counters.dirty.add(declined.into());
                 counters.writeback.add(writes.into());
             });
+            let first = declined && self.count_dirty();
             if declined {
                 page.add_dirty_blocks(claimed.without(blocks));
                 page.state.set_dirty();
@@ -81,10 +81,11 @@ impl Shared {
             if owed > charged {
                 self.charge();
             }
-            Ok((Begun { ticket, blocks, declined }, charged > owed))
+            Ok((Begun { ticket, blocks, declined }, charged > owed, first))
         });
         debug_assert!(started.is_ok(), "a claimed page left the index: {page:?}");
-        let (begun, discharges) = started.unwrap_or(Err(Held))?;
+        let (begun, discharges, first) = started.unwrap_or(Err(Held))?;
+        self.tell_flushers(first);
         if discharges {
             self.discharge(1);
         } else if begun.ticket.is_none() {
@@ -157,11 +158,12 @@ impl Shared {
             return page.wake(page.state.release_hold());
         };
         let released = self.section(&self.tree.pin(), page, |slot| {
+            let mut first = false;
             if !unwritten.is_empty() {
                 sets.dirty.add(unwritten);
                 slot.set(PageTag::Dirty);
                 if page.state.set_dirty() {
-                    self.count(|counters| counters.dirty.add(1));
+                    first = self.count_dirty();
                     self.charge();
                 }
             }
@@ -170,7 +172,9 @@ impl Shared {
             if sets.held.get().is_empty() {
                 page.state.release_last_block();
             }
+            first
         });
+        self.tell_flushers(released == Ok(true));
         debug_assert!(released.is_ok(), "a held page left the index: {page:?}");
         page.wake(page.state.take_sleepers());
     }

@@ -29,6 +29,10 @@ pub enum Writes {
     Fail(StoreError),
     /// Accepts so many bytes of each and fails the rest.
     Short(u64),
+    /// Takes so long for each batch, in `submit`.
+    Slow(Duration),
+    /// Does not return from `submit` before it is told something else.
+    Block,
     /// Forgets them.
     Drop,
     /// Panics.
@@ -238,6 +242,19 @@ impl Store for TestStore {
         });
         match mode {
             Writes::Accept => self.end(&batch, completion, Ok(())),
+            Writes::Slow(time) => {
+                thread::sleep(time);
+                self.end(&batch, completion, Ok(()));
+            }
+            Writes::Block => {
+                let (lock, changed) = &*self.inner;
+                let mut inner = lock.lock();
+                while matches!(inner.writes, Some(Writes::Block)) {
+                    changed.wait(&mut inner);
+                }
+                drop(inner);
+                self.end(&batch, completion, Ok(()));
+            }
             Writes::Keep => self.with(|inner| inner.kept.push((batch, completion))),
             Writes::Fail(error) => self.end(&batch, completion, Err(error)),
             Writes::Short(bytes) => {

@@ -244,7 +244,7 @@ fn flusher_kick_vs_stop() {
         while world.page(0).snapshot().is_dirty() {
             thread::yield_now();
         }
-        assert_eq!(flusher.stop().panics, 0);
+        assert_eq!(flusher.stop().stats.panics, 0);
         world.finish();
     });
 }

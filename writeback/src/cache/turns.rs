@@ -1,0 +1,104 @@
+//! Whose hand moves next.
+//!
+//! Mappings give in proportion to what they have: each counts what has been asked of it, in parts of all
+//! that it has, and the one with the least is next. Only mappings that have pages take part, so that those that are
+//! idle cost nothing.
+//!
+//! A mapping is put on the list of *newcomers* by the thread that adds its first page, and is taken out of turn
+//! by the one that finds it without a page. Whether it is listed changes under the lock of that list only: the first
+//! page is counted before the lock is taken, and the count is looked at under it, so no mapping that has a page is left out.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::primitives::Mutex;
+
+/// All that has been asked of a mapping, in parts of this.
+pub(crate) const WHOLE: u64 = 1 << 20;
+
+/// The mappings that have pages, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// What has been asked of it, and the mapping's number.
+    next: BinaryHeap<Reverse<(u64, u64)>>,
+    /// What has been asked of the mapping that was next last: so much is taken to have been asked of newcomers.
+    floor: u64,
+}
+
+impl Turns {
+    pub(crate) fn pop(&mut self, newcomers: &Newcomers) -> Option<(u64, u64)> {
+        for number in std::mem::take(&mut *newcomers.0.lock()) {
+            self.next.push(Reverse((self.floor, number)));
+        }
+        let Reverse((given, number)) = self.next.pop()?;
+        self.floor = self.floor.max(given);
+        Some((given, number))
+    }
+
+    pub(crate) fn push(&mut self, given: u64, number: u64) {
+        self.next.push(Reverse((given, number)));
+    }
+}
+
+/// Mappings that have got their first page.
+#[derive(Debug, Default)]
+pub(crate) struct Newcomers(Mutex<Vec<u64>>);
+
+/// Whether a mapping is a newcomer or has its turn; changed under the newcomers' lock.
+#[derive(Debug, Default)]
+pub(crate) struct Listed(Mutex<bool>);
+
+impl Newcomers {
+    /// The mapping has a page, and had none before.
+    pub(crate) fn enlist(&self, number: u64, listed: &Listed) {
+        let mut newcomers = self.0.lock();
+        if !std::mem::replace(&mut *listed.0.lock(), true) {
+            newcomers.push(number);
+        }
+    }
+
+    /// The mapping seems to have no page; `true`: it has none, and is out of turn.
+    pub(crate) fn strike(&self, listed: &Listed, has_pages: impl Fn() -> bool) -> bool {
+        let _newcomers = self.0.lock();
+        let mut listed = listed.0.lock();
+        *listed = has_pages();
+        !*listed
+    }
+}
+
+#[cfg(all(test, not(any(writeback_loom, writeback_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_that_has_given_least_is_next_and_newcomers_have_no_credit() {
+        let (mut turns, newcomers) = (Turns::default(), Newcomers::default());
+        let listed = [(); 3].map(|()| Listed::default());
+        newcomers.enlist(0, &listed[0]);
+        newcomers.enlist(1, &listed[1]);
+        newcomers.enlist(1, &listed[1]);
+        assert_eq!(turns.pop(&newcomers), Some((0, 0)));
+        turns.push(50, 0);
+        assert_eq!(turns.pop(&newcomers), Some((0, 1)));
+        turns.push(20, 1);
+        assert_eq!(turns.pop(&newcomers), Some((20, 1)));
+        newcomers.enlist(2, &listed[2]);
+        assert_eq!(turns.pop(&newcomers), Some((20, 2)));
+        assert_eq!(turns.pop(&newcomers), Some((50, 0)));
+        assert_eq!(turns.pop(&newcomers), None, "each once");
+    }
+
+    #[test]
+    fn a_mapping_without_pages_is_struck_off_and_comes_again() {
+        let (mut turns, newcomers) = (Turns::default(), Newcomers::default());
+        let listed = Listed::default();
+        newcomers.enlist(7, &listed);
+        assert_eq!(turns.pop(&newcomers), Some((0, 7)));
+        assert!(!newcomers.strike(&listed, || true), "it has got a page meanwhile");
+        newcomers.enlist(7, &listed);
+        assert_eq!(turns.pop(&newcomers), None, "it has its turn already");
+        assert!(newcomers.strike(&listed, || false));
+        newcomers.enlist(7, &listed);
+        assert_eq!(turns.pop(&newcomers), Some((0, 7)));
+    }
+}

@@ -1,0 +1,470 @@
+//! What a flusher does in a round: which mappings it looks at, and what it writes of each.
+//!
+//! A mapping that has had a dirty page since the flusher looked last is *active*; only those are looked at, so
+//! that idle ones cost nothing. It becomes active with its first dirty page, and is taken off by the round that finds
+//! it without one. Both happen under the lock of [`State`]: the page is counted before the lock is taken, and
+//! the count is looked at under it, so no mapping with a dirty page is left out.
+//!
+//! Of each active mapping a round makes a [`Job`], which is done chunk by chunk; after a chunk the job goes to the end
+//! of the line, so mappings take turns. A job is in the hands of one thread, and of a mapping there is at most one job.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::kick::FlusherRef;
+use super::{Counters, FlusherStats};
+use crate::cache;
+use crate::clock::millis;
+use crate::config::FlusherConfig;
+use crate::error::Result;
+use crate::mapping::Mapping;
+use crate::primitives::{Condvar, HintU32, Instant, Mutex, MutexGuard, Ordering, thread};
+use crate::sync::{Budget, Progress};
+
+/// A mapping of which nothing could be written is left alone for so long, or an interval, if that is less.
+const REST: Duration = Duration::from_millis(100);
+
+/// The shortest interval: a flusher must not use a processor up.
+const INTERVAL_MIN: Duration = Duration::from_millis(1);
+
+/// What a flusher's threads and its owner share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(super) config: FlusherConfig,
+    pub(super) counters: Counters,
+    pub(super) state: Mutex<State>,
+    pub(super) changed: Condvar,
+    /// The process whose threads make the rounds; zero: there were none.
+    pub(super) process: HintU32,
+    /// Not zero: the threads have been stopped, or have died. A hint.
+    pub(super) stopped: HintU32,
+}
+
+/// A mapping that a flusher has.
+#[derive(Debug)]
+pub(crate) struct Task {
+    flusher: Weak<Inner>,
+    number: u64,
+    pub(super) mapping: Mapping,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// A round is to be made although it is not time.
+    pub(super) kicked: bool,
+    /// Pages that somebody asked to be written: by the next round, and by the one that is under way.
+    requested: u64,
+    requested_now: u64,
+    pub(super) stop: bool,
+    /// A thread has ended otherwise than by `stop`.
+    pub(super) died: bool,
+    /// All mappings, by number, and their numbers by address.
+    pub(super) tasks: BTreeMap<u64, Arc<Task>>,
+    numbers: HashMap<usize, u64>,
+    next_number: u64,
+    /// The caches that mappings are in, and how many mappings are in each.
+    caches: Vec<(Arc<cache::Inner>, usize)>,
+    active: BTreeMap<u64, Activity>,
+    pub(super) ready: VecDeque<Job>,
+    /// Jobs in hand, and when each gave a sign of life last.
+    pub(super) working: BTreeMap<u64, Instant>,
+    /// When the next round is due; `None`: never.
+    pub(super) next_round: Option<Instant>,
+    /// Until then a kick makes no round: there was nothing to do in the one before.
+    pub(super) quiet_until: Option<Instant>,
+    pub(super) idle: usize,
+    pub(super) alive: usize,
+    pub(super) threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// An active mapping.
+#[derive(Debug, Default)]
+struct Activity {
+    /// There is a job.
+    busy: bool,
+    /// There was a reason for another since it was made.
+    again: bool,
+    rests_until: Option<Instant>,
+}
+
+/// What a round is to do with one mapping.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) number: u64,
+    task: Arc<Task>,
+    stage: Stage,
+    /// Looks for expired pages too.
+    timed: bool,
+    /// Chunks in a row of which nothing could be written. Two: once round the mapping.
+    fruitless: u8,
+    /// Pages handed to the store.
+    submitted: u64,
+    /// Until when it writes because there is too much.
+    until: Option<Instant>,
+}
+
+/// The reasons to write, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Requested,
+    Expired,
+    Background,
+    Reclaim,
+}
+
+impl Task {
+    /// The mapping has a dirty page, and had none before.
+    pub(super) fn enlist(&self) {
+        let Some(flusher) = self.flusher.upgrade() else { return };
+        let mut state = flusher.state.lock();
+        if state.tasks.contains_key(&self.number) {
+            state.active.entry(self.number).or_default();
+        }
+    }
+
+    pub(super) fn has_threads(&self) -> bool {
+        self.flusher.upgrade().is_some_and(|flusher| flusher.has_threads())
+    }
+
+    pub(super) fn kick(&self) {
+        if let Some(flusher) = self.flusher.upgrade() {
+            flusher.kick();
+        }
+    }
+}
+
+/// Of an interval, a point in time; `None`: never.
+fn after(now: Instant, interval: Duration) -> Option<Instant> {
+    now.checked_add(interval.max(INTERVAL_MIN))
+}
+
+impl Inner {
+    pub(super) fn new(config: FlusherConfig) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            counters: Counters::default(),
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+            process: HintU32::new(0),
+            stopped: HintU32::new(0),
+        })
+    }
+
+    /// Writes the mapping from now on, if it does not already.
+    pub(super) fn add(self: &Arc<Self>, mapping: Mapping) {
+        let mut state = self.state.lock();
+        let number = state.next_number;
+        let address = Arc::as_ptr(&mapping.shared).addr();
+        if state.numbers.contains_key(&address) {
+            return;
+        }
+        state.next_number += 1;
+        let task = Arc::new(Task { flusher: Arc::downgrade(self), number, mapping });
+        state.numbers.insert(address, number);
+        state.tasks.insert(number, Arc::clone(&task));
+        let new_cache = task.mapping.shared.member.as_ref().and_then(|member| {
+            let cache = &member.cache;
+            match state.caches.iter_mut().find(|(other, _)| Arc::ptr_eq(other, cache)) {
+                Some((_, mappings)) => *mappings += 1,
+                None => {
+                    state.caches.push((Arc::clone(cache), 1));
+                    return Some(Arc::clone(cache));
+                }
+            }
+            None
+        });
+        drop(state);
+        // The mapping's locks, and the cache's, come before this flusher's.
+        if let Some(cache) = new_cache {
+            cache.add_flusher(FlusherRef(Arc::downgrade(self)));
+        }
+        task.mapping.shared.kick.register(self.config.background_pages, &task);
+        if task.mapping.dirty() > 0 {
+            task.enlist();
+        }
+    }
+
+    /// Writes the mapping no more, but for what a thread is just at.
+    pub(super) fn remove(self: &Arc<Self>, mapping: &Mapping) -> bool {
+        let mut state = self.state.lock();
+        let address = Arc::as_ptr(&mapping.shared).addr();
+        let Some(number) = state.numbers.remove(&address) else { return false };
+        let task = state.tasks.remove(&number);
+        state.active.remove(&number);
+        let caches = &mut state.caches;
+        let mut last_of = None;
+        if let Some(member) = &mapping.shared.member
+            && let Some(at) = caches.iter().position(|(cache, _)| Arc::ptr_eq(cache, &member.cache))
+        {
+            caches[at].1 -= 1;
+            if caches[at].1 == 0 {
+                last_of = Some(caches.swap_remove(at).0);
+            }
+        }
+        drop(state);
+        if let Some(cache) = last_of {
+            cache.remove_flusher(&FlusherRef(Arc::downgrade(self)));
+        }
+        if let Some(task) = task {
+            mapping.shared.kick.unregister(&task);
+        }
+        true
+    }
+
+    /// Lets go of all mappings.
+    pub(super) fn remove_all(self: &Arc<Self>) {
+        let tasks = self.state.lock().tasks.clone();
+        for task in tasks.into_values() {
+            self.remove(&task.mapping);
+        }
+    }
+
+    pub(super) fn has_threads(&self) -> bool {
+        // Relaxed: hints.
+        let process = self.process.load(Ordering::Relaxed);
+        process != 0 && self.stopped.load(Ordering::Relaxed) == 0 && process == std::process::id()
+    }
+
+    pub(super) fn kick(&self) {
+        let mut state = self.state.lock();
+        if !std::mem::replace(&mut state.kicked, true) {
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    pub(super) fn request(&self, pages: u64) {
+        let mut state = self.state.lock();
+        state.requested = state.requested.saturating_add(pages);
+        state.quiet_until = None;
+        drop(state);
+        self.kick();
+    }
+
+    fn rest(&self) -> Duration {
+        self.config.interval.clamp(INTERVAL_MIN, REST)
+    }
+
+    /// Makes jobs of all active mappings. `timed`: it is time, and not only that somebody kicked.
+    pub(super) fn begin_round(
+        &self,
+        state: &mut State,
+        timed: bool,
+        now: Instant,
+    ) -> VecDeque<Job> {
+        self.counters.rounds.add(1);
+        for (cache, _) in &state.caches {
+            // What is dirtied from now on kicks again; what was before is seen below.
+            cache.throttle.kick_taken();
+        }
+        if timed {
+            state.next_round = after(now, self.config.interval);
+        }
+        state.kicked = false;
+        state.quiet_until = None;
+        state.requested_now += std::mem::take(&mut state.requested);
+        let State { active, tasks, requested_now, .. } = state;
+        let (mut jobs, mut rests_until) = (VecDeque::new(), None);
+        let must = timed || *requested_now > 0;
+        active.retain(|number, activity| {
+            if activity.busy {
+                activity.again = true;
+                return true;
+            }
+            let Some(task) = tasks.get(number).filter(|task| task.mapping.dirty() > 0) else {
+                return false;
+            };
+            if let Some(until) = activity.rests_until.filter(|until| *until > now && !must) {
+                rests_until = Some(rests_until.map_or(until, |other: Instant| other.min(until)));
+            } else {
+                activity.busy = true;
+                jobs.push_back(Job::new(*number, task, timed));
+            }
+            true
+        });
+        if jobs.is_empty() {
+            // Otherwise a kick for every dirtied page would make a round. Who rests is looked at afterwards.
+            state.kicked = rests_until.is_some();
+            state.quiet_until = rests_until.or_else(|| after(now, self.rest()));
+        }
+        jobs
+    }
+
+    /// The job is done. Its mapping is looked at again if there was a reason meanwhile.
+    pub(super) fn finish(&self, state: &mut State, job: &Job, now: Instant) {
+        if state.ready.is_empty() && state.working.is_empty() {
+            // Pages that were asked for and could not be written: nobody is left to write them.
+            state.requested_now = 0;
+        }
+        let Some(activity) = state.active.get_mut(&job.number) else { return };
+        activity.busy = false;
+        activity.rests_until = if job.submitted == 0 { after(now, self.rest()) } else { None };
+        if std::mem::take(&mut activity.again) {
+            state.kicked = true;
+        }
+    }
+
+    /// A round on this thread, from its beginning to its end.
+    pub(super) fn round(&self) -> FlusherStats {
+        let mut done = FlusherStats { rounds: 1, ..FlusherStats::default() };
+        let mut state = self.state.lock();
+        let mut jobs = self.begin_round(&mut state, true, Instant::now());
+        drop(state);
+        self.reclaim(&mut done);
+        while let Some(mut job) = jobs.pop_front() {
+            if self.serve(&mut job, &mut done) {
+                jobs.push_back(job);
+            } else {
+                self.finish(&mut self.state.lock(), &job, Instant::now());
+            }
+        }
+        self.reclaim(&mut done);
+        done
+    }
+
+    /// Makes room in the caches, so that others need not.
+    pub(super) fn reclaim(&self, done: &mut FlusherStats) {
+        let caches: Vec<_> =
+            self.state.lock().caches.iter().map(|(cache, _)| Arc::clone(cache)).collect();
+        for cache in caches {
+            let reclaimed = catch_unwind(AssertUnwindSafe(|| cache.reclaim_ahead()));
+            self.count(done, |stats| stats.panics += u64::from(reclaimed.is_err()));
+        }
+    }
+
+    /// Does a chunk of the job; returns whether there is more to do.
+    pub(super) fn serve(&self, job: &mut Job, done: &mut FlusherStats) -> bool {
+        let task = Arc::clone(&job.task);
+        let mapping = &task.mapping;
+        let stopping = self.state.lock().stop;
+        match job.stage {
+            _ if stopping => return false,
+            Stage::Requested => {
+                let wanted = if job.fruitless < 2 { self.take_requested() } else { 0 };
+                if wanted == 0 {
+                    job.next_stage(Stage::Expired);
+                } else {
+                    let submitted = self.chunk(job, done, wanted);
+                    self.state.lock().requested_now += wanted.saturating_sub(submitted);
+                }
+            }
+            Stage::Expired => {
+                let now_ms = mapping.shared.clock.now_ms();
+                let dirty_by_ms = now_ms.checked_sub(millis(self.config.dirty_expire));
+                if let Some(dirty_by_ms) = dirty_by_ms.filter(|_| job.timed) {
+                    job.submitted +=
+                        self.pass(done, mapping, || mapping.write_expired(dirty_by_ms));
+                }
+                job.next_stage(Stage::Background);
+                job.until = after(Instant::now(), self.config.interval);
+            }
+            Stage::Background => {
+                let is_over = job.fruitless < 2 && self.is_over_background(mapping);
+                if is_over && job.until.is_none_or(|until| Instant::now() < until) {
+                    self.chunk(job, done, self.config.chunk_pages);
+                } else {
+                    if is_over {
+                        // Not for ever, lest expired pages wait.
+                        self.kick();
+                    }
+                    job.next_stage(Stage::Reclaim);
+                }
+            }
+            Stage::Reclaim => {
+                let paged_out = catch_unwind(AssertUnwindSafe(|| mapping.page_out_if_short()));
+                self.count(done, |stats| stats.panics += u64::from(paged_out.is_err()));
+                return false;
+            }
+        }
+        true
+    }
+
+    fn is_over_background(&self, mapping: &Mapping) -> bool {
+        let dirty = mapping.dirty();
+        dirty > self.config.background_pages || (dirty > 0 && mapping.shared.is_in_debt())
+    }
+
+    /// So many of the pages that were asked for, up to a chunk.
+    fn take_requested(&self) -> u64 {
+        let mut state = self.state.lock();
+        let taken = state.requested_now.min(self.config.chunk_pages);
+        state.requested_now -= taken;
+        taken
+    }
+
+    /// Writes up to so many pages from where the last chunk of the mapping has stopped.
+    fn chunk(&self, job: &mut Job, done: &mut FlusherStats, pages: u64) -> u64 {
+        let mapping = job.task.mapping.clone();
+        let submitted = self.pass(done, &mapping, || mapping.write_cyclic(Budget::pages(pages)));
+        job.fruitless = if submitted == 0 { job.fruitless + 1 } else { 0 };
+        job.submitted += submitted;
+        submitted
+    }
+
+    /// Makes a pass, and another if the log had to be made durable first; returns how many pages were
+    /// submitted.
+    fn pass(
+        &self,
+        done: &mut FlusherStats,
+        mapping: &Mapping,
+        write: impl Fn() -> Result<Progress>,
+    ) -> u64 {
+        let first = self.add_up(done, &write);
+        // Here nothing is held that anybody waits for.
+        if first.log_wanted == 0 || !mapping.shared.ensure_log(first.log_wanted) {
+            return first.submitted;
+        }
+        first.submitted + self.add_up(done, &write).submitted
+    }
+
+    /// Makes a pass and adds up what it did.
+    ///
+    /// A store that panics must not end the flusher of all the others. Whatever the pass had in its hands
+    /// is redirtied, or reported as lost, by the drops on the way.
+    fn add_up(&self, done: &mut FlusherStats, pass: impl FnOnce() -> Result<Progress>) -> Progress {
+        let progress = match catch_unwind(AssertUnwindSafe(pass)) {
+            Ok(Ok(progress)) => progress,
+            Ok(Err(_)) => {
+                self.count(done, |stats| stats.errors += 1);
+                return Progress::default();
+            }
+            Err(_) => {
+                self.count(done, |stats| stats.panics += 1);
+                return Progress::default();
+            }
+        };
+        self.count(done, |stats| {
+            stats.submitted += progress.submitted;
+            stats.declined += progress.declined;
+            stats.skipped += progress.skipped;
+            stats.unlogged += progress.unlogged;
+        });
+        progress
+    }
+
+    /// Counts for the round and for all of them.
+    fn count(&self, done: &mut FlusherStats, change: impl Fn(&mut FlusherStats)) {
+        let mut one = FlusherStats::default();
+        change(&mut one);
+        self.counters.add(&one);
+        change(done);
+    }
+
+    pub(super) fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+}
+
+impl Job {
+    fn new(number: u64, task: &Arc<Task>, timed: bool) -> Self {
+        let (task, stage) = (Arc::clone(task), Stage::Requested);
+        Self { number, task, stage, timed, fruitless: 0, submitted: 0, until: None }
+    }
+
+    fn next_stage(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.fruitless = 0;
+    }
+}

@@ -1,0 +1,175 @@
+//! How the limit of dirty pages is shared among the mappings of a cache: arithmetic only.
+//!
+//! The limit of one mapping is a multiple of what is *free*, not a fixed part of the whole:
+//! a mapping that owes `d` pages may dirty one more while `d < 8 * (max - debt)`. So one mapping takes up
+//! to 8/9 of the limit, two take up to 8/17 each, and `k` of them 8/(8k + 1) each; whatever the number,
+//! and whoever never pays, some of the limit stays free for a mapping that owes little. Nobody has to be
+//! found to be sick for that, and nobody who is has to be found to have recovered. (Switches share
+//! the memory of their ports in this way: Choudhury and Hahne, "Dynamic queue length thresholds for
+//! shared-memory packet switches", 1998.)
+//!
+//! Two exceptions. A mapping that is alone in its cache may use the whole limit. And a mapping that
+//! owes nothing may dirty its first page although the limit is reached, up to an eighth and one page beyond
+//! it, because where the limit is a few pages nothing may be left of it.
+
+/// A mapping may owe so many times what is free.
+const MULTIPLE: u64 = 8;
+
+/// The limits of a cache, and of each mapping in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shares {
+    /// Pages owed by all from which on the flusher writes.
+    pub(crate) background: u64,
+    /// Pages that all may owe.
+    pub(crate) max: u64,
+}
+
+/// What a mapping owes, beside what all mappings of its cache do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owed {
+    /// By all mappings.
+    pub(crate) by_all: u64,
+    /// By this mapping.
+    pub(crate) by_one: u64,
+    /// The cache has no other mapping.
+    pub(crate) alone: bool,
+}
+
+impl Shares {
+    /// From here on, half way from the background limit to the other, writers are slowed down.
+    fn ease(&self) -> u64 {
+        self.background.midpoint(self.max)
+    }
+
+    /// Up to this debt of all, nobody has to look at what each mapping owes: it is under its limit.
+    pub(crate) fn easy(&self) -> u64 {
+        self.ease().min(self.max.saturating_sub(1) * MULTIPLE / (MULTIPLE + 1))
+    }
+
+    /// Whether the mapping may dirty a page more.
+    pub(crate) fn admits(&self, owed: Owed) -> bool {
+        let free = self.max.saturating_sub(owed.by_all);
+        if owed.alone {
+            return free > 0;
+        }
+        let first_beyond = owed.by_one == 0 && owed.by_all < self.max + self.max / 8 + 1;
+        owed.by_one < free.saturating_mul(MULTIPLE) || first_beyond
+    }
+
+    /// What the mapping may owe while the others owe what they do.
+    pub(crate) fn limit(&self, owed: Owed) -> u64 {
+        let left = self.max.saturating_sub(owed.by_all.saturating_sub(owed.by_one));
+        let limit = if owed.alone { left } else { left * MULTIPLE / (MULTIPLE + 1) };
+        limit.max(1)
+    }
+
+    /// From here on the mapping's writers pause: as far from its limit as [`ease`](Self::ease) is from that of all.
+    pub(crate) fn ease_of_one(&self, owed: Owed) -> u64 {
+        let part = u128::from(self.limit(owed)) * u128::from(self.ease()) / u128::from(self.max);
+        u64::try_from(part).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a flusher is to write the mapping: there is too much debt in all, and this mapping has no less
+    /// of it than the `owing` mappings have on average, or half of what it may have.
+    pub(crate) fn is_over_background(&self, owed: Owed, owing: u64) -> bool {
+        owed.by_all > self.background
+            && (owed.by_one.saturating_mul(owing) >= owed.by_all
+                || owed.by_one >= self.limit(owed).div_ceil(2))
+    }
+
+    /// How fast the mapping's writers may go, as a multiple of what its store takes: twice that where they
+    /// begin to pause, the same half way to the limit, nothing at the limit.
+    pub(crate) fn speed(&self, owed: Owed) -> f64 {
+        let [owes, ease, limit] =
+            [owed.by_one, self.ease_of_one(owed), self.limit(owed)].map(|pages| {
+                #[expect(clippy::cast_precision_loss, reason = "a share")]
+                let pages = pages as f64;
+                pages
+            });
+        let middle = f64::midpoint(ease, limit);
+        let off = (middle - owes) / (limit - middle).max(0.5);
+        (1.0 + off.powi(3)).clamp(0.0, 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARES: Shares = Shares { background: 30, max: 90 };
+
+    fn owed(by_one: u64, others: u64) -> Owed {
+        Owed { by_all: by_one + others, by_one, alone: false }
+    }
+
+    /// What a mapping comes to that dirties all it may, beside others that owe `others`.
+    fn greedy(shares: Shares, others: u64) -> u64 {
+        (0..).find(|owes| !shares.admits(owed(*owes, others))).expect("there is a limit")
+    }
+
+    #[test]
+    fn a_mapping_that_is_alone_has_the_whole_limit() {
+        let alone = |by_all| Owed { by_all, by_one: by_all, alone: true };
+        assert!(SHARES.admits(alone(89)) && !SHARES.admits(alone(90)));
+        assert_eq!((SHARES.limit(alone(50)), SHARES.ease_of_one(alone(50))), (90, 60));
+    }
+
+    #[test]
+    fn whoever_takes_all_it_can_leaves_the_others_something() {
+        for max in 9..200 {
+            let shares = Shares { background: max / 2, max };
+            let mut others = 0;
+            for neighbours in 0..4 {
+                let takes = greedy(shares, others);
+                assert!(takes >= 1, "{neighbours} greedy neighbours leave nothing of {max}");
+                others += takes;
+            }
+            assert!(others <= max + max / 8 + 1, "{others} of {max}");
+        }
+        assert_eq!((greedy(SHARES, 0), greedy(SHARES, 80)), (80, 9));
+    }
+
+    #[test]
+    fn a_mapping_that_owes_nothing_has_its_first_page() {
+        let shares = Shares { background: 0, max: 2 };
+        assert!(shares.admits(owed(0, 2)) && !shares.admits(owed(1, 2)));
+        assert!(!shares.admits(owed(0, 3)), "but not without end");
+    }
+
+    #[test]
+    fn nobody_is_over_its_limit_while_all_are_easy() {
+        for (background, max) in [(0, 1), (0, 2), (5, 10), (10, 10), (30, 90), (90, 90)] {
+            let shares = Shares { background, max };
+            for by_all in 0..=shares.easy() {
+                for alone in [false, true] {
+                    let owed = Owed { by_all, by_one: by_all, alone };
+                    assert!(shares.admits(owed), "{shares:?} {owed:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_is_where_admission_ends() {
+        for others in 0..90 {
+            let (limit, takes) = (SHARES.limit(owed(0, others)), greedy(SHARES, others));
+            assert!(limit.abs_diff(takes) <= 1, "others {others}: limit {limit}, taken {takes}");
+        }
+    }
+
+    #[test]
+    fn the_flusher_leaves_alone_who_owes_little() {
+        let over = |by_one, others, owing| SHARES.is_over_background(owed(by_one, others), owing);
+        assert!(!over(30, 0, 1) && over(31, 0, 1), "not before the limit of all");
+        assert!(over(70, 2, 2) && !over(2, 70, 2), "one owes nearly all");
+        assert!(over(9, 70, 2), "half of what the other leaves");
+        assert!(over(1, 39, 40), "all owe the same");
+    }
+
+    #[test]
+    fn writers_are_slowed_down_more_the_nearer_they_come() {
+        let speed = |by_one| SHARES.speed(Owed { by_all: by_one, by_one, alone: true });
+        assert!((speed(60) - 2.0).abs() < 1e-9 && (speed(75) - 1.0).abs() < 1e-9);
+        assert!(speed(90) < 1e-9 && speed(80) < speed(70));
+    }
+}

@@ -1,0 +1,285 @@
+//! A mapping whose store is sick hurts itself and no other in its cache: not their writers, not their readers, not their
+//! syncs, with a flusher and without.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::*;
+use writeback::{
+    CacheConfig, Config, Error, Flusher, FlusherConfig, Handle, Mapping, PageCache, Store,
+    StoreError,
+};
+
+/// What a healthy mapping does beside a sick one takes less than this; it would take a hundredth alone.
+const SOON: Duration = Duration::from_secs(10);
+
+fn cache() -> PageCache {
+    let config = CacheConfig::new(1000).dirty_pages_max(100);
+    PageCache::new(config.stall_max(Duration::from_millis(200))).unwrap()
+}
+
+fn open_in(cache: &PageCache) -> (Mapping, TestStore) {
+    let store = TestStore::new();
+    let config = Config::new().cache(cache);
+    (Mapping::with_config(Arc::new(store.clone()), config).unwrap(), store)
+}
+
+/// A flusher that wakes often and writes all it finds.
+fn eager() -> FlusherConfig {
+    FlusherConfig::new().interval(Duration::from_millis(5)).dirty_expire(Duration::ZERO)
+}
+
+/// Writes page after page until told to stop, and returns the first error.
+fn write_all_it_can(handle: &Handle, stop: &AtomicBool) -> Option<Error> {
+    let mut first = None;
+    for page in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        if let Err(error) = handle.write_at(&[1; PAGE], page % 5000 * PAGE as u64) {
+            first.get_or_insert(error);
+        }
+    }
+    first
+}
+
+/// Three times what the cache holds, written, read and synced.
+fn work(mapping: &Mapping) {
+    let handle = mapping.handle();
+    for page in 0..3000 {
+        handle.write_at(&[2; PAGE], page * PAGE as u64).unwrap();
+    }
+    handle.sync_data().unwrap();
+    let mut bytes = [0; PAGE];
+    for page in 0..3000 {
+        handle.read_at(&mut bytes, page * PAGE as u64).unwrap();
+        assert_eq!(bytes, [2; PAGE]);
+    }
+    handle.check_error().unwrap();
+}
+
+/// Works beside a mapping whose store is sick and whose writers write all they can; returns what they were told.
+fn beside(sickness: Writes, with_flusher: bool) -> Option<Error> {
+    let cache = cache();
+    let ((sick, sick_store), (mapping, _store)) = (open_in(&cache), open_in(&cache));
+    sick_store.writes(sickness.clone());
+    let flusher =
+        with_flusher.then(|| Flusher::start([sick.clone(), mapping.clone()], eager()).unwrap());
+    let stop = AtomicBool::new(false);
+    let told = thread::scope(|scope| {
+        let (handle, stop) = (sick.handle(), &stop);
+        let writer = scope.spawn(move || write_all_it_can(&handle, stop));
+        eventually("its share is used up", || {
+            cache.stats().debt >= 80 || cache.stats().paused > 20 || cache.stats().stalled > 20
+        });
+        let begun = Instant::now();
+        work(&mapping);
+        let took = begun.elapsed();
+        stop.store(true, Ordering::Relaxed);
+        sick_store.writes(Writes::Accept);
+        let unstick = || (0..sick_store.kept()).for_each(|_| sick_store.release_first(Ok(())));
+        eventually("the sick one's writer is let go", || {
+            unstick();
+            writer.is_finished()
+        });
+        assert!(took < SOON, "{took:?} beside {sickness:?}, with a flusher: {with_flusher}");
+        writer.join().unwrap()
+    });
+    drop(flusher);
+    let _ = sick.handle().sync_data();
+    cache.check().unwrap();
+    told
+}
+
+#[test]
+fn a_store_that_is_full_hurts_its_own_mapping_only() {
+    for with_flusher in [false, true] {
+        let told = beside(Writes::Fail(StoreError::NoSpace), with_flusher);
+        assert!(told.as_ref().is_some_and(Error::is_no_space), "{told:?}");
+    }
+}
+
+#[test]
+fn a_slow_store_hurts_its_own_mapping_only() {
+    for with_flusher in [false, true] {
+        assert!(beside(Writes::Slow(Duration::from_millis(20)), with_flusher).is_none());
+    }
+}
+
+#[test]
+fn a_store_that_never_answers_hurts_its_own_mapping_only() {
+    for with_flusher in [false, true] {
+        assert!(beside(Writes::Keep, with_flusher).is_none());
+    }
+}
+
+#[test]
+fn a_store_that_does_not_return_from_submit_hurts_its_own_mapping_only() {
+    for with_flusher in [false, true] {
+        assert!(beside(Writes::Block, with_flusher).is_none());
+    }
+}
+
+#[test]
+fn a_store_that_forgets_writes_hurts_its_own_mapping_only() {
+    for with_flusher in [false, true] {
+        let told = beside(Writes::Drop, with_flusher);
+        assert!(matches!(told, Some(Error::Stalled { source: Some(_) })), "{told:?}");
+    }
+}
+
+#[test]
+fn more_sick_stores_than_threads_leave_the_flusher_for_the_others() {
+    let cache = cache();
+    let sick: Vec<_> = (0..6).map(|_| open_in(&cache)).collect();
+    let (mapping, _store) = open_in(&cache);
+    for (mapping, store) in &sick {
+        store.writes(Writes::Block);
+        mapping.handle().write_at(&[1; PAGE], 0).unwrap();
+    }
+    let all = sick.iter().map(|(mapping, _)| mapping.clone()).chain([mapping.clone()]);
+    let config = eager().threads_max(2).stop_max(Duration::from_millis(100));
+    let flusher = Flusher::start(all, config).unwrap();
+    eventually("all are in it", || sick.iter().all(|(_, store)| store.batches().len() == 1));
+    mapping.handle().write_at(&[2; PAGE], 0).unwrap();
+    eventually("the healthy one is written", || mapping.stats().written == 1);
+    let stopped = flusher.stop();
+    assert_eq!((stopped.blocked.len(), stopped.unwritten, stopped.died), (6, 6, false));
+    for (mapping, store) in &sick {
+        assert!(stopped.blocked.iter().any(|other| Arc::ptr_eq(other.store(), mapping.store())));
+        store.writes(Writes::Accept);
+    }
+    for (mapping, _) in &sick {
+        eventually("it has been let go", || mapping.stats().written == 1);
+    }
+}
+
+#[test]
+fn a_flush_that_does_not_end_holds_up_its_own_mapping_only() {
+    let cache = cache();
+    let ((sick, sick_store), (mapping, _store)) = (open_in(&cache), open_in(&cache));
+    let flusher = Flusher::start([sick.clone(), mapping.clone()], eager()).unwrap();
+    sick.handle().write_at(&[1; PAGE], 0).unwrap();
+    sick_store.block_flush(true);
+    thread::scope(|scope| {
+        let syncer = scope.spawn(|| sick.handle().sync_data());
+        eventually("it is in its flush", || sick_store.flushes_begun() == 1);
+        let begun = Instant::now();
+        work(&mapping);
+        assert!(begun.elapsed() < SOON);
+        sick_store.block_flush(false);
+        syncer.join().unwrap().unwrap();
+    });
+    flusher.stop();
+}
+
+#[test]
+fn a_reader_that_needs_room_does_not_enter_another_store() {
+    // All that is cached is dirty, of another mapping, and its store does not return.
+    let config = CacheConfig::new(100).dirty_pages_max(100).pause_max(Duration::ZERO);
+    let cache = PageCache::new(config).unwrap();
+    let ((sick, sick_store), (mapping, store)) = (open_in(&cache), open_in(&cache));
+    sick_store.writes(Writes::Block);
+    (0..88).for_each(|page| sick.handle().write_at(&[1; PAGE], page * PAGE as u64).unwrap());
+    store.set_len(300 * PAGE as u64).unwrap();
+    mapping.handle().set_len(300 * PAGE as u64).unwrap();
+    let begun = Instant::now();
+    for page in 0..300 {
+        mapping.handle().read_at(&mut [0; PAGE], page * PAGE as u64).unwrap();
+    }
+    assert!(begun.elapsed() < SOON && sick_store.batches().is_empty());
+    assert!(cache.stats().cached <= 101, "{:?}", cache.stats());
+    sick_store.writes(Writes::Accept);
+}
+
+#[test]
+fn a_mapping_that_owes_nothing_is_never_refused() {
+    // A limit of one page, and that page is another mapping's, for ever.
+    let config = CacheConfig::new(10).dirty_pages_max(1).stall_max(Duration::from_millis(20));
+    let cache = PageCache::new(config).unwrap();
+    let stuck: Vec<_> = (0..5).map(|_| open_in(&cache)).collect();
+    for (mapping, store) in &stuck {
+        store.writes(Writes::Keep);
+        mapping.handle().write_at(&[1; PAGE], 0).unwrap();
+        mapping.write_page(0, false).unwrap();
+    }
+    let (mapping, _store) = open_in(&cache);
+    for page in 0..5 {
+        mapping.handle().write_at(&[1; PAGE], page * PAGE as u64).unwrap();
+    }
+    mapping.handle().sync_data().unwrap();
+    for (_, store) in &stuck {
+        store.release_first(Ok(()));
+    }
+    cache.check().unwrap();
+}
+
+/// A store that is a mapping itself, as a disk image on a file is.
+#[derive(Debug)]
+struct Stacked(Handle);
+
+impl Store for Stacked {
+    fn limits(&self) -> writeback::Limits {
+        writeback::Limits::default()
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        Ok(self.0.len())
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        self.0.set_len(len).map_err(|error| std::io::Error::from(error).into())
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        self.0.read_at(into, offset).map_err(|error| std::io::Error::from(error).into())
+    }
+
+    fn submit(&self, batch: writeback::WriteBatch, completion: writeback::Completion) {
+        let mut at = batch.offset();
+        for image in batch.images() {
+            if let Err(error) = self.0.write_at(image.as_ref(), at) {
+                return completion.complete(Err(std::io::Error::from(error).into()));
+            }
+            at += image.len() as u64;
+        }
+        completion.complete(Ok(batch.len()));
+    }
+
+    fn flush(&self, _: writeback::FlushKind) -> Result<(), StoreError> {
+        self.0.sync_data().map_err(|error| std::io::Error::from(error).into())
+    }
+}
+
+#[test]
+fn a_mapping_on_a_mapping_of_the_same_cache_does_not_wait_for_itself() {
+    for with_flusher in [false, true] {
+        let cache = PageCache::new(CacheConfig::new(64)).unwrap();
+        let (lower, store) = open_in(&cache);
+        let config = Config::new().cache(&cache);
+        let upper = Mapping::with_config(Arc::new(Stacked(lower.handle())), config).unwrap();
+        let _flusher =
+            with_flusher.then(|| Flusher::start([upper.clone(), lower.clone()], eager()).unwrap());
+        thread::scope(|scope| {
+            for thread in 0..4_u8 {
+                let handle = upper.handle();
+                scope.spawn(move || {
+                    for n in 0..200_u64 {
+                        let offset = (n * 4 + u64::from(thread)) * PAGE as u64;
+                        handle.write_at(&[thread + 1; PAGE], offset).unwrap();
+                    }
+                    handle.sync_data().unwrap();
+                });
+            }
+        });
+        let durable = store.durable();
+        for (page, bytes) in durable.chunks(PAGE).enumerate() {
+            assert!(bytes.iter().all(|byte| usize::from(*byte) == page % 4 + 1), "page {page}");
+        }
+        assert_eq!(durable.len(), 800 * PAGE);
+    }
+}
