@@ -39,6 +39,18 @@ use crate::throttle::{Account, Throttle};
 /// hands ([`PageRef`](crate::PageRef)). Should there be no other, the cache grows beyond its capacity, and
 /// shrinks again when it can ([`CacheStats::overcommitted`]).
 ///
+/// How many pages may be dirty is limited too ([`CacheConfig::dirty_pages_max`]), and shared among the mappings: one
+/// whose store is slow, failing or stuck uses up its own share, and its writers alone wait, or are told.
+///
+/// # With a flusher and without
+/// A cache needs no [`Flusher`](crate::Flusher). Without one, pages are written by syncs, by a writer that finds its mapping at
+/// its limit, and by a thread that needs memory and finds no clean page. With one they are written earlier and
+/// by other threads: then writers rarely wait, and pages do not stay dirty for long.
+///
+/// # Complexity
+/// Mappings without cached pages cost evictions nothing, and those without dirty pages cost writers and flushers
+/// nothing.
+///
 /// # Examples
 /// ```
 /// use std::sync::Arc;

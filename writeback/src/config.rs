@@ -317,8 +317,13 @@ impl CacheConfig {
         self
     }
 
-    /// Sets how many pages may be dirty or under writeback; whoever would dirty one more waits. At least
-    /// one, at most all. It is exceeded by one page for each thread that is just writing, at the most.
+    /// Sets how many pages may be dirty or under writeback, of all mappings together. At least one, at most all.
+    ///
+    /// A mapping that is alone in its cache may use all of it. Of several, each may owe up to eight times what
+    /// is left free: one up to 8/9 of the limit, two up to 8/17 each, and so on. A writer that would dirty a page more
+    /// waits. A mapping that owes nothing may dirty its first page although the limit is reached, up to an
+    /// eighth and one page beyond it. Apart from that, the limit is exceeded by one page for each thread that is just writing, at
+    /// the most.
     ///
     /// # Examples
     /// ```
@@ -334,8 +339,8 @@ impl CacheConfig {
         self
     }
 
-    /// Sets for how long a writer pauses at most, page by page, while the limit is near and not reached.
-    /// Zero: it never does.
+    /// Sets for how long a writer pauses at most, page by page, while its mapping's limit is near and not reached.
+    /// Zero: it never does. Without a [`Flusher`](crate::Flusher) for the mapping nobody pauses.
     ///
     /// # Examples
     /// ```
@@ -352,9 +357,9 @@ impl CacheConfig {
         self
     }
 
-    /// Sets for how long nothing may be writable before those who wait for it get
-    /// [`Error::Stalled`](crate::Error::Stalled). Writes that are under way are waited for however long
-    /// they take.
+    /// Sets for how long nothing of a mapping may be writable before its waiting writers get
+    /// [`Error::Stalled`](crate::Error::Stalled). Before that, one page is tried even if it backs off from an earlier
+    /// failure. Writes that are under way are waited for however long they take.
     ///
     /// # Examples
     /// ```
@@ -437,7 +442,8 @@ impl FlusherConfig {
         }
     }
 
-    /// Sets how often it looks for expired pages.
+    /// Sets how often it looks for expired pages. Less than a millisecond is taken for a millisecond; `Duration::MAX`: never,
+    /// and it writes only where there is too much.
     ///
     /// # Examples
     /// ```

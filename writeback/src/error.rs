@@ -158,6 +158,10 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The process was forked after the mapping was opened, and this is the child: writes of the parent's threads that
+    /// were under way end in the parent only, and both would write to the same store. Nothing was written.
+    #[error("the mapping belongs to the process that this one was forked from")]
+    Forked,
     /// The background thread could not be started.
     #[error("starting the flusher's thread failed: {0}")]
     Thread(Arc<io::Error>),

@@ -405,6 +405,10 @@ impl Mapping {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn close(self) -> Result<(), CloseError> {
+        if let Err(error) = self.shared.check_process() {
+            let unsaved_pages = self.dirty();
+            return Err(CloseError { error, unsaved_pages, mapping: self });
+        }
         self.shared.stop_writers();
         match self.save_all() {
             Ok(()) => Ok(()),

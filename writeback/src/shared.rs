@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) errors: ErrorSequence,
     /// Not zero: since the last write that failed, one of a page has succeeded that had failed before.
     recovered: HintU32,
+    /// The process that opened the mapping.
+    process: u32,
     pub(crate) durability: Durability,
     pub(crate) kick: Kick,
     /// `None`: there is no log.
@@ -99,6 +101,7 @@ impl Shared {
             counters: Counters::default(),
             errors: ErrorSequence::new(),
             recovered: HintU32::new(0),
+            process: std::process::id(),
             durability: Durability::default(),
             kick: Kick::default(),
             order: config.log.map(Order::new),
@@ -222,6 +225,11 @@ impl Shared {
         for page in self.all_pages() {
             drop(page.contents.write());
         }
+    }
+
+    /// `Err` in a fork: nobody there ends what threads of the parent have begun.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        if self.process == std::process::id() { Ok(()) } else { Err(Error::Forked) }
     }
 
     /// Whether it is too early to try the page again, whose last write has failed.

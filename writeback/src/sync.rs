@@ -285,6 +285,7 @@ impl Mapping {
         if self.shared.memory_backed {
             return Ok(());
         }
+        self.shared.check_process()?;
         let failing = self.shared.errors.any_ending();
         let mut written = self.write_and_wait(pages);
         if failing {

@@ -14,8 +14,8 @@ use writeback::{
     StoreError,
 };
 
-/// What a healthy mapping does beside a sick one takes less than this; it would take a hundredth alone.
-const SOON: Duration = Duration::from_secs(10);
+/// More than enough for what is asked of a healthy mapping, whatever else the machine does.
+const SOON: Duration = Duration::from_secs(60);
 
 fn cache() -> PageCache {
     let config = CacheConfig::new(1000).dirty_pages_max(100);
@@ -47,19 +47,28 @@ fn write_all_it_can(handle: &Handle, stop: &AtomicBool) -> Option<Error> {
     first
 }
 
-/// Three times what the cache holds, written, read and synced.
+/// Ten times what may be dirty, written, read and synced.
 fn work(mapping: &Mapping) {
     let handle = mapping.handle();
-    for page in 0..3000 {
+    for page in 0..1000 {
         handle.write_at(&[2; PAGE], page * PAGE as u64).unwrap();
     }
     handle.sync_data().unwrap();
     let mut bytes = [0; PAGE];
-    for page in 0..3000 {
+    for page in 0..1000 {
         handle.read_at(&mut bytes, page * PAGE as u64).unwrap();
         assert_eq!(bytes, [2; PAGE]);
     }
     handle.check_error().unwrap();
+}
+
+/// How long the work takes beside a mapping that does nothing.
+fn beside_nobody() -> Duration {
+    let cache = cache();
+    let ((_idle, _), (mapping, _store)) = (open_in(&cache), open_in(&cache));
+    let begun = Instant::now();
+    work(&mapping);
+    begun.elapsed()
 }
 
 /// Works beside a mapping whose store is sick and whose writers write all they can; returns what they were told.
@@ -79,6 +88,7 @@ fn beside(sickness: Writes, with_flusher: bool) -> Option<Error> {
         let begun = Instant::now();
         work(&mapping);
         let took = begun.elapsed();
+        let alone = beside_nobody();
         stop.store(true, Ordering::Relaxed);
         sick_store.writes(Writes::Accept);
         let unstick = || (0..sick_store.kept()).for_each(|_| sick_store.release_first(Ok(())));
@@ -86,7 +96,11 @@ fn beside(sickness: Writes, with_flusher: bool) -> Option<Error> {
             unstick();
             writer.is_finished()
         });
-        assert!(took < SOON, "{took:?} beside {sickness:?}, with a flusher: {with_flusher}");
+        // The limit leaves a tenth of it, so there are more and smaller batches; nothing is waited for.
+        assert!(
+            took < 10 * alone + Duration::from_secs(1),
+            "{took:?} beside {sickness:?}, with a flusher: {with_flusher}, and {alone:?} alone"
+        );
         writer.join().unwrap()
     });
     drop(flusher);
@@ -156,6 +170,21 @@ fn more_sick_stores_than_threads_leave_the_flusher_for_the_others() {
     for (mapping, _) in &sick {
         eventually("it has been let go", || mapping.stats().written == 1);
     }
+}
+
+#[test]
+fn a_write_that_never_ends_leaves_the_other_pages() {
+    let cache = cache();
+    let (mapping, store) = open_in(&cache);
+    store.writes(Writes::Keep);
+    mapping.handle().write_at(&[1; PAGE], 0).unwrap();
+    mapping.write_page(0, false).unwrap();
+    store.writes(Writes::Accept);
+    for page in 1..300 {
+        mapping.handle().write_at(&[1; PAGE], page * PAGE as u64).unwrap();
+    }
+    assert!(mapping.stats().written >= 190 && store.kept() == 1);
+    store.release_first(Ok(()));
 }
 
 #[test]

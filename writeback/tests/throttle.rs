@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use common::*;
 use parking_lot::Mutex;
 use writeback::{
-    CacheConfig, Completion, Config, Error, FlushKind, Flusher, FlusherConfig, Limits, Mapping,
-    MemStore, PageCache, Store, StoreError, WriteBatch,
+    Budget, CacheConfig, Completion, Config, Error, FlushKind, Flusher, FlusherConfig, Limits,
+    Mapping, MemStore, PageCache, Store, StoreError, SyncMode, WriteBatch,
 };
 
 /// A cache with room for 100 pages, so many of them dirty, that never pauses and gives up at once.
@@ -240,6 +240,22 @@ fn room_on_the_store_is_found_by_the_next_writer() {
     (0..9).for_each(|_| _ = mapping.handle().sync_data().unwrap_err());
     store.writes(Writes::Accept);
     write(&mapping, full).unwrap();
+    settle(&cache, &mapping, &store);
+}
+
+#[test]
+fn a_store_that_has_recovered_is_not_backed_off_from() {
+    let cache = cache(50);
+    let (mapping, store) = open_in(&cache);
+    (0..50).for_each(|page| write(&mapping, page).unwrap());
+    store.writes(Writes::Fail(StoreError::NoSpace));
+    (0..9).for_each(|_| _ = mapping.handle().sync_data().unwrap_err());
+    store.writes(Writes::Accept);
+    let background =
+        |pages| mapping.write_range(.., SyncMode::None, Budget::pages(pages)).unwrap().submitted;
+    assert_eq!(background(100), 0, "all back off");
+    mapping.write_page(7, false).unwrap();
+    assert_eq!(background(100), 49, "one that had failed has been written");
     settle(&cache, &mapping, &store);
 }
 

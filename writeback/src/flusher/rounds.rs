@@ -338,9 +338,11 @@ impl Inner {
     pub(super) fn serve(&self, job: &mut Job, done: &mut FlusherStats) -> bool {
         let task = Arc::clone(&job.task);
         let mapping = &task.mapping;
-        let stopping = self.state.lock().stop;
+        let state = self.state.lock();
+        let is_wanted = !state.stop && state.tasks.contains_key(&job.number);
+        drop(state);
         match job.stage {
-            _ if stopping => return false,
+            _ if !is_wanted => return false,
             Stage::Requested => {
                 let wanted = if job.fruitless < 2 { self.take_requested() } else { 0 };
                 if wanted == 0 {

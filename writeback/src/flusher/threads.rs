@@ -208,3 +208,22 @@ impl State {
         tasks.map(|task| task.mapping.clone()).collect()
     }
 }
+
+#[cfg(all(test, not(any(writeback_loom, writeback_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::config::FlusherConfig;
+
+    #[test]
+    fn a_thread_that_dies_is_told() {
+        let inner = Inner::new(FlusherConfig::new());
+        inner.process.store(std::process::id(), Ordering::Relaxed);
+        for (orderly, left) in [(true, 1), (false, 0)] {
+            inner.locked().alive += 1 + left;
+            assert!(inner.has_threads());
+            drop(Alive { inner: &inner, orderly });
+        }
+        assert!(inner.locked().died && !inner.has_threads());
+        inner.locked().alive = 0;
+    }
+}

@@ -1,0 +1,54 @@
+//! A fork of a process that has a mapping and a flusher: the child has none of the parent's threads.
+
+use std::time::Duration;
+
+use writeback::{Error, Flusher, FlusherConfig, Mapping, MemStore};
+
+/// What the child found, as its exit status.
+fn in_a_child(look: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: the child calls nothing but `look`, which takes no lock that another thread of the parent may
+    // have had at the fork (or is ended by the alarm, which is what this test is about), and leaves by `_exit`.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "{}", std::io::Error::last_os_error());
+    if child == 0 {
+        // SAFETY: it concerns this process only, which ends by it unless it ends by itself.
+        unsafe { libc::alarm(20) };
+        let well = std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).unwrap_or(false);
+        // SAFETY: ends the process at once, without running what the parent will run itself.
+        unsafe { libc::_exit(i32::from(!well)) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is valid for the write, and the child is this thread's.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    status
+}
+
+#[test]
+fn a_fork_is_told_and_does_not_hang() {
+    let mapping = Mapping::open(MemStore::new()).unwrap();
+    let config = FlusherConfig::new().interval(Duration::from_secs(3600));
+    let flusher = Flusher::start([mapping.clone()], config).unwrap();
+    assert!(flusher.is_running());
+    mapping.handle().write_at(b"of the parent", 0).unwrap();
+    let mut flusher = Some(flusher);
+    let status = in_a_child(|| {
+        let handle = mapping.handle();
+        let mut bytes = [0; 13];
+        let read = handle.read_at(&mut bytes, 0).is_ok() && &bytes == b"of the parent";
+        let synced = handle.sync_data();
+        let flusher = flusher.take().expect("not stopped yet");
+        let running = flusher.is_running();
+        drop(flusher); // does not wait for threads that there are not
+        let closed = mapping.clone().close().map_err(|failed| failed.error);
+        read && !running
+            && matches!(synced, Err(Error::Forked))
+            && matches!(closed, Err(Error::Forked))
+    });
+    assert_eq!(status, 0, "a status of 14 is the alarm: it hung");
+    // The parent has lost nothing.
+    let flusher = flusher.take().expect("the child took its own copy");
+    assert!(flusher.is_running());
+    flusher.kick();
+    mapping.handle().sync_data().unwrap();
+    assert_eq!(flusher.stop().unwritten, 0);
+}
