@@ -78,7 +78,8 @@
 //!     with an image under the latch that the image is taken under. No image is submitted before the log is
 //!     durable up to the newest position in it; the log is waited for with no lock at all.
 //! 12. *To wait for room*, for a page in memory or for a dirty one, comes before all locks and latches.
-//!     Passes, claims that are given up, truncation and whoever has the page lock do not wait for it.
+//!     Passes, claims that are given up, truncation and whoever has the page lock do not wait for it. A thread that
+//!     makes room writes pages of its own mapping only: another mapping's store might never let it go.
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
@@ -135,7 +136,7 @@
 //! |---|---|
 //! | `read_at`, `write_at`, page cached | the page's latch, for the time of a copy |
 //! | `read_at`, `write_at`, otherwise | the page lock while another thread reads it in; the store; a truncate |
-//! | `write_at`, `PageRef::write`, `mark_dirty` in a [`PageCache`] | at its limit of dirty pages, if this one is clean: the end of a write; before, a pause |
+//! | `write_at`, `PageRef::write`, `mark_dirty` in a [`PageCache`] | at its mapping's limit of dirty pages, if this one is clean: the end of a write of this mapping; before, a pause if a flusher writes meanwhile |
 //! | `write_range`, mode `None`; the flusher | the store's `submit` |
 //! | `write_range`, mode `All` | page locks, holds, writes of the pages it finds dirty; the log |
 //! | the flusher, between passes | the log |
@@ -144,11 +145,16 @@
 //! | `set_len` | slow reads and writes; page locks, writes and holds of the pages it drops |
 //! | `hold`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
 //! | `close` | all of the above |
+//! | [`Flusher::stop`] | writes that its threads are at, for a limited time |
 //!
 //! No wait is for something that may never come: a write whose completion is dropped ends as lost,
 //! a writeback that waits for a hold comes before the next hold, and a writer that waits for room writes
 //! back itself if nobody else does, or gets [`Error::Stalled`] if nothing can be written. Only who has a
 //! [`Claim`] or [`Writeback`] open must not wait for room: it might be waiting for itself.
+//!
+//! A store that never answers does not keep these promises, and the threads that wait for it wait with it: those that
+//! sync or close its mapping, read from it, or write more to it than its share of the dirty pages. Nobody else
+//! does, in the same [`PageCache`] or elsewhere.
 //!
 //! # Features
 //!
