@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::primitives::Mutex;
+use crate::primitives::{HintU32, Mutex, Ordering};
 
 /// All that has been asked of a mapping, in parts of this.
 pub(crate) const WHOLE: u64 = 1 << 20;
@@ -46,13 +46,14 @@ pub(crate) struct Newcomers(Mutex<Vec<u64>>);
 
 /// Whether a mapping is a newcomer or has its turn; changed under the newcomers' lock.
 #[derive(Debug, Default)]
-pub(crate) struct Listed(Mutex<bool>);
+pub(crate) struct Listed(HintU32);
 
 impl Newcomers {
     /// The mapping has a page, and had none before.
     pub(crate) fn enlist(&self, number: u64, listed: &Listed) {
         let mut newcomers = self.0.lock();
-        if !std::mem::replace(&mut *listed.0.lock(), true) {
+        // Relaxed, here and below: the lock orders them.
+        if listed.0.swap(1, Ordering::Relaxed) == 0 {
             newcomers.push(number);
         }
     }
@@ -60,9 +61,9 @@ impl Newcomers {
     /// The mapping seems to have no page; `true`: it has none, and is out of turn.
     pub(crate) fn strike(&self, listed: &Listed, has_pages: impl Fn() -> bool) -> bool {
         let _newcomers = self.0.lock();
-        let mut listed = listed.0.lock();
-        *listed = has_pages();
-        !*listed
+        let has_pages = has_pages();
+        listed.0.store(has_pages.into(), Ordering::Relaxed);
+        !has_pages
     }
 }
 

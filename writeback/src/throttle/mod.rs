@@ -155,7 +155,7 @@ impl Throttle {
 
     /// A page became dirty. Whoever was admitted may charge, and so may those that need no admission.
     pub(crate) fn charge(&self, account: &Account) {
-        // The account first: a discharge of the whole debt is one of the account, too.
+        // The account first, as in `discharge` last: it is never less than its part of the word.
         if account.debt.fetch_add(1, Ordering::AcqRel) == 0 {
             self.owing.fetch_add(1, Ordering::Relaxed);
         }
@@ -164,17 +164,16 @@ impl Throttle {
 
     /// Pages are clean, or gone.
     pub(crate) fn discharge(&self, account: &Account, pages: u64) {
+        let before = self.word.fetch_sub(pages, Ordering::AcqRel);
+        debug_assert!(before & !WAITING >= pages, "I10: more discharged than was charged");
+        // After the word, and before anybody is told: a writer that finds the account without this debt, and so
+        // nothing under way, finds the room too.
         let owed = account.debt.fetch_sub(pages, Ordering::AcqRel);
         debug_assert!(owed >= pages, "I10: more discharged than the mapping was charged");
         if owed == pages && pages > 0 {
             self.owing.fetch_sub(1, Ordering::Relaxed);
         }
-        // AcqRel: whoever sees this in `word` sees the account, and the page's counters, as they are now.
-        let before = self.word.fetch_sub(pages, Ordering::AcqRel);
-        debug_assert!(before & !WAITING >= pages, "I10: more discharged than was charged");
-        if before & WAITING != 0 {
-            self.look_again(account);
-        }
+        self.nudge(account);
     }
 
     /// Something has happened to the mapping that its waiting writers must see although nothing was discharged.

@@ -38,17 +38,32 @@ fn stalled_vs_end() {
     });
 }
 
-/// If that write fails, the writer is told, since nothing can be written for a while.
+/// If that write fails, and the one that the writer tries before it gives up, it is told.
 #[test]
 fn stalled_vs_failed_end() {
     model("stalled_vs_failed_end", || {
         let (world, cache, writeback) = full();
         let handle = world.mapping.handle();
-        world.disk.fail_writes(1);
+        world.disk.fail_writes(2);
         let writer = spawn_writer(&world);
         world.write_out(writeback);
         let outcome = writer.join().unwrap();
         assert!(matches!(outcome, Err(Error::Stalled { source: Some(_) })), "{outcome:?}");
+        handle.check_error().unwrap_err();
+        settle(&world, &cache);
+    });
+}
+
+/// If that write fails and the store has recovered since, the writer finds that out and is let in.
+#[test]
+fn stalled_vs_recovery() {
+    model("stalled_vs_recovery", || {
+        let (world, cache, writeback) = full();
+        let handle = world.mapping.handle();
+        world.disk.fail_writes(1);
+        let writer = spawn_writer(&world);
+        world.write_out(writeback);
+        writer.join().unwrap().unwrap();
         handle.check_error().unwrap_err();
         settle(&world, &cache);
     });
