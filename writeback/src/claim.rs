@@ -331,7 +331,6 @@ impl Claim {
     #[expect(clippy::missing_panics_doc, reason = "the page is there until self is consumed")]
     pub fn start_writeback(mut self) -> std::result::Result<Writeback, Self> {
         let shared = &self.page().mapping().shared;
-        self.page().set_writeback_since_ms(shared.clock.now_ms());
         let Ok(ticket) = shared.start_writeback(self.page()) else {
             return Err(self);
         };

@@ -219,6 +219,7 @@ impl Shared {
     /// T6: the page is under writeback as a whole; returns the ticket. Flag and tag are brought together
     /// again: if nobody dirtied the page since the claim, its DIRTY and TOWRITE tags go.
     pub(crate) fn start_writeback(&self, page: &Page) -> Result<u64, Held> {
+        page.set_writeback_since_ms(self.clock.now_ms());
         let started = self.section(&self.tree.pin(), page, |slot| {
             let before = page.state.begin_writeback().map_err(|_| Held)?;
             if let Some(sets) = &page.blocks {
