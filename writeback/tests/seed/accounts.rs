@@ -179,10 +179,12 @@ fn who_took_a_block_and_did_not_write_it_gives_back_what_it_owes() {
         }
         assert_owes(&cache, 1);
     }
-    // Cancelled meanwhile: the block is dirty again, since nobody has written it.
+    // What he has taken is not dirty, and not cancelled.
     let hold = taken(&mapping, 1);
+    assert!(!lock(&mapping, 0).cancel_dirty());
+    fill(&mapping, 2, 0);
     assert!(lock(&mapping, 0).cancel_dirty());
-    assert_owes(&cache, 0);
+    assert_owes(&cache, 1);
     drop(hold);
     assert_owes(&cache, 1);
     settle(&cache, &mapping, &store);
