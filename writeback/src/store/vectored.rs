@@ -73,6 +73,7 @@ mod tests {
         images: &[Image],
         takes: impl IntoIterator<Item = Result<usize, Errno>>,
     ) -> (Vec<u8>, Result<(), (u64, StoreError)>) {
+        crate::watchdog::watch();
         let (mut file, mut takes) = (Vec::new(), takes.into_iter());
         let outcome = write_all(images, OFFSET, |slices, at| {
             assert!(slices.len() <= SLICES && slices.iter().all(|slice| !slice.is_empty()));

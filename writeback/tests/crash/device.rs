@@ -9,13 +9,14 @@ use std::time::Duration;
 use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule, Stage};
 use writeback::{Budget, Config, Error, Mapping, StoreError, SyncMode};
 
-use crate::common::eventually;
+use crate::common::{eventually, watch};
 use crate::driver::{open, silence_ordered_panics};
 
 const PAGE: usize = 4096;
 
 /// A mapping of `pages` dirty pages; store and mapping go by one clock.
 fn dirty(config: FaultConfig, pages: usize) -> (FaultStore, Mapping) {
+    watch();
     let store = FaultStore::with_config(config.contents(vec![0; pages * PAGE]));
     let config = Config::new().clock(store.clock().clone());
     let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();

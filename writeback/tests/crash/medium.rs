@@ -10,7 +10,7 @@ use std::time::Duration;
 use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 use writeback::{Config, FlushKind, Mapping, Store, StoreError};
 
-use crate::common::eventually;
+use crate::common::{eventually, watch};
 use crate::driver::silence_ordered_panics;
 
 /// A page is one sector here, so that its first byte says which write of it is there.
@@ -20,6 +20,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A store of `pages` pages of zeros, and a mapping by which they are written.
 fn new(pages: usize) -> (FaultStore, Mapping) {
+    watch();
     let store = FaultStore::with_config(FaultConfig::new(7).contents(vec![0; pages * PAGE]));
     let config = Config::new().page_size(PAGE);
     (store.clone(), Mapping::with_config(Arc::new(store), config).unwrap())

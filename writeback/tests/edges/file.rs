@@ -34,6 +34,7 @@ fn expected() -> Vec<u8> {
 
 #[test]
 fn a_write_that_a_limit_cuts_short_is_told_as_far_as_it_came() {
+    crate::common::watch();
     let folder = tempfile::tempdir().unwrap();
     // A signal comes with the error, which is to be ignored, as it is by who has limits.
     let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", LIMIT / UNIT);
@@ -52,6 +53,7 @@ fn a_write_that_a_limit_cuts_short_is_told_as_far_as_it_came() {
 #[test]
 #[ignore = "started by the test above, under a limit"]
 fn under_a_limit() {
+    crate::common::watch();
     let folder = PathBuf::from(std::env::var_os(FOLDER).expect("set by the test above"));
     let mapping = open_dirty(&folder.join("pages"));
     let error = mapping.handle().sync_data().unwrap_err();
@@ -65,6 +67,7 @@ fn under_a_limit() {
 
 #[test]
 fn a_file_is_as_it_was_written_where_there_is_no_limit() {
+    crate::common::watch();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pages");
     let mapping = open_dirty(&path);

@@ -9,3 +9,4 @@ mod file;
 mod hand;
 mod retries;
 mod turns;
+mod watch;

@@ -102,6 +102,7 @@ fn a_kick_during_a_round_is_followed_by_another_round() {
 
 #[test]
 fn a_request_during_a_round_is_done_in_the_next_and_requests_add_up() {
+    crate::common::watch();
     let (mapping, store) = hooked(Config::new(), 20);
     (0..20).for_each(|page| write(&mapping, page));
     let flusher = Arc::new(Flusher::manual([mapping], asleep()));

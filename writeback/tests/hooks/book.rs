@@ -6,7 +6,7 @@ use std::thread;
 use proptest::prelude::*;
 use writeback::{Budget, Mapping, MemStore, Store, StoreError, SyncMode};
 
-use crate::common::{PAGE, TestStore, Writes, assert_settled, eventually};
+use crate::common::{PAGE, SetOnDrop, TestStore, Writes, assert_settled, eventually};
 use crate::journal::{Journal, NUMBER, NUMBERS, logged, logged_in_memory, numbers, write_number};
 
 fn over(store: &TestStore, pages: usize) -> (Mapping, Journal) {
@@ -170,6 +170,8 @@ fn a_change_counts_from_before_its_record() {
     })
     .unwrap();
     assert_eq!((mapping.oldest_unwritten(), page.log_position()), (Some(2), Some(3)));
+    mapping.handle().sync_data().unwrap();
+    assert_eq!(mapping.oldest_unwritten(), None, "of both");
 }
 
 #[test]
@@ -406,6 +408,7 @@ fn the_bound_is_never_too_high_while_all_are_at_work() {
                 mapping.handle().sync_data().unwrap();
             }
         });
+        let _ends = SetOnDrop(stop);
         // What was in memory before the bound was asked for, and is below it, is durable, or overtaken by
         // what is: the positions in each place grow.
         for _ in 0..300 {
@@ -422,7 +425,6 @@ fn the_bound_is_never_too_high_while_all_are_at_work() {
                 assert!(*seen >= bound || stored >= seen, "{seen} < {bound}, durable is {stored}");
             }
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     mapping.handle().sync_data().unwrap();
     assert_eq!(mapping.oldest_unwritten(), None);

@@ -114,6 +114,7 @@ fn a_write_and_a_sync_are_told_step_by_step() {
 
 #[test]
 fn every_way_to_dirty_a_page_is_told() {
+    crate::common::watch();
     let (store, diary) = (MemStore::with_contents(vec![0; PAGE]), Arc::new(Diary::default()));
     let config = Config::new().block_size(PAGE / 4).log(Arc::new(Journal::default()));
     let config = config.observer(diary.clone());
@@ -184,6 +185,7 @@ fn a_writeback_of_the_engines_own_tells_its_error() {
 
 #[test]
 fn errors_of_the_log_are_told() {
+    crate::common::watch();
     let (journal, diary) = (Journal::default(), Arc::new(Diary::default()));
     let config = Config::new().observer(diary.clone()).log(Arc::new(journal.clone()));
     let mapping = Mapping::with_config(Arc::new(MemStore::new()), config).unwrap();
@@ -250,6 +252,7 @@ fn late_writes_are_told_when_they_end() {
 
 #[test]
 fn evictions_and_held_up_writers_are_told() {
+    crate::common::watch();
     let diary = Arc::new(Diary::default());
     let cache = PageCache::new(CacheConfig::new(16)).unwrap();
     let config = Config::new().cache(&cache).observer(diary.clone());
@@ -274,6 +277,7 @@ fn evictions_and_held_up_writers_are_told() {
 
 #[test]
 fn stats_tell_bytes_flushes_and_age() {
+    crate::common::watch();
     let clock = Clock::manual();
     let store = MemStore::with_contents([7; 100]);
     let config = Config::new().clock(clock.clone());

@@ -311,6 +311,7 @@ mod tests {
     const SECTOR: usize = 4;
 
     fn media(contents: &[u8]) -> Media {
+        crate::watchdog::watch();
         let mut sparse = Sparse::default();
         sparse.write(0, contents);
         Media::new(SECTOR, sparse)
