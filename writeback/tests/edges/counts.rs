@@ -177,7 +177,8 @@ fn each_number_of_a_flusher_is_its_own() {
 
 #[test]
 fn a_range_is_the_pages_that_it_names_and_no_others() {
-    let ranges: [((Bound<u64>, Bound<u64>), &[u64]); 7] = [
+    type Case = ((Bound<u64>, Bound<u64>), &'static [u64]);
+    let ranges: [Case; 7] = [
         ((Bound::Included(1), Bound::Included(2)), &[1, 2]),
         ((Bound::Included(1), Bound::Excluded(2)), &[1]),
         ((Bound::Excluded(1), Bound::Included(3)), &[2, 3]),
