@@ -1,5 +1,9 @@
 //! Garbage is bounded: what is retired is freed in proportion, however much a guard retires.
 
+#[path = "common/watchdog.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of the helpers")]
+mod watchdog;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::thread;
@@ -41,6 +45,7 @@ fn most_alive(alive: &AtomicI64, mut round: impl FnMut(u64)) -> i64 {
 /// One test, so that no other one's guards hold up what is freed here.
 #[test]
 fn garbage_is_bounded() {
+    watchdog::watch();
     replaced_under_one_guard_a_round();
     replaced_under_a_guard_each();
     replaced_under_one_guard_that_is_repinned();

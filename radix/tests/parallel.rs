@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::common::{T0, T1, T2, T3, Tree, assert_at_rest, indices, tagged, tree_of};
+use crate::common::{SetOnDrop, T0, T1, T2, T3, Tree, assert_at_rest, indices, tagged, tree_of};
 use tagged_radix::{ArcRef, Inline, RadixTree, Tag, TagFilter, TagSet};
 
 /// More threads than most machines for tests have: walks are cut more often.
@@ -224,15 +224,6 @@ fn a_walk_can_start_another() {
     assert_eq!(sum, 8 * (20_000 * 19_999 / 2));
 }
 
-/// Sets the flag at the end of its scope.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
-
 #[test]
 fn what_stays_is_reported_once_while_others_write() {
     // An entry that passes during the whole walk is in exactly one piece.
@@ -265,7 +256,7 @@ fn what_stays_is_reported_once_while_others_write() {
             });
         }
         // Also when a walk is wrong: the writers must not go on for ever.
-        let _ends = Ends(&done);
+        let _ends = SetOnDrop(&done);
         for _ in 0..if cfg!(debug_assertions) { 20 } else { 100 } {
             for filter in [TagFilter::all_of(T0), TagFilter::ANY] {
                 let found = parallel(&tree, ALL, filter);
@@ -301,7 +292,7 @@ fn the_tags_of_an_entry_are_read_at_one_instant() {
                 }
             }
         });
-        let _ends = Ends(&done);
+        let _ends = SetOnDrop(&done);
         for _ in 0..5_000 {
             for (index, _, tags) in parallel(&tree, ALL, TagFilter::ANY) {
                 assert_ne!(tags.contains(T1), tags.contains(T2), "{index}: {tags:?}");

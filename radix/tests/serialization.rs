@@ -1,5 +1,9 @@
 //! Trees through serde: in a format that people read, and in a compact one.
 
+#[path = "common/watchdog.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of the helpers")]
+mod watchdog;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -10,6 +14,7 @@ use serde::de::value::{Error as ValueError, MapDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Serialize};
 use tagged_radix::{Inline, RadixTree, Tag, TagFilter, TagSet, Value};
+use watchdog::{SetOnDrop, watch};
 
 type Pairs<T> = BTreeMap<u64, (T, TagSet)>;
 
@@ -210,6 +215,7 @@ fn a_length_that_is_too_large_takes_no_memory() {
 #[test]
 fn what_is_written_is_well_formed_while_others_write() {
     // The number of entries that is announced is the number that follows.
+    watch();
     let tree: RadixTree<Box<u64>> = (0..2000).map(|i| (i * 2, Box::new(i))).collect();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -219,13 +225,13 @@ fn what_is_written_is_well_formed_while_others_write() {
                 tree.pin().remove((i * 2 + 1001) % 4000);
             }
         });
+        let _ends = SetOnDrop(&done);
         for _ in 0..20 {
             let back: RadixTree<Box<u64>> =
                 postcard::from_bytes(&postcard::to_allocvec(&tree).unwrap()).unwrap();
             assert!((0..2000).all(|i| back.pin().contains(i * 2)));
             back.check().unwrap();
         }
-        done.store(true, Relaxed);
     });
 }
 

@@ -130,6 +130,8 @@ impl LockedPage {
     /// Forgets that the page is dirty, without writing it; returns whether it was. Its changes are
     /// lost unless they are made and marked again. For truncation and invalidation only.
     ///
+    /// What a hold has [taken](crate::Hold::take_dirty) is its holder's, and not forgotten.
+    ///
     /// # Concurrency
     /// Waits until a writeback of the page has ended.
     ///
@@ -331,7 +333,6 @@ impl Claim {
     #[expect(clippy::missing_panics_doc, reason = "the page is there until self is consumed")]
     pub fn start_writeback(mut self) -> std::result::Result<Writeback, Self> {
         let shared = &self.page().mapping().shared;
-        self.page().set_writeback_since_ms(shared.clock.now_ms());
         let Ok(ticket) = shared.start_writeback(self.page()) else {
             return Err(self);
         };

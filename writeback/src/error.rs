@@ -47,6 +47,25 @@ pub enum StoreError {
     Lost,
 }
 
+impl StoreError {
+    /// Tells whether a change of the length that ended so has changed nothing, for certain: it was refused, not
+    /// begun.
+    pub(crate) fn is_refusal(&self) -> bool {
+        use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+
+        match self {
+            StoreError::NoSpace => true,
+            StoreError::Io(error) => {
+                matches!(
+                    error.kind(),
+                    InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported
+                )
+            }
+            _ => false,
+        }
+    }
+}
+
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -55,6 +55,7 @@ mod tests {
     use super::*;
 
     fn clean_page() -> Arc<Page> {
+        crate::watchdog::watch();
         let page = Arc::new(Page::new(3, 1));
         page.state.set_uptodate();
         page.wake(page.state.unlock());

@@ -158,7 +158,7 @@
 //!
 //! # Features
 //!
-//! `fault`: adds the module [`fault`], a store in memory that fails as it is told, forgets what was not
+//! `fault`: adds the module `fault`, a store in memory that fails as it is told, forgets what was not
 //! flushed, and makes clones of what a power cut at any moment would leave; for tests of what is built
 //! on this crate as well as of this crate.
 //!
@@ -205,6 +205,10 @@ mod throttle;
 mod transition;
 mod truncate;
 mod wait;
+#[cfg(test)]
+#[path = "../tests/common/watchdog.rs"]
+#[allow(dead_code, reason = "the tests here use a part of it")]
+mod watchdog;
 
 pub use buffer::Image;
 pub use cache::{CacheStats, PageCache};

@@ -340,6 +340,7 @@ mod tests {
     use super::*;
 
     fn uptodate_page() -> Page {
+        crate::watchdog::watch();
         let page = Page::new(3, 1);
         page.state.set_uptodate();
         page

@@ -199,10 +199,7 @@ impl PageRef {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn mark_dirty(&self) -> Result<bool> {
-        let _told = self.mapping.shared.tell_at_end();
-        let _admission = self.mapping.shared.admit_dirtier(self.page.index(), true)?;
-        let _latch = self.page.contents.write();
-        self.dirty_under_latch(&(0..self.mapping.shared.page_size))
+        self.mark_bytes_dirty(&(0..self.mapping.shared.page_size))
     }
 
     /// Marks some of the page's blocks dirty, by number; returns whether the page was clean. Who cannot say
@@ -225,10 +222,14 @@ impl PageRef {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn mark_blocks_dirty(&self, blocks: Range<usize>) -> Result<bool> {
-        let bytes = self.check_blocks(&blocks)?;
+        self.mark_bytes_dirty(&self.check_blocks(&blocks)?)
+    }
+
+    fn mark_bytes_dirty(&self, bytes: &Range<usize>) -> Result<bool> {
+        let _told = self.mapping.shared.tell_at_end();
         let _admission = self.mapping.shared.admit_dirtier(self.page.index(), true)?;
         let _latch = self.page.contents.write();
-        self.dirty_under_latch(&bytes)
+        self.dirty_under_latch(bytes)
     }
 
     /// The bytes of blocks that the page has, at least one.

@@ -222,6 +222,7 @@ impl Shared {
     /// T6: the page is under writeback as a whole; returns the ticket. Flag and tag are brought together
     /// again: if nobody dirtied the page since the claim, its DIRTY and TOWRITE tags go.
     pub(crate) fn start_writeback(&self, page: &Page) -> Result<u64, Held> {
+        page.set_writeback_since_ms(self.clock.now_ms());
         let started = self.section(&self.tree.pin(), page, |slot| {
             let before = page.state.begin_writeback().map_err(|_| Held)?;
             if let Some(sets) = &page.blocks {
@@ -300,26 +301,48 @@ impl Shared {
     }
 
     /// T11: forgets that the page is dirty, without writing it. The caller holds the page lock and
-    /// has waited for its writeback. Returns whether it was dirty.
+    /// has waited for its writeback. Returns whether anything was dirty.
+    ///
+    /// What a hold has taken to write it is not dirty, and not forgotten: the page stays dirty over it, so that
+    /// a sync waits for the holder.
     pub(crate) fn cancel_dirty(&self, page: &Page) -> bool {
         let latch = self.order.as_ref().map(|_| page.contents.write());
         let cancelled = self.section(&self.tree.pin(), page, |slot| {
+            let dirty = page.take_dirty_blocks();
+            if page.blocks.as_ref().is_some_and(|sets| !sets.taken.get().is_empty()) {
+                return (!dirty.is_empty(), false);
+            }
             slot.clear(DIRTY_TAGS);
-            page.take_dirty_blocks();
             let was_dirty = page.state.clear_dirty();
             if was_dirty {
                 self.count(|counters| counters.dirty.sub(1));
             }
-            was_dirty
+            (was_dirty, was_dirty)
         });
-        if let Some(order) = &self.order {
-            order.forget(&page.positions);
+        let (was_dirty, is_clean_now) = cancelled.unwrap_or((false, false));
+        if is_clean_now {
+            self.forget_positions(page);
         }
         drop(latch);
-        if cancelled == Ok(true) {
+        if is_clean_now {
             self.discharge(1);
         }
-        cancelled.unwrap_or(false)
+        was_dirty
+    }
+
+    /// The page's changes are not to be written. The caller has the content latch, if there is a log.
+    fn forget_positions(&self, page: &Page) {
+        match &self.order {
+            None => {}
+            Some(order) if page.blocks.is_none() => order.forget(&page.positions),
+            // A hold may have written some of them, which are durable with the next flush and not before.
+            Some(order) => {
+                let positions = order.take(&page.positions);
+                if positions.oldest().is_some() {
+                    order.written(positions, || self.durability.note_write());
+                }
+            }
+        }
     }
 
     /// T11 and T12: takes the page out of the index, dirty or not. The caller holds the page lock

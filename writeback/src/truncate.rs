@@ -8,7 +8,7 @@
 
 use tagged_radix::ArrayVec;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StoreError};
 use crate::mapping::Mapping;
 use crate::page_ref::PageRef;
 use crate::primitives::{MutexGuard, Ordering};
@@ -77,11 +77,18 @@ impl Mapping {
 impl Shared {
     fn lengthen(&self, len: u64) -> Result<()> {
         self.prepare_to_lengthen(len)?;
-        if let Err(source) = self.store.set_len(len) {
-            return Err(Error::Length { source });
+        let _one_at_a_time = self.cutting.lock();
+        // First: should this fail, or panic, nobody knows how long the store is, and a sync that says that
+        // everything is durable must not leave the length in doubt.
+        self.store_is_longer.store(true, Ordering::Release);
+        let lengthened = self.store.set_len(len);
+        if lengthened.as_ref().is_err_and(StoreError::is_refusal) {
+            self.store_is_longer.store(false, Ordering::Release);
         }
+        lengthened.map_err(|source| Error::Length { source })?;
         self.durability.note_write();
         self.length.fetch_max(len, Ordering::AcqRel);
+        self.store_is_longer.store(false, Ordering::Release);
         Ok(())
     }
 

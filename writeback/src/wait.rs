@@ -59,6 +59,7 @@ mod tests {
 
     #[test]
     fn a_sleeper_is_never_missed() {
+        crate::watchdog::watch();
         // Bit 0: the condition; bit 1: somebody sleeps.
         for _ in 0..200 {
             let word = AtomicU32::new(0);

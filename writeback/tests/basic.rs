@@ -69,6 +69,7 @@ fn behaves_like_a_vector(page_size: usize, seed: u64) {
 
 #[test]
 fn any_sequence_of_operations_behaves_like_a_vector() {
+    crate::common::watch();
     for (page_size, seed) in [(512, 1), (512, 2), (4096, 3), (4096, 4), (16_384, 5)] {
         behaves_like_a_vector(page_size, seed);
     }
@@ -87,6 +88,7 @@ fn reads_are_short_at_the_end_and_empty_beyond_it() {
 
 #[test]
 fn a_write_beyond_the_end_leaves_zeros_before_it() {
+    crate::common::watch();
     let store = MemStore::new();
     let handle = Mapping::open(store.clone()).unwrap().handle();
     handle.write_at(b"abc", 0).unwrap();
@@ -143,6 +145,7 @@ fn a_whole_page_is_overwritten_without_reading_it() {
 
 #[test]
 fn a_page_is_read_if_a_write_leaves_any_of_its_bytes() {
+    crate::common::watch();
     let store = MemStore::with_contents(b"0123456789");
     let handle = Mapping::open(store.clone()).unwrap().handle();
     handle.write_at(&[b'x'; 20], 5).unwrap();
@@ -234,6 +237,7 @@ fn sync_range_writes_the_pages_it_touches_and_no_others() {
 
 #[test]
 fn a_sync_writes_more_pages_than_it_tags_in_one_go() {
+    crate::common::watch();
     let (size, pages) = (512, 9_000);
     let store = MemStore::new();
     let config = Config::new().page_size(size);
@@ -261,6 +265,7 @@ fn nothing_is_flushed_twice() {
 
 #[test]
 fn a_memory_backed_mapping_moves_flags_and_writes_nothing() {
+    crate::common::watch();
     let mapping = Mapping::memory_backed(Config::new()).unwrap();
     let handle = mapping.handle();
     handle.write_at(&[5; 3 * PAGE], 0).unwrap();
@@ -284,6 +289,7 @@ fn a_memory_backed_mapping_moves_flags_and_writes_nothing() {
 
 #[test]
 fn a_file_holds_what_was_synced() {
+    crate::common::watch();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pages");
     let mut expected = vec![0; 700 * PAGE + 123];
@@ -332,6 +338,7 @@ fn an_empty_store_is_an_empty_mapping() {
 
 #[test]
 fn a_write_of_no_bytes_lengthens_nothing() {
+    crate::common::watch();
     let mapping = Mapping::open(MemStore::new()).unwrap();
     let handle = mapping.handle();
     handle.write_at(b"abc", 0).unwrap();

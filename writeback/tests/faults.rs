@@ -67,10 +67,14 @@ fn two_syncs_of_one_handle_are_both_told() {
     };
     let first = sync();
     eventually("written", || store.kept() == 1);
+    // So that it can be seen that the second has begun, too: it writes this one.
+    handle.write_at(&[1; PAGE], PAGE as u64).unwrap();
     let second = sync();
-    never("the write is under way", || second.is_finished());
+    eventually("the second, too", || store.kept() == 2);
+    never("the writes are under way", || second.is_finished());
     store.writes(Writes::Accept);
     store.release_first(Err(StoreError::NoSpace));
+    store.release_first(Ok(()));
     assert!(first.join().unwrap().unwrap_err().is_no_space());
     assert!(second.join().unwrap().unwrap_err().is_no_space());
     handle.sync_data().unwrap();
@@ -269,6 +273,7 @@ fn a_store_that_panics_loses_no_page() {
 
 #[test]
 fn a_file_that_can_not_be_written_is_an_error_and_not_a_loss() {
+    crate::common::watch();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pages");
     std::fs::write(&path, [1; 100]).unwrap();

@@ -2,6 +2,10 @@
 //!
 //! The only test of its process, because it counts what the process allocates.
 
+#[path = "common/watchdog.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of the helpers")]
+mod watchdog;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -82,6 +86,7 @@ fn work(handle: &Handle, thread: usize, versions: &mut [u32]) {
 
 #[test]
 fn a_file_twenty_times_the_cache_takes_no_more_memory_than_the_cache() {
+    watchdog::watch();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pages");
     std::fs::File::create(&path).unwrap().set_len((PAGES * PAGE) as u64).unwrap();

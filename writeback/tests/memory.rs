@@ -220,12 +220,12 @@ fn truncation_and_eviction_of_the_same_pages_lose_no_account() {
             }
         });
         scope.spawn(|| {
+            let _ends = SetOnDrop(&stop);
             let mut random = SmallRng::seed_from_u64(2);
             for _ in 0..150 {
                 write(&mapping, random.random_range(0..64), 1);
                 let _ = mapping.handle().sync_data();
             }
-            stop.store(true, Ordering::Relaxed);
         });
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
@@ -292,6 +292,7 @@ fn all_dirty(pages: usize) -> (PageCache, Mapping, Arc<Congested>) {
 
 #[test]
 fn pageout_where_all_is_dirty_and_no_flusher_runs() {
+    crate::common::watch();
     // shrink_list -> pageout: met once, written the second time, then evicted.
     let (cache, mapping, _store) = all_dirty(8);
     read(&mapping, 8);
@@ -304,6 +305,7 @@ fn pageout_where_all_is_dirty_and_no_flusher_runs() {
 
 #[test]
 fn may_write_to_queue_keeps_pageout_from_a_congested_store() {
+    crate::common::watch();
     let (cache, mapping, store) = all_dirty(8);
     store.1.store(true, Ordering::Relaxed);
     read(&mapping, 8);

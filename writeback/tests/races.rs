@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{PAGE, TestStore, Writes, assert_settled, eventually, never, open_dirty, page};
+use common::{
+    PAGE, SetOnDrop, TestStore, Writes, assert_settled, eventually, never, open_dirty, page,
+};
 use writeback::{Budget, Config, Mapping, PageTag, Result, Store, StoreError, SyncMode};
 
 fn sync_on_a_thread(mapping: &Mapping) -> JoinHandle<Result<()>> {
@@ -244,6 +246,8 @@ fn a_waiter_is_let_go_by_the_write_it_waits_for() {
         let page = page(&mapping, 0);
         move || page.wait_writeback()
     });
+    // Asleep, that is: a waiter who comes later waits for the next write.
+    eventually("it waits", || format!("{:?}", page(&mapping, 0).snapshot()).contains("WAITERS"));
     never("the first write is under way", || waiter.is_finished());
     mapping.handle().write_at(b"again", 0).unwrap();
     store.release_first(Ok(()));
@@ -320,11 +324,12 @@ fn a_sync_ends_although_the_journal_takes_the_page_again_and_again() {
             })
         })
         .collect();
+    let ends = SetOnDrop(&stop);
     for round in 0..20 {
         mapping.handle().write_at(&[round; 8], 0).unwrap();
         mapping.handle().sync_data().unwrap();
     }
-    stop.store(true, Ordering::Relaxed);
+    drop(ends);
     journals.into_iter().for_each(|journal| journal.join().unwrap());
     assert_settled(&mapping);
 }
@@ -349,12 +354,13 @@ fn a_sync_ends_under_writers_that_never_stop() {
             })
         })
         .collect();
+    let ends = SetOnDrop(&stop);
     for _ in 0..20 {
         let written = mapping.stats().written;
         mapping.handle().sync_data().unwrap();
         assert!(mapping.stats().written - written <= pages as u64);
     }
-    stop.store(true, Ordering::Relaxed);
+    drop(ends);
     writers.into_iter().for_each(|writer| writer.join().unwrap());
     mapping.handle().sync_data().unwrap();
     assert!(store.durable().len() == pages * PAGE);
@@ -382,12 +388,13 @@ fn marking_dirty_and_truncating_keep_the_count() {
         }
     });
     let handle = mapping.handle();
+    let ends = SetOnDrop(&stop);
     for _ in 0..400 {
         handle.set_len(0).unwrap();
         assert_eq!((mapping.stats().dirty, mapping.stats().cached), (0, 0));
         handle.write_at(&[1; 4 * PAGE], 0).unwrap();
     }
-    stop.store(true, Ordering::Relaxed);
+    drop(ends);
     dirtier.join().unwrap();
     mapping.check().unwrap();
     handle.sync_data().unwrap();

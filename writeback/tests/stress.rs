@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{LateStore, assert_settled};
+use common::{LateStore, SetOnDrop, assert_settled, watch_for};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use writeback::{Budget, Config, Flusher, FlusherConfig, Mapping, MemStore, Store, SyncMode};
@@ -52,6 +52,7 @@ fn version_of(place: u64, bytes: &[u8]) -> u64 {
 }
 
 fn open(late: bool, seed: u64) -> (Mapping, MemStore) {
+    watch_for(time());
     let store = MemStore::new();
     let config = Config::new().page_size(PAGE);
     let dynamic: Arc<dyn Store> = match late {
@@ -68,15 +69,6 @@ fn busy_flusher(mapping: &Mapping) -> Flusher {
         .background_pages(4)
         .chunk_pages(3);
     Flusher::start([mapping.clone()], config).unwrap()
-}
-
-/// Stops the others when it goes out of scope, also because its test has failed.
-struct StopAtEnd<'s>(&'s AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Holds pages like a journal until told to stop.
@@ -105,7 +97,7 @@ fn nothing_synced_is_missed(late: bool, seed: u64) {
     let flusher = busy_flusher(&mapping);
     let (stop, syncs) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
-        let _stop_at_end = StopAtEnd(&stop);
+        let _stop_at_end = SetOnDrop(&stop);
         scope.spawn(|| journal(&mapping, PAGES, seed, &stop));
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
@@ -167,7 +159,7 @@ fn truncates_and_everything_else(late: bool, seed: u64) {
     let end = Instant::now() + time();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let _stop_at_end = StopAtEnd(&stop);
+        let _stop_at_end = SetOnDrop(&stop);
         scope.spawn(|| journal(&mapping, PAGES, seed, &stop));
         let workers: Vec<_> = (0..4_u64)
             .map(|worker| {
@@ -233,7 +225,7 @@ fn a_write_that_returned_ok_is_saved_by_close() {
         mapping.handle().write_at(&[0; 8 * PAGE], 0).unwrap();
         let stop = &AtomicBool::new(false);
         let written: Vec<_> = thread::scope(|scope| {
-            let _stop_at_end = StopAtEnd(stop);
+            let _stop_at_end = SetOnDrop(stop);
             let writers: Vec<_> = (0..3_u64)
                 .map(|writer| {
                     let handle = mapping.handle();
@@ -299,7 +291,7 @@ fn a_reader_never_sees_what_lies_beyond_the_end() {
     mapping.handle().write_at(&[1; PAGE], 0).unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let _stop_at_end = StopAtEnd(&stop);
+        let _stop_at_end = SetOnDrop(&stop);
         let (changer, stop) = (mapping.handle(), &stop);
         scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
@@ -319,6 +311,7 @@ fn a_reader_never_sees_what_lies_beyond_the_end() {
 /// An image of bytes that lengthen the file is never cut at the length the file had before them.
 #[test]
 fn what_is_appended_and_synced_is_there_although_the_page_is_written_all_the_time() {
+    crate::common::watch();
     const BIG: usize = 1 << 20;
     const STEP: usize = BIG / 3;
     let store = MemStore::new();
@@ -326,7 +319,7 @@ fn what_is_appended_and_synced_is_there_although_the_page_is_written_all_the_tim
     let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let _stop_at_end = StopAtEnd(&stop);
+        let _stop_at_end = SetOnDrop(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
@@ -348,6 +341,7 @@ fn what_is_appended_and_synced_is_there_although_the_page_is_written_all_the_tim
 /// A page that is overwritten before it was ever read is valid and has its bytes at one instant.
 #[test]
 fn a_reader_never_sees_a_page_without_its_first_contents() {
+    crate::common::watch();
     let end = Instant::now() + time();
     while Instant::now() < end {
         let mapping = Mapping::open(MemStore::with_contents([1; 100])).unwrap();

@@ -452,6 +452,7 @@ impl Store for Logging {
 
 #[test]
 fn mappings_take_turns_at_the_flusher() {
+    crate::common::watch();
     let log = Arc::new(Mutex::new(Vec::new()));
     let open = |number| {
         let store = Logging(MemStore::new(), number, Arc::clone(&log));

@@ -78,6 +78,7 @@ fn tagged_sweeps_give_what_matches() {
 
 #[test]
 fn owned_batches_outlive_the_tree() {
+    crate::common::watch();
     let tree: RadixTree<Arc<u64>> = (0..100).map(|index| (index, Arc::new(index))).collect();
     tree.pin().tag_range(50..60, T0, TagSet::EMPTY);
     let one = tree.get_owned(7);

@@ -38,6 +38,7 @@ fn first_set_and_last_clear_are_told() {
 
 #[test]
 fn edges_gather_until_they_are_taken() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     add_tagged(&p, 1, T0);
@@ -48,6 +49,7 @@ fn edges_gather_until_they_are_taken() {
 
 #[test]
 fn update_tags_tells_its_own_edges() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     add_tagged(&p, 1, T0);
@@ -60,6 +62,7 @@ fn update_tags_tells_its_own_edges() {
 
 #[test]
 fn edges_of_other_handles_are_not_told() {
+    crate::common::watch();
     let tree = Tree::new();
     let (p, other) = (tree.pin(), tree.pin());
     add_tagged(&p, 1, T0);
@@ -71,6 +74,7 @@ fn edges_of_other_handles_are_not_told() {
 
 #[test]
 fn every_call_that_changes_tags_tells_its_edges() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     let both = TagSet::of(&[T0, T1]);

@@ -84,6 +84,7 @@ fn what_was_removed_can_be_read_while_the_handle_lives() {
 
 #[test]
 fn try_insert_gives_the_value_back_where_one_is() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     let new = p.try_insert(3, Box::new(1)).ok();
@@ -109,6 +110,7 @@ fn try_insert_tagged_tags_only_what_it_inserts() {
 
 #[test]
 fn get_or_insert_with_makes_a_value_only_where_none_is() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     assert_eq!(p.get_or_insert_with(3, || Box::new(1)), &1);
@@ -118,6 +120,7 @@ fn get_or_insert_with_makes_a_value_only_where_none_is() {
 
 #[test]
 fn replace_if_asks_with_value_and_tags_and_keeps_the_tags() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     p.insert_tagged(3, Box::new(1), T0.into());
@@ -145,6 +148,7 @@ fn replace_if_gives_the_value_back_when_refused_or_absent() {
 
 #[test]
 fn compare_exchange_goes_by_identity_not_by_equality() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     p.insert_tagged(3, Box::new(7), T0.into());

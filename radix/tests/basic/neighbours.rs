@@ -55,6 +55,7 @@ fn absent_neighbours_lie_outside_the_run() {
 
 #[test]
 fn all_is_absent_in_an_empty_tree() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     for index in [0, 63, 64, u64::MAX] {

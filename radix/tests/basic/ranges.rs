@@ -74,6 +74,7 @@ fn range_from_both_ends_within_a_leaf() {
 
 #[test]
 fn range_tagged_reports_value_and_tags_of_what_matches() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     for (index, tags) in [

@@ -49,6 +49,7 @@ impl CloneValue for Nosy {
 
 #[test]
 fn a_clone_may_change_the_leaf_that_it_is_made_from() {
+    crate::common::watch();
     // The owned gang lookup runs no user code under a leaf's lock, though each clone spoils what it has read.
     TREE.with(|tree| {
         let pinned = tree.pin();
@@ -66,6 +67,7 @@ fn a_clone_may_change_the_leaf_that_it_is_made_from() {
 
 #[test]
 fn an_exhausted_scan_stays_exhausted_at_both_ends() {
+    crate::common::watch();
     let tree: RadixTree<Inline> = (5..7).filter_map(|i| Some((i, Inline::new(i)?))).collect();
     let pinned = tree.pin();
     pinned.tag_range(.., Tag::T0, tagged_radix::TagSet::EMPTY);

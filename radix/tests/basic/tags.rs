@@ -37,6 +37,7 @@ fn tags_are_numbered_from_zero() {
 
 #[test]
 fn filters_ask_for_all_of_some_and_none_of_others() {
+    crate::common::watch();
     let filter = TagFilter::all_of(T0).and_all_of(T1).and_none_of(T2);
     assert!(filter.matches(TagSet::of(&[T0, T1])));
     assert!(filter.matches(TagSet::of(&[T0, T1, T3])));
@@ -115,6 +116,7 @@ fn numbered() -> Tree {
 
 #[test]
 fn count_tagged_counts_what_a_scan_reports() {
+    crate::common::watch();
     let tree = numbered();
     let p = tree.pin();
     assert_eq!(p.count_tagged(.., TagFilter::ANY), 256);
@@ -177,6 +179,7 @@ fn tag_range_if_tagged_stops_at_the_limit_and_goes_on() {
 
 #[test]
 fn tag_range_if_tagged_with_limit_zero_does_nothing() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     add_tagged(&p, 5, T0);
@@ -187,6 +190,7 @@ fn tag_range_if_tagged_with_limit_zero_does_nothing() {
 
 #[test]
 fn tag_range_if_tagged_onto_itself_changes_nothing() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     add_tagged(&p, 5, T0);

@@ -11,6 +11,7 @@ static SHARED: Tree = Tree::new();
 
 #[test]
 fn a_tree_can_be_a_static() {
+    crate::common::watch();
     let p = SHARED.pin();
     assert!(p.insert(1, Box::new(1)).is_none());
     assert_eq!(SHARED.len(), 1);
@@ -18,6 +19,7 @@ fn a_tree_can_be_a_static() {
 
 #[test]
 fn len_and_is_empty_follow_the_entries() {
+    crate::common::watch();
     let tree = Tree::default();
     assert!(tree.is_empty());
     for index in 0..200 {
@@ -131,6 +133,7 @@ fn bytes_per_entry(count: u64, index: impl Fn(u64) -> u64) -> f64 {
 
 #[test]
 fn a_million_lonely_indices_take_the_bytes_that_are_documented() {
+    crate::common::watch();
     let count = if cfg!(radix_chaos) { 1 << 14 } else { 1 << 20 };
     // The products of an odd factor are distinct and as far from each other as can be.
     let even = bytes_per_entry(count, |i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -163,6 +166,7 @@ fn collecting_and_extending_insert_and_later_values_win() {
 
 #[test]
 fn into_iter_gives_entries_in_order_and_drops_the_rest() {
+    crate::common::watch();
     let ledger = Ledger::new();
     let tree: RadixTree<_> =
         (0..200).map(|n| (n * 31, Box::new(ledger.value(n * 31, n)))).collect();
@@ -178,6 +182,7 @@ fn into_iter_gives_entries_in_order_and_drops_the_rest() {
 
 #[test]
 fn dropping_a_tree_drops_its_values_once() {
+    crate::common::watch();
     let ledger = Ledger::new();
     let tree: RadixTree<_> =
         (0..1000).map(|n| (n << 20, Box::new(ledger.value(n << 20, n)))).collect();
@@ -197,6 +202,7 @@ fn debug_shows_the_entries() {
 
 #[test]
 fn handles_share_the_tree() {
+    crate::common::watch();
     let tree = Tree::new();
     let (one, other) = (tree.pin(), tree.pin());
     one.insert(1, Box::new(1));
@@ -232,6 +238,7 @@ fn repin_keeps_the_handle_usable() {
 
 #[test]
 fn repin_lets_go_of_what_was_removed() {
+    crate::common::watch();
     let ledger = Ledger::new();
     let tree = RadixTree::new();
     let mut p = tree.pin();

@@ -42,17 +42,20 @@ fn exercise_owned<V: CloneValue>(make: impl Fn(u64) -> V, read: impl Fn(&V) -> u
 
 #[test]
 fn boxes() {
+    crate::common::watch();
     exercise(Box::new, |value: &u64| *value);
 }
 
 #[test]
 fn arcs() {
+    crate::common::watch();
     exercise(Arc::new, |value: ArcRef<'_, u64>| *value);
     exercise_owned(Arc::new, |value: &Arc<u64>| **value);
 }
 
 #[test]
 fn statics() {
+    crate::common::watch();
     static VALUES: [u64; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 64, 1 << 40];
     let find = |n: u64| VALUES.iter().find(|value| **value == n).expect("one of those used here");
     exercise(find, |value: &u64| *value);
@@ -61,6 +64,7 @@ fn statics() {
 
 #[test]
 fn inline_integers() {
+    crate::common::watch();
     let make = |n: u64| Inline::new(n).unwrap();
     exercise(make, |value: Inline| value.get());
     exercise_owned(make, |value: &Inline| value.get());
@@ -90,6 +94,7 @@ fn equal_inline_integers_are_identical() {
 
 #[test]
 fn an_arc_taken_from_the_tree_outlives_it() {
+    crate::common::watch();
     let tree = RadixTree::new();
     let value = Arc::new(7_u64);
     tree.pin().insert(5, Arc::clone(&value));
@@ -106,6 +111,7 @@ fn an_arc_taken_from_the_tree_outlives_it() {
 
 #[test]
 fn a_removed_arc_is_released_after_the_last_guard() {
+    crate::common::watch();
     let tree = RadixTree::new();
     let value = Arc::new(7_u64);
     tree.pin().insert(5, Arc::clone(&value));

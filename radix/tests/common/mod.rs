@@ -6,6 +6,7 @@ pub(crate) mod nodes;
 pub(crate) mod race;
 pub(crate) mod shape;
 pub(crate) mod tracked;
+pub(crate) mod watchdog;
 
 use std::fmt::Debug;
 
@@ -15,6 +16,7 @@ use tagged_radix::{ArrayVec, Pinned, RadixTree, Tag, TagFilter, TagSet, Value};
 pub(crate) use race::{Clock, Race, StartLine, stress_time};
 pub(crate) use shape::{BITS, Shape};
 pub(crate) use tracked::{Ledger, Tracked, drain};
+pub(crate) use watchdog::{SetOnDrop, watch, watch_for};
 
 pub(crate) const T0: Tag = Tag::T0;
 pub(crate) const T1: Tag = Tag::T1;
@@ -27,11 +29,13 @@ pub(crate) type Tree = RadixTree<Box<u64>>;
 
 /// The tree that holds exactly `indices`, each with itself as its value.
 pub(crate) fn tree_of(indices: impl IntoIterator<Item = u64>) -> Tree {
+    watch();
     indices.into_iter().map(|i| (i, Box::new(i))).collect()
 }
 
 /// Inserts `index` with itself as its value.
 pub(crate) fn add(p: &Pinned<'_, Box<u64>>, index: u64) {
+    watch();
     assert_eq!(p.insert(index, Box::new(index)), None, "{index} was absent");
 }
 
@@ -43,6 +47,7 @@ pub(crate) fn add_tagged(p: &Pinned<'_, Box<u64>>, index: u64, tags: impl Into<T
 
 /// All indices of the tree in the order a scan reports them, each value checked.
 pub(crate) fn indices(p: &Pinned<'_, Box<u64>>) -> Vec<u64> {
+    watch();
     let check = |(index, value): (u64, &u64)| {
         assert_eq!(index, *value);
         index
@@ -90,6 +95,7 @@ pub(crate) fn gang_sweep_tagged<const N: usize>(
 
 /// Asserts that a tree no one writes to is sound, exact in its summaries and of minimal shape.
 pub(crate) fn assert_at_rest<V: Value>(tree: &RadixTree<V>) {
+    watch();
     if let Err(violation) = tree.check() {
         panic!("{violation}");
     }
@@ -111,6 +117,7 @@ pub(crate) fn assert_at_rest<V: Value>(tree: &RadixTree<V>) {
 
 /// A small random number generator; the same seed gives the same numbers.
 pub(crate) fn rng(seed: u64) -> SmallRng {
+    watch();
     SmallRng::seed_from_u64(seed)
 }
 

@@ -2,10 +2,11 @@
 
 use std::env;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use super::watchdog::watch_for;
 
 /// How long a threaded test runs: one second, or what `TAGGED_RADIX_STRESS_SECONDS` says.
 pub(crate) fn stress_time() -> Duration {
@@ -82,7 +83,7 @@ impl<'a> Race<'a> {
 
     /// Runs all threads to their ends; panics if one of them did.
     pub(crate) fn run(self) {
-        let _hang = abort_on_hang(self.time * 4 + Duration::from_secs(120));
+        watch_for(self.time * 4);
         let clock = Clock { time: self.time, end: OnceLock::new(), stop: AtomicBool::new(false) };
         let start = Barrier::new(self.bodies.len());
         thread::scope(|scope| {
@@ -118,18 +119,4 @@ impl StartLine {
             }
         }
     }
-}
-
-/// Ends the process with a message if what is returned still lives after `limit`: a thread that
-/// never comes back would otherwise just leave the test waiting.
-fn abort_on_hang(limit: Duration) -> Sender<()> {
-    let (alive, watch) = channel::<()>();
-    let test = thread::current().name().unwrap_or("a test").to_owned();
-    thread::spawn(move || {
-        if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{test}: a thread hangs");
-            std::process::abort();
-        }
-    });
-    alive
 }

@@ -26,6 +26,7 @@ fn every_entry_is_found_after_each_store_and_erase() {
 
 #[test]
 fn an_insert_is_alone_at_every_power_of_two() {
+    crate::common::watch();
     // 0 to 1023, both sides of each higher power of two, the last index.
     let powers = (10..64).flat_map(|k| [1 << k, (1_u64 << k) - 1]);
     let tree = Tree::new();

@@ -25,6 +25,7 @@ fn next_tagged(p: &Pinned<'_, Box<u64>>, index: u64) -> Option<u64> {
 
 #[test]
 fn pairs_are_found_from_everywhere() {
+    crate::common::watch();
     // every pair below 100, both tagged, searched for from every place.
     for far in 0..100 {
         for near in 0..far {
@@ -58,6 +59,7 @@ fn iteration_is_complete_after_each_append() {
 
 #[test]
 fn tagged_searches_past_their_end_find_nothing() {
+    crate::common::watch();
     // searches whose start lies above their end, while the tree grows.
     let tree = Tree::new();
     let p = tree.pin();
@@ -77,6 +79,7 @@ fn tagged_searches_past_their_end_find_nothing() {
 
 #[test]
 fn the_last_index_is_found_once_and_nothing_after_it() {
+    crate::common::watch();
     //
     let tree = Tree::new();
     let p = tree.pin();

@@ -126,6 +126,7 @@ fn range_tagging_resumes_up_to_the_last_index() {
 
 #[test]
 fn a_limit_that_is_reached_at_the_last_index_ends_the_range() {
+    crate::common::watch();
     let tree = Tree::new();
     let p = tree.pin();
     add_tagged(&p, MAX, T0);

@@ -14,6 +14,7 @@ use ops::{Op, Session, Territory, assert_matches};
 
 /// Runs the operations one by one, comparing results and, after each, the whole tree.
 fn run(ops: &[Op]) {
+    common::watch();
     let tree = RadixTree::new();
     let mut session = Session::new(&tree, Territory::Whole);
     for op in ops {

@@ -1,17 +1,13 @@
 //! A store in a file: positioned vectored writes, real `fdatasync`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use arrayvec::ArrayVec;
-
+use super::vectored::{SLICES, write_all};
 use super::{Completion, FlushKind, Limits, Store, WriteBatch};
 use crate::error::StoreError;
-
-/// Most slices one system call takes (`IOV_MAX` is 1024 where it is known).
-const SLICES: usize = 256;
 
 /// Bytes in a batch from which on the device is told to begin. Single pages are better left to the
 /// kernel, which may merge them.
@@ -170,29 +166,9 @@ impl FileStore {
 
     /// Writes all of the batch. `Err`: how many bytes were accepted before the error.
     fn write(&self, batch: &WriteBatch) -> Result<(), (u64, StoreError)> {
-        let mut accepted = 0;
-        let mut images = batch.images();
-        let mut skip = 0;
-        while !images.is_empty() {
-            let mut slices: ArrayVec<IoSlice<'_>, SLICES> = ArrayVec::new();
-            for image in images.iter().take(SLICES) {
-                let from = if slices.is_empty() { skip } else { 0 };
-                slices.push(IoSlice::new(&image.as_ref()[from..]));
-            }
-            let count = match rustix::io::pwritev(&self.file, &slices, batch.offset() + accepted) {
-                Ok(0) => return Err((accepted, io::Error::from(io::ErrorKind::WriteZero).into())),
-                Ok(count) => count,
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(errno) => return Err((accepted, io::Error::from(errno).into())),
-            };
-            accepted += count as u64;
-            let mut rest = skip + count;
-            while let Some(image) = images.first().filter(|image| image.len() <= rest) {
-                rest -= image.len();
-                images = &images[1..];
-            }
-            skip = rest;
-        }
+        write_all(batch.images(), batch.offset(), |slices, at| {
+            rustix::io::pwritev(&self.file, slices, at)
+        })?;
         self.begin(batch);
         Ok(())
     }

@@ -13,6 +13,7 @@ mod file;
 mod memory;
 mod null;
 mod sparse;
+mod vectored;
 
 use std::fmt::Debug;
 

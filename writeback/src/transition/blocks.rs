@@ -45,6 +45,7 @@ impl Shared {
                 declined: false,
             });
         };
+        page.set_writeback_since_ms(self.clock.now_ms());
         let started = self.section(&self.tree.pin(), page, |slot| {
             let held = sets.held.get();
             let declined = !held.is_empty();

@@ -1,5 +1,5 @@
 //! What the tests share: stores that do as they are told, and checks.
-#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "every test file uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of several test crates")]
 
 use std::sync::Arc;
@@ -15,6 +15,10 @@ use writeback::{
     Completion, Config, FlushKind, Limits, Mapping, MemStore, PageRef, Store, StoreError,
     WriteBatch,
 };
+
+mod watchdog;
+
+pub(crate) use watchdog::{SetOnDrop, watch, watch_for};
 
 pub const PAGE: usize = 4096;
 
@@ -67,6 +71,7 @@ pub struct TestStore {
 
 impl TestStore {
     pub fn new() -> Self {
+        watch();
         Self::default()
     }
 
@@ -294,6 +299,7 @@ pub struct LateStore {
 
 impl LateStore {
     pub fn new(inner: MemStore, seed: u64) -> Self {
+        watch();
         let (queue, jobs) = channel::<(WriteBatch, Completion)>();
         let store = inner.clone();
         thread::spawn(move || {
@@ -357,12 +363,14 @@ pub fn open_dirty(pages: usize, byte: u8) -> (Mapping, TestStore) {
 }
 
 pub fn page(mapping: &Mapping, index: u64) -> PageRef {
+    watch();
     mapping.page(index).unwrap()
 }
 
 /// Waits until `condition` holds; fails the test if it does not within ten seconds.
 #[track_caller]
 pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+    watch();
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < deadline, "never came true: {what}");

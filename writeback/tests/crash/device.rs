@@ -4,26 +4,19 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule, Stage};
 use writeback::{Budget, Config, Error, Mapping, StoreError, SyncMode};
 
+use crate::common::{eventually, watch};
 use crate::driver::{open, silence_ordered_panics};
 
 const PAGE: usize = 4096;
 
-#[track_caller]
-fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "never came true: {what}");
-        thread::sleep(Duration::from_micros(200));
-    }
-}
-
 /// A mapping of `pages` dirty pages; store and mapping go by one clock.
 fn dirty(config: FaultConfig, pages: usize) -> (FaultStore, Mapping) {
+    watch();
     let store = FaultStore::with_config(config.contents(vec![0; pages * PAGE]));
     let config = Config::new().clock(store.clock().clone());
     let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
@@ -89,7 +82,9 @@ fn a_stuck_flush_holds_up_syncs_and_nobody_else() {
     let second = sync();
     let handle = mapping.handle();
     handle.write_at(&[2; 10], 5).unwrap();
-    assert!(mapping.write_page(0, true).unwrap());
+    // Here, or by the second sync, should that begin after the change.
+    mapping.write_page(0, true).unwrap();
+    assert_eq!((mapping.stats().written, mapping.stats().dirty), (3, 0));
     assert!(!first.is_finished() && !second.is_finished());
     store.release_stuck();
     first.join().unwrap().unwrap();

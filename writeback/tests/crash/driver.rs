@@ -11,6 +11,7 @@ use rand::{Rng, RngCore, SeedableRng};
 use writeback::fault::{Action, Event, Fault, FaultConfig, FaultStore, Stage};
 use writeback::{Budget, CacheConfig, Config, Error, Handle, Mapping, PageCache, SyncMode};
 
+use crate::common::watch;
 use crate::oracle::{Bytes, Oracle};
 
 pub(crate) const HANDLES: usize = 3;
@@ -107,6 +108,7 @@ fn call<T>(f: impl FnOnce() -> Result<T, Error>) -> Outcome<T> {
 
 impl Driver {
     pub(crate) fn new(shape: Shape) -> Driver {
+        watch();
         let mut random = SmallRng::seed_from_u64(shape.seed);
         let mut contents = vec![0; shape.contents];
         random.fill_bytes(&mut contents);

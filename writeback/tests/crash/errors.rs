@@ -37,6 +37,7 @@ fn assert_all_is_durable(store: &FaultStore, mapping: &Mapping, bytes: &[u8]) {
 /// As generic/441 of fstests: N descriptors write, the device fails, all syncs fail once, then none.
 #[test]
 fn every_handle_is_told_once_of_a_device_that_failed_for_a_moment() {
+    crate::common::watch();
     let (store, mapping, handles, bytes) = writers(10);
     store.inject(Rule::new(Fault::Io).on(Action::Write).persistent());
     assert!(matches!(handles[3].sync_data(), Err(Error::Write { .. })));
@@ -55,6 +56,7 @@ fn every_handle_is_told_once_of_a_device_that_failed_for_a_moment() {
 /// The same with a device that goes on failing: each attempt is an error of its own, which all are told.
 #[test]
 fn every_sync_fails_while_the_device_does_and_each_handle_once_more_at_most() {
+    crate::common::watch();
     let (store, mapping, handles, bytes) = writers(10);
     store.inject(Rule::new(Fault::Io).on(Action::Write).persistent());
     for handle in handles.iter().chain(&handles) {
@@ -74,6 +76,7 @@ fn every_sync_fails_while_the_device_does_and_each_handle_once_more_at_most() {
 /// As generic/442, where the descriptors are of one device: each syncs its own bytes only.
 #[test]
 fn handles_that_sync_ranges_of_their_own_are_told_of_each_other() {
+    crate::common::watch();
     let (store, mapping, handles, bytes) = writers(6);
     store.inject(Rule::new(Fault::Io).on(Action::Write).touching(0..1));
     let range = |at: usize| (at * PAGE) as u64..((at + 1) * PAGE) as u64;
@@ -89,6 +92,7 @@ fn handles_that_sync_ranges_of_their_own_are_told_of_each_other() {
 
 #[test]
 fn a_full_store_is_told_as_such_and_room_makes_it_good() {
+    crate::common::watch();
     let (store, mapping, handles, bytes) = writers(4);
     store.set_capacity(Some(2 * PAGE as u64));
     let full = handles[0].sync_data().unwrap_err();
@@ -112,6 +116,7 @@ fn a_full_store_is_told_as_such_and_room_makes_it_good() {
 
 #[test]
 fn closing_keeps_what_it_could_not_save_until_it_can() {
+    crate::common::watch();
     let (store, mapping, handles, bytes) = writers(5);
     drop(handles);
     store.inject(
@@ -132,6 +137,7 @@ fn closing_keeps_what_it_could_not_save_until_it_can() {
 
 #[test]
 fn after_a_failed_flush_none_that_succeeds_makes_a_sync_succeed() {
+    crate::common::watch();
     let (store, mapping, handles, bytes) = writers(2);
     handles[0].sync_data().unwrap();
     handles[0].write_at(&[9; PAGE], 0).unwrap();
@@ -160,6 +166,7 @@ fn after_a_failed_flush_none_that_succeeds_makes_a_sync_succeed() {
 /// Out of contract: no cache can notice. That the store can do it is what engines test checksums with.
 #[test]
 fn a_flush_that_lies_is_believed() {
+    crate::common::watch();
     let (store, _mapping, handles, bytes) = writers(1);
     store.inject(Rule::new(Fault::Lie));
     handles[0].sync_data().unwrap();
@@ -204,6 +211,7 @@ impl Store for EndsAnother {
 
 #[test]
 fn who_writes_one_page_is_told_what_became_of_that_page() {
+    crate::common::watch();
     let store = FaultStore::with_config(FaultConfig::new(1).contents([0; 2 * PAGE]));
     let store = Arc::new(EndsAnother { store, other: Mutex::new(None) });
     let mapping = Mapping::with_config(Arc::<EndsAnother>::clone(&store), Config::new()).unwrap();
@@ -225,6 +233,7 @@ fn who_writes_one_page_is_told_what_became_of_that_page() {
 
 #[test]
 fn a_locked_page_takes_no_change_that_the_mapping_does_not_take() {
+    crate::common::watch();
     let (store, mapping, handles, _) = writers(1);
     handles[0].sync_data().unwrap();
     let page = mapping.page(0).unwrap();

@@ -9,6 +9,7 @@ use rand::{Rng, RngCore, SeedableRng};
 use writeback::fault::{Action, Fault, Rule};
 use writeback::{Flusher, FlusherConfig};
 
+use crate::common::SetOnDrop;
 use crate::driver::{ALL, Driver, Shape};
 
 const PAGE: usize = 512;
@@ -70,11 +71,12 @@ fn run(seed: u64, fails: bool) -> u64 {
                 thread::sleep(Duration::from_micros(300));
             }
         });
+        let ends = SetOnDrop(&done);
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| scope.spawn(move || write_and_sync(driver, writer, 20)))
             .collect();
         writers.into_iter().for_each(|writer| writer.join().unwrap());
-        done.store(true, Ordering::Relaxed);
+        drop(ends);
         flushing.join().unwrap();
     });
     assert_eq!(flusher.stats().panics, 0);

@@ -8,7 +8,7 @@ use writeback::{
     Completion, Config, FlushKind, Limits, Log, Mapping, MemStore, Store, StoreError, WriteBatch,
 };
 
-use crate::common::PAGE;
+use crate::common::{PAGE, watch};
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -131,6 +131,7 @@ pub(crate) fn numbers(bytes: &[u8]) -> impl Iterator<Item = u64> {
 
 /// A mapping with a log over `inner`.
 pub(crate) fn logged(inner: impl Store) -> (Mapping, Journal) {
+    watch();
     let journal = Journal::default();
     let config = Config::new().log(Arc::new(journal.clone()));
     let store = Numbers { inner, journal: journal.clone() };

@@ -105,6 +105,7 @@ fn a_page_left_for_the_log_stays_tagged_for_a_sync_that_is_under_way() {
 
 #[test]
 fn a_flusher_waits_for_the_log_and_comes_again() {
+    crate::common::watch();
     let journal = Journal::default();
     let (clock, store) = (Clock::manual(), MemStore::with_contents(vec![0; 4 * PAGE]));
     let config = Config::new().log(Arc::new(journal.clone())).clock(clock.clone());

@@ -4,6 +4,7 @@
 mod common;
 
 mod book;
+mod bound;
 mod journal;
 mod log;
 mod observer;

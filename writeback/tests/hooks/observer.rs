@@ -113,6 +113,34 @@ fn a_write_and_a_sync_are_told_step_by_step() {
 }
 
 #[test]
+fn every_way_to_dirty_a_page_is_told() {
+    crate::common::watch();
+    let (store, diary) = (MemStore::with_contents(vec![0; PAGE]), Arc::new(Diary::default()));
+    let config = Config::new().block_size(PAGE / 4).log(Arc::new(Journal::default()));
+    let config = config.observer(diary.clone());
+    let mapping = Mapping::with_config(Arc::new(store), config).unwrap();
+    let (page, handle) = (mapping.page(0).unwrap(), mapping.handle());
+    let lock = || page.lock().expect("nobody truncates");
+    type Dirtier<'d> = (&'d str, &'d dyn Fn());
+    let ways: [Dirtier<'_>; 9] = [
+        ("write_at", &|| handle.write_at(b"x", 0).unwrap()),
+        ("try_write_at", &|| assert_eq!(handle.try_write_at(b"x", 0).unwrap(), 1)),
+        ("write_logged_at", &|| handle.write_logged_at(b"x", 0, 1).unwrap()),
+        ("write", &|| page.write(0..1, |_| ()).unwrap()),
+        ("write_logged", &|| page.write_logged(0..1, |_| ()).unwrap()),
+        ("mark_dirty", &|| assert!(page.mark_dirty().unwrap())),
+        ("mark_blocks_dirty", &|| assert!(page.mark_blocks_dirty(1..2).unwrap())),
+        ("mark_dirty, locked", &|| assert!(lock().mark_dirty().unwrap())),
+        ("mark_blocks_dirty, locked", &|| assert!(lock().mark_blocks_dirty(1..2).unwrap())),
+    ];
+    for (name, dirty) in ways {
+        dirty();
+        assert_eq!(diary.take(), ["dirtied 1"], "{name}");
+        assert!(lock().cancel_dirty());
+    }
+}
+
+#[test]
 fn failures_are_told() {
     let (mapping, store, diary) = observed();
     let handle = mapping.handle();
@@ -157,6 +185,7 @@ fn a_writeback_of_the_engines_own_tells_its_error() {
 
 #[test]
 fn errors_of_the_log_are_told() {
+    crate::common::watch();
     let (journal, diary) = (Journal::default(), Arc::new(Diary::default()));
     let config = Config::new().observer(diary.clone()).log(Arc::new(journal.clone()));
     let mapping = Mapping::with_config(Arc::new(MemStore::new()), config).unwrap();
@@ -223,6 +252,7 @@ fn late_writes_are_told_when_they_end() {
 
 #[test]
 fn evictions_and_held_up_writers_are_told() {
+    crate::common::watch();
     let diary = Arc::new(Diary::default());
     let cache = PageCache::new(CacheConfig::new(16)).unwrap();
     let config = Config::new().cache(&cache).observer(diary.clone());
@@ -247,6 +277,7 @@ fn evictions_and_held_up_writers_are_told() {
 
 #[test]
 fn stats_tell_bytes_flushes_and_age() {
+    crate::common::watch();
     let clock = Clock::manual();
     let store = MemStore::with_contents([7; 100]);
     let config = Config::new().clock(clock.clone());

@@ -12,7 +12,7 @@ use writeback::{
     StoreError, SyncMode, WriteBatch,
 };
 
-use crate::common::{LateStore, PAGE, TestStore, assert_settled, eventually};
+use crate::common::{LateStore, PAGE, SetOnDrop, TestStore, assert_settled, eventually, watch};
 
 /// A seal that a test drives. It turns every bit, and reserves what it is told to.
 #[derive(Debug, Default)]
@@ -55,6 +55,7 @@ impl Seal for Inverting {
 }
 
 fn sealed(store: impl Store, seal: &Arc<impl Seal>) -> Mapping {
+    watch();
     let config = Config::new().seal(Arc::clone(seal) as Arc<dyn Seal>);
     Mapping::with_config(Arc::new(store), config).unwrap()
 }
@@ -358,12 +359,12 @@ fn a_sealed_image_stands_still_while_a_writer_goes_on() {
     thread::scope(|scope| {
         for page in 0..4_u64 {
             scope.spawn(move || {
+                let _ends = SetOnDrop(done);
                 let handle = mapping.handle();
                 for turn in 0..2000_u32 {
                     let bytes = [u8::try_from(turn % 251).unwrap(); 4000];
                     handle.write_at(&bytes, page * PAGE as u64).unwrap();
                 }
-                done.store(true, Ordering::Relaxed);
             });
         }
         while !done.load(Ordering::Relaxed) {
@@ -401,6 +402,7 @@ fn the_image_that_is_sealed_is_not_the_page() {
 
 #[test]
 fn without_a_seal_pages_are_stored_as_they_are() {
+    crate::common::watch();
     let mapping = Mapping::open(MemStore::new()).unwrap();
     assert_eq!(mapping.payload(), 0..PAGE);
     mapping.handle().write_at(&[1; PAGE + 1], 0).unwrap();

@@ -4,12 +4,16 @@
 #[path = "../ops/mod.rs"]
 mod ops;
 mod strategy;
+#[path = "../common/watchdog.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of the helpers")]
+mod watchdog;
 
 use proptest::prelude::*;
 
 use ops::{Op, Session, Setup};
 
 fn run(setup: Setup, ops: &[Op]) {
+    watchdog::watch();
     let mut session = Session::new(setup);
     ops.iter().for_each(|op| session.step(*op));
     session.finish();

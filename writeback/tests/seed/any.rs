@@ -3,9 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use proptest::prelude::*;
-use writeback::{Budget, FlushKind, Hold, Mapping, Store, StoreError, SyncMode};
+use writeback::{
+    Budget, CacheConfig, Config, FlushKind, Hold, Mapping, PageCache, Store, StoreError, SyncMode,
+};
 
 use crate::world::*;
 
@@ -89,6 +92,7 @@ struct Under {
 }
 
 struct Session {
+    cache: PageCache,
     mapping: Mapping,
     store: TestStore,
     holds: Vec<Hold>,
@@ -111,9 +115,14 @@ struct Session {
 
 impl Session {
     fn new() -> Self {
-        let (mapping, store) = open_blocks(2);
+        let store = TestStore::new();
+        store.set_len(2 * PAGE as u64).unwrap();
         store.flush(FlushKind::All).unwrap();
+        let cache = PageCache::new(CacheConfig::new(1000)).unwrap();
+        let config = Config::new().block_size(BLOCK).cache(&cache);
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
         Self {
+            cache,
             mapping,
             store,
             holds: Vec::new(),
@@ -370,6 +379,8 @@ impl Session {
 
     fn check(&self) {
         self.mapping.check().unwrap();
+        // No claim is open: what is owed is what is dirty, and what is being written.
+        self.cache.check().unwrap();
         assert_eq!(self.mapping.len(), self.bytes.len() as u64);
         let accepted = self.store.accepted();
         for page in 0..self.under.len() {

@@ -1,6 +1,9 @@
 //! __block_write_full_page: of a page, what is dirty is written, and what is held is not.
 
-use writeback::{Completion, StoreError, SyncMode, WriteBatch};
+use std::sync::Arc;
+use std::time::Duration;
+
+use writeback::{Clock, Completion, Config, Mapping, StoreError, SyncMode, WriteBatch};
 
 use crate::world::*;
 
@@ -99,6 +102,26 @@ fn block_write_full_page_by_hand_takes_what_became_dirty_since_the_claim() {
     assert_eq!((tags(&page).as_str(), page.dirty_blocks()), ("dw", 0b10));
     drop(pieces);
     assert_eq!((tags(&page).as_str(), page.dirty_blocks()), ("d", 0b11), "lost: dirty again");
+}
+
+#[test]
+fn the_age_of_a_write_in_pieces_can_be_seen() {
+    let (clock, store) = (Clock::manual(), TestStore::new());
+    let config = Config::new().block_size(BLOCK).clock(clock.clone());
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    let second = Duration::from_secs(1);
+    for _ in 0..2 {
+        clock.advance(9 * second);
+        [0, 2].iter().for_each(|block| fill(&mapping, *block, 1));
+        store.writes(Writes::Keep);
+        background(&mapping);
+        assert_eq!(mapping.stats().oldest_writeback, Some(Duration::ZERO));
+        clock.advance(second);
+        store.release_first(Ok(()));
+        assert_eq!(mapping.stats().oldest_writeback, Some(second));
+        store.release_first(Ok(()));
+        assert_eq!(mapping.stats().oldest_writeback, None);
+    }
 }
 
 #[test]

@@ -293,3 +293,45 @@ fn kjournald_may_not_drop_a_transaction_some_blocks_of_which_are_not_written() {
     assert_eq!(mapping.oldest_unwritten(), None);
     assert_settled(&mapping);
 }
+
+/// A mapping of one page with a log, and its store.
+fn logged() -> (Mapping, TestStore, Arc<Journal>) {
+    let (store, journal) = (TestStore::new(), Arc::new(Journal::default()));
+    writeback::Store::set_len(&store, PAGE as u64).unwrap();
+    let config = Config::new().block_size(BLOCK).log(journal.clone());
+    (Mapping::with_config(Arc::new(store.clone()), config).unwrap(), store, journal)
+}
+
+#[test]
+fn kjournald_has_written_what_is_cancelled_then_and_the_log_is_needed_until_it_is_durable() {
+    let (mapping, store, journal) = logged();
+    let handle = mapping.handle();
+    handle.write_logged_at(&[1; BLOCK], 0, 5).unwrap();
+    journal.ensure(5).unwrap();
+    let mut hold = mapping.hold_blocks(0, 0..1).unwrap();
+    assert!(hold.take_dirty());
+    store.put(hold.offset(), hold.image().as_ref());
+    hold.written();
+    assert!(lock(&mapping, 0).cancel_dirty(), "the page was still dirty, of no block");
+    assert_eq!(mapping.oldest_unwritten(), Some(5), "accepted, and not durable");
+    handle.sync_data().unwrap();
+    assert_eq!((store.durable()[0], mapping.oldest_unwritten()), (1, None));
+    assert_settled(&mapping);
+}
+
+#[test]
+fn kjournald_keeps_what_it_has_taken_from_being_cancelled() {
+    let (mapping, store, _journal) = logged();
+    mapping.handle().write_logged_at(&[1; BLOCK], 0, 5).unwrap();
+    let mut hold = mapping.hold_blocks(0, 0..1).unwrap();
+    assert!(hold.take_dirty());
+    fill(&mapping, 2, 3);
+    assert!(lock(&mapping, 0).cancel_dirty(), "block 2");
+    assert!(!lock(&mapping, 0).cancel_dirty());
+    assert_eq!(mapping.oldest_unwritten(), Some(5));
+    let syncer = sync_on_a_thread(&mapping);
+    never("the journal has the block", || syncer.is_finished());
+    drop(hold); // not written
+    syncer.join().unwrap().unwrap();
+    assert_eq!((accepted(&store), mapping.oldest_unwritten()), (vec![1, 0, 0, 0], None));
+}

@@ -13,12 +13,15 @@
 //! | buffer heads, __block_write_full_page, kjournald | blocks: `Config::block_size`, `Claim::start_blocks`, `Mapping::hold_blocks` | `buffer_heads`, `block_write_full_page`, `kjournald` |
 //! | backing_dev_info->memory_backed | `Mapping::memory_backed` | `memory_backed` |
 //!
+//! What pages of several blocks owe to the limit of dirty pages is in `accounts`.
+//!
 //! Reclaim, throttling and congestion (shrink_list, balance_dirty_pages, may_write_to_queue) have tests of their own.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod world;
 
+mod accounts;
 mod any;
 mod block_write_full_page;
 mod buffer_heads;

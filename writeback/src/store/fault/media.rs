@@ -6,7 +6,8 @@
 //!
 //! A change is *certain* if it was acknowledged. It is not if a write failed, was forgotten or is under
 //! way, or if a flush that was to cover it failed: then it may be on the medium or not, and no flush that
-//! succeeds later says that it is. A certain write of the same sector puts an end to that.
+//! succeeds later says that it is. A certain write of the same sector puts an end to that; for a change of
+//! the length see [`length`](super::length).
 //!
 //! After a power cut each sector is as it was at a moment of its own, at or after the last flush: some
 //! of the writes since, from the oldest on, are there and the others are not. Sectors do not tear and
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
+use super::length::{Change, Length, Lengths};
 use crate::buffer::Image;
 use crate::store::sparse::{CHUNK, Sparse, pieces};
 
@@ -41,25 +43,9 @@ impl Patch {
     }
 }
 
-/// A change of the length.
-#[derive(Debug, Clone, Copy)]
-struct Length {
-    when: u64,
-    certain: bool,
-    change: Change,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    /// By `set_len`: what is beyond is cut.
-    Set(u64),
-    /// By a write that ends there.
-    Grow(u64),
-}
-
 /// What a power cut does to what was not flushed.
 #[derive(Debug, Clone, Copy)]
-enum Cut {
+pub(super) enum Cut {
     Nothing,
     Everything,
     Some,
@@ -67,7 +53,7 @@ enum Cut {
 
 impl Cut {
     /// How many of `count` changes survive, from the oldest on.
-    fn survivors(self, count: usize, random: &mut Rng) -> usize {
+    pub(super) fn survivors(self, count: usize, random: &mut Rng) -> usize {
         match self {
             Cut::Nothing => 0,
             Cut::Everything => count,
@@ -76,9 +62,16 @@ impl Cut {
     }
 
     /// Whether a change that was never acknowledged is there.
-    fn has(self, certain: bool, random: &mut Rng) -> bool {
+    pub(super) fn has(self, certain: bool, random: &mut Rng) -> bool {
         certain || matches!(self, Cut::Everything) || random.bool()
     }
+}
+
+/// What a flush makes stable.
+enum Stable {
+    /// A write, by its sector and its place in the list of that.
+    Bytes(u64, usize),
+    Length(Change),
 }
 
 #[derive(Debug, Clone)]
@@ -87,7 +80,9 @@ pub(super) struct Media {
     accepted: Sparse,
     stable: Sparse,
     patches: BTreeMap<u64, Vec<Patch>>,
-    lengths: Vec<Length>,
+    lengths: Lengths,
+    /// When each sector's stable bytes were last written, as long as it is in doubt what was cut before.
+    written: BTreeMap<u64, u64>,
     /// Counts changes.
     now: u64,
 }
@@ -95,8 +90,9 @@ pub(super) struct Media {
 impl Media {
     /// A medium that holds `contents`, for certain.
     pub(super) fn new(sector: usize, contents: Sparse) -> Self {
-        let (patches, lengths) = (BTreeMap::new(), Vec::new());
-        Self { sector, accepted: contents.clone(), stable: contents, patches, lengths, now: 0 }
+        let (patches, lengths) = (BTreeMap::new(), Lengths::new(contents.len()));
+        let (accepted, stable, written) = (contents.clone(), contents, BTreeMap::new());
+        Self { sector, accepted, stable, patches, lengths, written, now: 0 }
     }
 
     pub(super) fn accepted(&self) -> &Sparse {
@@ -143,8 +139,7 @@ impl Media {
             let patch = Patch { when, certain, at, image, from, len };
             self.patches.entry(sector).or_default().push(patch);
         });
-        let change = Change::Grow(offset + range.len() as u64);
-        self.lengths.push(Length { when, certain, change });
+        self.lengths.push(when, certain, Change::Grow(offset + range.len() as u64));
     }
 
     /// How many bytes of a write of `len` bytes there is room for, if no more than `capacity` bytes may
@@ -165,7 +160,7 @@ impl Media {
     /// Cuts it or lengthens it with zeros; for certain, or perhaps.
     pub(super) fn set_len(&mut self, len: u64, certain: bool) {
         self.now += 1;
-        self.lengths.push(Length { when: self.now, certain, change: Change::Set(len) });
+        self.lengths.push(self.now, certain, Change::Set(len));
         if certain {
             self.accepted.set_len(len);
         }
@@ -173,40 +168,41 @@ impl Media {
 
     /// Makes stable what had come when `now` was what it is said to have been.
     pub(super) fn flush(&mut self, covers: u64) {
-        for when_and_change in self.certain_changes(covers) {
-            match when_and_change {
-                (_, Some(sector), at) => {
+        for (when, change) in self.certain_changes(covers) {
+            match change {
+                Stable::Bytes(sector, at) => {
                     let patch = &self.patches[&sector][at];
                     let offset = sector * self.sector as u64 + patch.at as u64;
                     self.stable.write(offset, patch.bytes());
+                    self.written.insert(sector, when);
                 }
-                (_, None, at) => match self.lengths[at].change {
-                    Change::Set(len) => self.stable.set_len(len),
-                    Change::Grow(len) => self.stable.set_len(self.stable.len().max(len)),
-                },
+                Stable::Length(Change::Set(len)) => self.stable.set_len(len),
+                Stable::Length(Change::Grow(len)) => {
+                    self.stable.set_len(self.stable.len().max(len));
+                }
             }
         }
         self.settle(covers);
     }
 
-    /// (when, the sector if it is a write, place in the list), in the order they came.
-    fn certain_changes(&self, covers: u64) -> Vec<(u64, Option<u64>, usize)> {
+    /// What a flush makes stable, in the order in which it came.
+    fn certain_changes(&self, covers: u64) -> Vec<(u64, Stable)> {
         let mut all = Vec::new();
         for (sector, patches) in &self.patches {
             let covered = patches.iter().enumerate().filter(|(_, patch)| patch.when <= covers);
             let certain = covered.filter(|(_, patch)| patch.certain);
-            all.extend(certain.map(|(at, patch)| (patch.when, Some(*sector), at)));
+            all.extend(certain.map(|(at, patch)| (patch.when, Stable::Bytes(*sector, at))));
         }
-        let covered = self.lengths.iter().enumerate().filter(|(_, length)| length.when <= covers);
-        let certain = covered.filter(|(_, length)| length.certain);
-        all.extend(certain.map(|(at, length)| (length.when, None, at)));
-        all.sort_unstable();
+        let lengths = self.lengths.to_flush(covers);
+        all.extend(lengths.map(|length| (length.when, Stable::Length(length.change))));
+        // A write's bytes before its length, which makes no difference.
+        all.sort_by_key(|(when, _)| *when);
         all
     }
 
     /// Forgets what a flush has covered, and what is uncertain no more.
     fn settle(&mut self, covers: u64) {
-        let covered = self.lengths.iter().filter(|length| length.when <= covers && length.certain);
+        let covered = self.lengths.certain().filter(|length| length.when <= covers);
         let cuts: Vec<_> = covered.filter_map(Length::cut).collect();
         for (sector, patches) in &mut self.patches {
             let certain = patches.iter().filter(|patch| patch.certain && patch.when <= covers);
@@ -221,7 +217,10 @@ impl Media {
             });
         }
         self.patches.retain(|_, patches| !patches.is_empty());
-        self.lengths.retain(|length| length.when > covers);
+        self.lengths.flushed(covers);
+        if !self.lengths.any_in_doubt() {
+            self.written.clear();
+        }
     }
 
     /// The flush failed: of what it was to cover nothing is certain any more.
@@ -229,9 +228,7 @@ impl Media {
         for patch in self.patches.values_mut().flatten() {
             patch.certain &= patch.when > covers;
         }
-        for length in &mut self.lengths {
-            length.certain &= length.when > covers;
-        }
+        self.lengths.fail(covers);
     }
 
     /// What a power cut leaves.
@@ -262,35 +259,40 @@ impl Media {
 
     /// The stable contents with the length of some moment since; and the cuts up to then.
     fn crashed_length(&self, cut: Cut, random: &mut Rng) -> (Sparse, Vec<(u64, u64)>) {
-        let (mut left, mut cuts) = (self.stable.clone(), Vec::new());
-        let survivors = cut.survivors(self.lengths.len(), random);
-        for length in &self.lengths[..survivors] {
-            if !cut.has(length.certain, random) {
-                continue;
-            }
-            cuts.extend(length.cut());
-            match length.change {
-                Change::Set(len) => left.set_len(len),
-                Change::Grow(len) => left.set_len(left.len().max(len)),
-            }
+        let (len, cuts) = self.lengths.crash(cut, random);
+        let mut left = self.stable.clone();
+        for (when, len) in &cuts {
+            // What is stable and was written later than a cut is not cut by it.
+            let later = self.written.iter().filter(|(_, written)| *written > when);
+            let later: Vec<_> = later.map(|(sector, _)| self.stable_sector(*sector)).collect();
+            left.set_len(*len);
+            later.into_iter().for_each(|(offset, bytes)| left.write(offset, &bytes));
         }
+        left.set_len(len);
         (left, cuts)
+    }
+
+    /// Where a sector begins, and its stable bytes up to the end.
+    fn stable_sector(&self, sector: u64) -> (u64, Vec<u8>) {
+        let offset = sector * self.sector as u64;
+        let mut bytes = vec![0; self.sector];
+        let there = self.stable.read(offset, &mut bytes);
+        bytes.truncate(there);
+        (offset, bytes)
     }
 
     /// A sector's stable bytes, with the patches that are there, and the cuts: up to the last patch all
     /// of them, since a sector is written as reads saw it then; after it those that are there.
     fn sector_with(&self, sector: u64, patches: &[&Patch], cuts: &[(u64, u64)]) -> Vec<u8> {
-        let offset = sector * self.sector as u64;
-        let mut bytes = vec![0; self.sector];
-        self.stable.read(offset, &mut bytes);
+        let (offset, mut bytes) = self.stable_sector(sector);
+        bytes.resize(self.sector, 0);
         let clear_beyond = |bytes: &mut [u8], len: u64| {
             let keep = len.saturating_sub(offset).min(bytes.len() as u64);
             bytes[usize::try_from(keep).expect("at most a sector")..].fill(0);
         };
-        let mut before = 0;
+        let mut before = self.written.get(&sector).copied().unwrap_or(0);
         for patch in patches {
-            let certain = self.lengths.iter().filter(|length| length.certain);
-            let all = certain.filter_map(Length::cut);
+            let all = self.lengths.certain().filter_map(Length::cut);
             all.filter(|(when, _)| (before..patch.when).contains(when))
                 .for_each(|(_, len)| clear_beyond(&mut bytes, len));
             bytes[patch.at..patch.at + patch.len].copy_from_slice(patch.bytes());
@@ -302,16 +304,6 @@ impl Media {
     }
 }
 
-impl Length {
-    /// (when, length), if something may have been cut.
-    fn cut(&self) -> Option<(u64, u64)> {
-        match self.change {
-            Change::Set(len) => Some((self.when, len)),
-            Change::Grow(_) => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,6 +311,7 @@ mod tests {
     const SECTOR: usize = 4;
 
     fn media(contents: &[u8]) -> Media {
+        crate::watchdog::watch();
         let mut sparse = Sparse::default();
         sparse.write(0, contents);
         Media::new(SECTOR, sparse)
@@ -439,6 +432,87 @@ mod tests {
         media.set_len(4, true);
         media.flush(media.now());
         expect(&media, &[b"a\0\0\0", b"b\0\0\0"]);
+    }
+
+    #[test]
+    fn a_length_that_could_not_be_set_stays_possible_after_a_good_flush() {
+        let mut media = media(b"aa");
+        media.set_len(4, false);
+        for _ in 0..2 {
+            media.flush(media.now());
+            assert_eq!(media.accepted.to_vec(), b"aa");
+            expect(&media, &[b"aa", b"aa\0\0"]);
+        }
+        media.set_len(2, true);
+        expect(&media, &[b"aa", b"aa\0\0"]);
+        media.flush(media.now());
+        expect(&media, &[b"aa"]);
+    }
+
+    #[test]
+    fn a_cut_that_failed_stays_possible_where_nothing_was_written_since() {
+        let mut media = media(b"aaaaaaaa");
+        media.set_len(2, false);
+        media.flush(media.now());
+        expect(&media, &[b"aaaaaaaa", b"aa"]);
+        // A sector is written as reads saw it.
+        write(&mut media, 0, b"b");
+        media.flush(media.now());
+        expect(&media, &[b"baaaaaaa", b"ba"]);
+        write(&mut media, 7, b"c");
+        expect(&media, &[b"baaaaaaa", b"ba", b"baaaaaac", b"baaa\0\0\0\0"]);
+        media.flush(media.now());
+        expect(&media, &[b"baaaaaac"]);
+    }
+
+    #[test]
+    fn a_cut_that_failed_is_seen_through_a_longer_length_and_ends_with_a_shorter_one() {
+        let mut media = media(b"aaaaaaaa");
+        media.set_len(2, false);
+        media.set_len(7, true);
+        media.flush(media.now());
+        expect(&media, &[b"aaaaaaa", b"aa\0\0\0\0\0"]);
+        media.set_len(1, true);
+        media.flush(media.now());
+        media.set_len(8, true);
+        media.flush(media.now());
+        expect(&media, &[b"a\0\0\0\0\0\0\0"]);
+    }
+
+    #[test]
+    fn what_a_failed_flush_was_to_cover_of_the_length_no_later_flush_covers() {
+        let mut media = media(b"aa");
+        media.set_len(1, true);
+        media.flush(media.now());
+        media.set_len(4, true);
+        media.fail_flush(media.now());
+        media.flush(media.now());
+        assert_eq!(media.accepted.to_vec(), b"a\0\0\0");
+        expect(&media, &[b"a", b"a\0\0\0"]);
+        // What was flushed before is certain all the same.
+        media.fail_flush(media.now());
+        expect(&media, &[b"a", b"a\0\0\0"]);
+    }
+
+    #[test]
+    fn a_write_that_failed_may_have_lengthened_until_it_makes_no_difference() {
+        let mut media = media(b"aa");
+        media.write(4, &[Image::from(&b"bb"[..])], 0, true);
+        media.flush(media.now());
+        expect(&media, &[b"aa", b"aa\0\0\0\0", b"aa\0\0bb"]);
+        write(&mut media, 4, b"cccc");
+        media.flush(media.now());
+        expect(&media, &[b"aa\0\0cccc"]);
+        assert!(!media.lengths.any_in_doubt(), "nothing is kept for ever");
+    }
+
+    #[test]
+    fn a_failed_write_within_the_length_leaves_the_length_alone() {
+        let mut media = media(b"aaaa");
+        media.write(0, &[Image::from(&b"bb"[..])], 0, true);
+        media.flush(media.now());
+        assert!(!media.lengths.any_in_doubt());
+        expect(&media, &[b"aaaa", b"bbaa"]);
     }
 
     #[test]

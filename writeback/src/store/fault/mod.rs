@@ -57,6 +57,7 @@
 
 mod config;
 mod deliver;
+mod length;
 mod log;
 mod media;
 mod operate;

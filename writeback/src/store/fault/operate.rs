@@ -140,6 +140,9 @@ impl Store for FaultStore {
 
     fn set_len(&self, len: u64) -> Result<(), StoreError> {
         let begun = self.begin(Action::SetLen, 0, len);
+        if begun.fault == Some(Fault::Panic) {
+            self.0.state.lock().media.set_len(len, false);
+        }
         self.suffer(&begun);
         let result = match begun.fault {
             Some(Fault::Io) => Err(io_error()),

@@ -113,7 +113,8 @@ pub enum Fault {
     Lie,
     /// A read has one bit wrong, and says nothing. For tests of checksums, as above.
     BitRot,
-    /// The call panics. A write may be on the medium in part, a flush has failed.
+    /// The call panics. A write may be on the medium in part, a flush has failed; a length may be as it was,
+    /// or as it was to be.
     Panic,
 }
 

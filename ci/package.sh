@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The packages test themselves: each is unpacked where nothing of this repository is in reach, and its tests and examples are built
+# with default features and with all.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(tagged-radix writeback)
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+cargo package --package tagged-radix --package writeback --allow-dirty --no-verify
+version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+for package in "${packages[@]}"; do
+    tar --directory "$folder" --extract --file "$target/package/$package-$version.crate"
+done
+for package in "${packages[@]}"; do
+    for features in --features= --all-features; do
+        # Published or not, `tagged-radix` is the one packaged beside.
+        CARGO_TARGET_DIR=$target/packaged cargo test --no-run --quiet --manifest-path "$folder/$package-$version/Cargo.toml" \
+            "$features" --config "patch.crates-io.tagged-radix.path = '$folder/tagged-radix-$version'"
+    done
+done

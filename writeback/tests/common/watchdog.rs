@@ -1,0 +1,1 @@
+../../../radix/tests/common/watchdog.rs
