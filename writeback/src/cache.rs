@@ -42,6 +42,8 @@ use crate::throttle::{Account, Throttle};
 /// How many pages may be dirty is limited too ([`CacheConfig::dirty_pages_max`]), and shared among the mappings: one
 /// whose store is slow, failing or stuck uses up its own share, and its writers alone wait, or are told.
 ///
+/// A mapping that its user lets go of while a thread evicts pages of it is dropped by that thread, and its store with it.
+///
 /// # With a flusher and without
 /// A cache needs no [`Flusher`](crate::Flusher). Without one, pages are written by syncs, by a writer that finds its mapping at
 /// its limit, and by a thread that needs memory and finds no clean page. With one they are written earlier and
@@ -427,7 +429,11 @@ impl Drop for Shared {
     /// What it still has leaves the cache.
     fn drop(&mut self) {
         let Some(member) = &self.member else { return };
-        member.cache.members.lock().by_number.remove(&member.number);
+        let mut members = member.cache.members.lock();
+        members.by_number.remove(&member.number);
+        let alive = &members.by_number;
+        member.cache.newcomers.forget(alive.len(), |number| alive.contains_key(&number));
+        drop(members);
         member.cache.give_back(self.counters.cached.get());
         // Nothing is under way: whoever writes has a reference to the mapping.
         member.cache.throttle.left(&member.account, self.counters.dirty.get());

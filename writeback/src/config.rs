@@ -321,9 +321,9 @@ impl CacheConfig {
     ///
     /// A mapping that is alone in its cache may use all of it. Of several, each may owe up to eight times what
     /// is left free: one up to 8/9 of the limit, two up to 8/17 each, and so on. A writer that would dirty a page more
-    /// waits. A mapping that owes nothing may dirty its first page although the limit is reached, up to an
-    /// eighth and one page beyond it. Apart from that, the limit is exceeded by one page for each thread that is just writing, at
-    /// the most.
+    /// waits. A mapping that owes nothing may dirty its first page although the limit is reached, as long as fewer
+    /// pages are dirty than the cache has room for. Apart from that, the limit is exceeded by one page for each thread that
+    /// is just writing, at the most.
     ///
     /// # Examples
     /// ```

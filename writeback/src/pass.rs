@@ -27,8 +27,8 @@ pub(crate) struct Pass<'m> {
     budget: u64,
     /// Only pages dirty since this clock time or longer.
     pub(crate) dirty_by_ms: u64,
-    /// Also pages that back off from a failed write.
-    pub(crate) despite_failures: bool,
+    /// One page, and that also if it backs off from a failed write.
+    pub(crate) one_despite_failures: bool,
     batch: Vec<Writeback>,
     batch_end: u64,
     /// Where the writes of this pass tell what they fail with.
@@ -47,7 +47,7 @@ impl<'m> Pass<'m> {
             mode,
             budget,
             dirty_by_ms: u64::MAX,
-            despite_failures: false,
+            one_despite_failures: false,
             batch: Vec::new(),
             batch_end: 0,
             verdict: None,
@@ -67,7 +67,7 @@ impl<'m> Pass<'m> {
                 if index > last {
                     break 'walk;
                 }
-                if self.budget == 0 {
+                if self.budget == 0 || self.has_its_one() {
                     stopped = Some(index);
                     break 'walk;
                 }
@@ -76,6 +76,10 @@ impl<'m> Pass<'m> {
         }
         self.finish();
         stopped
+    }
+
+    fn has_its_one(&self) -> bool {
+        self.one_despite_failures && self.progress.submitted > 0
     }
 
     /// Submits what is left, and accounts for what was not written.
@@ -116,7 +120,7 @@ impl<'m> Pass<'m> {
         let shared = &self.mapping.shared;
         state.is_under_writeback()
             || page.first_dirty_ms() > self.dirty_by_ms
-            || (!self.despite_failures && shared.backs_off(page, state, shared.clock.now_ms()))
+            || (!self.one_despite_failures && shared.backs_off(page, state, shared.clock.now_ms()))
     }
 
     fn lock(&mut self, page: &PageRef) -> Option<LockedPage> {

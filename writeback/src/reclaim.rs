@@ -231,7 +231,8 @@ impl Inner {
             if self.evict_for_one() {
                 return;
             }
-            if busy {
+            let under_way = || needs.mapping().is_some_and(|mapping| mapping.is_being_written());
+            if busy && under_way() {
                 self.throttle.wait_for_an_end(&needs.account);
             }
         }
@@ -349,11 +350,15 @@ impl Shared {
 
 impl Mapping {
     /// For a flusher: if its cache has no room and no clean page, writes pages that nobody has used lately.
-    pub(crate) fn page_out_if_short(&self) {
+    /// Returns whether any was, or was being written.
+    pub(crate) fn page_out_if_short(&self) -> bool {
         let cache = self.shared.member.as_ref().map(|member| &member.cache);
-        if let Some(cache) = cache.filter(|cache| cache.reclaim_ahead()) {
-            self.page_out(cache, false);
-        }
+        let short = cache.filter(|cache| cache.reclaim_ahead());
+        short.is_some_and(|cache| self.page_out(cache, false))
+    }
+
+    fn is_being_written(&self) -> bool {
+        self.shared.counters.writeback.get() > 0
     }
 
     /// Nothing clean is left: looks at what is dirty or under writeback of this mapping. Returns whether a write is

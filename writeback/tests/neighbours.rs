@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use writeback::{
-    CacheConfig, Config, Error, Flusher, FlusherConfig, Handle, Mapping, PageCache, Store,
-    StoreError,
+    CacheConfig, Config, Error, Flusher, FlusherConfig, Handle, Mapping, MemStore, PageCache,
+    Store, StoreError,
 };
 
 /// More than enough for what is asked of a healthy mapping, whatever else the machine does.
@@ -173,6 +173,81 @@ fn more_sick_stores_than_threads_leave_the_flusher_for_the_others() {
 }
 
 #[test]
+fn a_mapping_that_is_added_while_the_only_thread_is_stuck_is_written() {
+    let cache = cache();
+    let ((sick, sick_store), (mapping, _store)) = (open_in(&cache), open_in(&cache));
+    sick_store.writes(Writes::Block);
+    sick.handle().write_at(&[1; PAGE], 0).unwrap();
+    let flusher = Flusher::start([sick.clone()], eager()).unwrap();
+    eventually("it is stuck", || sick_store.batches().len() == 1);
+    flusher.add(mapping.clone());
+    mapping.handle().write_at(&[2; PAGE], 0).unwrap();
+    eventually("the other is written", || mapping.stats().written == 1);
+    sick_store.writes(Writes::Accept);
+    assert_eq!(flusher.stop().stats.panics, 0);
+}
+
+/// A store that asks its flusher for something when it is dropped, as one does that counts what is left.
+#[derive(Debug)]
+struct Nosy(MemStore, Arc<parking_lot::Mutex<Option<Flusher>>>);
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        if let Some(flusher) = &*self.1.lock() {
+            flusher.kick();
+        }
+    }
+}
+
+impl Store for Nosy {
+    fn limits(&self) -> writeback::Limits {
+        self.0.limits()
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        self.0.len()
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        self.0.set_len(len)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        self.0.read(offset, into)
+    }
+
+    fn submit(&self, batch: writeback::WriteBatch, completion: writeback::Completion) {
+        thread::sleep(Duration::from_micros(200));
+        self.0.submit(batch, completion);
+    }
+
+    fn flush(&self, kind: writeback::FlushKind) -> Result<(), StoreError> {
+        self.0.flush(kind)
+    }
+}
+
+#[test]
+fn the_last_reference_to_a_mapping_is_let_go_without_a_lock() {
+    let flusher = Arc::new(parking_lot::Mutex::new(None));
+    let config = FlusherConfig::new().interval(Duration::from_millis(1));
+    let config = config.dirty_expire(Duration::ZERO).chunk_pages(1).background_pages(0);
+    let (other, _) = open_in(&cache());
+    *flusher.lock() = Some(Flusher::start([other], config).unwrap());
+    for _ in 0..100 {
+        let store = Nosy(MemStore::new(), Arc::clone(&flusher));
+        let mapping = Mapping::open(store).unwrap();
+        let with = |act: &dyn Fn(&Flusher)| act(flusher.lock().as_ref().expect("running"));
+        with(&|flusher| flusher.add(mapping.clone()));
+        mapping.handle().write_at(&[1; 4 * PAGE], 0).unwrap();
+        thread::sleep(Duration::from_micros(500));
+        with(&|flusher| _ = flusher.remove(&mapping));
+        drop(mapping);
+    }
+    let flusher = flusher.lock().take().expect("running");
+    assert!(!flusher.stop().died);
+}
+
+#[test]
 fn a_write_that_never_ends_leaves_the_other_pages() {
     let cache = cache();
     let (mapping, store) = open_in(&cache);
@@ -241,6 +316,27 @@ fn a_mapping_that_owes_nothing_is_never_refused() {
         mapping.handle().write_at(&[1; PAGE], page * PAGE as u64).unwrap();
     }
     mapping.handle().sync_data().unwrap();
+    for (_, store) in &stuck {
+        store.release_first(Ok(()));
+    }
+    cache.check().unwrap();
+}
+
+#[test]
+fn who_owes_nothing_goes_on_where_dirty_pages_fill_the_cache() {
+    // As above, and there is no room for a first page of anybody.
+    let config = CacheConfig::new(4).dirty_pages_max(4).stall_max(Duration::from_millis(20));
+    let cache = PageCache::new(config).unwrap();
+    let stuck: Vec<_> = (0..4).map(|_| open_in(&cache)).collect();
+    for (mapping, store) in &stuck {
+        store.writes(Writes::Keep);
+        mapping.handle().write_at(&[1; PAGE], 0).unwrap();
+        mapping.write_page(0, false).unwrap();
+    }
+    let (mapping, _store) = open_in(&cache);
+    for page in 0..3 {
+        mapping.handle().write_at(&[1; PAGE], page * PAGE as u64).unwrap();
+    }
     for (_, store) in &stuck {
         store.release_first(Ok(()));
     }

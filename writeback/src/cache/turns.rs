@@ -16,6 +16,9 @@ use crate::primitives::{HintU32, Mutex, Ordering};
 /// All that has been asked of a mapping, in parts of this.
 pub(crate) const WHOLE: u64 = 1 << 20;
 
+/// So many newcomers are kept, whether they are still there or not.
+const FORGET: usize = 64;
+
 /// The mappings that have pages, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
@@ -55,6 +58,15 @@ impl Newcomers {
         // Relaxed, here and below: the lock orders them.
         if listed.0.swap(1, Ordering::Relaxed) == 0 {
             newcomers.push(number);
+        }
+    }
+
+    /// If most of them are gone, forgets those that are not `alive`, of whom there are so many: nothing may have been
+    /// evicted for long.
+    pub(crate) fn forget(&self, count: usize, alive: impl Fn(u64) -> bool) {
+        let mut newcomers = self.0.lock();
+        if newcomers.len() > FORGET + 2 * count {
+            newcomers.retain(|number| alive(*number));
         }
     }
 

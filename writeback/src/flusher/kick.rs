@@ -35,7 +35,7 @@ impl Kick {
 
     fn set_above(&self, tasks: &[(u64, Weak<Task>)]) {
         let least = tasks.iter().map(|(above, _)| *above).min();
-        // Relaxed: a hint; a kick that is missed is made up for by the next round.
+        // Relaxed: a hint; a flusher that is added makes a round anyway.
         self.above.store(least.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 

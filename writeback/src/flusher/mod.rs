@@ -24,7 +24,6 @@ use self::rounds::Inner;
 use crate::config::FlusherConfig;
 use crate::error::Result;
 use crate::mapping::Mapping;
-use crate::primitives::Instant;
 use crate::stats::Counter;
 
 /// What rounds of a [`Flusher`] did: one, or all of them.
@@ -241,7 +240,7 @@ impl Flusher {
             counters.dirty.get() + counters.writeback.get()
         });
         let unwritten = unwritten.sum();
-        let blocked = if ended { Vec::new() } else { state.blocked(Instant::now()) };
+        let blocked = if ended { Vec::new() } else { state.at_work() };
         let died = state.died;
         drop(state);
         Stopped { stats: self.stats(), unwritten, blocked, died }

@@ -20,7 +20,7 @@ use crate::clock::millis;
 use crate::config::FlusherConfig;
 use crate::error::Result;
 use crate::mapping::Mapping;
-use crate::primitives::{Condvar, HintU32, Instant, Mutex, MutexGuard, Ordering, thread};
+use crate::primitives::{Condvar, HintU32, HintU64, Instant, Mutex, MutexGuard, Ordering, thread};
 use crate::sync::{Budget, Progress};
 
 /// A mapping of which nothing could be written is left alone for so long, or an interval, if that is less.
@@ -54,9 +54,8 @@ pub(crate) struct Task {
 pub(super) struct State {
     /// A round is to be made although it is not time.
     pub(super) kicked: bool,
-    /// Pages that somebody asked to be written: by the next round, and by the one that is under way.
+    /// Pages that somebody asked to be written, by the next round.
     requested: u64,
-    requested_now: u64,
     pub(super) stop: bool,
     /// A thread has ended otherwise than by `stop`.
     pub(super) died: bool,
@@ -68,8 +67,8 @@ pub(super) struct State {
     caches: Vec<(Arc<cache::Inner>, usize)>,
     active: BTreeMap<u64, Activity>,
     pub(super) ready: VecDeque<Job>,
-    /// Jobs in hand, and when each gave a sign of life last.
-    pub(super) working: BTreeMap<u64, Instant>,
+    /// Jobs in hand of threads, by the numbers of their mappings.
+    pub(super) working: BTreeMap<u64, Working>,
     /// When the next round is due; `None`: never.
     pub(super) next_round: Option<Instant>,
     /// Until then a kick makes no round: there was nothing to do in the one before.
@@ -84,9 +83,19 @@ pub(super) struct State {
 struct Activity {
     /// There is a job.
     busy: bool,
-    /// There was a reason for another since it was made.
+    /// There was a reason for another since it was made; and it was time.
     again: bool,
+    timed: bool,
     rests_until: Option<Instant>,
+}
+
+/// A job in the hands of a thread.
+#[derive(Debug)]
+pub(super) struct Working {
+    /// When it gave a sign of life last.
+    pub(super) sign: Instant,
+    /// What had become of the mapping's pages then.
+    pub(super) progress: u64,
 }
 
 /// What a round is to do with one mapping.
@@ -103,6 +112,23 @@ pub(super) struct Job {
     submitted: u64,
     /// Until when it writes because there is too much.
     until: Option<Instant>,
+    /// Pages that were asked for and are left to be written, by all jobs of the round.
+    requested: Arc<HintU64>,
+}
+
+/// A round on one thread. However it ends, none of its mappings stays busy.
+struct Round<'i> {
+    inner: &'i Arc<Inner>,
+    jobs: VecDeque<Job>,
+}
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        let mut state = self.inner.state.lock();
+        for job in &self.jobs {
+            self.inner.finish(&mut state, job, Instant::now());
+        }
+    }
 }
 
 /// The reasons to write, in order.
@@ -117,7 +143,10 @@ enum Stage {
 impl Task {
     /// The mapping has a dirty page, and had none before.
     pub(super) fn enlist(&self) {
-        let Some(flusher) = self.flusher.upgrade() else { return };
+        let Some(flusher) = self.flusher.upgrade().filter(|flusher| flusher.is_own_process())
+        else {
+            return;
+        };
         let mut state = flusher.state.lock();
         if state.tasks.contains_key(&self.number) {
             state.active.entry(self.number).or_default();
@@ -132,6 +161,12 @@ impl Task {
         if let Some(flusher) = self.flusher.upgrade() {
             flusher.kick();
         }
+    }
+
+    /// A number that changes when anything becomes of a page that was to be written.
+    pub(super) fn progress(&self) -> u64 {
+        let counters = &self.mapping.shared.counters;
+        counters.written.get() + counters.write_errors.get() + counters.skipped.get()
     }
 }
 
@@ -175,15 +210,30 @@ impl Inner {
             }
             None
         });
-        drop(state);
-        // The mapping's locks, and the cache's, come before this flusher's.
         if let Some(cache) = new_cache {
             cache.add_flusher(FlusherRef(Arc::downgrade(self)));
         }
+        drop(state);
+        // The mapping's lock comes before this flusher's.
         task.mapping.shared.kick.register(self.config.background_pages, &task);
         if task.mapping.dirty() > 0 {
             task.enlist();
         }
+        if !self.has_threads() {
+            return;
+        }
+        // It may be over its limit already; and the only thread may be in another's store.
+        if self.is_over_background(&task.mapping) {
+            self.kick();
+        } else {
+            self.spawn_if_needed(&mut self.state.lock());
+        }
+    }
+
+    /// Whether a mapping needs a round at once.
+    pub(super) fn has_reason(&self, state: &State) -> bool {
+        let mut tasks = state.active.keys().filter_map(|number| state.tasks.get(number));
+        tasks.any(|task| self.is_over_background(&task.mapping))
     }
 
     /// Writes the mapping no more, but for what a thread is just at.
@@ -193,6 +243,9 @@ impl Inner {
         let Some(number) = state.numbers.remove(&address) else { return false };
         let task = state.tasks.remove(&number);
         state.active.remove(&number);
+        // Dropped below, without the lock, as the mapping is: it may be the last reference to a store.
+        let (jobs, others) = state.ready.drain(..).partition(|job| job.number == number);
+        state.ready = others;
         let caches = &mut state.caches;
         let mut last_of = None;
         if let Some(member) = &mapping.shared.member
@@ -203,10 +256,11 @@ impl Inner {
                 last_of = Some(caches.swap_remove(at).0);
             }
         }
-        drop(state);
-        if let Some(cache) = last_of {
+        if let Some(cache) = &last_of {
             cache.remove_flusher(&FlusherRef(Arc::downgrade(self)));
         }
+        drop(state);
+        drop::<VecDeque<Job>>(jobs);
         if let Some(task) = task {
             mapping.shared.kick.unregister(&task);
         }
@@ -227,20 +281,26 @@ impl Inner {
         process != 0 && self.stopped.load(Ordering::Relaxed) == 0 && process == std::process::id()
     }
 
-    pub(super) fn kick(&self) {
+    pub(super) fn kick(self: &Arc<Self>) {
+        if !self.is_own_process() {
+            return;
+        }
         let mut state = self.state.lock();
+        self.spawn_if_needed(&mut state);
         if !std::mem::replace(&mut state.kicked, true) {
             drop(state);
             self.changed.notify_all();
         }
     }
 
-    pub(super) fn request(&self, pages: u64) {
+    pub(super) fn request(self: &Arc<Self>, pages: u64) {
         let mut state = self.state.lock();
         state.requested = state.requested.saturating_add(pages);
         state.quiet_until = None;
+        state.kicked = true;
+        self.spawn_if_needed(&mut state);
         drop(state);
-        self.kick();
+        self.changed.notify_all();
     }
 
     fn rest(&self) -> Duration {
@@ -264,13 +324,15 @@ impl Inner {
         }
         state.kicked = false;
         state.quiet_until = None;
-        state.requested_now += std::mem::take(&mut state.requested);
-        let State { active, tasks, requested_now, .. } = state;
+        let requested = std::mem::take(&mut state.requested);
+        let State { active, tasks, .. } = state;
         let (mut jobs, mut rests_until) = (VecDeque::new(), None);
-        let must = timed || *requested_now > 0;
+        let must = timed || requested > 0;
+        let requested = Arc::new(HintU64::new(requested));
         active.retain(|number, activity| {
             if activity.busy {
                 activity.again = true;
+                activity.timed |= timed;
                 return true;
             }
             let Some(task) = tasks.get(number).filter(|task| task.mapping.dirty() > 0) else {
@@ -280,7 +342,8 @@ impl Inner {
                 rests_until = Some(rests_until.map_or(until, |other: Instant| other.min(until)));
             } else {
                 activity.busy = true;
-                jobs.push_back(Job::new(*number, task, timed));
+                let timed = std::mem::take(&mut activity.timed) || timed;
+                jobs.push_back(Job::new(*number, task, timed, &requested));
             }
             true
         });
@@ -294,28 +357,30 @@ impl Inner {
 
     /// The job is done. Its mapping is looked at again if there was a reason meanwhile.
     pub(super) fn finish(&self, state: &mut State, job: &Job, now: Instant) {
-        if state.ready.is_empty() && state.working.is_empty() {
-            // Pages that were asked for and could not be written: nobody is left to write them.
-            state.requested_now = 0;
-        }
         let Some(activity) = state.active.get_mut(&job.number) else { return };
         activity.busy = false;
         activity.rests_until = if job.submitted == 0 { after(now, self.rest()) } else { None };
-        if std::mem::take(&mut activity.again) {
+        // Nobody else may come to say that there is still too much.
+        let again = std::mem::take(&mut activity.again);
+        if again || self.is_over_background(&job.task.mapping) {
             state.kicked = true;
+            self.changed.notify_all();
         }
     }
 
     /// A round on this thread, from its beginning to its end.
-    pub(super) fn round(&self) -> FlusherStats {
+    pub(super) fn round(self: &Arc<Self>) -> FlusherStats {
         let mut done = FlusherStats { rounds: 1, ..FlusherStats::default() };
         let mut state = self.state.lock();
-        let mut jobs = self.begin_round(&mut state, true, Instant::now());
+        let jobs = self.begin_round(&mut state, true, Instant::now());
         drop(state);
+        let mut round = Round { inner: self, jobs };
         self.reclaim(&mut done);
-        while let Some(mut job) = jobs.pop_front() {
-            if self.serve(&mut job, &mut done) {
-                jobs.push_back(job);
+        while let Some(job) = round.jobs.front_mut() {
+            let more = self.serve(job, &mut done);
+            let Some(job) = round.jobs.pop_front() else { break };
+            if more {
+                round.jobs.push_back(job);
             } else {
                 self.finish(&mut self.state.lock(), &job, Instant::now());
             }
@@ -335,7 +400,7 @@ impl Inner {
     }
 
     /// Does a chunk of the job; returns whether there is more to do.
-    pub(super) fn serve(&self, job: &mut Job, done: &mut FlusherStats) -> bool {
+    pub(super) fn serve(self: &Arc<Self>, job: &mut Job, done: &mut FlusherStats) -> bool {
         let task = Arc::clone(&job.task);
         let mapping = &task.mapping;
         let state = self.state.lock();
@@ -344,12 +409,12 @@ impl Inner {
         match job.stage {
             _ if !is_wanted => return false,
             Stage::Requested => {
-                let wanted = if job.fruitless < 2 { self.take_requested() } else { 0 };
+                let wanted = if job.fruitless < 2 { self.take_requested(job) } else { 0 };
                 if wanted == 0 {
                     job.next_stage(Stage::Expired);
                 } else {
                     let submitted = self.chunk(job, done, wanted);
-                    self.state.lock().requested_now += wanted.saturating_sub(submitted);
+                    job.requested.fetch_add(wanted.saturating_sub(submitted), Ordering::Relaxed);
                 }
             }
             Stage::Expired => {
@@ -377,6 +442,7 @@ impl Inner {
             Stage::Reclaim => {
                 let paged_out = catch_unwind(AssertUnwindSafe(|| mapping.page_out_if_short()));
                 self.count(done, |stats| stats.panics += u64::from(paged_out.is_err()));
+                job.submitted += u64::from(paged_out.unwrap_or(false));
                 return false;
             }
         }
@@ -389,11 +455,11 @@ impl Inner {
     }
 
     /// So many of the pages that were asked for, up to a chunk.
-    fn take_requested(&self) -> u64 {
-        let mut state = self.state.lock();
-        let taken = state.requested_now.min(self.config.chunk_pages);
-        state.requested_now -= taken;
-        taken
+    fn take_requested(&self, job: &Job) -> u64 {
+        let take = |left: u64| left.checked_sub(left.min(self.config.chunk_pages));
+        // Relaxed: a number and nothing else.
+        let before = job.requested.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        before.unwrap_or_default().min(self.config.chunk_pages)
     }
 
     /// Writes up to so many pages from where the last chunk of the mapping has stopped.
@@ -460,9 +526,10 @@ impl Inner {
 }
 
 impl Job {
-    fn new(number: u64, task: &Arc<Task>, timed: bool) -> Self {
-        let (task, stage) = (Arc::clone(task), Stage::Requested);
-        Self { number, task, stage, timed, fruitless: 0, submitted: 0, until: None }
+    fn new(number: u64, task: &Arc<Task>, timed: bool, requested: &Arc<HintU64>) -> Self {
+        let (task, requested) = (Arc::clone(task), Arc::clone(requested));
+        let stage = Stage::Requested;
+        Self { number, task, stage, timed, fruitless: 0, submitted: 0, until: None, requested }
     }
 
     fn next_stage(&mut self, stage: Stage) {

@@ -3,7 +3,7 @@
 //! All threads do the same: they wait until a round is due or a job is ready, begin the round, do a chunk of the
 //! job. None is more than the others, so none that is blocked is missed. What must not happen is that all of them are
 //! blocked in the stores of sick mappings: so a thread that goes into a store and leaves nobody behind starts another, as
-//! long as there is more than one mapping.
+//! long as there is more than one mapping, and so does whoever adds a mapping or kicks, if that had failed.
 //!
 //! At most `threads_max` threads are in stores that answer. One that has given no sign of life for [`BLOCKED`] does not count as
 //! one of them; then another takes its place, so a store that never answers costs a thread and no time of
@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::FlusherStats;
-use super::rounds::{Inner, Job, State};
+use super::rounds::{Inner, Job, State, Working};
 use crate::error::{Error, Result};
 use crate::mapping::Mapping;
 use crate::primitives::{CHECKED, Instant, MutexGuard, Ordering, thread};
 
-/// A thread is taken for blocked that has been in one store for so long.
-const BLOCKED: Duration = Duration::from_millis(50);
+/// A thread is taken for blocked that has been in one store for so long, with nothing becoming of any page.
+const BLOCKED: Duration = Duration::from_millis(100);
 
 /// How soon it is looked again whether one is, while jobs wait.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -56,12 +56,16 @@ impl Inner {
     pub(super) fn start(self: &Arc<Self>) -> Result<()> {
         let mut state = self.locked();
         state.next_round = Instant::now().checked_add(self.config.interval);
+        state.kicked = self.has_reason(&state);
         self.process.store(std::process::id(), Ordering::Relaxed);
         self.spawn(&mut state).map_err(|error| Error::Thread(Arc::new(error)))
     }
 
     fn spawn(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
         state.alive += 1;
+        // Those that have ended; one that is not joined keeps its stack.
+        #[cfg(not(any(writeback_loom, writeback_shuttle)))]
+        state.threads.retain(|thread| !thread.is_finished());
         let inner = Arc::clone(self);
         let spawned = thread::Builder::new().name("writeback".into()).spawn(move || inner.run());
         match spawned {
@@ -84,6 +88,9 @@ impl Inner {
                 let timed = state.next_round.is_some_and(|due| due <= now);
                 let jobs = self.begin_round(&mut state, timed, now);
                 state.ready.extend(jobs);
+                if state.idle > 0 {
+                    self.changed.notify_all();
+                }
                 drop(state);
                 self.reclaim(&mut FlusherStats::default());
                 state = self.locked();
@@ -119,11 +126,9 @@ impl Inner {
         mut state: MutexGuard<'i, State>,
         mut job: Job,
     ) -> MutexGuard<'i, State> {
-        state.working.insert(job.number, Instant::now());
-        if state.idle == 0 && state.tasks.len() > 1 {
-            // If there is no thread to be had, those that there are go on.
-            let _ = self.spawn(&mut state);
-        }
+        let progress = state.tasks.get(&job.number).map_or(0, |task| task.progress());
+        state.working.insert(job.number, Working { sign: Instant::now(), progress });
+        self.spawn_if_needed(&mut state);
         drop(state);
         // It catches what stores and hooks do; what is left is a fault of this crate, and must not keep the
         // mapping's job for ever.
@@ -131,21 +136,32 @@ impl Inner {
             self.serve(&mut job, &mut FlusherStats::default())
         }));
         let mut state = self.locked();
-        let now = Instant::now();
         state.working.remove(&job.number);
         if let Ok(true) = served {
             state.ready.push_back(job);
         } else {
-            self.finish(&mut state, &job, now);
-        }
-        if let Err(panic) = served {
+            self.finish(&mut state, &job, Instant::now());
+            // Without the lock: it may be the last reference to the mapping, and to its store.
             drop(state);
-            std::panic::resume_unwind(panic);
+            drop(job);
+            if let Err(panic) = served {
+                std::panic::resume_unwind(panic);
+            }
+            state = self.locked();
         }
         if state.idle > 0 && !state.ready.is_empty() {
             self.changed.notify_all();
         }
         state
+    }
+
+    /// Starts a thread if all are in stores and there are mappings for another. If there is none to be had, those that
+    /// there are go on.
+    pub(super) fn spawn_if_needed(self: &Arc<Self>, state: &mut State) {
+        let all_work = state.alive > 0 && state.alive == state.working.len();
+        if all_work && state.tasks.len() > 1 && !state.stop {
+            let _ = self.spawn(state);
+        }
     }
 
     /// Ends the threads, and waits for those that end in time; returns whether all did.
@@ -165,7 +181,9 @@ impl Inner {
         }
         let ended = state.alive == 0;
         let threads = std::mem::take(&mut state.threads);
+        let jobs = std::mem::take(&mut state.ready);
         drop(state);
+        drop(jobs); // Without the lock, as above.
         if ended {
             // What they ended with is counted already. They hold no lock of this flusher any more.
             threads.into_iter().for_each(|thread| _ = thread.join());
@@ -188,9 +206,19 @@ impl State {
 
     /// A job, if one is ready and not too many are in hand.
     fn next_job(&mut self, threads_max: usize, now: Instant) -> Option<Job> {
-        let at_work =
-            self.working.values().filter(|sign| now.duration_since(**sign) < BLOCKED).count();
-        if at_work < threads_max { self.ready.pop_front() } else { None }
+        let State { working, tasks, .. } = self;
+        for (number, working) in working.iter_mut() {
+            let progress = tasks.get(number).map_or(working.progress, |task| task.progress());
+            if std::mem::replace(&mut working.progress, progress) != progress {
+                working.sign = now;
+            }
+        }
+        let answers = |working: &&Working| now.duration_since(working.sign) < BLOCKED;
+        if working.values().filter(answers).count() < threads_max {
+            self.ready.pop_front()
+        } else {
+            None
+        }
     }
 
     /// When there may be something to do without anybody saying so.
@@ -201,10 +229,9 @@ impl State {
         [self.next_round, kick, blocked, linger].into_iter().flatten().min()
     }
 
-    /// The mappings whose store has let a thread wait for long.
-    pub(super) fn blocked(&self, now: Instant) -> Vec<Mapping> {
-        let blocked = self.working.iter().filter(|(_, sign)| now.duration_since(**sign) >= BLOCKED);
-        let tasks = blocked.filter_map(|(number, _)| self.tasks.get(number));
+    /// The mappings in whose stores threads are.
+    pub(super) fn at_work(&self) -> Vec<Mapping> {
+        let tasks = self.working.keys().filter_map(|number| self.tasks.get(number));
         tasks.map(|task| task.mapping.clone()).collect()
     }
 }

@@ -113,7 +113,8 @@ enum Push {
 
 impl Throttle {
     pub(crate) fn new(config: &CacheConfig) -> Self {
-        let shares = Shares { background: config.background_pages(), max: config.max_pages() };
+        let (background, max) = (config.background_pages(), config.max_pages());
+        let shares = Shares { background, max, capacity: config.capacity_pages };
         Self {
             word: AtomicU64::new(0),
             shares,
@@ -315,6 +316,7 @@ impl Shared {
         // it waits, but then something has happened since.
         while let Some(seen) = ticket.waits() {
             self.admit()?;
+            self.check_process()?;
             if self.is_dirty(index) {
                 return Ok(Admission::FREE);
             }
@@ -326,17 +328,16 @@ impl Shared {
             // There may be room by now, or something to write. That others can write nothing either is no
             // reason to look again.
             let Some(now) = ticket.waits() else { break };
-            if now.events != seen.events || stall.wants_try(account) && self.try_one(member) {
+            if now.events != seen.events || self.try_one(member, &stall) {
                 continue;
             }
-            if stall.lasts(account) >= throttle.stall_max {
-                if account.debt() > 0 {
-                    return Err(Error::Stalled { source });
-                }
-                // The debt is that of others.
-                if ticket.enter_anyway() {
-                    break;
-                }
+            let (lasts, owes) = (stall.lasts(account), account.debt() > 0);
+            if owes && lasts >= throttle.stall_max {
+                return Err(Error::Stalled { source });
+            }
+            // The debt is that of others, and as much as there is room for.
+            if !owes && lasts >= throttle.stall_max.min(LOOK_AGAIN) && ticket.enter_anyway() {
+                break;
             }
             if CHECKED {
                 // Time stands still, and a page may be locked for a moment only.
@@ -362,7 +363,9 @@ impl Shared {
         if !impatient && owed > self.counters.dirty.get() {
             return Push::UnderWay;
         }
-        let Some(_pushing) = throttle.begin_push(&member.account) else { return Push::UnderWay };
+        let Some(_pushing) = throttle.begin_push(&member.account, impatient) else {
+            return Push::UnderWay;
+        };
         let Some(mapping) = member.mapping() else { return Push::Nothing(None) };
         let mut reason = None;
         // Twice: once to the end and once from the beginning.
@@ -380,17 +383,24 @@ impl Shared {
         Push::Nothing(reason.or_else(|| self.errors.latest_after(0)))
     }
 
-    /// Writes one page, even if it backs off from an earlier failure; returns whether there was one.
-    fn try_one(&self, member: &Member) -> bool {
+    /// Writes one page, even if it backs off from an earlier failure, if it is time to; returns whether there was one.
+    fn try_one(&self, member: &Member, stall: &Stall) -> bool {
         let (Some(_pushing), Some(mapping)) =
-            (member.cache.throttle.begin_push(&member.account), member.mapping())
+            (member.cache.throttle.begin_push(&member.account, true), member.mapping())
         else {
             return false;
         };
+        if !stall.wants_try(&member.account) {
+            return false;
+        }
+        // Twice, as in `push`.
         (0..2).any(|_| {
-            let mut pass = Pass::new(&mapping, SyncMode::None, Budget::pages(1));
-            pass.despite_failures = true;
-            mapping.write_on(pass).is_ok_and(|progress| progress.submitted > 0)
+            let mut pass = Pass::new(&mapping, SyncMode::None, Budget::pages(PUSH_PAGES));
+            pass.one_despite_failures = true;
+            mapping.write_on(pass).is_ok_and(|progress| {
+                self.ensure_log(progress.log_wanted);
+                progress.submitted > 0
+            })
         })
     }
 

@@ -13,7 +13,7 @@ use super::{Account, CHECKED, END_MAX, Instant, Ordering, Owed, Throttle, WAITIN
 /// All queues of a cache.
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
-    queues: Vec<Queue>,
+    queues: VecDeque<Queue>,
     /// Let in, and their pages not dirty yet.
     entering: u64,
 }
@@ -80,7 +80,7 @@ impl Queues {
     /// The mapping's queue, a new one if there is none.
     fn of(&mut self, account: &Arc<Account>) -> &mut Queue {
         let at = self.position(account).unwrap_or_else(|| {
-            self.queues.push(Queue {
+            self.queues.push_back(Queue {
                 account: Arc::clone(account),
                 waiting: VecDeque::new(),
                 next: 0,
@@ -172,10 +172,15 @@ impl Throttle {
     }
 
     /// `None`: another writer of the mapping writes back, or one that was let in is about to dirty its page.
-    pub(super) fn begin_push<'t>(&'t self, account: &'t Arc<Account>) -> Option<Pushing<'t>> {
+    /// The latter may take its time, so an `impatient` writer does not mind it.
+    pub(super) fn begin_push<'t>(
+        &'t self,
+        account: &'t Arc<Account>,
+        impatient: bool,
+    ) -> Option<Pushing<'t>> {
         let mut queues = self.queues.lock();
         let queue = queues.of(account);
-        if queue.entering > 0 || queue.pushing {
+        if queue.pushing || queue.entering > 0 && !impatient {
             return None;
         }
         queue.pushing = true;
