@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
+use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule, Stage};
 use writeback::{Config, FlushKind, Mapping, Store, StoreError};
 
 use crate::common::{eventually, watch};
@@ -222,7 +222,8 @@ fn a_stuck_flush_that_fails_leaves_what_came_after_it_began_to_the_next() {
     let during = mapping.clone();
     // The hook is called when the flush has begun, and before it fails.
     store.on_event(move |_, event| {
-        if event.operation.action == Action::Flush && event.operation.number == 1 {
+        let is_flush = event.operation.action == Action::Flush && event.operation.number == 1;
+        if is_flush && event.stage == Stage::Begun {
             during.page(1).unwrap().write(0..PAGE, |bytes| bytes.fill(1)).unwrap();
             during.write_page(1, false).unwrap();
         }

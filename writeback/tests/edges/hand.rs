@@ -89,8 +89,9 @@ fn who_has_used_a_chance_up_can_earn_another() {
     for _ in 0..3 {
         touch(&mapping, 2);
         assert!(is_accessed(&mapping, 2));
-        cache.evict(8);
-        (0..8).for_each(|page| touch(&mapping, page));
+        assert_eq!(cache.evict(7), 7);
+        assert_eq!((cached(&mapping), is_accessed(&mapping, 2)), (vec![2], false));
+        (0..8).filter(|page| *page != 2).for_each(|page| touch(&mapping, page));
     }
 }
 

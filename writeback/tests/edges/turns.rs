@@ -129,10 +129,15 @@ fn pages_dirtied_at_the_end_of_a_round_are_written_without_waiting_for_the_next_
     let hands: Vec<_> =
         (0..8).flat_map(|index| [page(&first, index), page(&second, index)]).collect();
     let flusher = Flusher::start([first.clone(), second.clone()], asleep()).unwrap();
-    set(&store.on_congested, {
+    // A store must not call the cache: somebody else does at this moment.
+    let dirties = {
         let first = first.clone();
-        // A store must not call the cache: somebody else does at this moment.
         move || thread::spawn(move || (0..5).for_each(|page| write(&first, page))).join().unwrap()
+    };
+    // A round looks for memory once for each mapping: at the end of the last time, when nothing looks any more.
+    set(&store.on_congested, {
+        let store = Arc::clone(&store);
+        move || set(&store.on_congested, dirties)
     });
     (0..5).for_each(|page| write(&second, page));
     eventually("all is written", || {
