@@ -14,13 +14,15 @@ use std::sync::{Arc, Weak};
 
 use crate::config::CacheConfig;
 use crate::error::Result;
+use crate::ghosts::Ghosts;
 use crate::invariants::{Violation, check_count};
 use crate::mapping::Mapping;
-use crate::primitives::{CounterU64, HintU32, HintU64, Mutex, Ordering};
+use crate::primitives::{CounterU64, HintBool, HintU64, Mutex, Ordering};
 use crate::reclaim::{Outcomes, ReclaimStats};
 use crate::shared::Shared;
 use crate::stats::{Counter, Counters};
 use crate::throttle::Throttle;
+use crate::usage::Turns;
 
 /// Memory for pages, shared by any number of mappings.
 ///
@@ -98,6 +100,8 @@ pub(crate) struct Inner {
     pub(crate) overcommitted: Counter,
     pub(crate) outcomes: Outcomes,
     pub(crate) throttle: Throttle,
+    pub(crate) turns: Turns,
+    pub(crate) ghosts: Ghosts,
     members: Mutex<Vec<Weak<Shared>>>,
     /// One thread moves the hands at a time.
     pub(crate) hands: Mutex<()>,
@@ -106,28 +110,34 @@ pub(crate) struct Inner {
 /// What a mapping has of its own in a cache.
 pub(crate) struct Member {
     pub(crate) cache: Arc<Inner>,
-    /// Where its hand stands: the next page that is looked at.
+    /// Tells its pages from other mappings'.
+    pub(crate) number: u64,
+    /// Where its evicting hand stands: the next page that is looked at.
     pub(crate) hand: HintU64,
-    /// How often the hand has moved; pages remember when they were used by this.
-    turn: HintU32,
+    /// What that has evicted since it was at the beginning.
+    pub(crate) yielded: HintU64,
+    /// Whether that was nothing, the last time round.
+    pub(crate) in_vain: HintBool,
+    /// Where the hand stands that takes chances away.
+    pub(crate) other_hand: HintU64,
+    /// How many pages are to lose their chances.
+    pub(crate) missing: HintU64,
     /// What has been asked of the mapping, in parts of all that it has: who has given least is next.
     pub(crate) given: HintU64,
 }
 
 impl Member {
     fn new(cache: Arc<Inner>) -> Self {
-        let (hand, turn) = (HintU64::new(0), HintU32::new(1));
-        Self { cache, hand, turn, given: HintU64::new(0) }
-    }
-
-    // Relaxed: hints.
-
-    pub(crate) fn turn(&self) -> u32 {
-        self.turn.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn next_turn(&self) {
-        self.turn.fetch_add(1, Ordering::Relaxed);
+        Self {
+            number: cache.ghosts.next_mapping(),
+            cache,
+            hand: HintU64::new(0),
+            yielded: HintU64::new(0),
+            in_vain: HintBool::new(false),
+            other_hand: HintU64::new(u64::MAX),
+            missing: HintU64::new(0),
+            given: HintU64::new(0),
+        }
     }
 }
 
@@ -149,6 +159,8 @@ impl PageCache {
         config.check()?;
         let inner = Inner {
             throttle: Throttle::new(&config),
+            turns: Turns::new(config.capacity_pages),
+            ghosts: Ghosts::new(config.capacity_pages),
             config,
             places: CounterU64::new(0),
             overcommitted: Counter::default(),
@@ -200,7 +212,7 @@ impl PageCache {
     }
 
     /// Evicts up to `pages` pages now, all that can be if there are fewer; returns how many. They are
-    /// chosen as for want of room: what was used lately is gone by once.
+    /// chosen as for want of room: what is used again and again goes last.
     ///
     /// # Examples
     /// ```

@@ -175,6 +175,7 @@ mod durability;
 mod error;
 mod errseq;
 mod flusher;
+mod ghosts;
 mod handle;
 mod hold;
 mod hooks;
@@ -198,6 +199,7 @@ mod tag;
 mod throttle;
 mod transition;
 mod truncate;
+mod usage;
 mod wait;
 
 pub use buffer::Image;
