@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
-use benches::hits::{self, Effort, OURS, Outcome, RIVALS, TRACES};
+use benches::hits::{self, Effort, Outcome, RIVALS, TRACES};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ fn text(effort: Effort, outcomes: &[Outcome]) -> String {
         format!("|{}", "---|".repeat(2 + RIVALS.len())),
     ];
     for outcome in outcomes {
-        let best = outcome.percent[OURS..].iter().copied().fold(0.0, f64::max);
+        let best = outcome.percent.iter().copied().fold(0.0, f64::max);
         let cell = |percent: &f64| match *percent >= best {
             true => format!(" **{percent:.2}** |"),
             false => format!(" {percent:.2} |"),
