@@ -46,8 +46,8 @@ use crate::shared::Shared;
 use crate::tag::PageTag;
 
 /// Most chances a page has. With one, a page that was used a hundred times is not told from one that was used
-/// twice; with more, pages that were popular once stay for long (`cargo run -p benches --bin hits`: three win
-/// .3 % where popularity does not change, and lose 1 % where it does).
+/// twice; with more, pages that were popular once stay for long (the traces of `benches --bin hits`: three win
+/// half a point where popularity does not change, and lose one where it does).
 const CHANCES: u32 = 2;
 
 /// So many turns pass while as many pages come in as there is room for.

@@ -3,6 +3,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::TestStore;
 use rand::rngs::SmallRng;
@@ -272,4 +273,17 @@ fn dirty_pages_that_were_used_do_not_hide_clean_ones() {
     assert_eq!(cache.evict(200), 200, "all that is clean");
     assert!((100..300).all(|page| is_cached(&mapping, page)));
     assert_eq!(cache.stats().overcommitted, 0);
+}
+
+#[test]
+fn dirty_pages_that_were_used_are_written_when_nothing_else_is_left() {
+    let config = CacheConfig::new(64).dirty_pages_max(64).pause_max(Duration::ZERO);
+    let cache = PageCache::new(config).unwrap();
+    let (mapping, _store) = open_in(&cache, 100);
+    (0..64).for_each(|page| read(&mapping, page));
+    (0..64).for_each(|page| _ = found(&mapping, page).mark_dirty().unwrap());
+    assert!((0..60).all(|page| is_accessed(&mapping, page)));
+    read(&mapping, 80);
+    let stats = cache.stats();
+    assert!(stats.reclaim.paged_out > 0 && stats.overcommitted == 0, "{stats:?}");
 }
