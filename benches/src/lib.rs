@@ -4,6 +4,7 @@ pub mod contender;
 pub mod engine;
 pub mod garbage;
 pub mod harness;
+pub mod hits;
 pub mod json;
 pub mod keys;
 pub mod latency;

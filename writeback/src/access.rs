@@ -19,7 +19,6 @@ use crate::keep::Kept;
 use crate::page::Page;
 use crate::primitives::Ordering;
 use crate::shared::Shared;
-use crate::tag::PageTag;
 
 /// The part of an access that lies in one page.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +73,7 @@ impl Shared {
         let pinned = self.tree.pin();
         match pinned.get(piece.index) {
             Some(page) if page.snapshot().is_uptodate() => {
-                self.touch(&pinned, &page);
+                self.used(&page);
                 self.copy_out(&page, piece, into)
             }
             _ => false,
@@ -157,7 +156,7 @@ impl Shared {
         if !page.snapshot().is_uptodate() {
             return false;
         }
-        self.touch(&pinned, &page);
+        self.used(&page);
         let mut contents = page.contents.write();
         // `closed` and the length are looked at under the latch: who closes passes through every
         // latch afterwards, and who truncates cuts the page's contents, or removes it, under it.
@@ -242,6 +241,7 @@ impl Shared {
                 continue;
             };
             if page.snapshot().is_uptodate() {
+                self.used(&page);
                 return (page, None);
             }
             if !is_new {
@@ -253,16 +253,6 @@ impl Shared {
             if state.is_mapped() {
                 return (page, (!state.is_uptodate()).then_some(lock));
             }
-        }
-    }
-
-    /// The page was used: the clock goes by it once.
-    fn touch(&self, pinned: &Pinned<'_>, page: &Page) {
-        if let Some(member) = &self.member
-            && page.note_use(member.turn())
-        {
-            // Cheap if the tag is set already. Should the page have been replaced, the other is spared.
-            pinned.set_tag(page.index(), PageTag::Accessed.tag());
         }
     }
 

@@ -9,24 +9,26 @@
 //! there are more places than the capacity only where nothing can be given up, because correctness must not
 //! depend on room: a page that is needed is had.
 
-mod turns;
+mod givers;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use self::turns::{Listed, Newcomers};
-pub(crate) use self::turns::{Turns, WHOLE};
+pub(crate) use self::givers::{Givers, WHOLE};
+use self::givers::{Listed, Newcomers};
 use crate::config::CacheConfig;
 use crate::error::Result;
 use crate::flusher::FlusherRef;
+use crate::ghosts::Ghosts;
 use crate::invariants::{Violation, check_count};
 use crate::mapping::Mapping;
-use crate::primitives::{CounterU64, HintU32, HintU64, Mutex, Ordering};
+use crate::primitives::{CounterU64, HintBool, HintU64, Mutex, Ordering};
 use crate::reclaim::{Outcomes, ReclaimStats};
 use crate::shared::Shared;
 use crate::stats::{Counter, Counters};
 use crate::throttle::{Account, Throttle};
+use crate::usage::Turns;
 
 /// Memory for pages, shared by any number of mappings.
 ///
@@ -35,7 +37,8 @@ use crate::throttle::{Account, Throttle};
 ///
 /// # Concurrency
 /// Where a page is to come in and there is no room, the thread that needs it evicts some that nobody has
-/// used lately. Only clean pages are evicted, and none that is locked, held, under writeback or in somebody's
+/// used lately, by whatever way ([`Handle`](crate::Handle), [`Mapping::page`], [`PageRef`](crate::PageRef)). What
+/// is read once, in however small pieces, costs what is used again and again no place. Only clean pages are evicted, and none that is locked, held, under writeback or in somebody's
 /// hands ([`PageRef`](crate::PageRef)). Should there be no other, the cache grows beyond its capacity, and
 /// shrinks again when it can ([`CacheStats::overcommitted`]).
 ///
@@ -118,9 +121,11 @@ pub(crate) struct Inner {
     pub(crate) overcommitted: Counter,
     pub(crate) outcomes: Outcomes,
     pub(crate) throttle: Throttle,
+    pub(crate) turns: Turns,
+    pub(crate) ghosts: Ghosts,
     members: Mutex<Members>,
     /// One thread moves the hands at a time.
-    pub(crate) hands: Mutex<Turns>,
+    pub(crate) hands: Mutex<Givers>,
     newcomers: Newcomers,
     /// Those that write mappings of this cache.
     flushers: Mutex<Vec<FlusherRef>>,
@@ -136,14 +141,21 @@ struct Members {
 /// What a mapping has of its own in a cache.
 pub(crate) struct Member {
     pub(crate) cache: Arc<Inner>,
-    number: u64,
+    /// Tells it from the others.
+    pub(crate) number: u64,
     /// What it owes.
     pub(crate) account: Arc<Account>,
     listed: Listed,
-    /// Where its hand stands: the next page that is looked at.
+    /// Where its evicting hand stands: the next page that is looked at.
     pub(crate) hand: HintU64,
-    /// How often the hand has moved; pages remember when they were used by this.
-    turn: HintU32,
+    /// What that has evicted since it was at the beginning.
+    pub(crate) yielded: HintU64,
+    /// Whether that was nothing, the last time round.
+    pub(crate) in_vain: HintBool,
+    /// Where the hand stands that takes chances away.
+    pub(crate) other_hand: HintU64,
+    /// How many pages are to lose their chances.
+    pub(crate) missing: HintU64,
 }
 
 impl Member {
@@ -152,9 +164,17 @@ impl Member {
         let number = members.next;
         members.next += 1;
         drop(members);
-        let (hand, turn) = (HintU64::new(0), HintU32::new(1));
-        let (account, listed) = (Arc::default(), Listed::default());
-        Self { cache, number, account, listed, hand, turn }
+        Self {
+            cache,
+            number,
+            account: Arc::default(),
+            listed: Listed::default(),
+            hand: HintU64::new(0),
+            yielded: HintU64::new(0),
+            in_vain: HintBool::new(false),
+            other_hand: HintU64::new(u64::MAX),
+            missing: HintU64::new(0),
+        }
     }
 
     /// The mapping; `None` if its last user has let go of it.
@@ -165,16 +185,6 @@ impl Member {
     /// The mapping has got a page, and had none before.
     pub(crate) fn got_first_page(&self) {
         self.cache.newcomers.enlist(self.number, &self.listed);
-    }
-
-    // Relaxed: hints.
-
-    pub(crate) fn turn(&self) -> u32 {
-        self.turn.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn next_turn(&self) {
-        self.turn.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -196,12 +206,14 @@ impl PageCache {
         config.check()?;
         let inner = Inner {
             throttle: Throttle::new(&config),
+            turns: Turns::new(config.capacity_pages),
+            ghosts: Ghosts::new(config.capacity_pages),
             config,
             places: CounterU64::new(0),
             overcommitted: Counter::default(),
             outcomes: Outcomes::default(),
             members: Mutex::new(Members::default()),
-            hands: Mutex::new(Turns::default()),
+            hands: Mutex::new(Givers::default()),
             newcomers: Newcomers::default(),
             flushers: Mutex::new(Vec::new()),
         };
@@ -252,7 +264,7 @@ impl PageCache {
     }
 
     /// Evicts up to `pages` pages now, all that can be if there are fewer; returns how many. They are
-    /// chosen as for want of room: what was used lately is gone by once.
+    /// chosen as for want of room: what is used again and again goes last.
     ///
     /// # Examples
     /// ```
@@ -339,9 +351,9 @@ impl Inner {
 
     /// Takes the next mapping that has pages, and what has been asked of it. It comes again only when it is
     /// [put back](Self::put_back).
-    pub(crate) fn next_in_turn(&self, turns: &mut Turns) -> Option<(u64, Mapping)> {
+    pub(crate) fn next_giver(&self, givers: &mut Givers) -> Option<(u64, Mapping)> {
         loop {
-            let (given, number) = turns.pop(&self.newcomers)?;
+            let (given, number) = givers.pop(&self.newcomers)?;
             if let Some(mapping) = self.member(number) {
                 return Some((given, mapping));
             }
@@ -349,11 +361,11 @@ impl Inner {
     }
 
     /// The mapping comes again, unless it has no page left.
-    pub(crate) fn put_back(&self, turns: &mut Turns, given: u64, mapping: &Mapping) {
+    pub(crate) fn put_back(&self, givers: &mut Givers, given: u64, mapping: &Mapping) {
         let Some(member) = &mapping.shared.member else { return };
         let cached = &mapping.shared.counters.cached;
         if cached.get() > 0 || !self.newcomers.strike(&member.listed, || cached.get() > 0) {
-            turns.push(given, member.number);
+            givers.push(given, member.number);
         }
     }
 

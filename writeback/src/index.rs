@@ -19,7 +19,7 @@ pub(crate) use self::locked::{Index, Pinned};
 
 use std::sync::Arc;
 
-use tagged_radix::ArrayVec;
+use tagged_radix::{ArrayVec, TagFilter};
 
 use crate::page::Page;
 use crate::tag::PageTag;
@@ -56,6 +56,22 @@ pub(crate) fn tagged_pages(
     pages: &mut ArrayVec<(u64, Arc<Page>), BATCH>,
 ) -> Option<u64> {
     index.gang_lookup_tagged_owned(start, tag, pages)
+}
+
+/// Fills `pages` with those that pass `filter`, from `start` on downwards; returns where to go on.
+pub(crate) fn pages_down(
+    index: &Index,
+    start: u64,
+    filter: TagFilter,
+    pages: &mut ArrayVec<(u64, Arc<Page>), BATCH>,
+) -> Option<u64> {
+    let pinned = index.pin();
+    let found = pinned.range_tagged(..=start, filter);
+    #[cfg(writeback_loom)]
+    let found = found.into_iter();
+    pages.extend(found.rev().take(BATCH).map(|(index, page, _)| (index, page.into())));
+    let (last, _) = pages.last()?;
+    if pages.is_full() { last.checked_sub(1) } else { None }
 }
 
 /// Pages by index.

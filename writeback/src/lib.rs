@@ -81,6 +81,11 @@
 //! 12. *To wait for room*, for a page in memory or for a dirty one, comes before all locks and latches.
 //!     Passes, claims that are given up, truncation and whoever has the page lock do not wait for it. A thread that
 //!     makes room writes pages of its own mapping only: another mapping's store might never let it go.
+//! 13. *To have a page spared* by eviction: use it, whichever way. Reading, changing and asking for its bytes tells
+//!     the clock, without a lock and before the latch; looking for it, locking it and writing it back does not. A use that is over before an
+//!     eviction looks at the page, in the section that would remove it, is seen by it, if it counts: the turn of
+//!     the clock in which a page comes in and the next are one burst with its coming in, and in each other turn
+//!     one use counts.
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
@@ -182,6 +187,7 @@ mod durability;
 mod error;
 mod errseq;
 mod flusher;
+mod ghosts;
 mod handle;
 mod hold;
 mod hooks;
@@ -205,6 +211,7 @@ mod tag;
 mod throttle;
 mod transition;
 mod truncate;
+mod usage;
 mod wait;
 #[cfg(test)]
 #[path = "../tests/common/watchdog.rs"]

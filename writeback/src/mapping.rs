@@ -237,6 +237,7 @@ impl Mapping {
         if let Some(page) = self.cached_page(index) {
             let state = page.snapshot();
             if state.is_uptodate() && state.is_mapped() {
+                self.shared.used(&page);
                 return Ok(page);
             }
         }

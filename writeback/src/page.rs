@@ -11,6 +11,7 @@ use crate::buffer::Contents;
 use crate::hooks::Positions;
 use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Mutex, Ordering, RwLock};
 use crate::state::{PageState, Snapshot, Wake};
+use crate::usage::Usage;
 use crate::wait;
 
 /// A cached page, as the index stores it. Reached through [`PageRef`](crate::PageRef).
@@ -38,12 +39,10 @@ pub struct Page {
     /// Failed writes in a row, and when the next one may be tried without being asked for.
     failures: HintU32,
     retry_at_ms: HintU64,
-    /// The turn of the clock in which the page was last used (see [`reclaim`](crate::reclaim)).
-    touched: HintU32,
+    /// Whether eviction spares it.
+    pub(crate) usage: Usage,
     /// What is dirty, held, written and wanted of it; `None` if it is one block.
     pub(crate) blocks: Option<Box<Blocks>>,
-    /// Whether reclaim has met the page, busy or dirty, and it was not used since.
-    met: HintU32,
     /// The content latch. Held for the time of a copy, never across I/O.
     pub(crate) contents: RwLock<Contents>,
     /// Log positions of its changes; noted and taken under the latch.
@@ -66,9 +65,8 @@ impl Page {
             writeback_since_ms: HintU64::new(0),
             failures: HintU32::new(0),
             retry_at_ms: HintU64::new(0),
-            touched: HintU32::new(0),
+            usage: Usage::default(),
             blocks: Blocks::new(block_count),
-            met: HintU32::new(0),
             contents: RwLock::new(Contents::empty()),
             positions: Mutex::new(Positions::NONE),
         }
@@ -270,22 +268,6 @@ impl Page {
         if let Some(mut contents) = self.contents.try_write() {
             contents.take_back();
         }
-    }
-
-    /// Tells whether this is the first use of the page in `turn`.
-    pub(crate) fn note_use(&self, turn: u32) -> bool {
-        // Relaxed, here and for all below: policy reads them, correctness does not.
-        let first = self.touched.load(Ordering::Relaxed) != turn;
-        if first {
-            self.touched.store(turn, Ordering::Relaxed);
-            self.met.store(0, Ordering::Relaxed);
-        }
-        first
-    }
-
-    /// Reclaim meets the page; returns whether it has before.
-    pub(crate) fn meet(&self) -> bool {
-        self.met.swap(1, Ordering::Relaxed) == 1
     }
 
     pub(crate) fn set_first_dirty_ms(&self, now_ms: u64) {

@@ -92,6 +92,7 @@ impl PageRef {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn read<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        self.mapping.shared.used(&self.page);
         f(self.page.contents.read().as_slice())
     }
 
@@ -166,6 +167,7 @@ impl PageRef {
     pub(crate) fn dirty_under_latch(&self, bytes: &Range<usize>) -> Result<bool> {
         let shared = &*self.mapping.shared;
         shared.admit()?;
+        shared.used(&self.page);
         let gone = Error::Gone { index: self.page.index() };
         if !self.page.snapshot().is_uptodate() {
             return Err(gone);

@@ -41,6 +41,10 @@ pub(crate) mod checker;
 pub(crate) type HintU64 = std::sync::atomic::AtomicU64;
 /// As [`HintU64`].
 pub(crate) type HintU32 = std::sync::atomic::AtomicU32;
+/// As [`HintU64`].
+pub(crate) type HintBool = std::sync::atomic::AtomicBool;
+/// As [`HintU64`]: what is made once.
+pub(crate) type HintOnce<T> = std::sync::OnceLock<T>;
 
 #[cfg(any(writeback_loom, writeback_shuttle))]
 pub(crate) use self::checker::{

@@ -1,26 +1,25 @@
 //! Which page gives up its place.
 //!
-//! Each mapping's index is a clock with one hand. The hand asks the index for entries without the tags
-//! DIRTY, WRITEBACK, TOWRITE and ACCESSED, which the index decides for 64 entries at a time; what it passes
-//! over loses ACCESSED, a word at a time too, and so has its second chance until the hand comes round again.
-//! Only what is left is looked at page by page. A tag says where to look and no more: whether the page may
-//! go is decided in the section that removes it ([`Shared::evict`]).
-//!
-//! A page that was read in and not used since has no ACCESSED tag: one pass over a large file costs such
-//! pages their places, and not those that are used again and again. Mappings give in proportion to what
-//! they have.
+//! Each mapping's index is a clock. A hand asks the index for entries without the tags DIRTY, WRITEBACK, TOWRITE
+//! and ACCESSED, which the index decides for 64 entries at a time, and only what is left is looked at page by
+//! page. A tag says where to look and no more: whether the page may go is decided in the section that removes it
+//! ([`Shared::evict`](crate::shared::Shared)). Which pages have ACCESSED, and when they lose it, is said in
+//! [`usage`](crate::usage) and [`hand`]. Mappings give in proportion to what they have, where they give what has
+//! been used.
 //!
 //! Where too few pages are clean, the dirty ones are looked at too, in the same order. What becomes of a page
 //! is one function of what is seen of it and of the circumstances, [`decide`]: the table by which Linux's
 //! `shrink_list` and `pageout` went, `may_write_to_queue` (the store's congestion) included. Nothing is
 //! written while a lock or a latch is held, and nothing is waited for: a page is claimed in mode `None`.
 
+mod hand;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tagged_radix::{ArrayVec, TagFilter, TagSet};
+use tagged_radix::ArrayVec;
 
-use crate::cache::{Inner, Member, Turns, WHOLE};
+use crate::cache::{Givers, Inner, Member};
 use crate::mapping::Mapping;
 use crate::page::Page;
 use crate::pass::Pass;
@@ -29,14 +28,13 @@ use crate::shared::Shared;
 use crate::state::Snapshot;
 use crate::stats::Counter;
 use crate::sync::{Budget, SyncMode};
-use crate::tag::{DIRTY_TAGS, PageTag};
-use crate::transition::Spared;
+use crate::tag::PageTag;
 
 /// Most pages that are looked at in one move of a hand.
 const MOVE: usize = 32;
 
-/// So often a hand may come to the end of its mapping before reclaim gives up: once from where it stood,
-/// once to take second chances away, and once to use them up.
+/// So often a hand may come round a mapping and evict nothing, before reclaim gives up: what it found may have
+/// been used again in between, or have been dirty.
 const ROUNDS: u32 = 3;
 
 /// Most dirty pages that one reclaim looks at in a mapping.
@@ -158,7 +156,7 @@ pub struct ReclaimStats {
     pub writeback: u64,
     /// Still under writeback when met again; the store does not keep up. Left, and perhaps waited for.
     pub still_writeback: u64,
-    /// Used since the clock last came by: left, and not spared the next time.
+    /// Used: left, and spared once less. Counted each time a hand goes by.
     pub used: u64,
     /// Dirty: left to the flusher.
     pub deferred: u64,
@@ -204,15 +202,6 @@ impl Outcomes {
             evicted: get(Outcome::Evict),
         }
     }
-}
-
-/// What one move of a hand did.
-#[derive(Debug)]
-struct Moved {
-    evicted: u64,
-    ended: bool,
-    /// What has been asked of the mapping by this, in parts of all that it has.
-    given: u64,
 }
 
 impl Inner {
@@ -279,72 +268,29 @@ impl Inner {
 
     /// As [`evict`](Self::evict). The mappings that were looked at are kept in `let_go` until the hands are free: the
     /// last reference to one drops its store, and what that does is the user's affair.
-    fn evict_under(&self, turns: &mut Turns, wanted: u64, let_go: &mut Vec<Mapping>) -> u64 {
+    fn evict_under(&self, givers: &mut Givers, wanted: u64, let_go: &mut Vec<Mapping>) -> u64 {
         let mut evicted = 0;
         // How often a hand came to the end, of each mapping that did; and those that came there too often.
         let (mut rounds, mut done) = (HashMap::<_, u32>::new(), Vec::new());
         while evicted < wanted {
-            let Some((given, mapping)) = self.next_in_turn(turns) else { break };
+            let Some((given, mapping)) = self.next_giver(givers) else { break };
             let moved = mapping.shared.move_hand(wanted - evicted);
             evicted += moved.evicted;
             let given = given + moved.given;
             let ended = rounds.entry(Arc::as_ptr(&mapping.shared)).or_default();
             *ended += u32::from(moved.ended);
             if *ended < ROUNDS {
-                self.put_back(turns, given, &mapping);
+                self.put_back(givers, given, &mapping);
                 let_go.push(mapping);
             } else {
                 done.push((given, mapping));
             }
         }
         for (given, mapping) in done {
-            self.put_back(turns, given, &mapping);
+            self.put_back(givers, given, &mapping);
             let_go.push(mapping);
         }
         evicted
-    }
-}
-
-impl Shared {
-    /// Moves the hand on, over up to [`MOVE`] pages that might be evicted, and evicts up to `wanted`.
-    fn move_hand(&self, wanted: u64) -> Moved {
-        let Some(member) = &self.member else {
-            return Moved { evicted: 0, ended: true, given: 0 };
-        };
-        let unused = TagFilter::none_of(DIRTY_TAGS)
-            .and_none_of(PageTag::Writeback)
-            .and_none_of(PageTag::Accessed);
-        // Relaxed, here and below: hints, and the hands are locked.
-        let start = member.hand.load(Ordering::Relaxed);
-        let mut found = ArrayVec::<(u64, Arc<Page>), MOVE>::new();
-        let mut next = self.tree.gang_lookup_tagged_owned(start, unused, &mut found);
-        if let Some((index, _)) = usize::try_from(wanted).ok().and_then(|at| found.get(at)) {
-            next = Some(*index);
-            found.truncate(usize::try_from(wanted).unwrap_or(MOVE));
-        }
-        member.hand.store(next.unwrap_or(0), Ordering::Relaxed);
-        // First the second chances, then the evictions: who uses a page from now on saves it.
-        member.next_turn();
-        let last = next.map_or(u64::MAX, |next| next - 1);
-        let used = self.tree.pin().tag_range(start..=last, TagSet::EMPTY, PageTag::Accessed);
-        let outcomes = &member.cache.outcomes;
-        outcomes.count(Outcome::Used, used);
-        let mut evicted = 0;
-        for (_, page) in &found {
-            let outcome = match self.evict(page) {
-                Ok(()) => Outcome::Evict,
-                Err(Spared::Gone) => continue,
-                Err(Spared::Used) => Outcome::Used,
-                Err(Spared::Busy(state)) => {
-                    decide(Look::of(self, state, page, 0), Circumstances::default())
-                }
-            };
-            outcomes.count(outcome, 1);
-            evicted += u64::from(outcome == Outcome::Evict);
-        }
-        let looked_at = used + found.len() as u64;
-        let given = looked_at.max(1) * WHOLE / self.counters.cached.get().max(1);
-        Moved { evicted, ended: next.is_none(), given }
     }
 }
 
@@ -377,7 +323,7 @@ impl Mapping {
             for page in self.first_pages(tag) {
                 let mut look = Look::of(shared, page.snapshot(), &page, shared.clock.now_ms());
                 look.used = shared.tree.pin().has_tag(page.index(), PageTag::Accessed.tag());
-                look.met_before = page.meet();
+                look.met_before = page.usage.meet();
                 let outcome = decide(look, at);
                 cache.outcomes.count(outcome, 1);
                 busy |= matches!(outcome, Outcome::Writeback | Outcome::StillWriteback);

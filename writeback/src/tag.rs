@@ -21,7 +21,8 @@ pub enum PageTag {
     Writeback,
     /// The page was dirty when some sync began.
     ToWrite,
-    /// The page was used again since the clock last went by it: it is not evicted this time round.
+    /// The page was used again after it had come in, and the clock has not gone by it as often since: it is not
+    /// evicted.
     Accessed,
 }
 

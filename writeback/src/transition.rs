@@ -17,6 +17,8 @@ pub(crate) use self::blocks::NoHold;
 use std::ops::Range;
 use std::sync::Arc;
 
+use tagged_radix::TagSet;
+
 use crate::blocks::BlockMap;
 use crate::buffer::Contents;
 use crate::cache::Room;
@@ -93,7 +95,7 @@ impl Shared {
     }
 
     #[cfg(debug_assertions)]
-    fn assert_invariants(&self, page: &Page, tags: tagged_radix::TagSet, unlocking: bool) {
+    fn assert_invariants(&self, page: &Page, tags: TagSet, unlocking: bool) {
         let state = page.snapshot();
         if !state.is_mapped() {
             return;
@@ -114,13 +116,23 @@ impl Shared {
         room: &mut Room<'_>,
     ) -> Result<Arc<Page>, Arc<Page>> {
         let page = Arc::new(Page::new(index, self.division.count));
-        match self.tree.pin().try_insert(index, Arc::clone(&page)) {
+        let mut tags = TagSet::EMPTY;
+        if let Some(member) = &self.member {
+            let known = member.cache.ghosts.knows(member.number, index);
+            page.usage.come_in(member.cache.turns.now(), known);
+            if known {
+                tags = PageTag::Accessed.into();
+            }
+        }
+        match self.tree.pin().try_insert_tagged(index, Arc::clone(&page), tags) {
             Ok(_) => {
                 room.take();
-                if self.counters.cached.add(1) == 0
-                    && let Some(member) = &self.member
-                {
-                    member.got_first_page();
+                let first = self.counters.cached.add(1) == 0;
+                if let Some(member) = &self.member {
+                    member.cache.turns.admit();
+                    if first {
+                        member.got_first_page();
+                    }
                 }
                 Ok(page)
             }

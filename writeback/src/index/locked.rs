@@ -83,13 +83,14 @@ impl Pinned<'_> {
         self.tree.tags(index)
     }
 
-    pub(crate) fn try_insert(
+    pub(crate) fn try_insert_tagged(
         &self,
         index: u64,
         page: Arc<Page>,
+        tags: TagSet,
     ) -> Result<ArcRef<'_, Page>, OccupiedError<'_, Arc<Page>>> {
         let _step = self.step.lock();
-        self.tree.try_insert(index, page)
+        self.tree.try_insert_tagged(index, page, tags)
     }
 
     pub(crate) fn update<R>(
@@ -104,6 +105,11 @@ impl Pinned<'_> {
     pub(crate) fn set_tag(&self, index: u64, tag: Tag) -> Option<bool> {
         let _step = self.step.lock();
         self.tree.set_tag(index, tag)
+    }
+
+    pub(crate) fn clear_tag(&self, index: u64, tag: Tag) -> Option<bool> {
+        let _step = self.step.lock();
+        self.tree.clear_tag(index, tag)
     }
 
     pub(crate) fn tag_range(

@@ -134,11 +134,8 @@ fn pages_dirtied_at_the_end_of_a_round_are_written_without_waiting_for_the_next_
         let first = first.clone();
         move || thread::spawn(move || (0..5).for_each(|page| write(&first, page))).join().unwrap()
     };
-    // A round looks for memory once for each mapping: at the end of the last time, when nothing looks any more.
-    set(&store.on_congested, {
-        let store = Arc::clone(&store);
-        move || set(&store.on_congested, dirties)
-    });
+    // A round looks for memory last, when nothing looks for dirty pages any more.
+    set(&store.on_congested, dirties);
     (0..5).for_each(|page| write(&second, page));
     eventually("all is written", || {
         store.on_congested.lock().is_none() && cache.stats().debt == 0 && flusher.stats().rounds > 1

@@ -184,3 +184,23 @@ fn evict_vs_write_then_read() {
         settle(&world, &cache, 2);
     });
 }
+
+/// Who uses a page by a reference, however short, has it spared: eviction sees the reference, or the use.
+#[test]
+fn evict_vs_use_by_page() {
+    model("evict_vs_use_by_page", || {
+        let (world, cache) = World::in_cache(2, 8);
+        // The first is not in the turn any more in which it came in.
+        (0..2).for_each(|page| world.write(page, 1));
+        world.settle();
+        let user = world.spawn(|world| {
+            let page = world.mapping.cached_page(0)?;
+            Some(page.read(|bytes| assert_eq!(bytes[0], 1)))
+        });
+        // There is another one that can go instead.
+        assert_eq!(cache.evict(1), 1);
+        let used = user.join().unwrap().is_some();
+        assert!(!used || world.mapping.cached_page(0).is_some(), "it was evicted all the same");
+        cache.check().unwrap();
+    });
+}

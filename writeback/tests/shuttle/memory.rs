@@ -78,6 +78,27 @@ fn evict_vs_page_in_hand() {
     });
 }
 
+/// Two pages, one of which is used while one has to go.
+#[test]
+fn evict_vs_use_by_page() {
+    // Who uses a page by a reference, however short, has it spared: the reference is seen, or the use.
+    play("evict_vs_use_by_page", || {
+        let (world, cache) = World::in_cache(2, 0, 8, 8);
+        let handle = world.mapping.handle();
+        // The first is not in the turn any more in which it came in.
+        (0..2).for_each(|page| world.read(&handle, page));
+        drop(handle);
+        let user = world.spawn(|world| {
+            let page = world.mapping.cached_page(0)?;
+            Some(page.read(|bytes| assert_eq!(bytes.len(), PAGE)))
+        });
+        assert_eq!(cache.evict(1), 1, "the other one can go instead");
+        let used = user.join().unwrap().is_some();
+        assert!(!used || world.mapping.cached_page(0).is_some(), "it was evicted all the same");
+        finish(world, &cache, Vec::new());
+    });
+}
+
 /// The page is written by one and looked for by another when it is gone.
 #[test]
 fn evict_vs_syncs() {

@@ -21,14 +21,14 @@ const FORGET: usize = 64;
 
 /// The mappings that have pages, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct Givers {
     /// What has been asked of it, and the mapping's number.
     next: BinaryHeap<Reverse<(u64, u64)>>,
     /// What has been asked of the mapping that was next last: so much is taken to have been asked of newcomers.
     floor: u64,
 }
 
-impl Turns {
+impl Givers {
     pub(crate) fn pop(&mut self, newcomers: &Newcomers) -> Option<(u64, u64)> {
         for number in std::mem::take(&mut *newcomers.0.lock()) {
             self.next.push(Reverse((self.floor, number)));
@@ -85,33 +85,33 @@ mod tests {
 
     #[test]
     fn the_one_that_has_given_least_is_next_and_newcomers_have_no_credit() {
-        let (mut turns, newcomers) = (Turns::default(), Newcomers::default());
+        let (mut givers, newcomers) = (Givers::default(), Newcomers::default());
         let listed = [(); 3].map(|()| Listed::default());
         newcomers.enlist(0, &listed[0]);
         newcomers.enlist(1, &listed[1]);
         newcomers.enlist(1, &listed[1]);
-        assert_eq!(turns.pop(&newcomers), Some((0, 0)));
-        turns.push(50, 0);
-        assert_eq!(turns.pop(&newcomers), Some((0, 1)));
-        turns.push(20, 1);
-        assert_eq!(turns.pop(&newcomers), Some((20, 1)));
+        assert_eq!(givers.pop(&newcomers), Some((0, 0)));
+        givers.push(50, 0);
+        assert_eq!(givers.pop(&newcomers), Some((0, 1)));
+        givers.push(20, 1);
+        assert_eq!(givers.pop(&newcomers), Some((20, 1)));
         newcomers.enlist(2, &listed[2]);
-        assert_eq!(turns.pop(&newcomers), Some((20, 2)));
-        assert_eq!(turns.pop(&newcomers), Some((50, 0)));
-        assert_eq!(turns.pop(&newcomers), None, "each once");
+        assert_eq!(givers.pop(&newcomers), Some((20, 2)));
+        assert_eq!(givers.pop(&newcomers), Some((50, 0)));
+        assert_eq!(givers.pop(&newcomers), None, "each once");
     }
 
     #[test]
     fn a_mapping_without_pages_is_struck_off_and_comes_again() {
-        let (mut turns, newcomers) = (Turns::default(), Newcomers::default());
+        let (mut givers, newcomers) = (Givers::default(), Newcomers::default());
         let listed = Listed::default();
         newcomers.enlist(7, &listed);
-        assert_eq!(turns.pop(&newcomers), Some((0, 7)));
+        assert_eq!(givers.pop(&newcomers), Some((0, 7)));
         assert!(!newcomers.strike(&listed, || true), "it has got a page meanwhile");
         newcomers.enlist(7, &listed);
-        assert_eq!(turns.pop(&newcomers), None, "it has its turn already");
+        assert_eq!(givers.pop(&newcomers), None, "it has its turn already");
         assert!(newcomers.strike(&listed, || false));
         newcomers.enlist(7, &listed);
-        assert_eq!(turns.pop(&newcomers), Some((0, 7)));
+        assert_eq!(givers.pop(&newcomers), Some((0, 7)));
     }
 }
