@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::Result;
 use crate::tools::{TOOLS, Tool, crate_of, tool};
+use crate::weave;
 
 /// One TOML file.
 pub(crate) struct Family {
@@ -29,12 +30,21 @@ pub(crate) struct Mutant {
     pub(crate) excuse: Option<Excuse>,
 }
 
+impl Mutant {
+    /// Whether it can be switched at run time.
+    pub(crate) fn is_switchable(&self) -> bool {
+        self.edits.iter().all(|edit| edit.always || edit.in_body)
+    }
+}
+
 /// A place in a file and what stands there in the mutant.
 pub(crate) struct Edit {
     pub(crate) file: String,
     /// The bytes that `find` takes in the file as it is.
     pub(crate) range: Range<usize>,
     pub(crate) replace: String,
+    /// Whether it is within the body of a function.
+    pub(crate) in_body: bool,
     /// Harmless by itself, so that it can stand in every build: a function that only the mutant calls.
     pub(crate) always: bool,
 }
@@ -121,9 +131,15 @@ pub(crate) fn read(folder: &Path, root: &Path) -> Result<Vec<Family>> {
 struct Reader<'a> {
     root: &'a Path,
     /// The files that edits name; `None` if there is none.
-    sources: BTreeMap<String, Option<String>>,
+    sources: BTreeMap<String, std::result::Result<Source, String>>,
     names: HashSet<String>,
     wrong: Vec<String>,
+}
+
+struct Source {
+    text: String,
+    /// Where the bodies of its functions are.
+    bodies: Vec<Range<usize>>,
 }
 
 impl Reader<'_> {
@@ -209,19 +225,19 @@ impl Reader<'_> {
                 continue;
             };
             let root = self.root;
-            let source = self
-                .sources
-                .entry(file.to_owned())
-                .or_insert_with(|| fs::read_to_string(root.join(file)).ok());
-            let Some(source) = source else {
-                wrong.push(format!("there is no file {file}"));
-                continue;
+            let source = self.sources.entry(file.to_owned()).or_insert_with(|| source(root, file));
+            let Source { text, bodies } = match source {
+                Ok(source) => source,
+                Err(error) => {
+                    wrong.push(error.clone());
+                    continue;
+                }
             };
-            match source.matches(&find).count() {
+            match text.matches(&find).count() {
                 _ if find.is_empty() => wrong.push("`find` is empty".to_owned()),
                 _ if find == replace => wrong.push("`replace` changes nothing".to_owned()),
                 1 => {
-                    let start = source.find(&find).expect("it was counted");
+                    let start = text.find(&find).expect("it was counted");
                     let range = start..start + find.len();
                     let meets = |edit: &Edit| {
                         edit.file == file
@@ -231,7 +247,8 @@ impl Reader<'_> {
                     if edits.iter().any(meets) {
                         wrong.push(format!("two edits of one place in {file}"));
                     }
-                    edits.push(Edit { file: file.to_owned(), range, replace, always });
+                    let in_body = bodies.iter().any(|body| weave::holds(body, &range));
+                    edits.push(Edit { file: file.to_owned(), range, replace, in_body, always });
                 }
                 times => {
                     wrong.push(format!("`find` is {times} times in {file}, not once:\n{find}"))
@@ -243,6 +260,12 @@ impl Reader<'_> {
         }
         edits
     }
+}
+
+fn source(root: &Path, file: &str) -> std::result::Result<Source, String> {
+    let text = fs::read_to_string(root.join(file)).map_err(|error| format!("{file}: {error}"))?;
+    let bodies = weave::bodies(file, &text).map_err(|error| error.to_string())?;
+    Ok(Source { text, bodies })
 }
 
 fn expected(text: &str) -> Option<Expected> {

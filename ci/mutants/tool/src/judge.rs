@@ -33,7 +33,7 @@ impl<'a> Bench<'a> {
     pub(crate) fn judge(&self, chosen: &[&'a Mutant]) -> Result<usize> {
         let chosen: Vec<_> =
             chosen.iter().copied().filter(|mutant| mutant.excuse.is_none()).collect();
-        let (switched, alone) = self.split(&chosen)?;
+        let (switched, alone) = split(&chosen);
         let mut alive: BTreeSet<&str> = chosen.iter().map(|mutant| mutant.name.as_str()).collect();
         for tool in &TOOLS {
             let here: Vec<_> = with_tool(&switched, tool)
@@ -66,7 +66,7 @@ impl<'a> Bench<'a> {
 
     /// Runs all tests of the binaries that the mutants' tests are in, or of their tools, and says which fail.
     pub(crate) fn discover(&self, chosen: &[&'a Mutant]) -> Result<()> {
-        let (switched, alone) = self.split(chosen)?;
+        let (switched, alone) = split(chosen);
         for tool in &TOOLS {
             let here: Vec<_> = with_tool(&switched, tool).collect();
             if !here.is_empty() {
@@ -81,23 +81,10 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Those that can be switched at run time, and those that are built one by one.
-    fn split(&self, mutants: &[&'a Mutant]) -> Result<(Vec<&'a Mutant>, Vec<&'a Mutant>)> {
-        let (mut switched, mut alone) = (Vec::new(), Vec::new());
-        for mutant in mutants {
-            if weave::is_switchable(mutant, self.root)? {
-                switched.push(*mutant)
-            } else {
-                alone.push(*mutant)
-            }
-        }
-        Ok((switched, alone))
-    }
-
     /// Makes `copy` one of the sources with all mutants to be switched.
     pub(crate) fn weave(&self, copy: &Path) -> Result<()> {
         std::fs::create_dir_all(copy)?;
-        weave::weave(self.root, copy, &self.split(&self.all)?.0, None)
+        weave::weave(self.root, copy, &split(&self.all).0, None)
     }
 
     fn build_woven(&self, tool: &'static Tool, mutants: Vec<&'a Mutant>) -> Result<Built<'a>> {
@@ -234,6 +221,11 @@ impl<'a> Bench<'a> {
 
 fn with_tool<'a>(mutants: &[&'a Mutant], tool: &'static Tool) -> impl Iterator<Item = &'a Mutant> {
     mutants.iter().copied().filter(move |mutant| mutant.by.iter().any(|by| by.name == tool.name))
+}
+
+/// Those that can be switched at run time, and those that are built one by one.
+fn split<'a>(mutants: &[&'a Mutant]) -> (Vec<&'a Mutant>, Vec<&'a Mutant>) {
+    mutants.iter().partition(|mutant| mutant.is_switchable())
 }
 
 /// The folder of the crate that the mutant is in.

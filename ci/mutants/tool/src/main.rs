@@ -123,7 +123,7 @@ fn work(options: &Options) -> Result<bool> {
 /// What can be said without a build: that every edit fits (which was read off already), and that the documentation is as new.
 fn check(bench: &Bench<'_>, families: &[Family]) -> Result<bool> {
     for mutant in &bench.all {
-        if !weave::is_switchable(mutant, bench.root)? {
+        if !mutant.is_switchable() {
             println!(
                 "{}: is built alone: it changes more than the bodies of functions",
                 mutant.name

@@ -25,17 +25,6 @@ use crate::data::{Edit, Mutant};
 const PARTS: [&str; 7] =
     ["Cargo.toml", "Cargo.lock", "clippy.toml", "radix", "writeback", "engines", "benches"];
 
-/// Whether the mutant can be switched at run time: each edit is within a function's body, or harmless.
-pub(crate) fn is_switchable(mutant: &Mutant, root: &Path) -> Result<bool> {
-    for edit in mutant.edits.iter().filter(|edit| !edit.always) {
-        let bodies = bodies(&edit.file, &fs::read_to_string(root.join(&edit.file))?)?;
-        if !bodies.iter().any(|body| holds(body, &edit.range)) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// Makes `copy` one of the sources, with `mutants` to be switched, and `alone` in force whatever the switch says. What is equal already
 /// is left alone, so that cargo builds only what changed.
 pub(crate) fn weave(
@@ -201,7 +190,7 @@ fn switch(names: &[&str]) -> String {
 }
 
 /// Where the bodies of a file's functions are, braces included; of nested ones, the outermost.
-fn bodies(file: &str, text: &str) -> Result<Vec<Range<usize>>> {
+pub(crate) fn bodies(file: &str, text: &str) -> Result<Vec<Range<usize>>> {
     let parsed = syn::parse_file(text).map_err(|error| format!("{file}: {error}"))?;
     let mut bodies = Bodies(Vec::new());
     bodies.visit_file(&parsed);
@@ -236,6 +225,6 @@ impl<'ast> Visit<'ast> for Bodies {
 }
 
 /// Whether the edit is between the braces.
-fn holds(body: &Range<usize>, edit: &Range<usize>) -> bool {
+pub(crate) fn holds(body: &Range<usize>, edit: &Range<usize>) -> bool {
     body.start < edit.start && edit.end < body.end
 }
