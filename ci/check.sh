@@ -4,8 +4,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
-cargo fmt --manifest-path fuzz/Cargo.toml --check
+for tool in fuzz ci/mutants/tool; do
+    cargo fmt --manifest-path "$tool/Cargo.toml" --check
+done
+# A change of code that a mutant no longer fits is told at once.
+ci/mutants.sh --check
 cargo clippy --workspace --all-targets --all-features -- -D warnings
+cargo clippy --manifest-path ci/mutants/tool/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/tools" -- -D warnings
 cargo check --package tagged-radix --package writeback --no-default-features
 for feature in rayon serde; do
     cargo check --package tagged-radix --features "$feature"

@@ -7,12 +7,11 @@ cd "$(dirname "$0")/.."
 
 export LOOM_MAX_PREEMPTIONS=${1:-2}
 
-# Usage: explore BUILD_FOLDER FLAGS PACKAGE_AND_TESTS. The flags reach every crate, as in ci/shuttle.sh.
+# Usage: explore "CFG..." PACKAGE TESTS...
 explore() {
-    RUSTFLAGS=$2 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/$1 \
-        cargo test --profile checker --features loom --package "${@:3}" -- --nocapture
+    ci/flavour.sh "$1" test --profile checker --features loom --package "${@:2}" -- --nocapture
 }
-explore loom "--cfg radix_loom" tagged-radix --lib --test loom
-explore compact-loom "--cfg radix_loom --cfg radix_compact" tagged-radix --test loom
-explore growth-loom "--cfg radix_loom --cfg radix_compact --cfg radix_wide" tagged-radix --test loom
-explore pages-loom "--cfg writeback_loom" writeback --test loom
+explore "radix_loom" tagged-radix --lib --test loom
+explore "radix_loom radix_compact" tagged-radix --test loom
+explore "radix_loom radix_compact radix_wide" tagged-radix --test loom
+explore "writeback_loom" writeback --test loom

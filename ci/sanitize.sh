@@ -27,14 +27,9 @@ sanitized() {
 
 # Data races; with a mutant's name, of the tree with that mutant. The tree only: the cache has no unsafe code, so its races would be the
 # tree's. One program only: the prebuilt standard library is not instrumented, and its channels, scoped threads and `Arc` look like races.
-# All from one copy of the sources, made anew each time: what cargo has built from another copy it may take for up to date.
+# All from one build of a copy with all mutants in it, of which at most one is on.
 races() {
-    rm -rf "$build/source"
-    mkdir -p "$build/source"
-    git ls-files --cached --others --exclude-standard -- Cargo.toml Cargo.lock radix writeback engines benches | tar -cT - | tar -xmC "$build/source"
-    local patch=$PWD/ci/mutants/tree-order/${1:-}.patch
-    [ -z "${1:-}" ] || (cd "$build/source" && GIT_CEILING_DIRECTORIES=$build git apply "$patch")
-    TAGGED_RADIX_STRESS_SECONDS=$((seconds + 3)) TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
+    MUTANT=${1:-} TAGGED_RADIX_STRESS_SECONDS=$((seconds + 3)) TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
         sanitized thread --quiet --manifest-path "$build/source/Cargo.toml" --package tagged-radix --test tsan
 }
 
@@ -52,6 +47,7 @@ control() {
 mkdir -p "$build"
 if rustup toolchain list | grep -q "^$nightly"; then
     sanitized address --package tagged-radix --package writeback "${tests[@]}"
+    ci/mutants.sh --weave "$build/source"
     races
     echo "sanitize: ThreadSanitizer has nothing to report of the tree"
     control value-store

@@ -7,13 +7,12 @@ cd "$(dirname "$0")/.."
 
 export TAGGED_RADIX_SCHEDULES=${1:-2000} WRITEBACK_SCHEDULES=${1:-2000} SHUTTLE_SILENCE_WARNINGS=1
 
-# Usage: play BUILD_FOLDER PACKAGE FLAGS. The flags reach every crate, which would be built again and again in one folder.
+# Usage: play PACKAGE "CFG..."
 play() {
-    RUSTFLAGS=$3 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/$1 \
-        cargo test --profile checker --package "$2" --features shuttle --test shuttle
+    ci/flavour.sh "$2" test --profile checker --package "$1" --features shuttle --test shuttle
 }
-play shuttle tagged-radix "--cfg radix_shuttle"
-play shuttle-wide tagged-radix "--cfg radix_shuttle --cfg radix_wide"
-play compact-shuttle tagged-radix "--cfg radix_shuttle --cfg radix_compact"
-play growth-shuttle tagged-radix "--cfg radix_shuttle --cfg radix_compact --cfg radix_wide"
-play pages-shuttle writeback "--cfg writeback_shuttle --cfg radix_shuttle --cfg radix_all_tags"
+play tagged-radix "radix_shuttle"
+play tagged-radix "radix_shuttle radix_wide"
+play tagged-radix "radix_shuttle radix_compact"
+play tagged-radix "radix_shuttle radix_compact radix_wide"
+play writeback "writeback_shuttle radix_shuttle radix_all_tags"

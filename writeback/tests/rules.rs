@@ -22,7 +22,9 @@
 
 mod common;
 
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use common::{PAGE, Writes, assert_settled, eventually, never, open, open_dirty, page};
 use writeback::{
@@ -400,7 +402,11 @@ fn background_writeback_goes_by_what_it_would_wait_for() {
     let writeback = start(&mapping, 1);
     mapping.handle().write_at(b"x", PAGE as u64).unwrap();
     let hold = mapping.hold(2).unwrap();
-    let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    // On a thread of its own: if it waited, then for ever.
+    let (done, ended) = mpsc::channel();
+    let pass = mapping.clone();
+    thread::spawn(move || done.send(pass.write_range(.., SyncMode::None, Budget::UNLIMITED)));
+    let progress = ended.recv_timeout(Duration::from_secs(10)).expect("the pass waits").unwrap();
     assert_eq!((progress.submitted, progress.declined, progress.skipped), (1, 1, 2));
     assert_eq!(store.batches(), [(3, 1)]);
     assert_state(&mapping, 2, "d", "d");

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The long forms of all checks: the same scripts with larger numbers, one after the other. Takes most of a day on two cores.
+# A nightly toolchain (NIGHTLY names it) guides the fuzzers and runs the sanitizers, which are skipped without one.
+# Usage: ci/long.sh [loom] [shuttle] [mutants] [fuzz] [chaos] [sanitize] [redb]; all of them if none is named.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+forms=("$@")
+[ ${#forms[@]} -gt 0 ] || forms=(mutants chaos sanitize redb shuttle fuzz loom)
+
+run() {
+    case $1 in
+        loom) ci/loom.sh 3 ;;
+        shuttle) ci/shuttle.sh 100000 ;;
+        mutants) ci/mutants.sh ;;
+        fuzz) ci/fuzz.sh 1800 ;;
+        chaos) TAGGED_RADIX_STRESS_SECONDS=60 ci/flavour.sh radix_chaos test --profile checker -p tagged-radix --test races --test stress --test linearizable ;;
+        sanitize) ci/sanitize.sh 60 ;;
+        redb) ci/redb.sh 100 1000 20 ;;
+        *) echo "long: there is no $1" >&2 && return 2 ;;
+    esac
+}
+
+failed=()
+for form in "${forms[@]}"; do
+    start=$SECONDS
+    run "$form" || failed+=("$form")
+    echo "=== $form took $((SECONDS - start)) s"
+done
+[ ${#failed[@]} -eq 0 ] || echo "long: failed: ${failed[*]}"
+[ ${#failed[@]} -eq 0 ]
