@@ -196,7 +196,8 @@ impl Handle {
 
     /// Makes every byte written before the call durable, as `fdatasync`.
     ///
-    /// `Ok`: they are, or a truncate dropped them; and no write of this mapping has failed since this
+    /// `Ok`: they are, or a truncate dropped them, and so is all that the store held when it was opened,
+    /// whoever had written it; and no write of this mapping has failed since this
     /// handle was last told of one. `Err`: take none of the bytes since the last `Ok` for durable.
     /// They are still in memory and a later sync writes them again.
     ///
@@ -222,7 +223,8 @@ impl Handle {
         self.sync((0, u64::MAX), FlushKind::Data)
     }
 
-    /// As [`sync_data`](Self::sync_data), with everything else the store keeps, as `fsync`.
+    /// As [`sync_data`](Self::sync_data), with everything else the store keeps, as `fsync`. Of a
+    /// [`FileStore`](crate::FileStore) that may have made the file, its name too.
     ///
     /// # Errors
     /// As [`sync_data`](Self::sync_data).

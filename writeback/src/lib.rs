@@ -90,7 +90,12 @@
 //! `Ok`: every byte written before the call, through any handle, was accepted by the store, and a flush
 //! of the store that began after that succeeded; or a concurrent truncate dropped the byte. No write
 //! error is left that this handle was not told of. It does not matter who wrote the page: the sync,
-//! the flusher, or another sync whose write was under way.
+//! the flusher, or another sync whose write was under way. Nor does it matter which process did: a process
+//! that was killed may have left bytes in the store that no flush has covered, and a cut too. So the first
+//! sync or [`close`](Mapping::close) of a mapping always flushes, even if the mapping has written nothing, and
+//! whatever could be read through it before is durable as well.
+//!
+//! [`Handle::sync_all`] also makes the name of a file that was just created durable (see [`FileStore`]).
 //!
 //! `Err`: take none of the bytes written since the last `Ok` for durable. After a write error they are
 //! still in memory, still dirty, and written again by the next sync or by the flusher, which backs off

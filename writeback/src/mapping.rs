@@ -385,7 +385,9 @@ impl Mapping {
         check_count("writeback", counters.writeback.get(), writeback)
     }
 
-    /// Stops all writers, writes every dirty page, flushes the store and lets go of this clone.
+    /// Stops all writers, writes every dirty page, flushes the store and lets go of this clone. Also a mapping
+    /// that has written nothing flushes, unless it has done so before: what the store held when it was
+    /// opened may not have been durable.
     ///
     /// Writes of other clones and handles fail with [`Error::Closed`](crate::Error::Closed) from now
     /// on; reads are still served from memory and store.

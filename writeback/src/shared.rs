@@ -95,7 +95,10 @@ impl Shared {
             cyclic_next: HintU64::new(0),
             counters: Counters::default(),
             errors: ErrorSequence::new(),
-            durability: Durability::default(),
+            durability: match memory_backed {
+                true => Durability::of_nothing(),
+                false => Durability::of_opened(),
+            },
             kick: Kick::default(),
             order: config.log.map(Order::new),
             sealer,

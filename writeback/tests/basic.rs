@@ -326,7 +326,10 @@ fn an_empty_store_is_an_empty_mapping() {
     assert!(mapping.is_empty() && mapping.handle().is_empty());
     mapping.handle().sync_all().unwrap();
     mapping.handle().set_len(0).unwrap();
-    assert_eq!(mapping.stats(), writeback::Stats::default());
+    let mut stats = mapping.stats();
+    // An earlier process may have emptied it.
+    assert_eq!(std::mem::take(&mut stats.flushes), 1);
+    assert_eq!(stats, writeback::Stats::default());
     assert!(mapping.store().is_empty().unwrap());
 }
 

@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::{Completion, FlushKind, Limits, Store, WriteBatch};
 use crate::error::StoreError;
+use crate::primitives::Mutex;
 
 /// Most slices one system call takes (`IOV_MAX` is 1024 where it is known).
 const SLICES: usize = 256;
@@ -23,6 +24,12 @@ const BEGIN_BYTES: u64 = 256 * 1024;
 /// Writes are done by the thread that submits them, adjacent pages in one `pwritev`; a short or
 /// interrupted call is continued. `flush` is `fdatasync` or `fsync`. A device can be made to begin early
 /// ([`begin_early`](Self::begin_early)).
+///
+/// A file's name is kept by its folder, and no sync of a file makes it durable. A store made by
+/// [`create`](Self::create) or [`open_or_create`](Self::open_or_create) therefore syncs the folder too, once,
+/// with the first flush of kind [`FlushKind::All`]: after [`Handle::sync_all`](crate::Handle::sync_all) or
+/// [`Mapping::close`](crate::Mapping::close) the file is found again after a power cut.
+/// [`Handle::sync_data`](crate::Handle::sync_data) does not promise that, as `fdatasync` does not.
 ///
 /// The cache assumes that nobody else changes the file while it is open.
 ///
@@ -45,6 +52,8 @@ const BEGIN_BYTES: u64 = 256 * 1024;
 pub struct FileStore {
     file: File,
     begin_early: bool,
+    /// The folder that the file's name is in, until a sync of it has succeeded.
+    unsynced_folder: Mutex<Option<File>>,
 }
 
 impl FileStore {
@@ -71,7 +80,7 @@ impl FileStore {
     /// Creates a file, or empties the one that is there.
     ///
     /// # Errors
-    /// As [`OpenOptions::open`].
+    /// As [`OpenOptions::open`], and if its folder cannot be opened, as it has to be to make the name durable.
     ///
     /// # Examples
     /// ```
@@ -86,13 +95,13 @@ impl FileStore {
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
-        options.open(path).map(Self::from_file)
+        Self::named(path.as_ref(), &options)
     }
 
     /// Opens a file, keeping its contents, or creates it.
     ///
     /// # Errors
-    /// As [`OpenOptions::open`].
+    /// As [`create`](Self::create).
     ///
     /// # Examples
     /// ```
@@ -108,7 +117,7 @@ impl FileStore {
     pub fn open_or_create(path: impl AsRef<Path>) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        options.open(path).map(Self::from_file)
+        Self::named(path.as_ref(), &options)
     }
 
     /// Uses a file that is open for reading and writing, and not for appending.
@@ -126,7 +135,27 @@ impl FileStore {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn from_file(file: File) -> Self {
-        Self { file, begin_early: false }
+        Self { file, begin_early: false, unsynced_folder: Mutex::new(None) }
+    }
+
+    /// Opens a file that may be new, and its folder. Also if the file was there: whoever made it may have been
+    /// killed before its name was durable.
+    fn named(path: &Path, options: &OpenOptions) -> io::Result<Self> {
+        let file = options.open(path)?;
+        // Where the file is, not where a link to it is.
+        let path = path.canonicalize()?;
+        let folder = path.parent().map(File::open).transpose()?;
+        Ok(Self { unsynced_folder: Mutex::new(folder), ..Self::from_file(file) })
+    }
+
+    /// Makes the file's name durable, unless it is known to be.
+    fn sync_folder(&self) -> io::Result<()> {
+        let mut unsynced = self.unsynced_folder.lock();
+        if let Some(folder) = &*unsynced {
+            folder.sync_all()?;
+        }
+        *unsynced = None;
+        Ok(())
     }
 
     /// Sets whether the device is told to begin with a long run (256 KiB and more) as soon as the kernel
@@ -257,8 +286,70 @@ impl Store for FileStore {
     fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
         match kind {
             FlushKind::Data => self.file.sync_data()?,
-            FlushKind::All => self.file.sync_all()?,
+            FlushKind::All => {
+                self.file.sync_all()?;
+                self.sync_folder()?;
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::{Error, Mapping};
+
+    fn create() -> (tempfile::TempDir, FileStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::create(folder.path().join("file")).unwrap();
+        (folder, store)
+    }
+
+    /// Something that cannot be synced.
+    fn unsyncable() -> File {
+        File::from(OwnedFd::from(io::pipe().unwrap().0))
+    }
+
+    #[test]
+    fn the_folder_is_synced_with_the_first_flush_of_all_and_once() {
+        let (_folder, store) = create();
+        store.flush(FlushKind::Data).unwrap();
+        assert!(store.unsynced_folder.lock().is_some());
+        store.flush(FlushKind::All).unwrap();
+        assert!(store.unsynced_folder.lock().is_none());
+        store.flush(FlushKind::All).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_a_flush_that_failed() {
+        let (_folder, store) = create();
+        *store.unsynced_folder.lock() = Some(unsyncable());
+        store.flush(FlushKind::Data).unwrap();
+        store.flush(FlushKind::All).unwrap_err();
+        store.flush(FlushKind::All).unwrap_err();
+        let mapping = Mapping::open(store).unwrap();
+        mapping.handle().sync_data().unwrap();
+        let told = mapping.handle().sync_all().unwrap_err();
+        assert!(matches!(told, Error::Flush { .. }), "{told}");
+        assert!(mapping.is_poisoned());
+    }
+
+    #[test]
+    fn the_folder_is_that_of_the_file_and_not_of_a_link_to_it() {
+        use std::os::unix::fs::MetadataExt;
+
+        let (folder, links) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = links.path().join("link");
+        std::os::unix::fs::symlink(folder.path().join("file"), &link).unwrap();
+        for store in [FileStore::open_or_create(&link).unwrap(), FileStore::create(&link).unwrap()]
+        {
+            let unsynced = store.unsynced_folder.lock();
+            let found = unsynced.as_ref().unwrap().metadata().unwrap().ino();
+            assert_eq!(found, folder.path().metadata().unwrap().ino());
+        }
+        assert!(FileStore::open(&link).unwrap().unsynced_folder.lock().is_none());
     }
 }
