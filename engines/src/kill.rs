@@ -7,7 +7,7 @@
 //!
 //! A kill takes the cache with it, which lives in the process: what no sync, and no flusher, had
 //! written is gone. It does not take what the kernel was given. So after some kills the power is cut,
-//! too: the file, whose changes are [recorded](crate::recorded), becomes what the device may hold by then. Between the
+//! too: the file, whose changes are [`recorded`], becomes what the device may hold by then. Between the
 //! last flush and the cut there may be several processes, one killed after the other, each of which read
 //! what the one before had written and never flushed. Whatever one of them read *and then synced* must be there.
 

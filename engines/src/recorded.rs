@@ -271,7 +271,7 @@ impl Recorded {
     /// # Errors
     /// If it cannot be opened, or somebody else has it.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        let store = FileStore::from_file(files::lock(path)?);
+        let store = FileStore::from_file(files::lock(path)?)?;
         let name = record_of(path);
         let (mut known, whole) = Known::read(&fs::read(&name)?);
         let record = OpenOptions::new().append(true).open(name)?;

@@ -110,7 +110,9 @@
 //! these cut at the length of another moment since, because a cut acts at once on whatever the store
 //! holds and a store may keep a write and lose the length that came with it. Images handed to the store
 //! never change while it writes them, so pages are not torn by this crate; a device that tears writes at
-//! sectors still does, of pages that were written since that sync and of no others.
+//! sectors still does, of pages that were written since that sync and of no others. A store that is written
+//! in multiples of an [alignment](Limits::alignment) may be longer than any of these lengths, by zeros up to the
+//! next multiple.
 //!
 //! # Hooks
 //!
@@ -157,7 +159,7 @@
 //!
 //! # Features
 //!
-//! `fault`: adds the module [`fault`], a store in memory that fails as it is told, forgets what was not
+//! `fault`: adds the module `fault`, a store in memory that fails as it is told, forgets what was not
 //! flushed, and makes clones of what a power cut at any moment would leave; for tests of what is built
 //! on this crate as well as of this crate.
 //!
@@ -200,6 +202,7 @@ mod stats;
 mod store;
 mod sync;
 mod tag;
+mod tail;
 mod throttle;
 mod transition;
 mod truncate;
@@ -230,7 +233,9 @@ pub use state::Snapshot;
 pub use stats::Stats;
 #[cfg(feature = "fault")]
 pub use store::fault;
-pub use store::{Completion, FileStore, FlushKind, Limits, MemStore, Store, WriteBatch};
+pub use store::{
+    Completion, FileOptions, FileStore, FlushKind, Limits, MemStore, Store, WriteBatch,
+};
 pub use sync::{Budget, Progress, SyncMode};
 pub use tag::PageTag;
 

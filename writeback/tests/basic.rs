@@ -297,9 +297,11 @@ fn a_file_holds_what_was_synced() {
     expected.truncate(5 * PAGE + 1);
     mapping.close().unwrap();
     assert!(std::fs::read(&path).unwrap() == expected, "after the cut");
+    drop(handle);
 
     let mapping = Mapping::open(FileStore::open(&path).unwrap()).unwrap();
     assert!(contents(&mapping) == expected, "read again");
+    drop(mapping);
     assert!(!Mapping::open(FileStore::open_or_create(&path).unwrap()).unwrap().is_empty());
     assert_eq!(FileStore::create(&path).unwrap().len().unwrap(), 0);
 }

@@ -1,6 +1,10 @@
 //! What a mapping may take for granted of the store below it: whether its bytes are durable, what it is, how long it
 //! can be, and how its writes have to be aligned.
 
+mod aligned;
+mod files;
+mod limits;
+mod partly;
 mod reopen;
 
 use std::sync::mpsc::{RecvTimeoutError, channel};

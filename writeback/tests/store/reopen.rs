@@ -1,6 +1,8 @@
 //! A mapping does not know who wrote what its store holds, nor whether that was flushed: an earlier process may have been
 //! killed before its sync. What is read, and then synced, is durable.
 
+use std::path::Path;
+
 use writeback::fault::{Action, FaultConfig, FaultStore};
 use writeback::{Budget, FileStore, FlushKind, Handle, Mapping, MemStore, Result, Store, SyncMode};
 
@@ -81,10 +83,13 @@ fn an_empty_file_is_flushed_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     std::fs::write(&path, "to be cut").unwrap();
-    for store in
-        [FileStore::create(&path), FileStore::open(&path), FileStore::open_or_create(&path)]
-    {
-        let mapping = Mapping::open(store.unwrap()).unwrap();
+    let opens: [fn(&Path) -> std::io::Result<FileStore>; 3] = [
+        |path| FileStore::create(path),
+        |path| FileStore::open(path),
+        |path| FileStore::open_or_create(path),
+    ];
+    for open in opens {
+        let mapping = Mapping::open(open(&path).unwrap()).unwrap();
         mapping.handle().sync_all().unwrap();
         assert_eq!(mapping.stats().flushes, 1);
         limited(move || mapping.close().unwrap());
