@@ -59,7 +59,7 @@ pub const RIVALS: &[Rival] = &[
 ];
 
 fn cached(file: File, cache: usize) -> Fallible<Opened> {
-    let mapping = Mapping::open(FileStore::from_file(file))?;
+    let mapping = Mapping::open(FileStore::from_file(file)?)?;
     let flusher = Flusher::start([mapping.clone()], FlusherConfig::new())?;
     let database =
         Database::builder().set_cache_size(cache).create_with_backend(Cached::new(&mapping))?;

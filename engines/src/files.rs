@@ -73,7 +73,7 @@ pub struct Opened {
 /// # Errors
 /// As redb's and the mapping's.
 pub fn open(file: File, cache_pages: Option<u64>) -> Result<Opened, Failure> {
-    let store = Arc::new(FileStore::from_file(file));
+    let store = Arc::new(FileStore::from_file(file)?);
     let mapping = Mapping::with_config(store, config(cache_pages)?)?;
     let flusher = busy_flusher(&mapping)?;
     let database = session::open(Cached::new(&mapping))?;

@@ -7,7 +7,8 @@
 //!   database must hold after the first so many of them.
 //! * [`session`]: performs them on a database, and looks at what a database holds.
 //! * [`work`]: several threads, snapshots, savepoints, integrity checks and compactions.
-//! * [`kill`]: `kill -9` in the middle of commits, again and again.
+//! * [`kill`]: `kill -9` in the middle of commits, again and again, and power cuts after some of them, in a file whose
+//!   changes are [`recorded`].
 //! * [`cuts`]: power cuts at any write, flush or change of the length.
 //! * [`faults`]: writes and flushes that fail, and a store that is full.
 //!
@@ -22,6 +23,7 @@ pub mod files;
 pub mod history;
 pub mod kill;
 pub mod mark;
+pub mod recorded;
 pub mod session;
 mod team;
 pub mod work;

@@ -1,7 +1,6 @@
 //! redb over `writeback`, in short; the long forms are in `cargo run --release --example redb`.
 
 use std::env;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -15,8 +14,8 @@ use engines::work::{self, Counts};
 use engines::{Cached, Failure, faults, kill};
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
+use writeback::Mapping;
 use writeback::fault::{Action, Fault, FaultStore, Rule};
-use writeback::{FileStore, Flusher, FlusherConfig, Mapping};
 
 /// For the child of a kill loop: the database, the seed, and whether its backend syncs.
 const FILE: &str = "ENGINES_KILL_FILE";
@@ -72,20 +71,12 @@ fn threads_at_work_find_every_transaction_whole() {
 fn child() {
     let (Some(path), Ok(seed)) = (env::var_os(FILE), env::var(SEED)) else { return };
     let (path, seed) = (Path::new(&path), seed.parse().unwrap());
-    let file = files::lock(path).unwrap();
-    let opened = match env::var_os(SYNCS) {
-        Some(_) => files::open(file, kill::CACHE_PAGES).unwrap(),
-        None => forgetful(file),
+    let syncs = env::var_os(SYNCS).is_some();
+    let open = |mapping: &Mapping| match syncs {
+        true => session::open(Cached::new(mapping)),
+        false => session::open(Forgetful(Cached::new(mapping))),
     };
-    kill::child(&opened, seed).unwrap();
-}
-
-/// A database that does not sync, and whose flusher does not make up for that within seconds.
-fn forgetful(file: File) -> Opened {
-    let mapping = Mapping::open(FileStore::from_file(file)).unwrap();
-    let flusher = Flusher::start([mapping.clone()], FlusherConfig::new()).unwrap();
-    let database = session::open(Forgetful(Cached::new(&mapping))).unwrap();
-    Opened { database, mapping, flusher }
+    kill::child(&kill::map(path).unwrap(), seed, open).unwrap();
 }
 
 fn kill_loop(kills: u64, syncs: bool) -> Result<kill::Report, Failure> {
@@ -102,9 +93,9 @@ fn kill_loop(kills: u64, syncs: bool) -> Result<kill::Report, Failure> {
 
 #[test]
 fn kills_lose_no_commit() {
-    let report = kill_loop(5, true).unwrap();
-    assert_eq!(report.kills, 5);
-    assert!(report.transactions > 10, "{report:?}");
+    let report = kill_loop(30, true).unwrap();
+    assert_eq!(report.kills, 30);
+    assert!(report.transactions > 10 && report.cuts > 5, "{report:?}");
 }
 
 #[test]

@@ -134,17 +134,20 @@ impl Shared {
             let piece = self.piece(offset + done as u64, buf.len() - done);
             let piece = Piece { position, ..piece };
             let from = &buf[done..done + piece.len];
-            // Before any lock, and kept until the page is dirty.
-            let _admission = match self.admit_dirtier(piece.index, may_wait) {
+            match self.write_piece(piece, from, may_wait) {
+                Ok(()) => done += piece.len,
                 Err(Error::WouldBlock) if done > 0 => break,
-                admitted => admitted?,
-            };
-            if !self.write_cached(piece, from) {
-                self.write_slow(piece, from)?;
+                // The pages before have been written, and stay so.
+                Err(error) => return Err(error.after(done)),
             }
-            done += piece.len;
         }
         Ok(done)
+    }
+
+    fn write_piece(&self, piece: Piece, from: &[u8], may_wait: bool) -> Result<()> {
+        // Before any lock, and kept until the page is dirty.
+        let _admission = self.admit_dirtier(piece.index, may_wait)?;
+        if self.write_cached(piece, from) { Ok(()) } else { self.write_slow(piece, from) }
     }
 
     /// Writes to a page that is cached, valid and stays within the length. `false`: it is not.
@@ -202,6 +205,7 @@ impl Shared {
                 Some(_) => Some(self.first_contents(piece, from.len())?),
                 None => None,
             };
+            let _growing = self.tail.growing(piece.end > self.len());
             let pinned = self.tree.pin();
             let mut contents = page.contents.write();
             if let Some(bytes) = first {
@@ -263,9 +267,10 @@ impl Shared {
     pub(crate) fn load_page(&self, index: u64) -> Result<Kept> {
         let mut room = self.make_room();
         let _no_truncate = self.truncate.read();
-        let last = self.limits.len_max / self.page_size as u64;
-        if index > last || self.page_offset(index) >= self.len() {
-            let offset = index.saturating_mul(self.page_size as u64);
+        // Saturated, it is beyond every length. A caller that asks again does so because the length has
+        // changed since it looked, and for no other reason.
+        let offset = index.saturating_mul(self.page_size as u64);
+        if offset >= self.len() {
             return Err(Error::OutOfRange { offset, len: self.page_size as u64 });
         }
         let (page, lock) = self.find_or_lock(index, &mut room);

@@ -98,7 +98,8 @@ impl fmt::Debug for Contents {
 /// the write takes.
 ///
 /// Cheap to clone. The memory is aligned to 4096 bytes, that of blocks to the block size; the length is that
-/// of the page or the blocks, or less at the end of a mapping.
+/// of the page or the blocks, or less at the end of a mapping, where it is a multiple of the store's
+/// [alignment](crate::Limits::alignment).
 ///
 /// # Examples
 /// ```

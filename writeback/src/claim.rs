@@ -515,7 +515,8 @@ impl Writeback {
     }
 
     /// What to write: the page, or the part of it that this is a piece for, as it was when it was claimed or
-    /// later, cut at the end of the mapping, and [sealed](crate::Seal). Empty if the page lies beyond the end;
+    /// later, cut at the end of the mapping (padded with zeros, if the store has an
+    /// [alignment](crate::Limits::alignment)), and [sealed](crate::Seal). Empty if the page lies beyond the end;
     /// then there is nothing to write. Empty, too, if it could not be sealed: then the write fails, however it
     /// is [ended](Self::end).
     ///
@@ -635,9 +636,12 @@ impl Writeback {
 
     pub(crate) fn finish(&mut self, failed: bool) {
         let Some(image) = self.image.take() else { return };
+        let shared = &self.page.mapping().shared;
         if !failed {
-            self.page.mapping().shared.counters.bytes_written.add(image.len() as u64);
+            shared.counters.bytes_written.add(image.len() as u64);
         }
+        // Also if it failed: nobody knows how much of it reached the store.
+        shared.note_ended(&self.page, &image);
         let failed = if failed { self.blocks } else { BlockMap::NONE };
         let ended = match &self.whole {
             None => Some((failed, u64::from(!failed.is_empty()))),

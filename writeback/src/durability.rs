@@ -4,6 +4,11 @@
 //! may have reached the device too. A flush covers the generation read *before* it began, and only
 //! if it returns `Ok`: a write that ends while a flush is under way waits for the next one. The
 //! first flush that fails poisons the mapping for good. This layer does not know pages.
+//!
+//! A mapping begins with one generation that no flush has covered: what is in the store when it is
+//! opened. An earlier process may have written it, or cut it, and been killed before its flush; the
+//! kernel then shows these bytes to everybody, and a power cut takes them back. Nobody but the device
+//! can tell, so the first flush is never left out.
 
 use std::io;
 
@@ -13,7 +18,7 @@ use crate::primitives::{AtomicU64, Mutex, OnceLock, Ordering};
 use crate::stats::Counter;
 use crate::store::FlushKind;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Durability {
     written: AtomicU64,
     /// Covered by a flush of any kind, and by one of kind All.
@@ -25,13 +30,34 @@ pub(crate) struct Durability {
 }
 
 impl Durability {
+    /// Of a mapping just opened: no flush has covered what its store holds.
+    pub(crate) fn of_opened() -> Self {
+        Self::starting_at(1)
+    }
+
+    /// Of a mapping without a store: there is nothing to cover.
+    pub(crate) fn of_nothing() -> Self {
+        Self::starting_at(0)
+    }
+
+    fn starting_at(written: u64) -> Self {
+        Self {
+            written: AtomicU64::new(written),
+            synced_data: AtomicU64::new(0),
+            synced_all: AtomicU64::new(0),
+            flushing: Mutex::new(()),
+            poison: OnceLock::default(),
+        }
+    }
+
     /// A write, or a change of the store's length, has ended. Before anybody can see that it has.
     pub(crate) fn note_write(&self) {
         // Release: pairs with the load in `flush`; who saw the write end sees this generation.
         self.written.fetch_add(1, Ordering::Release);
     }
 
-    /// How many writes, and changes of the length, no flush has covered yet.
+    /// How many writes, and changes of the length, no flush has covered yet; what the store held when it
+    /// was opened counts as one.
     pub(crate) fn uncovered(&self) -> u64 {
         // The lower one first: it only rises towards the other.
         let synced = self.synced_data.load(Ordering::Acquire);
@@ -125,7 +151,7 @@ mod tests {
 
     #[test]
     fn flushes_only_what_is_not_covered() {
-        let (durability, store) = (Durability::default(), MemStore::new());
+        let (durability, store) = (Durability::of_nothing(), MemStore::new());
         let flushes = Counter::default();
         let flush = |kind| {
             durability.flush(kind, None, &flushes, || store.flush(kind)).unwrap();
@@ -140,5 +166,19 @@ mod tests {
         assert_eq!(flushes.get(), 2, "a data flush does not cover everything");
         flush(FlushKind::Data);
         assert_eq!(flushes.get(), 2, "a full flush covers the data");
+    }
+
+    #[test]
+    fn the_first_flush_of_each_kind_is_never_left_out() {
+        let durability = Durability::of_opened();
+        let flushes = Counter::default();
+        let flush = |kind| durability.flush(kind, None, &flushes, || Ok(())).unwrap();
+        assert_eq!(durability.uncovered(), 1);
+        flush(FlushKind::Data);
+        flush(FlushKind::Data);
+        assert_eq!((flushes.get(), durability.uncovered()), (1, 0));
+        flush(FlushKind::All);
+        flush(FlushKind::All);
+        assert_eq!(flushes.get(), 2);
     }
 }

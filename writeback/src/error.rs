@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::Mapping;
 
 /// The result of an operation on the cache.
@@ -17,15 +19,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// use std::io;
 /// use writeback::StoreError;
 ///
-/// assert!(matches!(StoreError::from(io::Error::from(io::ErrorKind::StorageFull)), StoreError::NoSpace));
+/// assert!(StoreError::from(io::Error::from(io::ErrorKind::StorageFull)).is_no_space());
 /// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The store has no room for the write (`ENOSPC`, `EDQUOT`, `EFBIG`).
+    /// The store has no room for the write. For stores that are no file: what the operating system says is kept
+    /// as [`Io`](Self::Io), and [`is_no_space`](Self::is_no_space) knows both.
     #[error("no space left on the store")]
     NoSpace,
-    /// Any other failure of the device or the operating system.
+    /// What the device or the operating system said.
     #[error("{0}")]
     Io(Arc<io::Error>),
     /// The store accepted fewer bytes than it was given.
@@ -53,27 +56,45 @@ impl StoreError {
     pub(crate) fn is_refusal(&self) -> bool {
         use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
 
+        let refused = |kind| {
+            matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
+        };
+        self.is_no_space() || matches!(self, StoreError::Io(error) if refused(error.kind()))
+    }
+
+    /// Tells whether the store was full, or its owner's share of it, or the file as long as it may be (`ENOSPC`,
+    /// `EDQUOT`, `EFBIG`). Truncating, or freeing space elsewhere, may help.
+    pub fn is_no_space(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(self.kind(), Some(StorageFull | QuotaExceeded | FileTooLarge))
+    }
+
+    /// The operating system's number of the error, if there is one.
+    pub fn raw_os_error(&self) -> Option<i32> {
         match self {
-            StoreError::NoSpace => true,
-            StoreError::Io(error) => {
-                matches!(
-                    error.kind(),
-                    InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported
-                )
-            }
-            _ => false,
+            StoreError::NoSpace => Some(Errno::NOSPC.raw_os_error()),
+            _ => self.io().and_then(io::Error::raw_os_error),
+        }
+    }
+
+    fn kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            StoreError::NoSpace => Some(io::ErrorKind::StorageFull),
+            _ => self.io().map(io::Error::kind),
+        }
+    }
+
+    fn io(&self) -> Option<&io::Error> {
+        match self {
+            StoreError::Io(error) | StoreError::Log(error) | StoreError::Seal(error) => Some(error),
+            StoreError::NoSpace | StoreError::ShortWrite { .. } | StoreError::Lost => None,
         }
     }
 }
 
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => StoreError::NoSpace,
-            _ => StoreError::Io(Arc::new(error)),
-        }
+        StoreError::Io(Arc::new(error))
     }
 }
 
@@ -92,7 +113,7 @@ impl From<io::Error> for StoreError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A page could not be read; nothing was changed and the next access tries again.
+    /// A page could not be read; it is as it was, and the next access tries again.
     #[error("reading page {index} failed: {source}")]
     Read {
         /// The page's index.
@@ -144,8 +165,8 @@ pub enum Error {
         /// The page's index.
         index: u64,
     },
-    /// The offset and length do not fit into what the store can address, or the page lies
-    /// beyond the end.
+    /// The offset and length do not fit into what the store can hold (`EFBIG`), or the page lies
+    /// beyond the end. Nothing was changed.
     #[error("{len} bytes at offset {offset} are out of range")]
     OutOfRange {
         /// First byte asked for.
@@ -154,7 +175,8 @@ pub enum Error {
         len: u64,
     },
     /// The cache has as many dirty pages as it may, and for some time none of them could be written: their
-    /// writes have failed, or others hold them. Nothing was changed; what is dirty stays so.
+    /// writes have failed, or others hold them. The page that there was no room for is as it was; what is dirty
+    /// stays so.
     #[error("the cache is full of pages that cannot be written{}", reason(.source))]
     Stalled {
         /// Why the last of them that failed did; `None` if none has.
@@ -163,6 +185,18 @@ pub enum Error {
     /// The cache has as many dirty pages as it may, and the call was not to wait. Nothing was changed.
     #[error("the cache has as many dirty pages as it may")]
     WouldBlock,
+    /// A write of several pages failed after some of them had been written: those from the front, which are
+    /// dirty like any other and can be read. What comes after them is as it was.
+    ///
+    /// Whatever this type says of errors it says of `source`, if it is that. A write that fails at once is told
+    /// by that error itself.
+    #[error("{source}, after {written} bytes had been written")]
+    Partial {
+        /// How many bytes from the front of the buffer were written; at least one.
+        written: u64,
+        /// What went wrong then.
+        source: Box<Error>,
+    },
     /// A write touches bytes that the mapping's [`Seal`](crate::Seal) keeps for itself. Nothing was written.
     #[error("{len} bytes at offset {offset} touch what the seal keeps for itself")]
     Reserved {
@@ -187,8 +221,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Tells whether the store was full. Truncating or freeing space elsewhere may help; the
-    /// pages are kept and written again.
+    /// Tells whether the store was full (see [`StoreError::is_no_space`]). Truncating or freeing space elsewhere
+    /// may help; the pages are kept and written again.
     ///
     /// # Examples
     /// ```
@@ -198,7 +232,37 @@ impl Error {
     /// assert!(!Error::Closed.is_no_space());
     /// ```
     pub fn is_no_space(&self) -> bool {
-        matches!(self.source_error(), Some(StoreError::NoSpace))
+        self.source_error().is_some_and(StoreError::is_no_space)
+    }
+
+    /// The operating system's number of the error that this comes from, if there is one; `EFBIG` for
+    /// [`OutOfRange`](Self::OutOfRange). That of an [`io::Error`] made of this is the same.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io;
+    /// use writeback::Error;
+    ///
+    /// let quota_exceeded = io::Error::from_raw_os_error(122);
+    /// let error = Error::Write { source: quota_exceeded.into() };
+    /// assert_eq!(error.raw_os_error(), Some(122));
+    /// assert_eq!(io::Error::from(error).raw_os_error(), Some(122));
+    /// ```
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Error::Partial { source, .. } => source.raw_os_error(),
+            Error::OutOfRange { .. } => Some(Errno::FBIG.raw_os_error()),
+            Error::Corrupt { source, .. } | Error::Thread(source) => source.raw_os_error(),
+            _ => self.source_error().and_then(StoreError::raw_os_error),
+        }
+    }
+
+    /// What a call comes to that had written so many bytes when this went wrong.
+    pub(crate) fn after(self, written: usize) -> Self {
+        match written {
+            0 => self,
+            written => Error::Partial { written: written as u64, source: Box::new(self) },
+        }
     }
 
     /// Tells whether the mapping can no longer promise anything (see [`Error::Poisoned`]).
@@ -211,7 +275,10 @@ impl Error {
     /// assert!(!Error::Write { source: StoreError::Lost }.is_poisoned());
     /// ```
     pub fn is_poisoned(&self) -> bool {
-        matches!(self, Error::Poisoned { .. } | Error::Flush { .. })
+        match self {
+            Error::Partial { source, .. } => source.is_poisoned(),
+            other => matches!(other, Error::Poisoned { .. } | Error::Flush { .. }),
+        }
     }
 
     pub(crate) fn source_error(&self) -> Option<&StoreError> {
@@ -222,6 +289,7 @@ impl Error {
             | Error::Length { source }
             | Error::Poisoned { source } => Some(source),
             Error::Stalled { source } => source.as_ref(),
+            Error::Partial { source, .. } => source.source_error(),
             _ => None,
         }
     }
@@ -232,20 +300,28 @@ fn reason(source: &Option<StoreError>) -> String {
     source.as_ref().map(|source| format!(": {source}")).unwrap_or_default()
 }
 
-impl From<Error> for io::Error {
-    fn from(error: Error) -> Self {
-        let kind = match (&error, error.source_error()) {
-            (_, Some(StoreError::NoSpace)) => io::ErrorKind::StorageFull,
-            (_, Some(StoreError::Io(source))) => source.kind(),
+impl Error {
+    fn kind(&self) -> io::ErrorKind {
+        match (self, self.source_error()) {
+            (Error::Partial { source, .. }, _) => source.kind(),
             (Error::WouldBlock, _) => io::ErrorKind::WouldBlock,
             (Error::Stalled { source: None }, _) => io::ErrorKind::TimedOut,
-            (Error::OutOfRange { .. } | Error::Reserved { .. } | Error::Config { .. }, _) => {
-                io::ErrorKind::InvalidInput
-            }
+            (Error::Reserved { .. } | Error::Config { .. }, _) => io::ErrorKind::InvalidInput,
             (Error::Corrupt { .. }, _) => io::ErrorKind::InvalidData,
-            _ => io::ErrorKind::Other,
-        };
-        io::Error::new(kind, error)
+            (_, source) => source.and_then(StoreError::kind).unwrap_or(io::ErrorKind::Other),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// The operating system's own error, if there is one to be told: it has its number, and no room for
+    /// anything else. Otherwise one of the kind that fits, from which this one can be
+    /// [taken out](io::Error::into_inner).
+    fn from(error: Error) -> Self {
+        match error.raw_os_error() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::new(error.kind(), error),
+        }
     }
 }
 
@@ -256,19 +332,29 @@ impl From<Error> for io::Error {
 ///
 /// # Examples
 /// ```
-/// use writeback::{FileStore, Mapping};
+/// # use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch};
+/// use writeback::Mapping;
 ///
-/// # let path = std::env::temp_dir().join(format!("writeback-doc-ro-{}", std::process::id()));
-/// # std::fs::write(&path, b"old")?;
-/// let read_only = FileStore::from_file(std::fs::File::open(&path)?);
-/// let mapping = Mapping::open(read_only)?;
+/// # #[derive(Debug)]
+/// # struct Full;
+/// # impl Store for Full {
+/// #     fn limits(&self) -> Limits { Limits::default() }
+/// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
+/// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
+/// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
+/// #     fn submit(&self, _: WriteBatch, completion: Completion) {
+/// #         completion.complete(Err(StoreError::NoSpace));
+/// #     }
+/// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+/// # }
+/// let mapping = Mapping::open(Full)?; // a store that has no room
 /// mapping.handle().write_at(b"new", 0)?;
 /// let failed = mapping.close().expect_err("it cannot be written");
+/// assert!(failed.error.is_no_space());
 /// assert_eq!(failed.unsaved_pages, 1);
 /// let mut bytes = [0; 3];
 /// failed.mapping.handle().read_at(&mut bytes, 0)?; // still here
 /// assert_eq!(&bytes, b"new");
-/// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, thiserror::Error)]

@@ -120,11 +120,13 @@ impl Handle {
     /// written when there are as many as there may be.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] and [`Error::Reserved`], with nothing written; [`Error::Read`] or
-    /// [`Error::Corrupt`] if a page written in part could not be read, [`Error::Closed`], [`Error::Poisoned`],
-    /// [`Error::Stalled`] if there is no room for dirty pages and none can be written, or [`Error::Length`] if
-    /// the mapping must grow
-    /// and an earlier cut of the store still fails: then the pages before it have been written.
+    /// [`Error::OutOfRange`] if the bytes do not fit into what the store can hold, [`Error::Reserved`];
+    /// [`Error::Read`] or [`Error::Corrupt`] if a page written in part could not be read, [`Error::Closed`],
+    /// [`Error::Poisoned`], [`Error::Stalled`] if there is no room for dirty pages and none can be written, or
+    /// [`Error::Length`] if the mapping must grow and an earlier cut of the store still fails.
+    ///
+    /// Nothing was written, unless the error is [`Error::Partial`]: that tells how many bytes from the front were,
+    /// before one of those came. It can only come where `buf` reaches over several pages.
     ///
     /// # Examples
     /// ```
@@ -146,7 +148,8 @@ impl Handle {
     /// It may still have to read a page, and wait for who reads it or for a truncate.
     ///
     /// # Errors
-    /// As [`write_at`](Self::write_at), and [`Error::WouldBlock`] if it can write nothing at all.
+    /// As [`write_at`](Self::write_at), and [`Error::WouldBlock`] if it can write nothing at all. Room that is
+    /// missing later on is no error: it returns what it has written.
     ///
     /// # Examples
     /// ```
@@ -173,7 +176,7 @@ impl Handle {
     /// cached; waits for locked pages, writes under way and holds beyond the new end.
     ///
     /// # Errors
-    /// [`Error::Length`] if the store refuses. A mapping that was to be lengthened is as it was; one
+    /// [`Error::Length`] if the store refuses, as a device does that has its size. A mapping that was to be lengthened is as it was; one
     /// that was cut stays cut, the store is cut by the next sync, and the sync tells if it cannot.
     /// [`Error::OutOfRange`], [`Error::Closed`], [`Error::Poisoned`]; [`Error::Config`] if the mapping has a
     /// [`Seal`](crate::Seal) and `len` is not a whole number of pages.
@@ -196,7 +199,8 @@ impl Handle {
 
     /// Makes every byte written before the call durable, as `fdatasync`.
     ///
-    /// `Ok`: they are, or a truncate dropped them; and no write of this mapping has failed since this
+    /// `Ok`: they are, or a truncate dropped them, and so is all that the store held when it was opened,
+    /// whoever had written it; and no write of this mapping has failed since this
     /// handle was last told of one. `Err`: take none of the bytes since the last `Ok` for durable.
     /// They are still in memory and a later sync writes them again.
     ///
@@ -222,7 +226,8 @@ impl Handle {
         self.sync((0, u64::MAX), FlushKind::Data)
     }
 
-    /// As [`sync_data`](Self::sync_data), with everything else the store keeps, as `fsync`.
+    /// As [`sync_data`](Self::sync_data), with everything else the store keeps, as `fsync`. Of a
+    /// [`FileStore`](crate::FileStore) that may have made the file, its name too.
     ///
     /// # Errors
     /// As [`sync_data`](Self::sync_data).

@@ -120,7 +120,8 @@ impl Hold {
         self.page.mapping().shared.division.bytes(&self.blocks())
     }
 
-    /// The contents of the held blocks as they are now, cut at the end of the mapping.
+    /// The contents of the held blocks as they are now, cut at the end of the mapping; padded with zeros, if
+    /// the store has an [alignment](crate::Limits::alignment).
     ///
     /// # Examples
     /// ```
@@ -203,7 +204,9 @@ impl Hold {
         if !self.taken.is_empty() {
             // Before the release can be seen: a sync that waited for it must find that there is something to
             // flush.
-            self.page.mapping().shared.durability.note_write();
+            let shared = &self.page.mapping().shared;
+            shared.tail.note_ended(self.page.offset() + self.bytes().end as u64, || shared.len());
+            shared.durability.note_write();
             self.taken = BlockMap::NONE;
         }
     }

@@ -97,7 +97,12 @@
 //! `Ok`: every byte written before the call, through any handle, was accepted by the store, and a flush
 //! of the store that began after that succeeded; or a concurrent truncate dropped the byte. No write
 //! error is left that this handle was not told of. It does not matter who wrote the page: the sync,
-//! the flusher, or another sync whose write was under way.
+//! the flusher, or another sync whose write was under way. Nor does it matter which process did: a process
+//! that was killed may have left bytes in the store that no flush has covered, and a cut too. So the first
+//! sync or [`close`](Mapping::close) of a mapping always flushes, even if the mapping has written nothing, and
+//! whatever could be read through it before is durable as well.
+//!
+//! [`Handle::sync_all`] also makes the name of a file that was just created durable (see [`FileStore`]).
 //!
 //! `Err`: take none of the bytes written since the last `Ok` for durable. After a write error they are
 //! still in memory, still dirty, and written again by the next sync or by the flusher, which backs off
@@ -112,7 +117,9 @@
 //! these cut at the length of another moment since, because a cut acts at once on whatever the store
 //! holds and a store may keep a write and lose the length that came with it. Images handed to the store
 //! never change while it writes them, so pages are not torn by this crate; a device that tears writes at
-//! sectors still does, of pages that were written since that sync and of no others.
+//! sectors still does, of pages that were written since that sync and of no others. A store that is written
+//! in multiples of an [alignment](Limits::alignment) may be longer than any of these lengths, by zeros up to the
+//! next multiple.
 //!
 //! # Hooks
 //!
@@ -208,6 +215,7 @@ mod stats;
 mod store;
 mod sync;
 mod tag;
+mod tail;
 mod throttle;
 mod transition;
 mod truncate;
@@ -243,7 +251,9 @@ pub use state::Snapshot;
 pub use stats::Stats;
 #[cfg(feature = "fault")]
 pub use store::fault;
-pub use store::{Completion, FileStore, FlushKind, Limits, MemStore, Store, WriteBatch};
+pub use store::{
+    Completion, FileOptions, FileStore, FlushKind, Limits, MemStore, Store, WriteBatch,
+};
 pub use sync::{Budget, Progress, SyncMode};
 pub use tag::PageTag;
 

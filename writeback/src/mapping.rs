@@ -23,7 +23,8 @@ use crate::tag::PageTag;
 
 /// A cached store: its pages in memory, which of them are dirty, and the way they are written back.
 ///
-/// Cheap to clone; all clones are the same mapping. Open it once for a store. Dropping the last
+/// Cheap to clone; all clones are the same mapping. Open it once for a store: two mappings over one store overwrite
+/// each other's pages unnoticed (see [`Store`]). Dropping the last
 /// clone loses what was not synced: use [`close`](Self::close).
 ///
 /// # Concurrency
@@ -67,7 +68,8 @@ impl Mapping {
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) for an unusable configuration,
-    /// [`Error::Length`](crate::Error::Length) if the store does not tell its length.
+    /// [`Error::Length`](crate::Error::Length) if the store does not tell its length, or is longer than its
+    /// own [limits](crate::Limits::len_max) say it can be.
     ///
     /// # Examples
     /// ```
@@ -386,7 +388,9 @@ impl Mapping {
         check_count("writeback", counters.writeback.get(), writeback)
     }
 
-    /// Stops all writers, writes every dirty page, flushes the store and lets go of this clone.
+    /// Stops all writers, writes every dirty page, flushes the store and lets go of this clone. Also a mapping
+    /// that has written nothing flushes, unless it has done so before: what the store held when it was
+    /// opened may not have been durable.
     ///
     /// Writes of other clones and handles fail with [`Error::Closed`](crate::Error::Closed) from now
     /// on; reads are still served from memory and store.

@@ -150,6 +150,7 @@ impl PageRef {
             if lengthening.is_some() {
                 shared.prepare_to_lengthen(end)?;
             }
+            let growing = shared.tail.growing(lengthening.is_some());
             let mut contents = self.page.contents.write();
             if lengthening.is_none() && end > shared.len() {
                 continue; // It was truncated in between.
@@ -159,6 +160,7 @@ impl PageRef {
                 // Under the latch: an image with these bytes is cut at a length that has them.
                 shared.length.fetch_max(shared.whole(end), Ordering::AcqRel);
             }
+            drop(growing);
             return Ok(f(&mut contents.make_mut()[bytes]));
         }
     }
@@ -337,7 +339,8 @@ impl PageRef {
         }
     }
 
-    /// The bytes as they are now, cut at the end of the mapping.
+    /// The bytes as they are now, cut at the end of the mapping, or padded with zeros from there to where the
+    /// store can be written.
     pub(crate) fn image(&self) -> Image {
         self.image_under(&mut self.page.contents.write())
     }
@@ -361,9 +364,13 @@ impl PageRef {
         // The length is read under the latch, after the bytes can no longer change: whoever wrote
         // here raised it under the latch too.
         let within = self.mapping.len().saturating_sub(self.offset());
-        let bytes = contents.share();
-        let len = usize::try_from(within).unwrap_or(usize::MAX).min(bytes.len());
-        Image::new(bytes, len)
+        let len = usize::try_from(within).unwrap_or(usize::MAX).min(contents.as_slice().len());
+        let padded = self.mapping.shared.tail.padded(len);
+        // A cut may have lowered the length and not have come to this page yet.
+        if contents.as_slice()[len..padded].iter().any(|byte| *byte != 0) {
+            contents.make_mut()[len..padded].fill(0);
+        }
+        Image::new(contents.share(), padded)
     }
 }
 

@@ -3,12 +3,14 @@
 //! Only data and its plainest questions; what is done with it is in `transition` (a page's flags and
 //! tags), `access` (bytes), `truncate` (the length), `sync` (writing back) and `durability`.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tagged_radix::ArrayVec;
 
 use crate::blocks::Division;
+use crate::buffer::Image;
 use crate::cache::Member;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -24,6 +26,7 @@ use crate::state::Snapshot;
 use crate::stats::Counters;
 use crate::store::{FlushKind, Limits, Store};
 use crate::tag::PageTag;
+use crate::tail::Tail;
 
 /// What all clones of a mapping share.
 pub(crate) struct Shared {
@@ -46,8 +49,10 @@ pub(crate) struct Shared {
     pub(crate) store_is_longer: AtomicBool,
     /// Held shared by whoever adds pages or lengthens, exclusively by truncate. Sync never takes it.
     pub(crate) truncate: RwLock<()>,
-    /// One cut of the store at a time.
+    /// The store's length is set by one thread at a time.
     pub(crate) cutting: Mutex<()>,
+    /// Of a store that needs alignment.
+    pub(crate) tail: Tail,
     closed: AtomicBool,
     /// Where the next cyclic pass starts.
     pub(crate) cyclic_next: HintU64,
@@ -66,10 +71,22 @@ pub(crate) struct Shared {
     pub(crate) observers: Observers,
 }
 
+/// `Err` if the store is longer than it says it can be: what lies beyond could never be reached.
+fn check_length(length: u64, len_max: u64) -> Result<()> {
+    if length <= len_max {
+        return Ok(());
+    }
+    let text = format!("{length} bytes are more than the {len_max} that it can hold at the most");
+    let source = io::Error::new(io::ErrorKind::FileTooLarge, text).into();
+    Err(Error::Length { source })
+}
+
 impl Shared {
     pub(crate) fn new(store: Arc<dyn Store>, config: Config, memory_backed: bool) -> Result<Self> {
-        let limits = store.limits();
+        let mut limits = store.limits();
         config.check(limits.alignment, memory_backed)?;
+        let tail = Tail::new(limits.alignment);
+        limits.len_max = tail.len_max(limits.len_max);
         let division = config.division();
         let seal = config.seal.map(|seal| Sealer::new(seal, config.page_size));
         let sealer = seal.transpose()?;
@@ -81,6 +98,7 @@ impl Shared {
         if sealer.is_some() {
             length = length.next_multiple_of(config.page_size as u64);
         }
+        check_length(length, limits.len_max)?;
         Ok(Self {
             tree: Index::new(),
             store,
@@ -96,13 +114,17 @@ impl Shared {
             store_is_longer: AtomicBool::new(false),
             truncate: RwLock::new(()),
             cutting: Mutex::new(()),
+            tail,
             closed: AtomicBool::new(false),
             cyclic_next: HintU64::new(0),
             counters: Counters::default(),
             errors: ErrorSequence::new(),
             recovered: HintU32::new(0),
             process: std::process::id(),
-            durability: Durability::default(),
+            durability: match memory_backed {
+                true => Durability::of_nothing(),
+                false => Durability::of_opened(),
+            },
             kick: Kick::default(),
             order: config.log.map(Order::new),
             sealer,
@@ -174,6 +196,14 @@ impl Shared {
         let poisoned =
             if self.closed.load(Ordering::Acquire) { Ok(()) } else { self.durability.check() };
         poisoned.and(Err(Error::Closed))
+    }
+
+    /// The write of an image is over, and nobody has seen that yet: it may have been padded.
+    pub(crate) fn note_ended(&self, page: &Page, image: &Image) {
+        let end = self.page_offset(page.index()) + (image.within() + image.len()) as u64;
+        if !image.is_empty() {
+            self.tail.note_ended(end, || self.len());
+        }
     }
 
     pub(crate) fn flush(&self, kind: FlushKind) -> Result<()> {

@@ -58,6 +58,7 @@ pub struct Stats {
     /// that is stuck shows here; the write is not ended for that, since the device may still do it.
     pub oldest_writeback: Option<Duration>,
     /// Writes and changes of the store's length, also failed ones, that no successful flush has covered yet.
+    /// What the store held when it was opened counts as one: nobody knows whether it is durable.
     pub unflushed: u64,
     /// Calls of an [`Observer`](crate::Observer) that panicked.
     pub observer_panics: u64,

@@ -294,7 +294,7 @@ impl Mapping {
             // by now, is written here. If that fails, it is a new error.
             written = written.and(self.write_and_wait(pages));
         }
-        let cut = self.shared.cut_store();
+        let cut = self.shared.settle_length();
         let flushed = self.shared.flush(kind);
         written.and(flushed).and(cut)
     }

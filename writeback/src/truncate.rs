@@ -6,6 +6,8 @@
 //! that began before can lengthen it again. Sync takes no part in that lock; it finds a page gone
 //! after locking it.
 
+use std::io;
+
 use tagged_radix::ArrayVec;
 
 use crate::error::{Error, Result, StoreError};
@@ -18,6 +20,11 @@ impl Mapping {
     pub(crate) fn set_len(&self, len: u64) -> Result<()> {
         let shared = &*self.shared;
         shared.check_span(0, len)?;
+        if len < shared.limits.len_min {
+            let text = format!("it has at least {} bytes", shared.limits.len_min);
+            let source = io::Error::new(io::ErrorKind::InvalidInput, text).into();
+            return Err(Error::Length { source });
+        }
         if shared.whole(len) != len {
             return Err(Error::Config {
                 reason: "with a seal the length is a whole number of pages",
@@ -96,6 +103,20 @@ impl Shared {
     /// whoever lengthens and by every sync, until it succeeds.
     pub(crate) fn cut_store(&self) -> Result<()> {
         self.cut_under(&self.cutting.lock())
+    }
+
+    /// Sets the store's length right, for a sync that is about to flush it: makes up for a cut that failed,
+    /// and takes away what writes were padded with that have ended.
+    pub(crate) fn settle_length(&self) -> Result<()> {
+        let cutting = self.cutting.lock();
+        self.cut_under(&cutting)?;
+        let trimmed = self.tail.trim(|| {
+            // Nobody raises it meanwhile. Whoever lowers it sets the store's length after this.
+            let set = self.store.set_len(self.len());
+            self.durability.note_write();
+            set
+        });
+        trimmed.map_err(|source| Error::Length { source })
     }
 
     fn cut_under(&self, _one_at_a_time: &MutexGuard<'_, ()>) -> Result<()> {

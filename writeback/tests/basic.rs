@@ -303,9 +303,11 @@ fn a_file_holds_what_was_synced() {
     expected.truncate(5 * PAGE + 1);
     mapping.close().unwrap();
     assert!(std::fs::read(&path).unwrap() == expected, "after the cut");
+    drop(handle);
 
     let mapping = Mapping::open(FileStore::open(&path).unwrap()).unwrap();
     assert!(contents(&mapping) == expected, "read again");
+    drop(mapping);
     assert!(!Mapping::open(FileStore::open_or_create(&path).unwrap()).unwrap().is_empty());
     assert_eq!(FileStore::create(&path).unwrap().len().unwrap(), 0);
 }
@@ -332,7 +334,10 @@ fn an_empty_store_is_an_empty_mapping() {
     assert!(mapping.is_empty() && mapping.handle().is_empty());
     mapping.handle().sync_all().unwrap();
     mapping.handle().set_len(0).unwrap();
-    assert_eq!(mapping.stats(), writeback::Stats::default());
+    let mut stats = mapping.stats();
+    // An earlier process may have emptied it.
+    assert_eq!(std::mem::take(&mut stats.flushes), 1);
+    assert_eq!(stats, writeback::Stats::default());
     assert!(mapping.store().is_empty().unwrap());
 }
 

@@ -272,19 +272,27 @@ fn a_store_that_panics_loses_no_page() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_file_that_can_not_be_written_is_an_error_and_not_a_loss() {
     crate::common::watch();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pages");
-    std::fs::write(&path, [1; 100]).unwrap();
-    let store = FileStore::from_file(std::fs::File::open(&path).unwrap());
-    let mapping = Mapping::open(store).unwrap();
+    use std::os::unix::fs::FileExt;
+
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+    let file = memfd_create("sealed", MemfdFlags::ALLOW_SEALING).unwrap();
+    let file = std::fs::File::from(file);
+    file.write_all_at(&[1; 100], 0).unwrap();
+    fcntl_add_seals(&file, SealFlags::WRITE).unwrap();
+    let mapping = Mapping::open(FileStore::from_file(file.try_clone().unwrap()).unwrap()).unwrap();
     mapping.handle().write_at(b"new", 0).unwrap();
     assert!(matches!(mapping.handle().sync_data(), Err(Error::Write { .. })));
     assert_eq!(mapping.stats().dirty, 1);
-    let error = io::Error::from(mapping.close().unwrap_err().error);
-    assert_eq!(error.raw_os_error(), None);
-    assert_eq!(std::fs::read(&path).unwrap(), [1; 100]);
+    let error = mapping.close().unwrap_err().error;
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::PERM.raw_os_error()));
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::PermissionDenied);
+    let mut bytes = [0; 100];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(bytes, [1; 100]);
 }
 
 fn with_clock(pages: usize) -> (Mapping, TestStore, Clock) {

@@ -11,12 +11,12 @@ use super::Pages;
 struct Cached(Handle);
 
 pub(super) fn open(file: File) -> io::Result<Box<dyn Pages>> {
-    over(FileStore::from_file(file))
+    over(FileStore::from_file(file)?)
 }
 
 /// With a device that begins with long runs at once.
 pub(super) fn open_early(file: File) -> io::Result<Box<dyn Pages>> {
-    over(FileStore::from_file(file).begin_early(true))
+    over(FileStore::from_file(file)?.begin_early(true))
 }
 
 fn over(store: FileStore) -> io::Result<Box<dyn Pages>> {

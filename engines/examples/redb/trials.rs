@@ -10,7 +10,7 @@ use std::time::Duration;
 use engines::faults::{self, Trouble};
 use engines::files::{self, Opened};
 use engines::history::History;
-use engines::session::verify;
+use engines::session::{self, verify};
 use engines::work::{self, Counts};
 use engines::{Cached, Failure, cuts, kill};
 use indicatif::{HumanBytes, HumanCount};
@@ -134,7 +134,7 @@ fn reread(file: File, seed: u64, number: u64) -> Result<u64, Failure> {
 
 /// What is killed.
 pub(crate) fn child(path: &Path, seed: u64) -> Result<String, Failure> {
-    kill::child(&files::open(files::lock(path)?, kill::CACHE_PAGES)?, seed)?;
+    kill::child(&kill::map(path)?, seed, |mapping| session::open(Cached::new(mapping)))?;
     Ok(String::new())
 }
 
@@ -160,11 +160,11 @@ pub(crate) fn kill_loop(options: &KillLoop) -> Result<String, Failure> {
         line("kills (SIGKILL) survived", report.kills),
         line("  while a transaction was under way", report.amid),
         line("  while it was recovering from the last", report.opening),
+        line("  and the power cut after that", report.cuts),
         line("transactions committed", HumanCount(report.transactions)),
         line("transactions there that were not promised", report.kept),
-        "\nAfter every kill redb found the database sound, with every transaction whose commit had returned\n\
-         and been durable, and none in part. A kill loses what the cache had not written yet, but not what\n\
-         the kernel was given: for that see power-cuts.\n"
+        "\nAfter every kill and every power cut redb found the database sound, with every transaction whose commit had returned\n\
+         and been durable, or that a process had read and synced, and none in part.\n"
             .to_owned(),
     ]
     .concat())

@@ -96,7 +96,7 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(plan: &Plan<'a>, file: File) -> Fallible<Self> {
         let pages = plan.workload.pages();
-        let store = FileStore::from_file(file);
+        let store = FileStore::from_file(file)?;
         let store = Arc::new(Witness::new(store, pages, plan.page_size, plan.version_of));
         Ok(Self {
             workload: plan.workload,

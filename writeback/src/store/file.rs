@@ -1,13 +1,15 @@
 //! A store in a file: positioned vectored writes, real `fdatasync`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::open::{FileOptions, Found};
 use super::vectored::{SLICES, write_all};
 use super::{Completion, FlushKind, Limits, Store, WriteBatch};
 use crate::error::StoreError;
+use crate::primitives::Mutex;
 
 /// Bytes in a batch from which on the device is told to begin. Single pages are better left to the
 /// kernel, which may merge them.
@@ -20,10 +22,25 @@ const BEGIN_BYTES: u64 = 256 * 1024;
 /// interrupted call is continued. `flush` is `fdatasync` or `fsync`. A device can be made to begin early
 /// ([`begin_early`](Self::begin_early)).
 ///
-/// The cache assumes that nobody else changes the file while it is open.
+/// A file's name is kept by its folder, and no sync of a file makes it durable. A store made by
+/// [`create`](Self::create) or [`open_or_create`](Self::open_or_create) therefore syncs the folder too, once,
+/// with the first flush of kind [`FlushKind::All`]: after [`Handle::sync_all`](crate::Handle::sync_all) or
+/// [`Mapping::close`](crate::Mapping::close) the file is found again after a power cut.
+/// [`Handle::sync_data`](crate::Handle::sync_data) does not promise that, as `fdatasync` does not.
+///
+/// A block device can be a store, too; it has the size it has when it is opened, which cannot be set to another.
+/// A file or device with direct I/O (`O_DIRECT`) is written in whole multiples of 4096 bytes, or of what the
+/// device says (see [`Limits::alignment`]). Everything else that cannot work is refused when it is opened:
+/// directories, pipes, sockets, character devices, files that are open for appending, or not for reading and
+/// writing both. How long the file can become on its file system is found out then as well
+/// ([`Limits::len_max`]), so that a write beyond that fails by itself and not a sync, for ever, later on.
+///
+/// The cache assumes that nobody else changes the file while it is open, so the file is
+/// [locked](FileOptions::lock) for as long.
 ///
 /// # Concurrency
-/// Any number of threads; there is no lock.
+/// Any number of threads; among them there is no lock. After a fork the child and its parent have the file, and its
+/// lock, both: use it in one of them.
 ///
 /// # Examples
 /// ```
@@ -40,14 +57,17 @@ const BEGIN_BYTES: u64 = 256 * 1024;
 #[derive(Debug)]
 pub struct FileStore {
     file: File,
+    found: Found,
     begin_early: bool,
+    /// The folder that the file's name is in, until a sync of it has succeeded.
+    unsynced_folder: Mutex<Option<File>>,
 }
 
 impl FileStore {
     /// Opens an existing file for reading and writing.
     ///
     /// # Errors
-    /// As [`OpenOptions::open`].
+    /// As [`OpenOptions::open`](std::fs::OpenOptions::open), and as [`from_file`](Self::from_file).
     ///
     /// # Examples
     /// ```
@@ -61,13 +81,14 @@ impl FileStore {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        OpenOptions::new().read(true).write(true).open(path).map(Self::from_file)
+        Self::options().open(path)
     }
 
-    /// Creates a file, or empties the one that is there.
+    /// Creates a file, or empties the one that is there, unless somebody has it.
     ///
     /// # Errors
-    /// As [`OpenOptions::open`].
+    /// As [`open`](Self::open); if it is a device; and if its folder cannot be opened, as it has to be to make the
+    /// name durable.
     ///
     /// # Examples
     /// ```
@@ -80,15 +101,13 @@ impl FileStore {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
-        options.open(path).map(Self::from_file)
+        Self::options().create(path)
     }
 
     /// Opens a file, keeping its contents, or creates it.
     ///
     /// # Errors
-    /// As [`OpenOptions::open`].
+    /// As [`open`](Self::open), and if its folder cannot be opened.
     ///
     /// # Examples
     /// ```
@@ -102,12 +121,16 @@ impl FileStore {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn open_or_create(path: impl AsRef<Path>) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        options.open(path).map(Self::from_file)
+        Self::options().open_or_create(path)
     }
 
-    /// Uses a file that is open for reading and writing, and not for appending.
+    /// Uses a file that is open for reading and writing, and not for appending. Its name is not made durable.
+    ///
+    /// # Errors
+    /// If it cannot be a store: of kind [`IsADirectory`](io::ErrorKind::IsADirectory) for a directory,
+    /// [`NotSeekable`](io::ErrorKind::NotSeekable) for whatever else is neither a file nor a block device,
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is opened in another way, and
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another store has it (see [`FileOptions::lock`]).
     ///
     /// # Examples
     /// ```
@@ -116,13 +139,43 @@ impl FileStore {
     ///
     /// # let path = std::env::temp_dir().join(format!("writeback-doc-ff-{}", std::process::id()));
     /// let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-    /// let store = FileStore::from_file(file);
+    /// let store = FileStore::from_file(file)?;
     /// # drop(store);
     /// # std::fs::remove_file(&path)?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn from_file(file: File) -> Self {
-        Self { file, begin_early: false }
+    pub fn from_file(file: File) -> io::Result<Self> {
+        Self::options().from_file(file)
+    }
+
+    /// Opens it in another way than usual.
+    pub fn options() -> FileOptions {
+        FileOptions::new()
+    }
+
+    pub(super) fn new(file: File, found: Found) -> Self {
+        Self { file, found, begin_early: false, unsynced_folder: Mutex::new(None) }
+    }
+
+    /// The file's name is in `folder`, and not known to be durable.
+    pub(super) fn in_folder(mut self, folder: Option<File>) -> Self {
+        self.unsynced_folder = Mutex::new(folder);
+        self
+    }
+
+    /// The device's size, if it is one.
+    pub(super) fn fixed_len(&self) -> Option<u64> {
+        self.found.fixed_len
+    }
+
+    /// Makes the file's name durable, unless it is known to be.
+    fn sync_folder(&self) -> io::Result<()> {
+        let mut unsynced = self.unsynced_folder.lock();
+        if let Some(folder) = &*unsynced {
+            folder.sync_all()?;
+        }
+        *unsynced = None;
+        Ok(())
     }
 
     /// Sets whether the device is told to begin with a long run (256 KiB and more) as soon as the kernel
@@ -196,15 +249,26 @@ impl FileStore {
 
 impl Store for FileStore {
     fn limits(&self) -> Limits {
-        Limits { batch_pages_max: SLICES, ..Limits::default() }
+        let Found { alignment, fixed_len, len_max } = self.found;
+        Limits { batch_pages_max: SLICES, alignment, len_min: fixed_len.unwrap_or(0), len_max }
     }
 
     fn len(&self) -> Result<u64, StoreError> {
-        Ok(self.file.metadata()?.len())
+        match self.fixed_len() {
+            Some(len) => Ok(len),
+            None => Ok(self.file.metadata()?.len()),
+        }
     }
 
     fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        Ok(self.file.set_len(len)?)
+        match self.fixed_len() {
+            Some(fixed) if fixed == len => Ok(()),
+            Some(fixed) => {
+                let text = format!("a device of {fixed} bytes cannot have {len}");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text).into())
+            }
+            None => Ok(self.file.set_len(len)?),
+        }
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
@@ -212,7 +276,13 @@ impl Store for FileStore {
         while done < into.len() {
             match self.file.read_at(&mut into[done..], offset + done as u64) {
                 Ok(0) => break,
-                Ok(count) => done += count,
+                Ok(count) => {
+                    done += count;
+                    if !done.is_multiple_of(self.found.alignment) {
+                        // The end; there is no asking for what comes after it.
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
@@ -233,8 +303,82 @@ impl Store for FileStore {
     fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
         match kind {
             FlushKind::Data => self.file.sync_data()?,
-            FlushKind::All => self.file.sync_all()?,
+            FlushKind::All => {
+                self.file.sync_all()?;
+                self.sync_folder()?;
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::{Error, Mapping};
+
+    fn create() -> (tempfile::TempDir, FileStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::create(folder.path().join("file")).unwrap();
+        (folder, store)
+    }
+
+    /// Something that cannot be synced.
+    fn unsyncable() -> File {
+        File::from(OwnedFd::from(io::pipe().unwrap().0))
+    }
+
+    #[test]
+    fn the_folder_is_synced_with_the_first_flush_of_all_and_once() {
+        let (_folder, store) = create();
+        store.flush(FlushKind::Data).unwrap();
+        assert!(store.unsynced_folder.lock().is_some());
+        store.flush(FlushKind::All).unwrap();
+        assert!(store.unsynced_folder.lock().is_none());
+        store.flush(FlushKind::All).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_a_flush_that_failed() {
+        let (_folder, store) = create();
+        *store.unsynced_folder.lock() = Some(unsyncable());
+        store.flush(FlushKind::Data).unwrap();
+        store.flush(FlushKind::All).unwrap_err();
+        store.flush(FlushKind::All).unwrap_err();
+        let mapping = Mapping::open(store).unwrap();
+        mapping.handle().sync_data().unwrap();
+        let told = mapping.handle().sync_all().unwrap_err();
+        assert!(matches!(told, Error::Flush { .. }), "{told}");
+        assert!(mapping.is_poisoned());
+    }
+
+    #[test]
+    fn a_file_that_is_given_is_found_where_its_position_was() {
+        let (_folder, store) = create();
+        let mut file = store.file().try_clone().unwrap();
+        file.seek(io::SeekFrom::Start(123)).unwrap();
+        let again = FileStore::from_file(file.try_clone().unwrap()).unwrap();
+        assert_eq!((file.stream_position().unwrap(), again.len().unwrap()), (123, 0));
+    }
+
+    #[test]
+    fn the_folder_is_that_of_the_file_and_not_of_a_link_to_it() {
+        use std::os::unix::fs::MetadataExt;
+
+        let (folder, links) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = links.path().join("link");
+        std::os::unix::fs::symlink(folder.path().join("file"), &link).unwrap();
+        let opens: [fn(&Path) -> io::Result<FileStore>; 2] =
+            [|path| FileStore::open_or_create(path), |path| FileStore::create(path)];
+        for open in opens {
+            let store = open(&link).unwrap();
+            let unsynced = store.unsynced_folder.lock();
+            let found = unsynced.as_ref().unwrap().metadata().unwrap().ino();
+            assert_eq!(found, folder.path().metadata().unwrap().ino());
+        }
+        assert!(FileStore::open(&link).unwrap().unsynced_folder.lock().is_none());
     }
 }

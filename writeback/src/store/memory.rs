@@ -1,16 +1,21 @@
 //! A store in memory that knows what has been flushed: for tests and examples.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+
+use rustix::io::Errno;
 
 use super::sparse::{CHUNK, Sparse, pieces};
 use super::{Completion, FlushKind, Limits, Store, WriteBatch};
-use crate::buffer::{Image, copy_of};
+use crate::buffer::{ALIGNMENT, Image, copy_of};
 use crate::error::StoreError;
 use crate::primitives::Mutex;
 
 #[derive(Debug, Default)]
 struct Inner {
+    alignment: Option<NonZeroUsize>,
     accepted: Sparse,
     durable: Sparse,
     /// Chunks that differ, or may differ, between the two.
@@ -78,6 +83,32 @@ impl MemStore {
         })))
     }
 
+    /// From now on it takes only reads and writes that begin and end at multiples of `alignment` bytes, with memory that
+    /// does so too (up to 4096), as direct I/O; others fail with `EINVAL`.
+    ///
+    /// # Panics
+    /// If `alignment` is zero.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let store = MemStore::new().aligned(512);
+    /// let mapping = Mapping::open(store.clone())?;
+    /// mapping.handle().write_at(&[7; 1000], 0)?;
+    /// mapping.write_page(0, true)?;
+    /// assert_eq!(store.accepted().len(), 1024);
+    /// mapping.handle().sync_data()?;
+    /// assert_eq!(store.accepted(), [7; 1000]);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[must_use]
+    pub fn aligned(self, alignment: usize) -> Self {
+        let alignment = NonZeroUsize::new(alignment).expect("an alignment is at least one byte");
+        self.0.lock().alignment = Some(alignment);
+        self
+    }
+
     /// A copy of everything accepted, flushed or not.
     ///
     /// # Panics
@@ -132,8 +163,11 @@ impl MemStore {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn after_crash(&self) -> Self {
-        let durable = self.0.lock().durable.clone();
-        let inner = Inner { accepted: durable.clone(), durable, ..Inner::default() };
+        let (durable, alignment) = {
+            let inner = self.0.lock();
+            (inner.durable.clone(), inner.alignment)
+        };
+        let inner = Inner { alignment, accepted: durable.clone(), durable, ..Inner::default() };
         Self(Arc::new(Mutex::new(inner)))
     }
 
@@ -172,6 +206,17 @@ impl MemStore {
 }
 
 impl Inner {
+    fn alignment(&self) -> usize {
+        self.alignment.map_or(1, NonZeroUsize::get)
+    }
+
+    fn check(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        match is_aligned(self.alignment(), offset, bytes) {
+            true => Ok(()),
+            false => Err(io::Error::from(Errno::INVAL).into()),
+        }
+    }
+
     fn write(&mut self, mut offset: u64, images: &[Image]) {
         for image in images {
             let bytes = image.as_ref();
@@ -198,7 +243,7 @@ impl Inner {
 
 impl Store for MemStore {
     fn limits(&self) -> Limits {
-        Limits::default()
+        Limits { alignment: self.0.lock().alignment(), ..Limits::default() }
     }
 
     fn len(&self) -> Result<u64, StoreError> {
@@ -213,18 +258,33 @@ impl Store for MemStore {
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        Ok(self.0.lock().accepted.read(offset, into))
+        let inner = self.0.lock();
+        inner.check(offset, into)?;
+        Ok(inner.accepted.read(offset, into))
     }
 
     fn submit(&self, batch: WriteBatch, completion: Completion) {
-        self.0.lock().write(batch.offset(), batch.images());
-        completion.complete(Ok(batch.len()));
+        let written = {
+            let mut inner = self.0.lock();
+            let mut images = batch.images().iter().map(Image::as_ref);
+            let checked = images.try_for_each(|image| inner.check(batch.offset(), image));
+            checked.map(|()| inner.write(batch.offset(), batch.images()))
+        };
+        completion.complete(written.map(|()| batch.len()));
     }
 
     fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
         self.0.lock().flush();
         Ok(())
     }
+}
+
+/// Whether bytes at an offset, and their place in memory, are as a store with this alignment needs them. All
+/// images of a batch are multiples of it, so that its offset stands for that of each.
+pub(super) fn is_aligned(alignment: usize, offset: u64, bytes: &[u8]) -> bool {
+    offset.is_multiple_of(alignment as u64)
+        && bytes.len().is_multiple_of(alignment)
+        && bytes.as_ptr().addr().is_multiple_of(alignment.min(ALIGNMENT))
 }
 
 /// For tests of stores: an image of bytes that belong to no page.

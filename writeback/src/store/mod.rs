@@ -12,6 +12,7 @@ pub mod fault;
 mod file;
 mod memory;
 mod null;
+mod open;
 mod sparse;
 mod vectored;
 
@@ -22,6 +23,7 @@ pub use batch::{Completion, WriteBatch};
 pub use file::FileStore;
 pub use memory::MemStore;
 pub(crate) use null::NullStore;
+pub use open::FileOptions;
 
 use crate::error::StoreError;
 
@@ -38,16 +40,26 @@ use crate::error::StoreError;
 pub struct Limits {
     /// Most pages in one [`WriteBatch`]. At least 1.
     pub batch_pages_max: usize,
-    /// The page size must be a multiple of this many bytes.
+    /// Where writes and reads have to begin and end, as those of direct I/O: at multiples of so many bytes. A power
+    /// of two, of which the page size must be a multiple, and the block size, if there is one. Memory is aligned so too, up to
+    /// 4096 bytes. At most 1: anywhere.
+    ///
+    /// The image of the last page is then padded with zeros. The store becomes longer than the mapping by that,
+    /// until the next sync sets its length right, before it flushes: [`Store::set_len`] takes any length. A crash before that may
+    /// leave the zeros behind the end, and nothing else.
     pub alignment: usize,
-    /// Greatest length in bytes.
+    /// Least length in bytes: nothing shorter is ever [asked for](Store::set_len). 0, unless the store has a
+    /// length that cannot be changed, as a device has.
+    pub len_min: u64,
+    /// Greatest length in bytes. A store that is longer is not opened; a write beyond is refused, as is
+    /// [`Handle::set_len`](crate::Handle::set_len).
     pub len_max: u64,
 }
 
 impl Default for Limits {
     /// 256 pages, no alignment, offsets up to `i64::MAX`.
     fn default() -> Self {
-        Self { batch_pages_max: 256, alignment: 1, len_max: i64::MAX.unsigned_abs() }
+        Self { batch_pages_max: 256, alignment: 1, len_min: 0, len_max: i64::MAX.unsigned_abs() }
     }
 }
 
@@ -76,7 +88,19 @@ pub enum FlushKind {
 /// cache from within one, except to complete a write. The cache never has two writes of one page
 /// under way, reads a page only while no write of it is under way, and sets the length one call at a
 /// time, cutting it only when no write beyond is under way. (To make up for a cut that failed it may cut
-/// earlier; then it cuts again when none is.)
+/// earlier; then it cuts again when none is. And if the store has an [alignment](Limits::alignment), a sync
+/// sets the length whatever is under way: a write may be padded beyond it, or of a page that is being cut away. Then it is set
+/// again when these have ended.)
+///
+/// # One mapping a store
+/// A store is for one mapping at a time, and one cache. Two mappings over one store, or over two stores of the same
+/// bytes, do not see each other: each overwrites with its pages what the other has written, and both their
+/// syncs say `Ok`. Nothing can notice that but a lock at the store's own level, as [`FileStore`] has.
+///
+/// A store whose bytes are in another mapping calls the cache from within, against the rule above. It works as
+/// long as the two mappings are not in the same [`PageCache`](crate::PageCache), nor in two that wait for each other: there a
+/// writer of the upper one that waits for room waits for a write to the lower one, which waits for room. A store over
+/// its own mapping waits for itself.
 ///
 /// # Examples
 /// A store that counts what goes through it:

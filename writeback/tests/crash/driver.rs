@@ -44,6 +44,8 @@ pub(crate) struct Shape {
     pub(crate) contents: usize,
     /// Bytes that are dirty and written by themselves, if not whole pages.
     pub(crate) block: Option<usize>,
+    /// Writes begin and end at multiples of this.
+    pub(crate) alignment: usize,
     /// Pages there is memory for, if not for all.
     pub(crate) memory: Option<u64>,
     /// Writes end on another thread, in any order.
@@ -116,11 +118,13 @@ impl Driver {
             .sector_size(shape.sector)
             .batch_pages_max(shape.batch_pages_max)
             .contents(&contents)
+            .alignment(shape.alignment)
             .queued(shape.late);
         let store = FaultStore::with_config(config);
         let mapping = shape.open(&store);
         let handles = (0..HANDLES).map(|_| mapping.handle()).collect();
-        let oracle = Oracle::new(shape.page, shape.whole, shape.pages, &contents);
+        let oracle =
+            Oracle::new(shape.page, shape.whole, shape.pages, &contents).aligned(shape.alignment);
         Driver {
             shape,
             store,
@@ -223,7 +227,14 @@ impl Driver {
     fn written(&mut self, bytes: &Bytes, outcome: Outcome<()>) {
         self.absorb();
         let mut oracle = self.oracle.lock();
-        match outcome {
+        let cause = outcome.map_err(|failed| match failed {
+            Failed::Error(Error::Partial { written, source }) => {
+                assert!(written > 0 && written < bytes.end - bytes.start);
+                Failed::Error(*source)
+            }
+            failed => failed,
+        });
+        match cause {
             Ok(()) => return oracle.wrote(bytes),
             Err(Failed::Panicked | Failed::Error(Error::Read { .. })) => {}
             Err(Failed::Error(Error::Length { .. })) => assert!(self.refused),

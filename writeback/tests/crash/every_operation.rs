@@ -56,6 +56,7 @@ fn shape(whole: usize) -> Shape {
         batch_pages_max: 2,
         contents: 6 * PAGE + 3,
         block: None,
+        alignment: 1,
         memory: None,
         late: false,
     }

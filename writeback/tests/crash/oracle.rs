@@ -68,6 +68,10 @@ pub(crate) struct Oracle {
     lens: RangeInclusive<u64>,
     /// How often the length was changed.
     len_changes: u64,
+    /// The store is written in multiples of so many bytes, and may be that much longer, by zeros.
+    alignment: u64,
+    /// Something was written since a sync last said that the length is durable.
+    padded: bool,
 }
 
 fn to_usize(value: u64) -> usize {
@@ -87,7 +91,13 @@ impl Oracle {
         };
         let pages = padded.chunks(page).map(history).collect();
         let (len, whole) = (contents.len() as u64, whole.min(page));
-        Oracle { page, whole, pages, len, lens: len..=len, len_changes: 0 }
+        let lens = len..=len;
+        Oracle { page, whole, pages, len, lens, len_changes: 0, alignment: 1, padded: false }
+    }
+
+    /// Of a store that is written in multiples of so many bytes.
+    pub(crate) fn aligned(self, alignment: usize) -> Oracle {
+        Oracle { alignment: alignment as u64, ..self }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -119,6 +129,7 @@ impl Oracle {
     /// `data` is about to be written: from now on it may be there.
     pub(crate) fn writing(&mut self, offset: u64, data: &[u8]) {
         let bytes = offset..offset + data.len() as u64;
+        self.padded = true;
         for page in self.touched(&bytes) {
             let start = (page * self.page) as u64;
             let (from, to) = (bytes.start.max(start), bytes.end.min(start + self.page as u64));
@@ -217,14 +228,19 @@ impl Oracle {
         }
         if let Some(len) = promise.len.filter(|_| unchanged) {
             self.lens = len..=len;
+            self.padded = false;
         }
     }
 
     /// Whether a power cut may leave `left`; if not, why.
     pub(crate) fn check(&self, left: &[u8]) -> Result<(), String> {
         let len = left.len();
-        if !self.lens.contains(&(len as u64)) {
-            return Err(format!("{len} bytes are left, not {:?}", self.lens));
+        let longest = match self.padded {
+            true => self.lens.end().next_multiple_of(self.alignment),
+            false => *self.lens.end(),
+        };
+        if !(*self.lens.start()..=longest).contains(&(len as u64)) {
+            return Err(format!("{len} bytes are left, not {:?} or {longest}", self.lens));
         }
         for (page, history) in self.pages.iter().enumerate() {
             let start = (page * self.page).min(len);

@@ -48,6 +48,7 @@ fn run(seed: u64, fails: bool) -> u64 {
         batch_pages_max: 3,
         contents: usize::try_from(PAGES).unwrap() * PAGE,
         block: None,
+        alignment: 1,
         memory: None,
         late: true,
     };

@@ -67,6 +67,8 @@ struct Kept {
 /// A store for whole pages of one version each.
 #[derive(Debug)]
 pub(crate) struct Disk {
+    /// It is written in whole pages only, the last one padded with zeros.
+    aligned: bool,
     /// The version of each page, 0 for zeros.
     accepted: Vec<Word>,
     durable: Vec<Word>,
@@ -84,6 +86,7 @@ impl Disk {
         let words = || (0..capacity).map(|_| Word::new(0)).collect();
         let len = pages * PAGE;
         Self {
+            aligned: false,
             accepted: words(),
             durable: words(),
             turn: Condvar::new(),
@@ -91,6 +94,28 @@ impl Disk {
             kept: Mutex::new(Vec::new()),
             arrived: Condvar::new(),
         }
+    }
+
+    /// An empty disk for so many pages, which is written in whole pages only.
+    pub(crate) fn aligned(capacity: usize) -> Self {
+        Self { aligned: true, ..Self::new(0, capacity) }
+    }
+
+    /// The version of a page, or of the beginning of one; behind that there are zeros, if it is written in whole pages.
+    pub(crate) fn version_of(&self, bytes: &[u8]) -> u64 {
+        if !self.aligned {
+            return version_of(bytes);
+        }
+        let padding = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+        match bytes.len() - padding {
+            0 => 0,
+            len => version_of(&bytes[..len]),
+        }
+    }
+
+    fn versions_of(&self, batch: &WriteBatch) -> Vec<u64> {
+        let blocks = batch.images().iter().flat_map(|image| image.as_ref().chunks(PAGE));
+        blocks.map(|block| self.version_of(block)).collect()
     }
 
     fn plan<R>(&self, look: impl FnOnce(&mut Plan) -> R) -> R {
@@ -140,7 +165,7 @@ impl Disk {
         }
         let Kept { batch, completion, versions } = kept.remove(0);
         drop(kept);
-        assert_eq!(versions_of(&batch), versions, "an image changed while it was written");
+        assert_eq!(self.versions_of(&batch), versions, "an image changed while it was written");
         self.write(&batch, completion);
     }
 
@@ -168,14 +193,14 @@ impl Disk {
 
     fn write(&self, batch: &WriteBatch, completion: Completion) {
         let end = to_usize(batch.offset() + batch.len());
-        let outcome = self.accept(pages_of(batch).zip(versions_of(batch)), end);
+        let outcome = self.accept(pages_of(batch).zip(self.versions_of(batch)), end);
         completion.complete(outcome.map(|()| batch.len()));
     }
 
     /// Writes the image of a writeback, as who has it does.
     pub(crate) fn write_image(&self, writeback: &Writeback) -> Result<(), StoreError> {
         let (offset, image) = (to_usize(writeback.offset()), writeback.image());
-        let versions = image.as_ref().chunks(PAGE).map(version_of);
+        let versions = image.as_ref().chunks(PAGE).map(|block| self.version_of(block));
         self.accept((offset / PAGE..).zip(versions), offset + image.len())
     }
 
@@ -192,6 +217,7 @@ impl Disk {
         pages: impl Iterator<Item = (usize, u64)> + Clone,
         end: usize,
     ) -> Result<(), StoreError> {
+        assert!(!self.aligned || end.is_multiple_of(PAGE), "not a whole page");
         let failed = self.plan(|plan| {
             let failed = plan.failing_writes > 0;
             plan.failing_writes -= usize::from(failed);
@@ -228,11 +254,6 @@ fn pages_of(batch: &WriteBatch) -> Range<usize> {
     first..first + to_usize(batch.len()).div_ceil(PAGE)
 }
 
-fn versions_of(batch: &WriteBatch) -> Vec<u64> {
-    let blocks = batch.images().iter().flat_map(|image| image.as_ref().chunks(PAGE));
-    blocks.map(version_of).collect()
-}
-
 /// The version of a page's bytes.
 pub(crate) fn version_of(bytes: &[u8]) -> u64 {
     let version = bytes[0];
@@ -242,7 +263,9 @@ pub(crate) fn version_of(bytes: &[u8]) -> u64 {
 
 impl Store for Disk {
     fn limits(&self) -> Limits {
-        Limits::default()
+        let mut limits = Limits::default();
+        limits.alignment = if self.aligned { PAGE } else { 1 };
+        limits
     }
 
     fn len(&self) -> Result<u64, StoreError> {
@@ -258,6 +281,7 @@ impl Store for Disk {
             let beyond = len.div_ceil(PAGE)..;
             assert!(
                 len > plan.len
+                    || self.aligned
                     || plan.cuts_failed > 0
                     || plan.under_way.range(beyond).next().is_none(),
                 "the store is cut while a write beyond is under way"
@@ -299,7 +323,7 @@ impl Store for Disk {
             plan.keeps
         });
         if keeps {
-            let versions = versions_of(&batch);
+            let versions = self.versions_of(&batch);
             self.kept.lock().unwrap().push(Kept { batch, completion, versions });
             self.arrived.notify_one();
         } else {

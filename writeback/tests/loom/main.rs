@@ -24,4 +24,5 @@ mod memory;
 mod redirty;
 mod stalls;
 mod syncs;
+mod tail;
 mod waits;

@@ -58,6 +58,11 @@ impl World {
         world
     }
 
+    /// An empty mapping over a disk for so many pages that is written in whole pages only.
+    pub(crate) fn aligned(capacity: usize) -> Self {
+        Self::over(Disk::aligned(capacity), Config::new().page_size(PAGE))
+    }
+
     fn over(disk: Disk, config: Config) -> Self {
         let disk = Arc::new(disk);
         let config = config.clock(Clock::manual());
@@ -171,7 +176,7 @@ impl Inner {
             let Some(cached) = self.mapping.cached_page((page / blocks) as u64) else { continue };
             let from = page % blocks * PAGE;
             let there = from..from + PAGE.min(len - page * PAGE);
-            let version = cached.read(|bytes| version_of(&bytes[there]));
+            let version = cached.read(|bytes| self.disk.version_of(&bytes[there]));
             assert_eq!((self.disk.accepted(page), self.disk.durable(page)), (version, version));
         }
     }

@@ -30,8 +30,14 @@ impl Session {
         let done = match &result {
             Ok(()) => data.len(),
             Err(error) => {
-                self.check_refused(error, &events);
-                self.written_before(offset, data.len() as u64, error)
+                let (told, cause) = match error {
+                    Error::Partial { written, source } => (*written, &**source),
+                    error => (0, error),
+                };
+                self.check_refused(cause, &events);
+                let done = self.written_before(offset, data.len() as u64, cause);
+                assert_eq!(told, done as u64, "told of a write that failed in part: {error}");
+                done
             }
         };
         assert!(result.is_err() || !self.model.poisoned, "poisoned, and takes a write");

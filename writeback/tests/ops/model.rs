@@ -48,9 +48,10 @@ pub(crate) struct Counted {
 }
 
 impl Model {
-    /// Of a mapping that was just opened over a store that holds `bytes`, durably.
+    /// Of a mapping that was just opened over a store that holds `bytes`, durably; which it does not know.
     pub(crate) fn new(bytes: Vec<u8>) -> Model {
-        Model { history: History::new(&bytes), bytes, ..Model::default() }
+        let history = History::new(&bytes);
+        Model { history, bytes, unflushed_data: true, unflushed_all: true, ..Model::default() }
     }
 
     pub(crate) fn len(&self) -> u64 {

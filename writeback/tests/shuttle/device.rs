@@ -8,12 +8,14 @@ use std::sync::Arc;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
 use shuttle::thread;
-use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch};
+use writeback::{Completion, FlushKind, Image, Limits, Store, StoreError, WriteBatch};
 
 use crate::ledger::PAGE;
 
 #[derive(Debug, Default)]
 struct State {
+    /// It takes whole pages only.
+    aligned: bool,
     accepted: Vec<u8>,
     durable: Vec<u8>,
     /// Writes that wait for a thread of the device; `None` of them if it writes at once.
@@ -54,6 +56,13 @@ impl Device {
             ..State::default()
         };
         Self { shared: Arc::new((Mutex::new(state), Condvar::new())) }
+    }
+
+    /// An empty device that takes whole pages only.
+    pub(crate) fn aligned(late: bool) -> Self {
+        let device = Self::new(Vec::new(), late);
+        device.lock().aligned = true;
+        device
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -181,7 +190,9 @@ fn assert_shape(batch: &WriteBatch) {
 
 impl Store for Device {
     fn limits(&self) -> Limits {
-        Limits::default()
+        let mut limits = Limits::default();
+        limits.alignment = if self.lock().aligned { PAGE } else { 1 };
+        limits
     }
 
     fn len(&self) -> Result<u64, StoreError> {
@@ -192,7 +203,8 @@ impl Store for Device {
         let mut state = self.lock();
         assert!(!state.setting_len, "two calls of set_len at a time");
         let beyond = len.div_ceil(PAGE as u64)..;
-        let cut = len < state.accepted.len() as u64;
+        // Of aligned writes, one that is padded or cut away may be under way: then it is cut again.
+        let cut = len < state.accepted.len() as u64 && !state.aligned;
         assert!(!cut || state.under_way.range(beyond).next().is_none(), "cut under a write");
         state.setting_len = true;
         drop(state);
@@ -222,6 +234,8 @@ impl Store for Device {
     fn submit(&self, batch: WriteBatch, completion: Completion) {
         assert_shape(&batch);
         let mut state = self.lock();
+        let whole = |image: &Image| image.len() == PAGE;
+        assert!(!state.aligned || batch.images().iter().all(whole), "not aligned: {batch:?}");
         pages_of(&batch).for_each(|page| state.begin(page));
         if let Some(queue) = &mut state.queue {
             queue.push((batch, completion));

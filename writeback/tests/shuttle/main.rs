@@ -24,5 +24,6 @@ mod play;
 mod program;
 mod stall;
 mod syncs;
+mod tail;
 mod waits;
 mod world;

@@ -48,6 +48,11 @@ impl World {
         Self::over(Device::new(bytes, false), ledger, 0)
     }
 
+    /// Empty, over a device that takes whole pages only.
+    pub(crate) fn aligned(threads: usize) -> Arc<Self> {
+        Self::over(Device::aligned(threads > 0), Ledger::default(), threads)
+    }
+
     /// As [`new`](Self::new), in a cache with room for `capacity` pages, so many of which may be dirty.
     pub(crate) fn in_cache(
         pages: u64,
@@ -227,6 +232,12 @@ impl World {
     pub(crate) fn write_out(&self, writeback: Writeback) {
         let result = self.device.write_image(writeback.offset(), writeback.image().as_ref());
         writeback.end(result);
+    }
+
+    /// A sync has succeeded, and nothing has happened since.
+    pub(crate) fn assert_lengths(&self) {
+        let len = usize::try_from(self.mapping.len()).unwrap();
+        assert_eq!((self.device.accepted().len(), self.device.durable().len()), (len, len));
     }
 
     /// At the end of a race, when its threads have been joined.

@@ -20,6 +20,7 @@ pub struct FaultConfig {
     pub(super) clock: Clock,
     pub(super) contents: Sparse,
     pub(super) batch_pages_max: usize,
+    pub(super) alignment: usize,
     pub(super) queued: bool,
     pub(super) log: bool,
 }
@@ -41,6 +42,7 @@ impl FaultConfig {
             clock: Clock::manual(),
             contents: Sparse::default(),
             batch_pages_max: 256,
+            alignment: 1,
             queued: false,
             log: true,
         }
@@ -124,6 +126,14 @@ impl FaultConfig {
     #[must_use]
     pub fn batch_pages_max(mut self, pages: usize) -> Self {
         self.batch_pages_max = pages.max(1);
+        self
+    }
+
+    /// Sets what reads and writes, and their memory, are aligned to (see
+    /// [`Limits::alignment`](crate::Limits::alignment)), at least 1.
+    #[must_use]
+    pub fn alignment(mut self, bytes: usize) -> Self {
+        self.alignment = bytes.max(1);
         self
     }
 

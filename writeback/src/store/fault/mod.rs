@@ -104,6 +104,7 @@ struct Inner {
     changed: Condvar,
     clock: Clock,
     batch_pages_max: usize,
+    alignment: usize,
 }
 
 /// A store in memory that fails as it is told, forgets what was not flushed, and can be replayed.
@@ -118,7 +119,7 @@ struct Inner {
 ///
 /// # Panics
 /// It panics where its caller breaks the rules of [`Store`](crate::Store): two writes of the same bytes
-/// under way at once, or a read of bytes that are being written.
+/// under way at once, a read of bytes that are being written, or bytes that are not aligned as it needs.
 ///
 /// # Examples
 /// ```
@@ -178,9 +179,9 @@ impl FaultStore {
             stuck_calls: 0,
             releases: 0,
         };
-        let (clock, batch_pages_max) = (config.clock, config.batch_pages_max);
+        let FaultConfig { clock, batch_pages_max, alignment, .. } = config;
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        Self(Arc::new(Inner { state, changed, clock, batch_pages_max }))
+        Self(Arc::new(Inner { state, changed, clock, batch_pages_max, alignment }))
     }
 
     /// Adds a rule by which something goes wrong. Of several rules the one that was added first decides.
@@ -337,6 +338,7 @@ impl FaultStore {
         let config = FaultConfig::new(seed)
             .sector_size(media.sector())
             .batch_pages_max(self.0.batch_pages_max)
+            .alignment(self.0.alignment)
             .keep_log(log);
         let clone = Self::with_config(config);
         {

@@ -6,6 +6,7 @@ use super::queue::Pending;
 use super::{FaultStore, State};
 use crate::clock::millis;
 use crate::error::StoreError;
+use crate::store::memory::is_aligned;
 use crate::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 
 /// An operation that has begun.
@@ -105,6 +106,11 @@ impl FaultStore {
         }
     }
 
+    fn assert_aligned(&self, offset: u64, bytes: &[u8]) {
+        let aligned = is_aligned(self.0.alignment, offset, bytes);
+        assert!(aligned, "{} bytes at {offset} are not aligned", bytes.len());
+    }
+
     fn wait_released(&self) {
         let mut state = self.0.state.lock();
         let before = state.releases;
@@ -131,7 +137,8 @@ impl FaultStore {
 
 impl Store for FaultStore {
     fn limits(&self) -> Limits {
-        Limits { batch_pages_max: self.0.batch_pages_max, ..Limits::default() }
+        let (batch_pages_max, alignment) = (self.0.batch_pages_max, self.0.alignment);
+        Limits { batch_pages_max, alignment, ..Limits::default() }
     }
 
     fn len(&self) -> Result<u64, StoreError> {
@@ -158,6 +165,7 @@ impl Store for FaultStore {
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        self.assert_aligned(offset, into);
         let len = into.len() as u64;
         let begun = self.begin(Action::Read, offset, len);
         self.suffer(&begun);
@@ -184,6 +192,7 @@ impl Store for FaultStore {
 
     fn submit(&self, batch: WriteBatch, completion: Completion) {
         let (offset, len) = (batch.offset(), batch.len());
+        batch.images().iter().for_each(|image| self.assert_aligned(offset, image.as_ref()));
         let Begun { operation, fault, .. } = self.begin(Action::Write, offset, len);
         let mut state = self.0.state.lock();
         assert!(!state.queue.touches(offset, len), "two writes of the same bytes at once");

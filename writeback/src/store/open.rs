@@ -1,0 +1,246 @@
+//! What a file must be to be a store: found out when it is opened, and not by the first sync that fails.
+//!
+//! Knows files and what the operating system says of them; it knows nothing of pages.
+
+use std::fs::{File, FileType, OpenOptions};
+use std::io;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, OFlags, SeekFrom, fcntl_getfl, flock, seek};
+use rustix::io::Errno;
+
+use super::FileStore;
+
+/// What direct I/O is aligned to, unless a device says otherwise.
+const DIRECT_ALIGNMENT: usize = 4096;
+
+/// How a [`FileStore`] is opened, where [`FileStore::open`] and its like are not enough.
+///
+/// # Examples
+/// ```
+/// use writeback::FileStore;
+///
+/// # fn main() -> std::io::Result<()> {
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("pages");
+/// let store = FileStore::create(&path)?;
+/// assert!(FileStore::open(&path).is_err(), "somebody has it");
+/// let second = FileStore::options().lock(false).open(&path)?;
+/// # drop(store);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "it opens nothing by itself"]
+pub struct FileOptions {
+    lock: bool,
+}
+
+impl FileOptions {
+    pub(super) fn new() -> Self {
+        Self { lock: true }
+    }
+
+    /// Sets whether the file is locked for as long as the store exists, so that a second one is refused, in this
+    /// process or another. On by default.
+    ///
+    /// Without it nothing keeps two mappings from changing one file, each of which overwrites what the other
+    /// has written without noticing. It is an advisory lock of `flock`: it concerns those who ask for it, and
+    /// belongs to the open file. A file that was duplicated ([`File::try_clone`], `dup`) or inherited over
+    /// a fork is the same open file, which is not refused, and the lock ends when the last of these is
+    /// closed; that includes the end of their processes, however they end. To be turned off for file systems
+    /// that have no such lock.
+    pub fn lock(mut self, lock: bool) -> Self {
+        self.lock = lock;
+        self
+    }
+
+    /// As [`FileStore::open`].
+    ///
+    /// # Errors
+    /// As [`FileStore::open`].
+    pub fn open(&self, path: impl AsRef<Path>) -> io::Result<FileStore> {
+        self.at(path.as_ref(), false)
+    }
+
+    /// As [`FileStore::open_or_create`].
+    ///
+    /// # Errors
+    /// As [`FileStore::open_or_create`].
+    pub fn open_or_create(&self, path: impl AsRef<Path>) -> io::Result<FileStore> {
+        let path = path.as_ref();
+        let store = self.at(path, true)?;
+        if store.fixed_len().is_some() {
+            return Ok(store);
+        }
+        // Also if the file was there: whoever made it may have been killed before its name was durable.
+        // The folder of the file, not of a link to it.
+        let folder = path.canonicalize()?.parent().map(File::open).transpose()?;
+        Ok(store.in_folder(folder))
+    }
+
+    /// As [`FileStore::create`].
+    ///
+    /// # Errors
+    /// As [`FileStore::create`].
+    pub fn create(&self, path: impl AsRef<Path>) -> io::Result<FileStore> {
+        let store = self.open_or_create(path)?;
+        if store.fixed_len().is_some() {
+            return Err(refused(
+                ErrorKind::InvalidInput,
+                "it is a device, which cannot be emptied",
+            ));
+        }
+        // Now that nobody else has it.
+        store.file().set_len(0)?;
+        Ok(store)
+    }
+
+    /// As [`FileStore::from_file`].
+    ///
+    /// # Errors
+    /// As [`FileStore::from_file`].
+    pub fn from_file(&self, file: File) -> io::Result<FileStore> {
+        let kind = file.metadata()?.file_type();
+        check_kind(kind)?;
+        let direct = check_flags(fcntl_getfl(&file)?)?;
+        if self.lock {
+            lock(&file)?;
+        }
+        let alignment = if direct { alignment_of(&file, kind) } else { 1 };
+        // A device has the size it has. Where a file may end its file system decides.
+        let fixed_len = if kind.is_block_device() { Some(len_of_device(&file)?) } else { None };
+        let len_max = match fixed_len {
+            Some(len) => len,
+            None => len_max_of_file(&file)?,
+        };
+        Ok(FileStore::new(file, Found { alignment, fixed_len, len_max }))
+    }
+
+    fn at(&self, path: &Path, create: bool) -> io::Result<FileStore> {
+        // First: to open some things is to do something to them.
+        if let Ok(there) = path.metadata() {
+            check_kind(there.file_type())?;
+        }
+        let mut options = OpenOptions::new();
+        self.from_file(options.read(true).write(true).create(create).truncate(false).open(path)?)
+    }
+}
+
+/// What was found out about a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    /// 1: none is needed.
+    pub(super) alignment: usize,
+    /// Of a device.
+    pub(super) fixed_len: Option<u64>,
+    pub(super) len_max: u64,
+}
+
+fn refused(kind: ErrorKind, why: &str) -> io::Error {
+    io::Error::new(kind, format!("it cannot be a store: {why}"))
+}
+
+/// `Err` if things of this kind have no bytes at offsets.
+fn check_kind(kind: FileType) -> io::Result<()> {
+    let what = if kind.is_file() || kind.is_block_device() {
+        return Ok(());
+    } else if kind.is_dir() {
+        return Err(refused(ErrorKind::IsADirectory, "it is a directory"));
+    } else if kind.is_fifo() {
+        "it is a pipe"
+    } else if kind.is_socket() {
+        "it is a socket"
+    } else if kind.is_char_device() {
+        "it is a character device"
+    } else {
+        "it is neither a file nor a block device"
+    };
+    Err(refused(ErrorKind::NotSeekable, what))
+}
+
+/// `Err` if a file that was opened so cannot be read and written at offsets. Tells whether its I/O is direct.
+fn check_flags(flags: OFlags) -> io::Result<bool> {
+    if flags & OFlags::RWMODE != OFlags::RDWR {
+        // Also for a mapping that is only read: evicted pages and syncs would find out much later.
+        let why = "it must be open for reading and writing";
+        return Err(refused(ErrorKind::InvalidInput, why));
+    }
+    if flags.contains(OFlags::APPEND) {
+        let why = "it is open for appending, so that every write would go to its end";
+        return Err(refused(ErrorKind::InvalidInput, why));
+    }
+    Ok(is_direct(flags))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_direct(flags: OFlags) -> bool {
+    flags.contains(OFlags::DIRECT)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_direct(_: OFlags) -> bool {
+    false
+}
+
+/// Of a file with direct I/O. A device that asks for more than a page has refuses the writes.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn alignment_of(file: &File, kind: FileType) -> usize {
+    let sector = kind.is_block_device().then(|| rustix::fs::ioctl_blksszget(file).ok()).flatten();
+    sector.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(DIRECT_ALIGNMENT)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn alignment_of(_: &File, _: FileType) -> usize {
+    DIRECT_ALIGNMENT
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => {
+            let why = "it is in use, by this process or another (see `FileOptions::lock`)";
+            Err(refused(ErrorKind::ResourceBusy, why))
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn len_of_device(device: &File) -> io::Result<u64> {
+    at_its_position(device, || Ok(seek(device, SeekFrom::End(0))?))
+}
+
+/// The greatest length the file can have on its file system: the last offset that can be gone to. Linux
+/// refuses others at once; what does not is believed, and refuses the write.
+fn len_max_of_file(file: &File) -> io::Result<u64> {
+    let can_be = |len: u64| match seek(file, SeekFrom::Start(len)) {
+        Ok(_) => Ok(true),
+        Err(Errno::INVAL | Errno::OVERFLOW) => Ok(false),
+        Err(errno) => Err(io::Error::from(errno)),
+    };
+    at_its_position(file, || {
+        let (mut can, mut cannot) = (0, i64::MAX.unsigned_abs());
+        if can_be(cannot)? {
+            return Ok(cannot);
+        }
+        while cannot - can > 1 {
+            let middle = can + (cannot - can) / 2;
+            if can_be(middle)? {
+                can = middle;
+            } else {
+                cannot = middle;
+            }
+        }
+        Ok(can)
+    })
+}
+
+/// Whoever gave us the file finds its position where it was.
+fn at_its_position<R>(file: &File, ask: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    let position = seek(file, SeekFrom::Current(0))?;
+    let answer = ask();
+    seek(file, SeekFrom::Start(position))?;
+    answer
+}

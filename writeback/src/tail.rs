@@ -1,0 +1,128 @@
+//! The tail: what lies between the end of a mapping and the next place where its store can be written.
+//!
+//! A store with an alignment takes whole multiples of it and nothing else, so the image of the last page
+//! is padded with zeros, and the write leaves the store longer than the mapping. That harms nobody
+//! who reads through the cache, and each sync sets the store's length right before its flush: after the
+//! writes that it waited for, and once for all of them, however many there were.
+//!
+//! # The rule
+//! The store's length may be set to the mapping's only while the mapping cannot grow. Else a page beyond
+//! could become dirty, be written and be clean, all between the look at the length and the cut, which would take
+//! it away. So whoever raises the mapping's length does that while [`growing`](Tail::growing), and the cut is made
+//! while nobody is. No store, page lock or truncate is waited for while growing, so that a sync does not
+//! wait for a device that is stuck in a read.
+//!
+//! A padded write that is under way during the cut lengthens the store again when it ends. It is counted when
+//! it has ended, and before anybody can see that; so the next sync finds that there is something to
+//! cut, and so does every sync that waited for that write.
+
+use crate::error::StoreError;
+use crate::primitives::{AtomicU64, Ordering, RwLock};
+
+#[derive(Debug)]
+pub(crate) struct Tail {
+    alignment: u64,
+    /// How many writes have ended beyond the end of the mapping.
+    padded: AtomicU64,
+    /// How many of them had when the store's length was last set right. Changed by one thread at a time.
+    trimmed: AtomicU64,
+    /// Held shared by whoever raises the length, exclusively while the store is cut.
+    growth: RwLock<()>,
+}
+
+impl Tail {
+    pub(crate) fn new(alignment: usize) -> Self {
+        Self {
+            alignment: alignment.max(1) as u64,
+            padded: AtomicU64::new(0),
+            trimmed: AtomicU64::new(0),
+            growth: RwLock::new(()),
+        }
+    }
+
+    fn pads(&self) -> bool {
+        self.alignment > 1
+    }
+
+    /// Up to where a page is written that has `len` bytes. At most the page size, which is a multiple of the
+    /// alignment.
+    pub(crate) fn padded(&self, len: usize) -> usize {
+        if !self.pads() {
+            return len;
+        }
+        len.next_multiple_of(usize::try_from(self.alignment).expect("at most a page"))
+    }
+
+    /// The greatest length of which the last byte can be written.
+    pub(crate) fn len_max(&self, store_len_max: u64) -> u64 {
+        store_len_max - store_len_max % self.alignment
+    }
+
+    /// To be kept while the mapping's length is raised, if it is: acquired before the content latch.
+    pub(crate) fn growing(&self, grows: bool) -> Option<impl Drop + '_> {
+        (grows && self.pads()).then(|| self.growth.read())
+    }
+
+    /// A write that ends at `end` is over, however it went, and nobody has seen that yet. `len` looks at the
+    /// mapping's length.
+    pub(crate) fn note_ended(&self, end: u64, len: impl FnOnce() -> u64) {
+        // Should the mapping be cut after the look, the cut comes after this write and acts on it.
+        if self.pads() && end > len() {
+            // Release: whoever sees the write end sees this.
+            self.padded.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Has `set_len` set the store's length to the mapping's, if a padded write has ended since that was last done.
+    /// The caller has the lock under which lengths are set.
+    pub(crate) fn trim(
+        &self,
+        set_len: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        // Before the cut: a write that ends later is not covered by it.
+        let padded = self.padded.load(Ordering::Acquire);
+        if padded == self.trimmed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let _nobody_grows = self.growth.write();
+        set_len()?;
+        self.trimmed.store(padded, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(any(writeback_loom, writeback_shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_padded_to_the_alignment_and_not_beyond_a_page() {
+        let tail = Tail::new(512);
+        let padded = [0, 1, 511, 512, 513, 4096].map(|len| tail.padded(len));
+        assert_eq!(padded, [0, 512, 512, 512, 1024, 4096]);
+        assert_eq!((tail.len_max(1000), tail.len_max(1024)), (512, 1024));
+        assert_eq!((Tail::new(0).padded(7), Tail::new(1).len_max(u64::MAX)), (7, u64::MAX));
+    }
+
+    #[test]
+    fn the_store_is_cut_once_for_all_that_was_padded_and_again_if_that_fails() {
+        let tail = Tail::new(512);
+        let cuts = std::cell::Cell::new(0);
+        let trim = |well: bool| {
+            tail.trim(|| {
+                cuts.set(cuts.get() + 1);
+                if well { Ok(()) } else { Err(StoreError::Lost) }
+            })
+        };
+        tail.note_ended(512, || 512);
+        trim(true).unwrap();
+        assert_eq!(cuts.get(), 0);
+        tail.note_ended(512, || 100);
+        tail.note_ended(1024, || 600);
+        trim(false).unwrap_err();
+        trim(true).unwrap();
+        trim(true).unwrap();
+        assert_eq!(cuts.get(), 2);
+    }
+}

@@ -1,0 +1,110 @@
+//! A store says what it can take, and is believed: what cannot be is told when it is asked for.
+
+use std::io;
+use std::sync::Arc;
+
+use writeback::{
+    Completion, Config, Error, FlushKind, Limits, Mapping, MemStore, Store, StoreError, WriteBatch,
+};
+
+use crate::limited;
+
+/// Bytes in memory, with limits of its own.
+#[derive(Debug, Clone)]
+struct Limited(MemStore, Limits);
+
+fn limited_to(contents: usize, change: impl FnOnce(&mut Limits)) -> Limited {
+    let store = MemStore::with_contents(vec![7; contents]);
+    let mut limits = store.limits();
+    change(&mut limits);
+    Limited(store, limits)
+}
+
+impl Store for Limited {
+    fn limits(&self) -> Limits {
+        self.1
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        self.0.len()
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        assert!((self.1.len_min..=self.1.len_max).contains(&len), "it is not to be asked that");
+        self.0.set_len(len)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        self.0.read(offset, into)
+    }
+
+    fn submit(&self, batch: WriteBatch, completion: Completion) {
+        self.0.submit(batch, completion);
+    }
+
+    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
+        self.0.flush(kind)
+    }
+}
+
+/// A device that was made smaller, or a quota.
+#[test]
+fn a_store_that_is_longer_than_it_can_be_is_not_opened() {
+    let told = limited(|| Mapping::open(limited_to(10_001, |limits| limits.len_max = 10_000)));
+    let Err(Error::Length { source }) = told else { panic!("{told:?}") };
+    assert_eq!(io::Error::from(Error::Length { source }).kind(), io::ErrorKind::FileTooLarge);
+    // As long as it can be is not too long.
+    let mapping = Mapping::open(limited_to(10_000, |limits| limits.len_max = 10_000)).unwrap();
+    limited(move || assert_eq!(mapping.handle().read_at(&mut [0; 100], 9_990).unwrap(), 10));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_at_once_with_its_errno() {
+    limited(|| {
+        let mapping = Mapping::open(limited_to(5000, |limits| limits.len_max = 10_000)).unwrap();
+        let handle = mapping.handle();
+        for (offset, len) in [(9_999, 2), (10_000, 1), (1 << 62, 1), (u64::MAX, 1)] {
+            let told = handle.write_at(&vec![1; len], offset).unwrap_err();
+            assert!(matches!(told, Error::OutOfRange { .. }), "{told}");
+            assert_eq!(io::Error::from(told).kind(), io::ErrorKind::FileTooLarge);
+        }
+        assert!(handle.set_len(10_001).is_err() && handle.set_len(u64::MAX).is_err());
+        assert_eq!((mapping.len(), mapping.stats().dirty), (5000, 0));
+        for index in [2, 3, u64::MAX / 4096, u64::MAX] {
+            assert!(matches!(mapping.page(index), Err(Error::OutOfRange { .. })));
+            assert_eq!(handle.read_at(&mut [0; 10], index.saturating_mul(4096)).unwrap(), 0);
+        }
+        handle.write_at(&[1], 9_999).unwrap();
+        mapping.close().unwrap();
+    });
+}
+
+#[test]
+fn a_store_of_one_length_is_not_cut_and_stays_usable() {
+    let store = limited_to(8192, |limits| (limits.len_min, limits.len_max) = (8192, 8192));
+    let mapping = Mapping::open(store.clone()).unwrap();
+    let handle = mapping.handle();
+    for len in [0, 8191, 8193] {
+        handle.set_len(len).unwrap_err();
+    }
+    let told = handle.set_len(100).unwrap_err();
+    assert!(matches!(&told, Error::Length { .. }), "{told}");
+    assert_eq!(io::Error::from(told).kind(), io::ErrorKind::InvalidInput);
+    handle.set_len(8192).unwrap();
+    handle.write_at(&[1; 10], 8182).unwrap();
+    handle.write_at(&[1; 10], 8183).unwrap_err();
+    mapping.close().unwrap();
+    assert_eq!(store.0.durable()[8180..], [7, 7, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+}
+
+/// The last byte of a page that cannot be written whole could never be written.
+#[test]
+fn with_an_alignment_the_greatest_length_is_a_multiple_of_it() {
+    let limits = |limits: &mut Limits| (limits.len_max, limits.alignment) = (10_000, 4096);
+    let mapping = Mapping::open(limited_to(0, limits)).unwrap();
+    mapping.handle().write_at(&[1], 8191).unwrap();
+    assert!(matches!(mapping.handle().write_at(&[1], 8192), Err(Error::OutOfRange { .. })));
+    mapping.close().unwrap();
+    let told = Mapping::with_config(Arc::new(limited_to(8193, limits)), Config::new());
+    assert!(matches!(told, Err(Error::Length { .. })), "{told:?}");
+}
