@@ -107,7 +107,7 @@ mod tests {
         for first in 1..bytes.len() {
             let (file, outcome) = run(&images, [Ok(first), Err(Errno::INTR), Err(Errno::NOSPC)]);
             let (accepted, error) = outcome.unwrap_err();
-            assert!(accepted == first as u64 && matches!(error, StoreError::NoSpace));
+            assert!(accepted == first as u64 && error.is_no_space());
             assert_eq!(file, bytes[..first]);
             let (_, outcome) = run(&images, [Ok(first), Ok(0)]);
             let (accepted, error) = outcome.unwrap_err();
