@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use writeback::{Config, Error, FileStore, Mapping, StoreError};
+use writeback::{Config, Error, FileStore, Mapping};
 
 use crate::common::{PAGE, assert_settled, page};
 
