@@ -125,6 +125,25 @@ fn every_image_is_padded() {
     assert!(image.as_ref()[..700] == [3; 700] && image.as_ref()[700..] == [0; 324]);
 }
 
+/// A holder that writes a block himself writes it whole, too.
+#[test]
+fn what_a_holder_has_written_is_cut_as_well() {
+    let store = FaultStore::with_config(FaultConfig::new(1).alignment(512));
+    let config = Config::new().block_size(512);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    let handle = mapping.handle();
+    handle.write_at(&[1; 700], 0).unwrap();
+    handle.sync_data().unwrap();
+    assert_eq!(store.operations(Action::SetLen), 1);
+    handle.write_at(&[2; 10], 690).unwrap();
+    let mut hold = mapping.hold_blocks(0, 1..2).unwrap();
+    assert!(hold.take_dirty());
+    assert_eq!((hold.offset(), hold.image().len()), (512, 512));
+    hold.written();
+    handle.sync_data().unwrap();
+    assert_eq!(store.operations(Action::SetLen), 2);
+}
+
 /// The sync's own writes have ended, and one that was begun later has not.
 #[test]
 fn a_padded_write_that_ends_after_a_sync_is_made_up_for_by_the_next() {
