@@ -14,9 +14,9 @@ use writeback::{Handle, Mapping};
 /// A [`Flusher`](writeback::Flusher) may write in the background; commits then find less to write. In a
 /// [`PageCache`](writeback::PageCache), which is bounded, there must be one: writers wait for it.
 ///
-/// The device's errors come out of the commit whose sync is told of them, of their own kind
+/// The device's errors come out of the commit whose sync is told of them, with their own number and kind
 /// (`StorageFull`, if there is no space); redb then asks to be opened again. Other processes are kept off
-/// as little as by the mapping: lock the file before it is opened.
+/// by the lock of a [`FileStore`](writeback::FileStore).
 ///
 /// # Examples
 /// ```

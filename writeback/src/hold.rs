@@ -204,9 +204,9 @@ impl Hold {
         if !self.taken.is_empty() {
             // Before the release can be seen: a sync that waited for it must find that there is something to
             // flush.
+            self.page.mapping().shared.durability.note_write();
             let shared = &self.page.mapping().shared;
             shared.tail.note_ended(self.page.offset() + self.bytes().end as u64, || shared.len());
-            shared.durability.note_write();
             self.taken = BlockMap::NONE;
         }
     }

@@ -73,8 +73,11 @@
 //! 9. *To wait* for a page lock, a writeback, a hold or the store: with no index guard, no latch and no
 //!    page under writeback that has not been submitted. Several page locks: in ascending order.
 //! 10. *Orders of locks*: truncate lock, page lock, content latch, index; and below the latch, beside the
-//!     index, a page's log positions and the book of all. The end of a write takes none of the first three. The locks of
-//!     a cache's accounts and of flushers come last: nothing of the above is taken under them.
+//!     index, a page's log positions and the book of all. The end of a write takes none of the first three.
+//!     The length is raised under the latch. If the store has an [alignment](Limits::alignment), also under a lock
+//!     between page lock and latch, shared, which a sync has exclusively while it cuts off what the last
+//!     page was padded with: nobody waits for the store, a page lock or a truncate while holding it shared.
+//!     The locks of a cache's accounts and of flushers come last: nothing of the above is taken under them.
 //! 11. *To log a change*: its position is noted under the latch that the bytes are changed under, and taken
 //!     with an image under the latch that the image is taken under. No image is submitted before the log is
 //!     durable up to the newest position in it; the log is waited for with no lock at all.

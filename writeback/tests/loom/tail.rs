@@ -31,25 +31,6 @@ fn trim_vs_lengthening_write() {
     });
 }
 
-/// The same with a writer that has the page in hand.
-#[test]
-fn trim_vs_lengthening_write_of_a_page() {
-    model("trim_vs_lengthening_write_of_a_page", || {
-        let world = World::aligned(1);
-        write_tail(&world, 0, 1);
-        let page = world.page(0);
-        world.mapping.write_page(0, false).unwrap();
-        let writer = world.spawn(move |_| {
-            page.write(0..2 * TAIL, |bytes| bytes.fill(2)).unwrap();
-            page.mapping().write_page(0, false).unwrap();
-        });
-        world.sync(0, 1);
-        writer.join().unwrap();
-        world.settle();
-        assert_eq!(world.disk.lengths(), (2 * TAIL, 2 * TAIL));
-    });
-}
-
 /// A sync that waited for a padded write leaves the disk with the mapping's length, whoever ends the write.
 #[test]
 fn trim_vs_end_of_padded_write() {

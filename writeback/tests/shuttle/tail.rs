@@ -42,12 +42,34 @@ fn trim_vs_appending_writer() {
     });
 }
 
-/// The padded write ends while a sync sets the length that does not wait for it.
+/// The same through a page in hand.
+#[test]
+fn trim_vs_writer_of_a_page() {
+    // A sync that cuts the padding takes nothing from those who lengthen the mapping within its last page.
+    play("trim_vs_writer_of_a_page", || {
+        let world = world(0);
+        let page = world.page(0);
+        let writer = world.spawn(move |world| {
+            world.write_page(&page, 1).unwrap();
+            world.mapping.write_page(0, false).unwrap();
+        });
+        world.sync(&world.mapping.handle()).unwrap();
+        writer.join().unwrap();
+        world.sync(&world.mapping.handle()).unwrap();
+        world.assert_lengths();
+        world.finish();
+    });
+}
+
+/// One padded write has ended, and another ends while a sync sets the length that does not wait for it.
 #[test]
 fn trim_vs_late_write() {
     // A padded write that ends after the cut is cut by the next sync.
     play("trim_vs_late_write", || {
         let world = world(1);
+        world.mapping.wait_range(..);
+        world.write(&world.mapping.handle(), tail(0)[1]);
+        world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
         let syncer = world.spawn(|world| {
             world.sync_pages(&world.mapping.handle(), 1..2).unwrap();
         });

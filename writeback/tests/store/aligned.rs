@@ -3,10 +3,14 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
-use writeback::{Budget, Config, Error, Mapping, MemStore, Store, SyncMode};
+use writeback::{
+    Budget, Completion, Config, Error, FlushKind, Limits, Mapping, MemStore, Store, StoreError,
+    SyncMode, WriteBatch,
+};
 
 use crate::limited;
 
@@ -119,6 +123,25 @@ fn every_image_is_padded() {
     let hold = mapping.hold(0).unwrap();
     let image = hold.image();
     assert!(image.as_ref()[..700] == [3; 700] && image.as_ref()[700..] == [0; 324]);
+}
+
+/// A holder that writes a block himself writes it whole, too.
+#[test]
+fn what_a_holder_has_written_is_cut_as_well() {
+    let store = FaultStore::with_config(FaultConfig::new(1).alignment(512));
+    let config = Config::new().block_size(512);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    let handle = mapping.handle();
+    handle.write_at(&[1; 700], 0).unwrap();
+    handle.sync_data().unwrap();
+    assert_eq!(store.operations(Action::SetLen), 1);
+    handle.write_at(&[2; 10], 690).unwrap();
+    let mut hold = mapping.hold_blocks(0, 1..2).unwrap();
+    assert!(hold.take_dirty());
+    assert_eq!((hold.offset(), hold.image().len()), (512, 512));
+    hold.written();
+    handle.sync_data().unwrap();
+    assert_eq!(store.operations(Action::SetLen), 2);
 }
 
 /// The sync's own writes have ended, and one that was begun later has not.
@@ -286,18 +309,49 @@ proptest! {
     }
 }
 
-/// Several append and cut, and one syncs: a store that is cut at a length of a moment ago would lose what was written since.
+/// A store that takes its time to be cut.
+#[derive(Debug)]
+struct SlowToCut(MemStore);
+
+impl Store for SlowToCut {
+    fn limits(&self) -> Limits {
+        self.0.limits()
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        self.0.len()
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        thread::sleep(Duration::from_millis(1));
+        self.0.set_len(len)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        self.0.read(offset, into)
+    }
+
+    fn submit(&self, batch: WriteBatch, completion: Completion) {
+        self.0.submit(batch, completion);
+    }
+
+    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
+        self.0.flush(kind)
+    }
+}
+
+/// A store that is cut at the length of a moment ago would lose what was written and is clean since.
 #[test]
 fn a_sync_takes_nothing_from_those_who_append_meanwhile() {
     limited(|| {
-        let (store, mapping) = open(512, b"");
-        let rounds = 300;
+        let store = MemStore::new().aligned(512);
+        let mapping = Mapping::open(SlowToCut(store.clone())).unwrap();
+        let rounds = 100;
         let byte_of = |round: u64| u8::try_from(round % 250 + 1).unwrap();
         thread::scope(|scope| {
             let appender = scope.spawn(|| {
                 for round in 0..rounds {
-                    let bytes = [byte_of(round); 300];
-                    mapping.handle().write_at(&bytes, round * 300).unwrap();
+                    mapping.handle().write_at(&[byte_of(round); 300], round * 300).unwrap();
                     write_out(&mapping);
                 }
             });
@@ -305,7 +359,6 @@ fn a_sync_takes_nothing_from_those_who_append_meanwhile() {
                 mapping.handle().sync_data().unwrap();
             }
         });
-        assert!(store.len().unwrap() >= rounds * 300);
         mapping.close().unwrap();
         let expected: Vec<_> = (0..rounds).flat_map(|round| [byte_of(round); 300]).collect();
         assert!(store.durable() == expected);

@@ -6,6 +6,7 @@ mod files;
 mod limits;
 mod partly;
 mod reopen;
+mod stacked;
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
