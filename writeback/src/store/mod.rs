@@ -97,10 +97,9 @@ pub enum FlushKind {
 /// bytes, do not see each other: each overwrites with its pages what the other has written, and both their
 /// syncs say `Ok`. Nothing can notice that but a lock at the store's own level, as [`FileStore`] has.
 ///
-/// A store whose bytes are in another mapping calls the cache from within, against the rule above. It works as
-/// long as the two mappings are not in the same [`PageCache`](crate::PageCache), nor in two that wait for each other: there a
-/// writer of the upper one that waits for room waits for a write to the lower one, which waits for room. A store over
-/// its own mapping waits for itself.
+/// A store whose bytes are in another mapping calls the cache from within, against the rule above. It works, in one
+/// [`PageCache`](crate::PageCache) and in two, because whoever waits for room in the lower mapping waits for that mapping's
+/// store only. A store over its own mapping waits for itself.
 ///
 /// # Examples
 /// A store that counts what goes through it:
