@@ -145,6 +145,10 @@ mod tests {
             seal.seal(3, &mut page).unwrap();
             seal.open(3, &mut page.clone()).unwrap();
             seal.open(4, &mut page.clone()).unwrap_err();
+            // A checksum of zeros is accepted with zeros only.
+            let mut without = page;
+            without[seal.reserved(512)].fill(0);
+            seal.open(3, &mut without).unwrap_err();
             for bit in 0..512 * 8 {
                 let mut rotten = page;
                 rotten[bit / 8] ^= 1 << (bit % 8);

@@ -59,6 +59,7 @@ fn each_number_of_a_mapping_is_its_own() {
     handle.read_at(&mut [0; 11 * PAGE], 0).unwrap();
     handle.read_at(&mut [0], 39 * PAGE as u64).unwrap();
     assert_eq!(cache.evict(10), 10);
+    clock.advance(Duration::from_secs(3));
     // Dirtied: nine, one at a time; written: five, of which three have an end that comes late.
     (20..29).for_each(|page| write(&mapping, page));
     assert_eq!(mapping.write_range(20..22, SyncMode::All, Budget::UNLIMITED).unwrap().submitted, 2);
@@ -243,19 +244,21 @@ fn a_budget_is_of_pages_tried_and_the_next_pass_goes_on_after_them() {
 #[test]
 fn a_page_is_old_enough_and_due_at_the_very_millisecond() {
     let (clock, store) = (Clock::manual(), TestStore::new());
-    let config = Config::new().clock(clock.clone());
+    let config = Config::new().clock(clock.clone()).block_size(PAGE / 4);
     let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
     clock.advance(Duration::from_secs(100));
-    write(&mapping, 0);
+    mapping.handle().write_at(&[1], 0).unwrap();
     assert_eq!(mapping.oldest_dirty_age(), Some(Duration::ZERO));
     let config = FlusherConfig::new().dirty_expire(Duration::from_secs(10));
     let flusher = Flusher::manual([mapping.clone()], config.background_pages(1000));
     clock.advance(Duration::from_millis(9_999));
-    write(&mapping, 0);
+    write(&mapping, 0); // its other blocks, too
     assert_eq!(flusher.step().submitted, 0);
     assert_eq!(mapping.oldest_dirty_age(), Some(Duration::from_millis(9_999)), "as old as ever");
-    // A claim that is given up makes it no younger.
-    page(&mapping, 0).lock().unwrap().clear_dirty_for_io().unwrap().redirty();
+    // A claim that is given up makes it no younger; as long as it is open the page is not dirty.
+    let claim = page(&mapping, 0).lock().unwrap().clear_dirty_for_io().unwrap();
+    assert_eq!(mapping.oldest_dirty_age(), None);
+    claim.redirty();
     clock.advance(Duration::from_millis(1));
     assert_eq!(flusher.step().submitted, 1);
     assert_eq!(mapping.oldest_dirty_age(), None);

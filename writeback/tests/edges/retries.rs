@@ -134,17 +134,23 @@ fn a_page_that_could_not_be_sealed_stays_dirty_also_when_it_is_begun_in_pieces()
     }
 }
 
-#[test]
-fn a_sync_that_was_told_before_writes_again_what_failed_once_and_ends() {
+/// A page that is to be written in two pieces, each of which ends when it is told to.
+fn two_pieces() -> (Mapping, TestStore) {
     let store = TestStore::new();
     store.set_len(PAGE as u64).unwrap();
-    let mapping =
-        Mapping::with_config(Arc::new(store.clone()), Config::new().block_size(BLOCK)).unwrap();
-    let handle = mapping.handle();
+    let config = Config::new().block_size(BLOCK);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
     for block in [0, 2] {
-        handle.write_at(&[3; BLOCK], (block * BLOCK) as u64).unwrap();
+        mapping.handle().write_at(&[3; BLOCK], (block * BLOCK) as u64).unwrap();
     }
     store.writes(Writes::Keep);
+    (mapping, store)
+}
+
+#[test]
+fn a_sync_that_was_told_before_writes_again_what_failed_once_and_ends() {
+    let (mapping, store) = two_pieces();
+    let handle = mapping.handle();
     mapping.write_page(0, false).unwrap();
     // One piece has failed, which is told; the page is dirty again when the other ends.
     store.release_first(Err(StoreError::NoSpace));
@@ -203,6 +209,40 @@ fn fail(mapping: &Mapping, store: &TestStore, len: usize, writes: Writes) {
     mapping.handle().write_at(&vec![1; len], 0).unwrap();
     store.writes(writes);
     mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+}
+
+#[test]
+fn who_waits_for_a_page_in_pieces_is_told_what_became_of_each() {
+    for failing in 0..2 {
+        let (mapping, store) = two_pieces();
+        let writer = thread::spawn({
+            let mapping = mapping.clone();
+            move || mapping.write_page(0, true)
+        });
+        eventually("both are being written", || store.kept() == 2);
+        for piece in 0..2 {
+            let outcome = if piece == failing { Err(StoreError::NoSpace) } else { Ok(()) };
+            store.release_first(outcome);
+        }
+        let told = writer.join().unwrap();
+        assert!(matches!(told, Err(Error::Write { source: StoreError::NoSpace })), "{told:?}");
+    }
+}
+
+#[test]
+fn a_sync_that_can_promise_nothing_waits_all_the_same() {
+    // The store may still be using what it was given.
+    let (mapping, store) = open_dirty(2, 1);
+    store.writes(Writes::Keep);
+    mapping.write_page(0, false).unwrap();
+    store.writes(Writes::Accept);
+    store.fail_flush(true);
+    mapping.handle().sync_range(PAGE as u64..).unwrap_err();
+    let handle = mapping.handle();
+    let syncer = thread::spawn(move || handle.sync_data());
+    never("page 0 is being written", || syncer.is_finished());
+    store.release_first(Ok(()));
+    assert!(syncer.join().unwrap().unwrap_err().is_poisoned());
 }
 
 /// A log that makes durable what it is asked to and says of none that it is.

@@ -80,6 +80,11 @@ fn background_writeback_leaves_what_the_log_may_lose_and_asks_for_it() {
     mapping.check().unwrap();
     journal.commit();
     assert!(mapping.write_page(1, false).unwrap());
+    // What is asked for is the newest, not that of the last page.
+    write_number(&mapping, &journal, 2, 1);
+    write_number(&mapping, &journal, 1, 1);
+    mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    assert_eq!(journal.requested().last(), Some(&5));
 }
 
 #[test]

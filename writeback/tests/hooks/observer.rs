@@ -403,6 +403,7 @@ fn the_metrics_facade_is_fed() {
         handle.write_at(&[1; 3 * PAGE], 0).unwrap();
         observer.publish(&mapping.stats());
         handle.sync_data().unwrap();
+        handle.sync_data().unwrap();
         store.writes(Writes::Fail(StoreError::NoSpace));
         handle.write_at(&[1; PAGE], 0).unwrap();
         handle.sync_data().unwrap_err();
@@ -414,7 +415,7 @@ fn the_metrics_facade_is_fed() {
         ("written_bytes_total", 12288.0),
         ("write_seconds", 2.0),
         ("flush_seconds", 2.0),
-        ("sync_seconds", 2.0),
+        ("sync_seconds", 3.0),
         ("errors_total", 1.0),
         ("failed_syncs_total", 1.0),
         ("failed_flushes_total", 0.0),

@@ -138,7 +138,7 @@ fn reserved_bytes_can_not_be_written_and_read_as_zeros() {
 
 #[test]
 fn a_seal_that_reserves_the_middle_or_all_is_refused() {
-    for reserved in [1..2, 0..PAGE, PAGE - 1..PAGE + 1] {
+    for reserved in [1..2, 0..PAGE, PAGE - 1..PAGE + 1, 0..PAGE + 1] {
         let seal = Inverting { reserved, ..Inverting::default() };
         let config = Config::new().seal(Arc::new(seal));
         let opened = Mapping::with_config(Arc::new(MemStore::new()), config);
