@@ -10,7 +10,7 @@ use core::fmt;
 use arrayvec::ArrayVec;
 
 use crate::raw::{FANOUT, Word};
-use crate::reclaim::Guard;
+use crate::reclaim::{Doomed, Guard, drop_unpinned};
 use crate::tag::TreeEdges;
 use crate::tree::RadixTree;
 use crate::value::Value;
@@ -166,7 +166,7 @@ impl<'t, V: Value> Pinned<'t, V> {
         if core::mem::needs_drop::<V>() {
             let free = move || {
                 // SAFETY: the word was taken out once, so it is taken back once.
-                drop(unsafe { V::from_word(word) });
+                drop_unpinned(unsafe { Doomed::new(word, drop_value::<V>) });
             };
             // SAFETY: a value is `Send + 'static`, and no guard that could see it is left when this runs.
             unsafe { self.guard().defer(free) }
@@ -185,7 +185,7 @@ impl<'t, V: Value> Pinned<'t, V> {
             let free = move || {
                 for word in words {
                     // SAFETY: the word was taken out once, so it is taken back once.
-                    drop(unsafe { V::from_word(word) });
+                    drop_unpinned(unsafe { Doomed::new(word, drop_value::<V>) });
                 }
             };
             // SAFETY: a value is `Send + 'static`, and no guard that could see one is left when this runs.
@@ -193,6 +193,15 @@ impl<'t, V: Value> Pinned<'t, V> {
         }
         self.guard().settle();
     }
+}
+
+/// Drops the value behind a word.
+///
+/// # Safety
+/// As for [`Value::from_word`].
+unsafe fn drop_value<V: Value>(word: Word) {
+    // SAFETY: the caller's word.
+    drop(unsafe { V::from_word(word) });
 }
 
 impl<V: Value> fmt::Debug for Pinned<'_, V>
