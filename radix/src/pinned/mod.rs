@@ -26,7 +26,8 @@ use crate::value::Value;
 /// they read again when a writer of the same leaf was active, and after a few repetitions wait for that leaf's lock. Writers
 /// lock the leaf (64 indices) that they change, and its ancestors as far as their summaries or links change, from below.
 ///
-/// It belongs to its thread (it is not `Send`).
+/// It belongs to its thread (it is not `Send`). Closures that its methods are given run under its guard and, but for the section of
+/// [`update`](Pinned::update), under no lock. A panic of one changes nothing and loses no value; what the call has done before it stays.
 ///
 /// # Examples
 /// ```
