@@ -1,7 +1,6 @@
 //! What contenders have removed and not yet freed.
 //!
-//! Several share one collector, with each other and with `tagged-radix`: whoever takes a guard may have to free what another one
-//! left. So it is freed between two samples, where no clock runs.
+//! Several share one collector: whoever takes a guard may have to free what another one left. So it is freed between two samples, where no clock runs.
 
 /// More than enough turns to free what a sample leaves; a turn with nothing to do takes nanoseconds.
 const TURNS: usize = 20_000;
@@ -10,6 +9,7 @@ const TURNS: usize = 20_000;
 pub fn free() {
     for _ in 0..TURNS {
         crossbeam_epoch::pin().flush();
+        tagged_radix::pin().flush();
         scc::Guard::new().accelerate();
     }
 }

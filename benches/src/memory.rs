@@ -1,70 +1,89 @@
-//! Counts the bytes that are allocated, while asked to.
+//! How much memory an index takes: what the process takes for it, allocator included.
+//!
+//! The index is built in a process of its own, in which nothing has been freed that it could take: its keys come through a
+//! pipe into one block. What counts is by how much the process's resident memory grows. So what the allocator adds to each
+//! block counts, and what it does not give back, and what the index leaves unused.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::process::{Command, Stdio};
 
+use crate::contender::{CANDIDATES, Hold, Task};
 use crate::garbage;
 
-/// The system's allocator, with a count of bytes.
-#[derive(Debug)]
-struct Counting;
+/// The argument by which the program is asked to be such a process. The name of a contender, the bits of a key and the number
+/// of keys follow.
+pub const CHILD: &str = "--memory-of";
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// Relaxed: a count, read when nobody allocates any more.
-static ON: AtomicBool = AtomicBool::new(false);
-static BYTES: AtomicI64 = AtomicI64::new(0);
-
-#[inline]
-fn count(bytes: usize, sign: i64) {
-    if ON.load(Ordering::Relaxed) {
-        BYTES.fetch_add(sign * bytes.cast_signed() as i64, Ordering::Relaxed);
-    }
+/// Resident memory of this process in bytes, counted page by page (what `/proc/self/statm` says may lag behind).
+fn resident() -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no resident memory is told"))
 }
 
-// SAFETY: all is done by `System`, with the same arguments.
-unsafe impl GlobalAlloc for Counting {
-    #[inline]
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 1);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc(layout) }
+/// Has another process, which runs this very program, build an index of these keys; returns how many bytes it took for it.
+///
+/// # Errors
+/// If there is no such process, or it fails.
+pub fn taken_for(position: usize, key_bits: u32, keys: &[u64]) -> Result<u64, Box<dyn Error>> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args([CHILD, CANDIDATES[position].name])
+        .args([key_bits.to_string(), keys.len().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut pipe = child.stdin.take().ok_or("a pipe")?;
+    for chunk in keys.chunks(1 << 13) {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|key| key.to_le_bytes()).collect();
+        pipe.write_all(&bytes)?;
     }
-
-    #[inline]
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 1);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc_zeroed(layout) }
+    drop(pipe);
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        return Err(
+            format!("{} was not built: {}", CANDIDATES[position].name, output.status).into()
+        );
     }
-
-    #[inline]
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count(layout.size(), -1);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.dealloc(block, layout) }
-    }
-
-    #[inline]
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size, 1);
-        count(layout.size(), -1);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.realloc(block, layout, size) }
-    }
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
-/// Says what `build` made, and how many bytes were allocated by it and not freed: exactly what was asked for, without what the
-/// allocator adds. One call at a time.
-pub fn allocated_by<T>(build: impl FnOnce() -> T) -> (T, i64) {
-    ON.store(true, Ordering::Relaxed);
+/// Is that other process, if the arguments ask for it: prints how many bytes it took, and returns true.
+///
+/// # Errors
+/// If the arguments or the keys are not what `taken_for` gives.
+pub fn is_child(mut arguments: impl Iterator<Item = String>) -> Result<bool, Box<dyn Error>> {
+    if arguments.nth(1).as_deref() != Some(CHILD) {
+        return Ok(false);
+    }
+    let mut next = || arguments.next().ok_or("an argument is missing");
+    let (name, key_bits, count) = (next()?, next()?.parse()?, next()?.parse()?);
+    let candidate = CANDIDATES.iter().find(|candidate| candidate.name == name);
+    let mut keys: Vec<u64> = Vec::with_capacity(count);
+    let (mut pipe, mut key) = (io::stdin().lock(), [0; 8]);
+    for _ in 0..count {
+        pipe.read_exact(&mut key)?;
+        keys.push(u64::from_le_bytes(key));
+    }
+    println!("{}", build(candidate.ok_or("no such contender")?.build, key_bits, &keys)?);
+    Ok(true)
+}
+
+/// Builds an index and returns by how many bytes the process has grown.
+fn build(
+    build: fn(u32) -> Box<dyn crate::contender::Contender>,
+    key_bits: u32,
+    keys: &[u64],
+) -> io::Result<u64> {
     garbage::free();
-    let before = BYTES.load(Ordering::Relaxed);
-    let made = build();
+    let before = resident()?;
+    let contender = build(key_bits);
+    contender.run(Task::Insert(keys, Hold::Each));
     garbage::free();
-    ON.store(false, Ordering::Relaxed);
-    (made, BYTES.load(Ordering::Relaxed) - before)
+    let after = resident()?;
+    drop(contender);
+    Ok(after.saturating_sub(before))
 }
 
 /// How much memory the machine can still give, in bytes; `None` where that is not known.
@@ -80,9 +99,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_counted() {
-        let (kept, bytes) = allocated_by(|| vec![0_u8; 1 << 30]);
-        // Other tests allocate meanwhile, but not that much.
-        assert!(bytes > kept.len() as i64 / 2, "{bytes}");
+    fn what_an_index_takes_is_seen_in_the_process() {
+        let keys: Vec<u64> =
+            (0..1 << 18).map(|key: u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        let bytes = build(CANDIDATES[0].build, 64, &keys).expect("Linux tells");
+        let each = bytes as f64 / keys.len() as f64;
+        // Other tests come and go meanwhile, but they are small.
+        assert!((24.0..400.0).contains(&each), "{each} bytes an entry");
     }
 }

@@ -53,6 +53,8 @@ pub enum Op {
     ReadBeside,
     /// Change the index, while another thread looks keys up.
     WriteBeside,
+    /// Visit all entries, none of which is in the processor's caches.
+    IterateCold,
     /// Build the index; what counts is the memory.
     Bytes,
 }
@@ -84,7 +86,8 @@ impl Op {
             Op::WalkFiltered => "walk of tag 1 without tag 2",
             Op::ReadBeside => "random lookup beside a writer",
             Op::WriteBeside => "writer beside a reader",
-            Op::Bytes => "memory",
+            Op::IterateCold => "iterate over all, caches cold",
+            Op::Bytes => "memory of the process",
         }
     }
 
@@ -96,6 +99,7 @@ impl Op {
             Op::Walk16 | Op::Walk256 | Op::WalkFiltered => "ns/tagged entry",
             Op::RemoveRange
             | Op::Iterate
+            | Op::IterateCold
             | Op::TagRange
             | Op::Count
             | Op::Retag
@@ -108,7 +112,7 @@ impl Op {
     /// Names what a contender must be able to do.
     pub const fn ability(self) -> Ability {
         match self {
-            Op::Iterate => Ability::Iterate,
+            Op::Iterate | Op::IterateCold => Ability::Iterate,
             Op::Scan => Ability::Scan,
             Op::RemoveRange => Ability::RemoveRange,
             Op::Pair | Op::PairChecked | Op::Set | Op::Clear | Op::Walk16 | Op::Walk256 => {
@@ -151,7 +155,9 @@ pub enum Course {
         /// Whether each key's tag is set and cleared before it is removed and inserted.
         tags: bool,
     },
-    /// The only step once, with all allocations counted.
+    /// The only step once in a round, with other things in the processor's caches.
+    Cold,
+    /// The only step once, in a process of its own whose memory is looked at.
     Memory,
 }
 
@@ -285,6 +291,7 @@ pub const WORKLOADS: &[Workload] = &[
         &[D64K, D1M, CLUSTERED, SPARSE, STRIDED],
         Threads::One,
     ),
+    cycle(SCANS, Course::Cold, &[Op::IterateCold], &[D1M, CLUSTERED, SPARSE], Threads::One),
     repeat(SCANS, &[Op::Scan], Hold::Each, &[D64K, D1M, CLUSTERED, SPARSE, STRIDED], Threads::One),
     cycle(CHANGES, Course::Fresh, &[Op::InsertInOrder, Op::RemoveRange], MAIN, Threads::All),
     cycle(
@@ -406,7 +413,9 @@ impl Row {
             Op::Lookup | Op::Chase | Op::Scan | Op::Pair | Op::PairChecked | Op::ReadBeside => {
                 asked.clone()
             }
-            Op::RemoveRange | Op::Iterate | Op::Walk16 | Op::Walk256 => Vec::new(),
+            Op::RemoveRange | Op::Iterate | Op::IterateCold | Op::Walk16 | Op::Walk256 => {
+                Vec::new()
+            }
             Op::TagRange | Op::Count | Op::Retag | Op::UntagHalf | Op::WalkFiltered => Vec::new(),
         });
         Plan { row: self, keys: keys.collect(), tagged }
@@ -424,7 +433,7 @@ impl Plan {
             Op::Insert | Op::InsertInOrder | Op::Bytes => Task::Insert(keys, hold),
             Op::Remove => Task::Remove(keys, hold),
             Op::RemoveRange => Task::RemoveRange,
-            Op::Iterate => Task::Iterate,
+            Op::Iterate | Op::IterateCold => Task::Iterate,
             Op::Scan => Task::Scan(keys),
             Op::Pair => Task::Pair(keys, hold, false),
             Op::PairChecked => Task::Pair(keys, hold, true),
@@ -448,9 +457,12 @@ impl Plan {
         match self.row.workload.steps[step] {
             Op::Walk16 | Op::Walk256 => Some(self.tagged.len() as u64),
             Op::UntagHalf | Op::WalkFiltered => Some(self.row.set.entries() / 2),
-            Op::RemoveRange | Op::Iterate | Op::TagRange | Op::Count | Op::Retag => {
-                Some(self.row.set.entries())
-            }
+            Op::RemoveRange
+            | Op::Iterate
+            | Op::IterateCold
+            | Op::TagRange
+            | Op::Count
+            | Op::Retag => Some(self.row.set.entries()),
             _ => None,
         }
     }

@@ -1,23 +1,21 @@
-//! The only file that names `crossbeam-epoch`: pinning, and retiring what has been unlinked.
+//! The only room that names `crossbeam-epoch`: pinning, and retiring what has been unlinked.
 //!
 //! Under a model checker an oracle takes its place, which notices when something freed is used.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 
-#[cfg(not(any(radix_loom, radix_shuttle)))]
-use crossbeam_epoch as epoch;
-
-#[cfg(any(radix_loom, radix_shuttle))]
-use self::oracle as epoch;
-
-mod debt;
+mod drops;
 #[cfg(any(radix_loom, radix_shuttle))]
 pub(crate) mod oracle;
+#[cfg(not(any(radix_loom, radix_shuttle)))]
+mod thread;
 
 #[cfg(any(radix_loom, radix_shuttle))]
-use self::oracle::Pin;
-#[cfg(not(any(radix_loom, radix_shuttle)))]
-use crossbeam_epoch::Guard as Pin;
+use self::oracle as thread;
+use self::thread::Pin;
+
+pub(crate) use self::drops::{Doomed, Drops};
 
 /// A pin of the current thread to the current epoch: what a lock-free reader found stays in memory while it lives.
 ///
@@ -26,7 +24,22 @@ use crossbeam_epoch::Guard as Pin;
 /// While any guard lives, nothing that was unlinked after it was made is freed, by any thread; so let go of it, or
 /// call [`repin`](Guard::repin), in long loops and before anything that blocks.
 ///
-/// A guard belongs to its thread (it is not `Send`) and serves every tree.
+/// A guard belongs to its thread (it is not `Send`) and serves every tree. It has nothing to do with the guards of
+/// crossbeam-epoch's other users: the trees have a collector of their own.
+///
+/// # Drops of values
+/// A value that was removed or replaced is dropped by any thread that pins or retires something, right after its last guard
+/// is gone: under no guard and no lock of this crate, so the drop may block, and may use trees. A panic of it goes no
+/// further than to the panic hook: the call that happens to run the drop has nothing to do with it, and all other values
+/// are dropped as if there were none. Only values that are dropped with their tree are dropped in the call of the one who drops
+/// the tree, who gets the first panic when all of them are dropped.
+///
+/// # Fork
+/// A child process made by `fork` on a thread that holds no guard frees what it retires as its parent does, also if
+/// other threads of the parent held guards. What was retired before stays in the child's memory. Forked under a guard,
+/// it frees nothing while another thread's guard of that moment would have lived, which is for ever.
+/// As with any lock, a child must not change a tree that other threads may have been changing at that moment; reading it
+/// is safe and does not wait, but for reads that are repeated when a writer intervenes.
 ///
 /// # Examples
 /// ```
@@ -41,14 +54,14 @@ use crossbeam_epoch::Guard as Pin;
 /// }
 /// assert_eq!(tree.len(), 1000);
 /// ```
-pub struct Guard(Pin);
+pub struct Guard(ManuallyDrop<Pin>);
 
 /// Pins the current thread and returns the guard.
 ///
 /// # Concurrency
 /// Takes no lock. Pinning while the thread is pinned already costs about a nanosecond. Every 128th time or so that a thread
-/// pins, and once for every 256 objects that it retires, it frees some garbage, of any tree: that runs the drops of values
-/// that were removed, whoever removed them.
+/// pins, and once for every 256 objects that it retires, it frees some garbage, of any tree; when its last guard is gone, it
+/// drops the values that were in it, whoever removed them.
 ///
 /// # Examples
 /// ```
@@ -58,7 +71,7 @@ pub struct Guard(Pin);
 #[inline]
 #[must_use = "the thread is pinned only while the guard lives"]
 pub fn pin() -> Guard {
-    Guard(epoch::pin())
+    Guard(ManuallyDrop::new(thread::pin()))
 }
 
 impl Guard {
@@ -77,14 +90,13 @@ impl Guard {
         // Unpin and pin, with the fence that pinning has. `crossbeam_epoch::Guard::repin` has none: in the language's memory
         // model (and on processors that reorder loads) a load after it may still find what was unlinked before the
         // epoch that it moves to, and which that epoch does not protect.
-        self.0.repin_after(|| ());
+        self.0.repin_after(thread::settle_unpinned);
     }
 
     /// Hands over what this thread has retired, so that any thread may free it, and tries to free some garbage now.
     ///
     /// There is no need to call it: threads do this by themselves every so often. It serves those who want memory
-    /// back soon after a burst of removals. It runs the drops of removed values, so it has no place in a section of
-    /// [`Pinned::update`](crate::Pinned::update).
+    /// back soon after a burst of removals. Values that it finds are dropped when the thread's last guard is gone.
     ///
     /// # Examples
     /// ```
@@ -94,7 +106,8 @@ impl Guard {
         self.0.flush();
     }
 
-    /// Runs `free` once no guard that exists now is left.
+    /// Runs `free` once no guard that exists now is left. It must not panic, nor call user's code: that is for
+    /// [`drop_unpinned`].
     ///
     /// # Safety
     /// `free` must be sound to run once, at any later time, on any thread.
@@ -103,16 +116,30 @@ impl Guard {
         // SAFETY: the caller passes on that `free` may run later and anywhere, hence also that what it captured does
         // not borrow from a frame that may be gone by then.
         unsafe { self.0.defer_unchecked(free) }
-        debt::count();
+        thread::count_retired();
     }
 
-    /// Collects garbage if this thread has retired so much that it is due. Runs the drops of values: outside all sections.
+    /// Collects garbage if this thread has retired so much that it is due.
     #[inline]
     pub(crate) fn settle(&self) {
-        if debt::is_due() {
-            debt::collect(self);
+        if thread::is_due() {
+            thread::collect(&self.0);
         }
     }
+}
+
+impl Drop for Guard {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: dropped here, and `self` is gone then.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
+        thread::settle_unpinned();
+    }
+}
+
+/// Drops a value that nobody can see any more as soon as this thread is not pinned. For what is [deferred](Guard::defer).
+pub(crate) fn drop_unpinned(value: Doomed) {
+    thread::drop_unpinned(value);
 }
 
 impl fmt::Debug for Guard {

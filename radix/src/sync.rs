@@ -12,6 +12,9 @@ mod native {
         AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering,
     };
     pub(crate) use std::thread::yield_now;
+
+    /// For what is shared beside the trees, where no hesitation is of use.
+    pub(crate) use self::AtomicPtr as GlobalPtr;
 }
 
 #[cfg(not(any(radix_loom, radix_shuttle)))]
@@ -166,6 +169,10 @@ guarded! {
 pub(crate) use self::primitives::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Constant, ConstantByte, Ordering, zeros,
 };
+
+#[cfg(not(any(radix_loom, radix_shuttle)))]
+pub(crate) use self::native::GlobalPtr;
+pub(crate) use std::thread::panicking;
 
 /// For the oracle: the tree itself has no fences.
 #[cfg(any(radix_loom, radix_shuttle))]

@@ -9,7 +9,7 @@ use crate::check::Violation;
 use crate::iter::IntoIter;
 use crate::pinned::Pinned;
 use crate::raw;
-use crate::reclaim::{Guard, pin};
+use crate::reclaim::{Drops, Guard, pin};
 use crate::stats::Stats;
 use crate::sync::const_unless_checked;
 use crate::tag::{Tag, TagFilter};
@@ -313,10 +313,16 @@ impl<V: Value> Default for RadixTree<V> {
 
 impl<V: Value> Drop for RadixTree<V> {
     fn drop(&mut self) {
+        let mut drops = Drops::default();
         self.raw.clear(|word| {
-            // SAFETY: the word was in a slot, so it has not been taken back; `clear` takes it out of the tree.
-            drop(unsafe { V::from_word(word) });
+            if core::mem::needs_drop::<V>() {
+                drops.run(|| {
+                    // SAFETY: the word was in a slot, so it has not been taken back; `clear` takes it out of the tree.
+                    drop(unsafe { V::from_word(word) });
+                });
+            }
         });
+        drops.finish();
     }
 }
 
@@ -325,17 +331,45 @@ where
     for<'g> V::Ref<'g>: fmt::Debug,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let alternate = f.alternate();
+        let (mut map, mut next) = (f.debug_map(), Some(0));
+        while let Some(start) = next {
+            let Some((index, text)) = self.entry_text(start, alternate) else { break };
+            map.entry(&index, &format_args!("{text}"));
+            next = index.checked_add(1);
+        }
+        map.finish()
+    }
+}
+
+impl<V: Value> RadixTree<V>
+where
+    for<'g> V::Ref<'g>: fmt::Debug,
+{
+    /// The first entry from `start` on, its value and tags as a text: what is printed to may take its time, and no guard is held
+    /// meanwhile.
+    fn entry_text(&self, start: u64, alternate: bool) -> Option<(u64, String)> {
         let pinned = self.pin();
-        let entries = pinned.range_tagged(.., TagFilter::ANY);
-        f.debug_map().entries(entries.map(|(index, value, tags)| (index, (value, tags)))).finish()
+        let (index, value, tags) = pinned.range_tagged(start.., TagFilter::ANY).next()?;
+        let entry = (value, tags);
+        Some((index, if alternate { format!("{entry:#?}") } else { format!("{entry:?}") }))
     }
 }
 
 impl<V: Value> FromIterator<(u64, V)> for RadixTree<V> {
     fn from_iter<I: IntoIterator<Item = (u64, V)>>(entries: I) -> RadixTree<V> {
-        let tree = RadixTree::new();
-        (&tree).extend(entries);
-        tree
+        let (tree, mut entries) = (RadixTree::new(), entries.into_iter().fuse());
+        loop {
+            // Nobody sees the tree yet. No guard is held while the iterator is asked: it may take its time.
+            let batch: ArrayVec<(u64, V), 64> = entries.by_ref().take(64).collect();
+            if batch.is_empty() {
+                return tree;
+            }
+            let pinned = tree.pin();
+            for (index, value) in batch {
+                pinned.insert(index, value);
+            }
+        }
     }
 }
 
@@ -347,12 +381,9 @@ impl<V: Value> Extend<(u64, V)> for RadixTree<V> {
 
 impl<V: Value> Extend<(u64, V)> for &RadixTree<V> {
     fn extend<I: IntoIterator<Item = (u64, V)>>(&mut self, entries: I) {
-        let mut pinned = self.pin();
-        for (count, (index, value)) in entries.into_iter().enumerate() {
-            if count % 256 == 255 {
-                pinned.repin();
-            }
-            pinned.insert(index, value);
+        for (index, value) in entries {
+            // A guard each: the next entry may be long in coming.
+            self.pin().insert(index, value);
         }
     }
 }

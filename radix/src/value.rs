@@ -91,7 +91,7 @@ pub unsafe trait Value: Send + 'static {
 /// # mod str_box { pub struct Name(pub &'static str); }
 /// ```
 pub trait CloneValue: Value {
-    /// An owned value equal to the one referred to: for `Arc`, another handle to the same object.
+    /// An owned value equal to the one referred to: for `Arc`, another handle to the same object. Called under a guard, and no lock.
     fn clone_value(reference: Self::Ref<'_>) -> Self;
 }
 

@@ -351,3 +351,24 @@ proptest! {
         prop_assert!(tagged(&tree.pin(), filter).len() >= parallel(&tree, bounds, filter).len());
     }
 }
+
+#[test]
+fn a_walk_takes_both_ends_of_its_range_wherever_they_lie() {
+    let edges =
+        [0, 1, 63, 64, 65, 127, 128, 129, 191, 192, 193, 4095, 4096, 4097, 12_288, u64::MAX];
+    let lone = edges.into_iter().filter(|at| at % 64 == 0 || at % 64 == 63);
+    for tree in
+        [tree_of(0..20_000), tree_of(lone), tree_of(random(4, 500).collect::<BTreeSet<_>>())]
+    {
+        for index in tree.pin().iter().map(|(index, _)| index).step_by(2) {
+            tree.pin().set_tag(index, T0);
+        }
+        for low in edges {
+            for high in edges.into_iter().filter(|high| *high >= low) {
+                let bounds = (Bound::Included(low), Bound::Included(high));
+                assert_same(&tree, bounds, TagFilter::ANY);
+                assert_same(&tree, bounds, T0.into());
+            }
+        }
+    }
+}

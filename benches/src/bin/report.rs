@@ -97,6 +97,9 @@ fn measure_latencies(effort: Effort) -> Vec<Latency> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    if memory::is_child(std::env::args())? {
+        return Ok(());
+    }
     let options = Options::parse();
     contender::choose(options.beside.clone())
         .map_err(|name| format!("there is no contender {name:?}"))?;

@@ -28,7 +28,7 @@ pub(super) fn run(plan: &Plan, pool: &mut Pool, effort: Effort) -> Samples {
     match plan.row.workload.course {
         Course::Fresh => return fresh(plan, effort),
         Course::Memory => return bytes(plan),
-        Course::Repeat | Course::Cycle | Course::Duel { .. } => pool.build(ability),
+        Course::Repeat | Course::Cold | Course::Cycle | Course::Duel { .. } => pool.build(ability),
     }
     let able = pool.able(ability);
     for (_, contender) in &able {
@@ -36,6 +36,7 @@ pub(super) fn run(plan: &Plan, pool: &mut Pool, effort: Effort) -> Samples {
     }
     let samples = match plan.row.workload.course {
         Course::Repeat => repeat(plan, &able, effort),
+        Course::Cold => cold(plan, &able, effort),
         Course::Duel { .. } => duel(plan, &able, effort),
         _ => cycle(plan, &able, effort),
     };
@@ -148,6 +149,25 @@ fn repeat(plan: &Plan, able: &Able<'_>, effort: Effort) -> Samples {
     samples
 }
 
+/// Bytes that take the place of all else in the processor's caches.
+const COLD_BYTES: usize = 128 << 20;
+
+/// Runs the step once in each round, when the caches hold nothing of any index.
+fn cold(plan: &Plan, able: &Able<'_>, effort: Effort) -> Samples {
+    let (mut samples, mut expected) = (empty(plan), None);
+    let mut other = vec![0_u8; COLD_BYTES];
+    rounds(able, effort, |round, _, &(position, contender)| {
+        other.iter_mut().step_by(64).for_each(|byte| *byte = byte.wrapping_add(1 + round as u8));
+        black_box(&mut other);
+        let start = Instant::now();
+        let found = contender.run(plan.task(0, &plan.keys[0]));
+        let wall = start.elapsed();
+        agree(plan, 0, position, found, &mut expected);
+        samples[0][position].push(nanos(wall, plan.whole(0).unwrap_or(1)));
+    });
+    samples
+}
+
 /// Runs each step once, all threads on equal parts of the keys, and adds to `samples`.
 fn steps(
     plan: &Plan,
@@ -216,12 +236,12 @@ fn fresh(plan: &Plan, effort: Effort) -> Samples {
 fn bytes(plan: &Plan) -> Samples {
     let mut samples = empty(plan);
     for position in takers(plan) {
-        let (contender, bytes) = memory::allocated_by(|| {
-            let contender = (CANDIDATES[position].build)(plan.row.set.key_bits());
-            contender.run(plan.task(0, &plan.keys[0]));
-            contender
-        });
-        drop(contender);
+        // The program of the tests is another one.
+        let taken = match cfg!(test) {
+            true => Ok(plan.row.set.entries()),
+            false => memory::taken_for(position, plan.row.set.key_bits(), &plan.keys[0]),
+        };
+        let bytes = taken.unwrap_or_else(|error| panic!("{error}"));
         samples[0][position].push(bytes as f64 / plan.row.set.entries() as f64);
     }
     samples

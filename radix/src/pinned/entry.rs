@@ -373,7 +373,8 @@ impl<V: Value> Pinned<'_, V> {
     /// that come to the leaf wait for the section's end. So it is the place for changes that must go together with a change
     /// of tags, such as a flag in the value itself.
     ///
-    /// It must be short, and must neither use the tree in any way nor flush a guard: it would wait for itself for ever.
+    /// It must be short, and must not use the tree in any way: it would wait for itself for ever. That goes for the drops of what it
+    /// owns, too: they are part of it. If it does not run, it is dropped outside the lock.
     /// # Complexity
     /// O(height), no allocation, and what the section costs.
     /// # Panics
@@ -394,9 +395,11 @@ impl<V: Value> Pinned<'_, V> {
     /// assert_eq!(pinned.update(2, |_| ()), None);
     /// ```
     pub fn update<R>(&self, index: u64, section: impl FnOnce(&mut Slot<'_, V>) -> R) -> Option<R> {
-        // Outside the section, so that a value that `section` leaves behind by a panic is dropped without the lock.
-        let mut pending = Pending::Keep;
+        // Both outside the section, so that what `section` leaves behind by a panic, and `section` itself if there is no entry
+        // in a leaf that is locked already, are dropped without the lock.
+        let (mut pending, mut section) = (Pending::Keep, Some(section));
         let run = |entry: Entry| {
+            let section = section.take().expect("a section runs once");
             // SAFETY: read from the tree under this guard.
             let value = unsafe { self.value(entry.value) };
             let mut slot = Slot { value, tags: entry.tags, pending: &mut pending };

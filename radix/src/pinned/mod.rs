@@ -10,7 +10,7 @@ use core::fmt;
 use arrayvec::ArrayVec;
 
 use crate::raw::{FANOUT, Word};
-use crate::reclaim::Guard;
+use crate::reclaim::{Doomed, Guard, drop_unpinned};
 use crate::tag::TreeEdges;
 use crate::tree::RadixTree;
 use crate::value::Value;
@@ -26,7 +26,8 @@ use crate::value::Value;
 /// they read again when a writer of the same leaf was active, and after a few repetitions wait for that leaf's lock. Writers
 /// lock the leaf (64 indices) that they change, and its ancestors as far as their summaries or links change, from below.
 ///
-/// It belongs to its thread (it is not `Send`).
+/// It belongs to its thread (it is not `Send`). Closures that its methods are given run under its guard and, but for the section of
+/// [`update`](Pinned::update), under no lock. A panic of one changes nothing and loses no value; what the call has done before it stays.
 ///
 /// # Examples
 /// ```
@@ -166,7 +167,7 @@ impl<'t, V: Value> Pinned<'t, V> {
         if core::mem::needs_drop::<V>() {
             let free = move || {
                 // SAFETY: the word was taken out once, so it is taken back once.
-                drop(unsafe { V::from_word(word) });
+                drop_unpinned(unsafe { Doomed::new(word, drop_value::<V>) });
             };
             // SAFETY: a value is `Send + 'static`, and no guard that could see it is left when this runs.
             unsafe { self.guard().defer(free) }
@@ -185,7 +186,7 @@ impl<'t, V: Value> Pinned<'t, V> {
             let free = move || {
                 for word in words {
                     // SAFETY: the word was taken out once, so it is taken back once.
-                    drop(unsafe { V::from_word(word) });
+                    drop_unpinned(unsafe { Doomed::new(word, drop_value::<V>) });
                 }
             };
             // SAFETY: a value is `Send + 'static`, and no guard that could see one is left when this runs.
@@ -193,6 +194,15 @@ impl<'t, V: Value> Pinned<'t, V> {
         }
         self.guard().settle();
     }
+}
+
+/// Drops the value behind a word.
+///
+/// # Safety
+/// As for [`Value::from_word`].
+unsafe fn drop_value<V: Value>(word: Word) {
+    // SAFETY: the caller's word.
+    drop(unsafe { V::from_word(word) });
 }
 
 impl<V: Value> fmt::Debug for Pinned<'_, V>

@@ -58,7 +58,7 @@
 //!    that the reader, by the same argument, had reached before *that* was unlinked, which was earlier.
 //! 6. Allocation and the user's code run outside sections. Two exceptions: the closure of `update`, with the conversions of
 //!    its values (`Value::as_ref`, `Value::into_word`); and the record that the epoch scheme keeps of a retired node, which
-//!    may allocate and frees nothing.
+//!    may allocate and frees nothing. Values are dropped outside guards, too (`reclaim::thread`).
 //!
 //! # What a reader may trust
 //!

@@ -1,6 +1,7 @@
 //! Sequential behaviour of every public function.
 
 mod batches;
+mod both_ends;
 #[path = "../common/mod.rs"]
 mod common;
 mod edges;

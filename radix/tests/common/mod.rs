@@ -2,6 +2,7 @@
 //! together, the shape a set of indices must have, and checks of a tree at rest.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of the helpers")]
 
+pub(crate) mod limit;
 pub(crate) mod nodes;
 pub(crate) mod race;
 pub(crate) mod shape;
@@ -13,6 +14,7 @@ use std::fmt::Debug;
 use rand::{SeedableRng, rngs::SmallRng};
 use tagged_radix::{ArrayVec, Pinned, RadixTree, Tag, TagFilter, TagSet, Value};
 
+pub(crate) use limit::within;
 pub(crate) use race::{Clock, Race, StartLine, stress_time};
 pub(crate) use shape::{BITS, Shape};
 pub(crate) use tracked::{Ledger, Tracked, drain};

@@ -32,10 +32,11 @@ crate::model::models! {
     growth_vs_splice_above: "0:A 1 4 32", "insert 8" | "remove 32";
     /// A place is used again by its offset only.
     growth_vs_place_again: "0 4 8 32", "remove 8; insert 12" | "insert 9";
-    /// A small node above a full one becomes full while a tag is set below it.
-    widening_vs_set_tag: "0 4 8 12 32 33", "insert 13" | "set 32 A";
+    /// A small node above a full one becomes full while a tag is set below it. The lower one is made full by the thread itself: of
+    /// entries that are there before, the upper one is made last and full.
+    widening_vs_set_tag: "0 4 8 32 33", "insert 12; insert 13" | "set 32 A";
     /// And while a child leaves it, and it is spliced out.
-    widening_vs_splice: "0:A 4 8 12 32", "insert 13" | "remove 32";
+    widening_vs_splice: "0:A 4 8 32", "insert 12; insert 13" | "remove 32";
     /// The root's edge leads to the copy.
     growth_at_the_root: "16 17 20", "insert 24" | "set 16 A; any A";
 }

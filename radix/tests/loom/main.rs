@@ -5,7 +5,7 @@
 //! below the same inner node; 4 to 7 lie below another. A tree is written as its entries, `index:tags`.
 //! With `--cfg radix_compact` an entry alone in its leaf takes a compact one, and inner nodes are small; else there are none.
 //! With `--cfg radix_wide` besides, nodes have four slots, and the models are those of small inner nodes that grow.
-//! A thread makes its calls under one guard, or under several where a stroke parts them.
+//! A thread makes its calls under one guard, or under several where a stroke parts them; where a tilde does, it is repinned.
 #![cfg(all(radix_loom, feature = "loom"))]
 
 #[path = "../races/call.rs"]

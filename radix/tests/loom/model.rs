@@ -22,10 +22,20 @@ const BRANCHES: usize = 20_000;
 /// Three threads are preempted once at most: two that wait for a lock of the third can take turns for ever, each step a
 /// preemption that loom does not count.
 pub(crate) fn model(name: &str, entries: &'static str, threads: &'static [&'static str]) {
+    model_of(name, entries, threads, 0);
+}
+
+/// The same with so many preemptions at least, for a race that needs them.
+pub(crate) fn model_of(
+    name: &str,
+    entries: &'static str,
+    threads: &'static [&'static str],
+    least: usize,
+) {
     let executions = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&executions);
     let mut builder = Builder::new();
-    let preemptions = builder.preemption_bound.unwrap_or(PREEMPTIONS);
+    let preemptions = builder.preemption_bound.unwrap_or(PREEMPTIONS).max(least);
     builder.preemption_bound = Some(if threads.len() > 2 { 1 } else { preemptions });
     builder.max_branches = BRANCHES;
     let _report = Report(name.to_owned(), Arc::clone(&executions));
@@ -63,10 +73,13 @@ fn execute(entries: &str, threads: &[&str]) {
         .zip(1..)
         .map(|(text, n)| {
             let tree = Arc::clone(&tree);
-            let guards: Vec<_> = text
+            let guards: Vec<Vec<_>> = text
                 .split('/')
                 .zip(0..)
-                .map(|(text, part)| parse_calls(text, 100 * n + 10 * part, |number| number))
+                .map(|(text, part)| {
+                    let parse = |text| parse_calls(text, 100 * n + 10 * part, |number| number);
+                    text.split('~').map(parse).collect()
+                })
                 .collect();
             loom::thread::spawn(move || {
                 let mut told = Told::default();
@@ -93,16 +106,19 @@ fn execute(entries: &str, threads: &[&str]) {
     }
 }
 
-/// Makes calls under one guard.
-fn run(tree: &RadixTree<Arc<Stamp>>, calls: Vec<Call>, told: &mut Told) -> Program {
+/// Makes calls under one guard, which is repinned between the parts.
+fn run(tree: &RadixTree<Arc<Stamp>>, parts: Vec<Vec<Call>>, told: &mut Told) -> Program {
     let mut pinned = tree.pin();
-    let program = calls
-        .into_iter()
-        .map(|call| {
+    let mut program = Program::new();
+    for (calls, part) in parts.into_iter().zip(0..) {
+        if part > 0 {
+            pinned.repin();
+        }
+        for call in calls {
             let outcome = call.make(&mut pinned);
-            (call, outcome)
-        })
-        .collect();
+            program.push((call, outcome));
+        }
+    }
     told.add(pinned.take_edges());
     program
 }

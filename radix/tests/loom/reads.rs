@@ -62,3 +62,10 @@ crate::model::models! {
     /// A scan from above meets a splice.
     scan_back_vs_splice: "0:A 2 6:A", "back A" | "remove 2";
 }
+
+/// A guard that is repinned finds nothing that it does not protect from then on. It takes three preemptions: between the
+/// removal and the end of its two epochs the guard has to be repinned, and then not to look.
+#[test]
+fn repin_vs_unlink() {
+    crate::model::model_of("repin_vs_unlink", "0 2 4", &["get 0 ~ get 2", "remove 2 / get 0"], 3);
+}

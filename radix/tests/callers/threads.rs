@@ -1,0 +1,201 @@
+//! Threads that end, and processes that fork.
+
+use std::cell::{Cell, RefCell};
+use std::thread;
+
+use tagged_radix::{Guard, RadixTree, pin};
+
+use crate::common::{Ledger, Tracked, drain, nodes, within};
+use crate::{FEW, alone, most_alive_while_replacing};
+
+type Tree = RadixTree<Box<Tracked>>;
+
+/// Does something when its thread ends.
+struct AtEnd(Cell<Option<Box<dyn FnOnce()>>>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        if let Some(action) = self.0.take() {
+            action();
+        }
+    }
+}
+
+thread_local! {
+    /// Destructors run in reverse: what is used first, before the thread pins, ends last.
+    static EARLY: AtEnd = const { AtEnd(Cell::new(None)) };
+    static LATE: AtEnd = const { AtEnd(Cell::new(None)) };
+    static KEPT: RefCell<Option<Guard>> = const { RefCell::new(None) };
+}
+
+/// Replaces and removes values, so many that it collects.
+fn churn(ledger: &'static Ledger) {
+    let tree = Tree::new();
+    for n in 0..1000 {
+        tree.pin().insert(n % 8, Box::new(ledger.value(n % 8, 0)));
+    }
+    tree.pin().remove_range(..4);
+}
+
+#[test]
+fn threads_may_use_trees_to_the_very_end_and_leave_nothing() {
+    let _alone = alone();
+    let (before, ledger) = (nodes::live(), Ledger::new());
+    within(60, move || {
+        let thread = thread::spawn(move || {
+            EARLY.with(|end| end.0.set(Some(Box::new(move || churn(ledger)))));
+            churn(ledger);
+            LATE.with(|end| end.0.set(Some(Box::new(move || churn(ledger)))));
+        });
+        thread.join().expect("no panic");
+        assert_eq!(ledger.made(), 3000, "before the end, and twice at the end");
+        ledger.settle(0);
+        drain(|| nodes::live() <= before);
+    });
+}
+
+#[test]
+fn what_a_thread_retired_last_is_freed_by_others() {
+    let _alone = alone();
+    let ledger = Ledger::new();
+    for _ in 0..100 {
+        let retire = move || {
+            let tree: Tree = [(0, Box::new(ledger.value(0, 0)))].into_iter().collect();
+            tree.pin().remove(0);
+        };
+        thread::spawn(retire).join().expect("no panic");
+    }
+    ledger.settle(0);
+}
+
+#[test]
+fn a_guard_may_outlive_what_its_thread_keeps_for_it() {
+    let _alone = alone();
+    let ledger = Ledger::new();
+    within(60, move || {
+        let thread = thread::spawn(move || {
+            // Before the first pin, so that the guard goes last.
+            KEPT.with(|kept| assert!(kept.borrow().is_none()));
+            LATE.with(|_| ());
+            KEPT.with(|kept| kept.replace(Some(pin())));
+            churn(ledger);
+        });
+        thread.join().expect("no panic");
+        ledger.settle(0);
+    });
+}
+
+#[test]
+fn values_that_are_found_when_a_thread_ends_are_dropped() {
+    let _alone = alone();
+    let ledger = Ledger::new();
+    // A thread collects once in 128 pins, and the last of these may be the one in which its registration ends.
+    for pins in 120..136 {
+        let retire = move || {
+            let tree: Tree = [(0, Box::new(ledger.value(0, 0)))].into_iter().collect();
+            tree.pin().remove(0);
+        };
+        thread::spawn(retire).join().expect("no panic");
+        thread::spawn(move || (0..pins).for_each(|_| drop(pin()))).join().expect("no panic");
+    }
+    ledger.settle(0);
+}
+
+/// What a child process says, by its exit status.
+#[cfg(unix)]
+mod fork {
+    use std::ffi::c_int;
+
+    unsafe extern "C" {
+        safe fn fork() -> c_int;
+        safe fn alarm(seconds: u32) -> u32;
+        safe fn _exit(status: c_int) -> !;
+        fn waitpid(child: c_int, status: *mut c_int, options: c_int) -> c_int;
+    }
+
+    /// Runs `body` in a child process, which is killed after a minute, and returns what `body` does, below 128; `None` if it
+    /// has been killed.
+    pub(super) fn in_child(body: impl FnOnce() -> u8) -> Option<u8> {
+        let child = fork();
+        assert!(child >= 0, "no child");
+        if child == 0 {
+            alarm(60);
+            _exit(body().into());
+        }
+        let mut status = 0;
+        // SAFETY: the child is ours, and the status has its place.
+        assert_eq!(unsafe { waitpid(child, &raw mut status, 0) }, child);
+        (status & 0x7f == 0).then(|| u8::try_from(status >> 8 & 0xff).expect("a byte"))
+    }
+}
+
+/// 0 if few values are alive at most while many are replaced.
+#[cfg(unix)]
+fn frees_garbage() -> u8 {
+    (most_alive_while_replacing() >= FEW).into()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_child_process_frees_what_it_retires_whoever_was_pinned_in_the_parent() {
+    let _alone = alone();
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let (begun, has_begun) = std::sync::mpsc::channel::<()>();
+    let other = thread::spawn(move || {
+        let _guard = pin();
+        begun.send(()).expect("somebody waits");
+        may_go.recv().expect("the test goes on");
+    });
+    has_begun.recv().expect("pinned");
+    drop(pin());
+    assert_eq!(fork::in_child(frees_garbage), Some(0), "by the thread that was pinned before");
+    let thread_of_child = || thread::spawn(frees_garbage).join().unwrap_or(127);
+    assert_eq!(fork::in_child(thread_of_child), Some(0), "by a thread of the child");
+    let fresh = thread::spawn(|| fork::in_child(frees_garbage));
+    assert_eq!(
+        fresh.join().expect("no panic"),
+        Some(0),
+        "by a thread that was never pinned before"
+    );
+    let grandchild = || fork::in_child(frees_garbage).unwrap_or(127);
+    assert_eq!(fork::in_child(grandchild), Some(0), "by a child of the child");
+    go.send(()).expect("it waits");
+    other.join().expect("no panic");
+    assert_eq!(fork::in_child(frees_garbage), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_guard_that_is_held_across_a_fork_keeps_what_it_saw() {
+    let _alone = alone();
+    let ledger = Ledger::new();
+    let tree: Tree = [(0, Box::new(ledger.value(0, 7)))].into_iter().collect();
+    let pinned = tree.pin();
+    let seen = pinned.get(0).expect("inserted");
+    let child = fork::in_child(|| {
+        let churn = || {
+            tree.pin().remove(0);
+            most_alive_while_replacing();
+            (0..100).for_each(|_| pin().flush());
+        };
+        churn();
+        thread::scope(|scope| scope.spawn(churn).join().is_ok());
+        u8::from(ledger.dropped() != 0 || seen.stamp_at(0) != 7)
+    });
+    assert_eq!(child, Some(0), "dropped while it is in reach");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_child_process_drops_the_values_of_its_trees() {
+    let _alone = alone();
+    let ledger = Ledger::new();
+    let tree: Tree = (0..100).map(|n| (n, Box::new(ledger.value(n, 0)))).collect();
+    let child = fork::in_child(|| {
+        tree.pin().remove_range(..50);
+        drain(|| ledger.live() == 50);
+        drop(tree);
+        u8::from(ledger.live() != 0)
+    });
+    assert_eq!(child, Some(0));
+}
