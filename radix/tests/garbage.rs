@@ -1,14 +1,18 @@
 //! Garbage is bounded: what is retired is freed in proportion, however much a guard retires.
 
-#[path = "common/watchdog.rs"]
-#[allow(dead_code, reason = "each test binary uses its own part of the helpers")]
-mod watchdog;
+#[path = "common/mod.rs"]
+mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::thread;
 
-use tagged_radix::{RadixTree, pin};
+use tagged_radix::{Inline, RadixTree, pin};
+
+use common::nodes::{CountNodes, live as live_nodes};
+
+#[global_allocator]
+static ALLOCATOR: CountNodes = CountNodes;
 
 /// Entries of a tree.
 const ENTRIES: u64 = 1000;
@@ -45,11 +49,13 @@ fn most_alive(alive: &AtomicI64, mut round: impl FnMut(u64)) -> i64 {
 /// One test, so that no other one's guards hold up what is freed here.
 #[test]
 fn garbage_is_bounded() {
-    watchdog::watch();
+    common::watch();
     replaced_under_one_guard_a_round();
     replaced_under_a_guard_each();
     replaced_under_one_guard_that_is_repinned();
     removed_by_range();
+    removed_by_range_and_nothing_else();
+    nodes_replaced_by_insertions_and_nothing_else();
     replaced_by_two_threads();
 }
 
@@ -101,6 +107,38 @@ fn removed_by_range() {
         assert_eq!(pinned.remove_range(..), ENTRIES);
     });
     assert!(most <= bound(256 * 64), "{most} alive");
+}
+
+/// No other call of the thread collects.
+fn removed_by_range_and_nothing_else() {
+    let alive: Arc<AtomicI64> = Arc::default();
+    let fill = |_| (0..4096).map(|index| (index, Counted::new(&alive))).collect::<RadixTree<_>>();
+    let trees: Vec<_> = (0..64).map(fill).collect();
+    let all = alive.load(SeqCst);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for tree in &trees {
+                assert_eq!(tree.pin().remove_range(..), 4096);
+            }
+        });
+    });
+    let left = alive.load(SeqCst);
+    assert!(left < all / 2, "{left} of {all} alive");
+}
+
+/// An entry in the neighbourhood of a lone one has a full leaf take the place of a compact one.
+fn nodes_replaced_by_insertions_and_nothing_else() {
+    let before = live_nodes();
+    for _ in 0..200 {
+        let tree: RadixTree<Inline> = RadixTree::new();
+        let pinned = tree.pin();
+        for lone in (0..ENTRIES).map(|n| n << 20) {
+            pinned.insert(lone, Inline::default());
+            pinned.insert(lone + 1, Inline::default());
+        }
+    }
+    let garbage = live_nodes().saturating_sub(before);
+    assert!(garbage < 20 * ENTRIES, "{garbage} nodes are left of {}", 200 * ENTRIES);
 }
 
 fn replaced_by_two_threads() {

@@ -372,3 +372,21 @@ fn a_walk_takes_both_ends_of_its_range_wherever_they_lie() {
         }
     }
 }
+
+#[test]
+fn a_guard_is_let_go_of_after_some_hundred_items() {
+    let tree = tree_of(0..20_000);
+    let (ahead, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let pool = ThreadPoolBuilder::new().num_threads(1).build().expect("a thread can be had");
+    let items = tree.par_iter().map_ref(|index, _| {
+        most.fetch_max(ahead.fetch_add(1, Relaxed) + 1, Relaxed);
+        index
+    });
+    pool.install(|| {
+        items.for_each(|_| {
+            ahead.fetch_sub(1, Relaxed);
+        })
+    });
+    let most = most.into_inner();
+    assert!((256..256 + 64).contains(&most), "{most} items were made under one guard");
+}

@@ -109,3 +109,18 @@ fn assert_thrown<R>(call: impl FnOnce() -> R) {
     let thrown = catch_unwind(AssertUnwindSafe(call)).err().expect("a panic");
     assert_eq!(thrown.downcast_ref(), Some(&"thrown"));
 }
+
+#[test]
+fn what_a_section_takes_back_it_is_given() {
+    let tree: RadixTree<Box<u64>> = RadixTree::from_iter([(1, Box::new(10))]);
+    let p = tree.pin();
+    let (first, earlier) =
+        p.update(1, |slot| (slot.replace(Box::new(11)), slot.remove())).expect("there is an entry");
+    assert_eq!((first, earlier), (None, Some(Box::new(11))));
+    assert_eq!(p.get(1), None);
+    p.insert(1, Box::new(10));
+    let (removed, again) =
+        p.update(1, |slot| (slot.remove(), slot.replace(Box::new(12)))).expect("there is an entry");
+    assert_eq!((removed, again), (None, None));
+    assert_eq!(p.get(1), Some(&12));
+}

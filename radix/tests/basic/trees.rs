@@ -122,6 +122,16 @@ fn inner_nodes_above_full_ones_become_full() {
     assert_eq!(stats.compact_leaves, 1);
 }
 
+#[test]
+fn a_small_node_over_full_leaves_becomes_full_when_it_has_no_place_left() {
+    let tree = tree_of([1 << 60]);
+    let pinned = tree.pin();
+    (0..7 * 64).for_each(|i| add(&pinned, (1 << 40) + i));
+    assert_eq!(tree.stats().full_inner_nodes, 1, "the top; seven children have their places");
+    add(&pinned, (1 << 40) + 7 * 64);
+    assert_eq!(tree.stats().full_inner_nodes, 2);
+}
+
 /// The memory of a tree with an entry at `index(i)` for each `i` below `count`.
 fn bytes_per_entry(count: u64, index: impl Fn(u64) -> u64) -> f64 {
     let tree: RadixTree<Inline> = (0..count).map(|i| (index(i), Inline::new(i).unwrap())).collect();

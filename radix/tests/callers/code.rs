@@ -58,6 +58,18 @@ fn a_predicate_that_panics_changes_nothing_and_loses_no_value() {
     });
 }
 
+#[test]
+fn a_value_that_is_made_in_vain_is_dropped() {
+    let _alone = alone();
+    let (tree, ledger) = tree();
+    let p = tree.pin();
+    let made = p.get_or_insert_with(70, || {
+        tree.pin().insert(70, Box::new(ledger.value(70, 1)));
+        Box::new(ledger.value(70, 2))
+    });
+    assert_eq!((made.stamp_at(70), ledger.live()), (1, 71));
+}
+
 /// Values of `numbers`, and then a panic.
 fn then_panic(
     ledger: &'static Ledger,
