@@ -112,6 +112,8 @@ impl<'a> Bench<'a> {
             .iter()
             .flat_map(|mutant| &mutant.expect)
             .map(|test| test.binary.as_str())
+            // Those that only a checker's build has tests in.
+            .filter(|binary| !["loom", "shuttle"].contains(binary))
             .collect();
         let build =
             play::build(tool, &copy, &self.target, "woven", only_expected.then_some(&expected))?;
