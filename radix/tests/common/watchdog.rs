@@ -35,7 +35,8 @@ thread_local! {
         let mut watched = watched();
         let number = watched.last_key_value().map_or(0, |(number, _)| number + 1);
         let name = thread::current().name().unwrap_or("a thread of a test").to_owned();
-        watched.insert(number, (name, Instant::now()));
+        // At once with its whole time: the dog may look before the caller goes on.
+        watched.insert(number, (name, Instant::now() + limit()));
         Entry(number)
     };
 }
