@@ -101,6 +101,21 @@ fn a_kick_while_another_thread_works_makes_another_round() {
 }
 
 #[test]
+fn what_is_due_while_another_thread_works_is_written_after_that() {
+    let ((one, store), (other, _)) = (open(), open());
+    let config = by_need().dirty_expire(Duration::ZERO);
+    let flusher = Flusher::start([one.clone(), other], config).unwrap();
+    store.writes(Writes::Block);
+    dirty(&one, 20);
+    eventually("one thread is in the store", || store.batches().len() == 1);
+    // Too late for the pass, and too few for another; only by their age they are due.
+    one.handle().write_at(&[1; 5 * PAGE], 100 * PAGE as u64).unwrap();
+    assert_eq!(flusher.step().submitted, 0, "the mapping is in another's hands");
+    store.writes(Writes::Accept);
+    eventually("all is written", || one.stats().dirty == 0);
+}
+
+#[test]
 fn mappings_come_and_go_while_it_runs() {
     let ((one, _), (other, _)) = (open(), open());
     dirty(&other, 50);
@@ -171,8 +186,8 @@ fn crowd(mappings: usize) -> (Vec<Mapping>, PageCache, Flusher) {
 
 #[test]
 fn idle_mappings_cost_nothing() {
-    let (few, _few_cache, few_flusher) = crowd(10);
-    let (many, _many_cache, many_flusher) = crowd(1000);
+    let (few, few_cache, few_flusher) = crowd(10);
+    let (many, many_cache, many_flusher) = crowd(1000);
     let (few_handle, many_handle) = (few[0].handle(), many[0].handle());
     let compare = |what: &str, one: &mut dyn FnMut(), other: &mut dyn FnMut()| {
         let (few, many) = least(one, other);
@@ -189,4 +204,13 @@ fn idle_mappings_cost_nothing() {
     compare("the limit", &mut || write_all(&few_handle), &mut || write_all(&many_handle));
     let rounds = |flusher: &Flusher| (0..20).for_each(|_| _ = flusher.step());
     compare("rounds", &mut || rounds(&few_flusher), &mut || rounds(&many_flusher));
+    // One page of each is left, and that is in hand.
+    for (mappings, cache) in [(&few, &few_cache), (&many, &many_cache)] {
+        mappings[0].handle().sync_data().unwrap();
+        while cache.evict(200) > 0 {}
+        assert_eq!(cache.stats().cached, 0);
+    }
+    let _in_hand = (few[0].page(0).unwrap(), many[0].page(0).unwrap());
+    let in_vain = |cache: &PageCache| (0..20).for_each(|_| assert_eq!(cache.evict(1), 0));
+    compare("eviction in vain", &mut || in_vain(&few_cache), &mut || in_vain(&many_cache));
 }

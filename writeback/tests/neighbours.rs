@@ -291,6 +291,8 @@ fn a_reader_that_needs_room_does_not_enter_another_store() {
     (0..88).for_each(|page| sick.handle().write_at(&[1; PAGE], page * PAGE as u64).unwrap());
     store.set_len(300 * PAGE as u64).unwrap();
     mapping.handle().set_len(300 * PAGE as u64).unwrap();
+    // What is not dirty is in hand, so that nothing at all can be evicted.
+    let _in_hand: Vec<_> = (0..12).map(|page| mapping.page(page).unwrap()).collect();
     let begun = Instant::now();
     for page in 0..300 {
         mapping.handle().read_at(&mut [0; PAGE], page * PAGE as u64).unwrap();

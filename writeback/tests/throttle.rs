@@ -393,7 +393,8 @@ fn without_a_flusher_a_pause_would_bring_nothing() {
     let config = CacheConfig::new(200).dirty_pages_max(100).dirty_pages_background(10);
     let cache = PageCache::new(config).unwrap();
     let (mapping, store) = open_in(&cache);
-    store.writes(Writes::Slow(Duration::from_millis(1)));
+    // Long enough for the store's rate to be known, by which a pause would be.
+    store.writes(Writes::Slow(Duration::from_millis(30)));
     (0..500).for_each(|page| write(&mapping, page).unwrap());
     assert_eq!(cache.stats().paused, 0);
     settle(&cache, &mapping, &store);

@@ -178,6 +178,10 @@ impl Binary {
             test.env(name, value);
         }
         test.env("MUTANT", mutant.unwrap_or_default());
+        if mutant.is_some() {
+            // So that a test that hangs is one that fails, by its own watch.
+            test.env("TEST_LIMIT_SECONDS", (limit.as_secs() / 2).to_string());
+        }
         if let Some(race) = &expected.race {
             test.env("SHUTTLE_RACE", race);
         }
