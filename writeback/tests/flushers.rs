@@ -104,12 +104,28 @@ fn a_kick_while_another_thread_works_makes_another_round() {
 fn what_is_due_while_another_thread_works_is_written_after_that() {
     let ((one, store), (other, _)) = (open(), open());
     let config = by_need().dirty_expire(Duration::ZERO);
-    let flusher = Flusher::start([one.clone(), other], config).unwrap();
     store.writes(Writes::Block);
     dirty(&one, 20);
+    // Afterwards, so that its first batch has them all.
+    let flusher = Flusher::start([one.clone(), other], config).unwrap();
     eventually("one thread is in the store", || store.batches().len() == 1);
     // Too late for the pass, and too few for another; only by their age they are due.
     one.handle().write_at(&[1; 5 * PAGE], 100 * PAGE as u64).unwrap();
+    assert_eq!(flusher.step().submitted, 0, "the mapping is in another's hands");
+    store.writes(Writes::Accept);
+    eventually("all is written", || one.stats().dirty == 0);
+}
+
+#[test]
+fn what_is_asked_for_while_another_thread_works_is_written_after_that() {
+    let ((one, store), (other, _)) = (open(), open());
+    store.writes(Writes::Block);
+    dirty(&one, 20);
+    // Afterwards, so that its first batch has them all.
+    let flusher = Flusher::start([one.clone(), other], by_need()).unwrap();
+    eventually("one thread is in the store", || store.batches().len() == 1);
+    one.handle().write_at(&[1; 5 * PAGE], 100 * PAGE as u64).unwrap();
+    flusher.request(1000);
     assert_eq!(flusher.step().submitted, 0, "the mapping is in another's hands");
     store.writes(Writes::Accept);
     eventually("all is written", || one.stats().dirty == 0);

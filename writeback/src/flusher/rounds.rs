@@ -324,13 +324,14 @@ impl Inner {
         }
         state.kicked = false;
         state.quiet_until = None;
-        let requested = std::mem::take(&mut state.requested);
+        let pages = std::mem::take(&mut state.requested);
         let State { active, tasks, .. } = state;
-        let (mut jobs, mut rests_until) = (VecDeque::new(), None);
-        let must = timed || requested > 0;
-        let requested = Arc::new(HintU64::new(requested));
+        let (mut jobs, mut rests_until, mut some_are_busy) = (VecDeque::new(), None, false);
+        let must = timed || pages > 0;
+        let requested = Arc::new(HintU64::new(pages));
         active.retain(|number, activity| {
             if activity.busy {
+                some_are_busy = true;
                 activity.again = true;
                 activity.timed |= timed;
                 return true;
@@ -351,6 +352,10 @@ impl Inner {
             // Otherwise a kick for every dirtied page would make a round. Who rests is looked at afterwards.
             state.kicked = rests_until.is_some();
             state.quiet_until = rests_until.or_else(|| after(now, self.rest()));
+            // Those are looked at again, and asked then.
+            if some_are_busy {
+                state.requested = pages;
+            }
         }
         jobs
     }
