@@ -38,6 +38,21 @@ fn stalled_vs_end() {
     });
 }
 
+/// So it is by the first of two, whatever becomes of the second.
+#[test]
+fn stalled_vs_one_end_of_two() {
+    model("stalled_vs_one_end_of_two", || {
+        let (world, cache) = World::in_cache(3, 2);
+        (0..2).for_each(|page| world.write(page, 1));
+        let [first, second] = [world.start(0), world.start(1)];
+        let writer = world.spawn(|world| world.try_write(2, 1).unwrap());
+        world.write_out(first);
+        writer.join().unwrap();
+        world.write_out(second);
+        settle(&world, &cache);
+    });
+}
+
 /// If that write fails, and the one that the writer tries before it gives up, it is told.
 #[test]
 fn stalled_vs_failed_end() {

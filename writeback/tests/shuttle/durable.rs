@@ -41,7 +41,11 @@ fn flush_vs_flush() {
 fn completion_vs_sync() {
     // A sync that finds no trace of a write in the index finds that there is something to flush.
     play("completion_vs_sync", || {
-        let world = World::dirty(1, 0);
+        let world = World::new(1, 0);
+        let handle = world.mapping.handle();
+        // A mapping's first sync always flushes: this one is that.
+        world.sync(&handle).unwrap();
+        world.write(&handle, Place::of(0, 0));
         let writeback = world.claim(0).expect("dirty").start_writeback().expect("not held");
         let syncer = world.spawn_syncer();
         world.write_out(writeback);

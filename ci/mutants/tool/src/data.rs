@@ -255,10 +255,32 @@ impl Reader<'_> {
                 }
             }
         }
+        self.check_bodies(&edits, wrong);
         if edits.iter().all(|edit| edit.always) && wrong.is_empty() {
             wrong.push("there is no edit that breaks anything".to_owned());
         }
         edits
+    }
+
+    /// A body with its edits made is one still: it stands beside those of other mutants.
+    fn check_bodies(&self, edits: &[Edit], wrong: &mut Vec<String>) {
+        for (file, source) in &self.sources {
+            let Ok(Source { text, bodies }) = source else { continue };
+            for body in bodies {
+                let here = || {
+                    edits.iter().filter(|edit| {
+                        edit.file == *file && !edit.always && weave::holds(body, &edit.range)
+                    })
+                };
+                if here().next().is_none() {
+                    continue;
+                }
+                let replaced = weave::replaced(text, body.clone(), here());
+                if let Err(error) = syn::parse_str::<syn::Block>(&replaced) {
+                    wrong.push(format!("no body of a function any more, in {file}: {error}"));
+                }
+            }
+        }
     }
 }
 

@@ -124,9 +124,11 @@ fn binary(message: &str) -> Result<Option<((String, String), Binary)>> {
 }
 
 impl Build {
-    /// The binary that has the test, if this tool builds it.
+    /// The binary that has the test, if this tool builds it: the package's own, or another's that is built on it.
     pub(crate) fn binary(&self, package: &str, expected: &Expected) -> Option<&Binary> {
-        self.0.get(&(package.to_owned(), expected.binary.clone()))
+        let own = self.0.get(&(package.to_owned(), expected.binary.clone()));
+        let mut others = self.0.iter().filter(|((_, name), _)| *name == expected.binary);
+        own.or_else(|| others.next().map(|(_, binary)| binary))
     }
 
     /// All tests of the package.

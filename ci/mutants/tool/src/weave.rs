@@ -164,7 +164,11 @@ fn weave_file(
 }
 
 /// `text[range]` with the edits made.
-fn replaced<'a>(text: &str, range: Range<usize>, edits: impl Iterator<Item = &'a Edit>) -> String {
+pub(crate) fn replaced<'a>(
+    text: &str,
+    range: Range<usize>,
+    edits: impl Iterator<Item = &'a Edit>,
+) -> String {
     let mut edits: Vec<_> = edits.collect();
     edits.sort_by_key(|edit| edit.range.start);
     let mut out = String::new();
