@@ -29,7 +29,7 @@ sanitized() {
 # tree's. One program only: the prebuilt standard library is not instrumented, and its channels, scoped threads and `Arc` look like races.
 # All from one build of a copy with all mutants in it, of which at most one is on.
 races() {
-    MUTANT=${1:-} TAGGED_RADIX_STRESS_SECONDS=$((seconds + 3)) TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
+    MUTANT=${1:-} TEST_LIMIT_SECONDS=0 TAGGED_RADIX_STRESS_SECONDS=$((seconds + 3)) TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
         sanitized thread --quiet --manifest-path "$build/source/Cargo.toml" --package tagged-radix --test tsan
 }
 

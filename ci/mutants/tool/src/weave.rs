@@ -187,8 +187,15 @@ fn switch(names: &[&str]) -> String {
         names.iter().zip(1..).map(|(name, number)| format!("Ok({name:?}) => {number}, ")).collect();
     format!(
         "\n#[inline]\nfn mutant_is_live(number: u32) -> bool {{
-    static LIVE: ::std::sync::OnceLock<u32> = ::std::sync::OnceLock::new();
-    *LIVE.get_or_init(|| match ::std::env::var(\"MUTANT\").as_deref() {{ {arms}_ => 0 }}) == number
+    // One more than the number of the live one; zero: not looked at yet. Relaxed, and no lock of the standard library: it must
+    // bring no order that the code itself has not, nor look like a race to ThreadSanitizer, which does not see into that.
+    static LIVE: ::std::sync::atomic::AtomicU32 = ::std::sync::atomic::AtomicU32::new(0);
+    let mut live = LIVE.load(::std::sync::atomic::Ordering::Relaxed);
+    if live == 0 {{
+        live = 1 + match ::std::env::var(\"MUTANT\").as_deref() {{ {arms}_ => 0 }};
+        LIVE.store(live, ::std::sync::atomic::Ordering::Relaxed);
+    }}
+    live == number + 1
 }}\n"
     )
 }
