@@ -179,6 +179,21 @@ fn mappings_give_in_proportion_to_what_they_have() {
 }
 
 #[test]
+fn a_small_newcomer_gives_no_more_than_its_part() {
+    let cache = cache(1000);
+    let (large, _store) = open_in(&cache, 960);
+    (0..960).for_each(|page| _ = read(&large, page));
+    // Something has been asked of the large mapping before the small one comes.
+    cache.evict(32);
+    let (small, _store) = open_in(&cache, 16);
+    (0..16).for_each(|page| _ = read(&small, page));
+    cache.evict(100);
+    let small_left = small.stats().cached;
+    assert!(small_left >= 12, "{small_left} of 16 are left, where one in ten was to go");
+    assert_sound(&cache, &[&small, &large]);
+}
+
+#[test]
 fn a_mapping_that_is_dropped_gives_its_places_back() {
     let cache = cache(100);
     let (mapping, _store) = open_in(&cache, 16);

@@ -72,6 +72,9 @@ impl Shared {
     /// The caller has the hands to itself.
     pub(super) fn move_hand(&self, wanted: u64) -> Moved {
         let Some(member) = &self.member else { return Moved { evicted: 0, ended: true, given: 0 } };
+        let cached = self.counters.cached.get().max(1);
+        // A small mapping gives a part in one turn, as a large one does, and not all that it has.
+        let wanted = wanted.min(cached.div_ceil(POOL));
         let mut found = ArrayVec::<(u64, Arc<Page>), MOVE>::new();
         // Relaxed, here and below: hints, and the hands are locked.
         let start = member.hand.load(Ordering::Relaxed);
@@ -103,7 +106,7 @@ impl Shared {
             let used = self.tree.pin().tag_range(.., TagSet::EMPTY, PageTag::Accessed);
             member.cache.outcomes.count(Outcome::Used, used);
         }
-        let given = self.given(found.len() as u64, looks);
+        let given = given(found.len() as u64, looks, cached);
         Moved { evicted, ended, given }
     }
 
@@ -172,12 +175,11 @@ impl Shared {
         // Should the page have been replaced, the other has lost its chance.
         self.tree.pin().clear_tag(index, PageTag::Accessed.tag()) == Some(true)
     }
+}
 
-    /// What the mapping has given, in parts of what it has: those that have given least are asked next. Where there
-    /// is something in the pool, a scan perhaps, more is taken than where chances must be taken for it.
-    fn given(&self, found: u64, looks: u64) -> u64 {
-        let weight = if looks == 0 { 1 } else { CHEAPER };
-        let part = (found + looks).max(1) * weight * WHOLE / self.counters.cached.get().max(1);
-        part.max(1)
-    }
+/// What a mapping has given, in parts of the pages that it `cached` before: those that have given least are asked
+/// next. Where there is something in the pool, a scan perhaps, more is taken than where chances must be taken for it.
+fn given(found: u64, looks: u64, cached: u64) -> u64 {
+    let weight = if looks == 0 { 1 } else { CHEAPER };
+    ((found + looks).max(1) * weight * WHOLE / cached).max(1)
 }
