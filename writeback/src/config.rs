@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::blocks::{BLOCKS_MAX, Division};
-use crate::cache::PageCache;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::hooks::{Log, Observer, Seal};
+use crate::memory::PageCache;
+use crate::page::blocks::{BLOCKS_MAX, Division};
 
 /// Settings of a mapping; each has a default.
 ///

@@ -3,11 +3,11 @@
 use std::ops::RangeBounds;
 
 use crate::error::{Error, Result};
-use crate::errseq::Cursor;
 use crate::hooks::trace;
+use crate::index::range::{Inclusive, inclusive};
 use crate::mapping::Mapping;
 use crate::primitives::Mutex;
-use crate::range::{Inclusive, inclusive};
+use crate::rules::errors::Cursor;
 use crate::store::FlushKind;
 
 /// A file-like view of a [`Mapping`].

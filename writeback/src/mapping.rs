@@ -14,12 +14,12 @@ use crate::config::Config;
 use crate::error::{CloseError, Result};
 use crate::handle::Handle;
 use crate::hooks::Sealer;
-use crate::invariants::{Seen, Violation, check_count};
-use crate::page_ref::PageRef;
-use crate::shared::Shared;
+use crate::page::tag::PageTag;
+use crate::rules::core::Shared;
+use crate::rules::invariants::{Seen, Violation, check_count};
+use crate::rules::page_ref::PageRef;
 use crate::stats::Stats;
 use crate::store::{NullStore, Store};
-use crate::tag::PageTag;
 
 /// A cached store: its pages in memory, which of them are dirty, and the way they are written back.
 ///

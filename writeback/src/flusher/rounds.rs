@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use super::kick::FlusherRef;
 use super::{Counters, FlusherStats};
-use crate::cache;
 use crate::clock::millis;
 use crate::config::FlusherConfig;
 use crate::error::Result;
+use crate::io::sync::{Budget, Progress};
 use crate::mapping::Mapping;
+use crate::memory;
 use crate::primitives::{Condvar, HintU32, HintU64, Instant, Mutex, MutexGuard, Ordering, thread};
-use crate::sync::{Budget, Progress};
 
 /// A mapping of which nothing could be written is left alone for so long, or an interval, if that is less.
 const REST: Duration = Duration::from_millis(100);
@@ -64,7 +64,7 @@ pub(super) struct State {
     numbers: HashMap<usize, u64>,
     next_number: u64,
     /// The caches that mappings are in, and how many mappings are in each.
-    caches: Vec<(Arc<cache::Inner>, usize)>,
+    caches: Vec<(Arc<memory::Inner>, usize)>,
     active: BTreeMap<u64, Activity>,
     pub(super) ready: VecDeque<Job>,
     /// Jobs in hand of threads, by the numbers of their mappings.

@@ -8,8 +8,8 @@ use super::{Order, Positions};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::mapping::Mapping;
-use crate::page_ref::PageRef;
 use crate::primitives::Mutex;
+use crate::rules::page_ref::PageRef;
 
 /// An engine's write-ahead log, as far as the cache has to know it.
 ///

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::error::{Error, StoreError};
 use crate::mapping::Mapping;
 use crate::primitives::{AtomicU64, Instant, Ordering};
-use crate::shared::Shared;
+use crate::rules::core::Shared;
 use crate::stats::Counter;
 use crate::store::FlushKind;
 

@@ -1,9 +1,9 @@
 //! What a store is handed: the bytes to write, and the duty to say how it went.
 
 use crate::buffer::Image;
-use crate::claim::Writeback;
 use crate::error::StoreError;
 use crate::hooks::{Observed, WriteEvent};
+use crate::rules::claim::Writeback;
 
 /// Pages that lie side by side, or blocks of them that do, to be written in one go.
 ///

@@ -41,16 +41,16 @@ use self::pace::Pace;
 pub(crate) use self::queue::Admission;
 use self::queue::Queues;
 use self::share::{Owed, Shares};
-use crate::cache::{Inner, Member};
 use crate::config::CacheConfig;
 use crate::error::{Error, Result, StoreError};
-use crate::pass::Pass;
+use crate::io::sync::{Budget, SyncMode};
+use crate::memory::{Inner, Member};
 use crate::primitives::{
     AtomicBool, AtomicU64, CHECKED, Condvar, CounterU64, HintU64, Instant, Mutex, Ordering, thread,
 };
-use crate::shared::Shared;
+use crate::rules::core::Shared;
+use crate::rules::pass::Pass;
 use crate::stats::Counter;
-use crate::sync::{Budget, SyncMode};
 
 /// The debt's WAITING bit: there is a queue, or a thread that watches for the end of a write.
 const WAITING: u64 = 1 << 63;

@@ -19,15 +19,15 @@ use std::sync::Arc;
 
 use tagged_radix::TagSet;
 
-use crate::blocks::BlockMap;
 use crate::buffer::Contents;
-use crate::cache::Room;
 use crate::hooks::Positions;
 use crate::index::{Pinned, Slot};
+use crate::memory::Room;
 use crate::page::Page;
-use crate::shared::Shared;
-use crate::state::Snapshot;
-use crate::tag::{DIRTY_TAGS, PageTag};
+use crate::page::blocks::BlockMap;
+use crate::page::state::Snapshot;
+use crate::page::tag::{DIRTY_TAGS, PageTag};
+use crate::rules::core::Shared;
 
 /// The page is no longer in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Shared {
         }
         let rule_2003 = self.claim_clears_tag();
         let key = page.index();
-        let seen = crate::invariants::Seen { page, key, state, tags, rule_2003 };
+        let seen = crate::rules::invariants::Seen { page, key, state, tags, rule_2003 };
         let checked = if unlocking { seen.check_before_unlock() } else { seen.check() };
         if let Err(violation) = checked {
             panic!("{violation}");

@@ -4,18 +4,18 @@
 //!
 //! A hold and a writeback of the same block exclude each other. If a page is one block its HELD and WRITEBACK
 //! flags say so: they are in one word, and each is set only while the other is clear. If it has several, the
-//! sets in [`blocks`](crate::blocks) do, which sections change; a page under writeback can then be held where it
+//! sets in [`blocks`](crate::page::blocks) do, which sections change; a page under writeback can then be held where it
 //! is not being written. A writeback that waits is next (WANTED, or the set of that name), so a journal that
 //! takes a page again and again cannot keep a sync waiting for ever.
 
 use std::ops::Range;
 
-use crate::blocks::BlockMap;
 use crate::buffer::Image;
 use crate::error::Result;
 use crate::mapping::Mapping;
-use crate::page_ref::PageRef;
-use crate::transition::NoHold;
+use crate::page::blocks::BlockMap;
+use crate::rules::changes::NoHold;
+use crate::rules::page_ref::PageRef;
 
 /// The right of one writer, such as a journal, to the contents of a page, or of some of its blocks: no
 /// writeback of them starts until it is dropped. Background writeback writes the page's other blocks, leaves

@@ -1,7 +1,7 @@
 //! A page cache: memory that mappings share, and its accounts.
 //!
 //! It knows how many pages its mappings have and how many they may have; who gives pages up, and in which
-//! order, is in [`reclaim`](crate::reclaim). It keeps no list of pages: what is searched for is found in the
+//! order, is in [`reclaim`](crate::memory::reclaim). It keeps no list of pages: what is searched for is found in the
 //! mappings' indexes, by tags.
 //!
 //! A *place* is the right to have one page more in memory. It is taken before the page enters an index,
@@ -9,26 +9,26 @@
 //! there are more places than the capacity only where nothing can be given up, because correctness must not
 //! depend on room: a page that is needed is had.
 
-mod givers;
+mod hand;
+pub(crate) mod reclaim;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-pub(crate) use self::givers::{Givers, WHOLE};
-use self::givers::{Listed, Newcomers};
+use crate::accounts::ghosts::Ghosts;
+use crate::accounts::givers::{Givers, Listed, Newcomers};
 use crate::config::CacheConfig;
 use crate::error::Result;
 use crate::flusher::FlusherRef;
-use crate::ghosts::Ghosts;
-use crate::invariants::{Violation, check_count};
 use crate::mapping::Mapping;
+use crate::memory::reclaim::{Outcomes, ReclaimStats};
+use crate::page::usage::Turns;
 use crate::primitives::{CounterU64, HintBool, HintU64, Mutex, Ordering};
-use crate::reclaim::{Outcomes, ReclaimStats};
-use crate::shared::Shared;
+use crate::rules::core::Shared;
+use crate::rules::invariants::{Violation, check_count};
 use crate::stats::{Counter, Counters};
 use crate::throttle::{Account, Throttle};
-use crate::usage::Turns;
 
 /// Memory for pages, shared by any number of mappings.
 ///

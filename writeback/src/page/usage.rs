@@ -28,8 +28,8 @@
 //! # What a use is worth
 //!
 //! Each use that counts gives the page a *chance*, up to [`CHANCES`]; the hand that takes them away
-//! ([`reclaim::hand`](crate::reclaim)) takes one at a time. A page with a chance has the tag ACCESSED and is not
-//! evicted. A page that comes in soon after it was evicted ([`Ghosts`](crate::ghosts::Ghosts)) has one from the
+//! ([`reclaim::hand`](crate::memory::reclaim)) takes one at a time. A page with a chance has the tag ACCESSED and is not
+//! evicted. A page that comes in soon after it was evicted ([`Ghosts`](crate::accounts::ghosts::Ghosts)) has one from the
 //! beginning: that it was wanted again is known already.
 //!
 //! # Concurrency
@@ -41,9 +41,9 @@
 //! count, in the same turn or not.
 
 use crate::page::Page;
+use crate::page::tag::PageTag;
 use crate::primitives::{HintU32, HintU64, Ordering};
-use crate::shared::Shared;
-use crate::tag::PageTag;
+use crate::rules::core::Shared;
 
 /// Most chances a page has. With one, a page that was used a hundred times is not told from one that was used
 /// twice; with more, pages that were popular once stay for long (the traces of `benches --bin hits`: three win

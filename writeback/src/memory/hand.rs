@@ -1,6 +1,6 @@
 //! A mapping's hands: one evicts, the other takes chances away.
 //!
-//! A page with a chance has the tag ACCESSED (see [`usage`](crate::usage)); clean pages without are the *pool*.
+//! A page with a chance has the tag ACCESSED (see [`usage`](crate::page::usage)); clean pages without are the *pool*.
 //! The **evicting hand** goes up through the index and evicts what is in the pool, and goes by all others
 //! without taking anything from them. A scan's pages come in without a chance and stay without, so as long as
 //! there are such, nobody else gives anything.
@@ -24,14 +24,15 @@ use std::sync::Arc;
 
 use tagged_radix::{ArrayVec, TagFilter, TagSet};
 
-use super::{Circumstances, Look, MOVE, Outcome, decide};
-use crate::cache::{Member, WHOLE};
+use super::reclaim::{Circumstances, Look, MOVE, Outcome, decide};
+use crate::accounts::givers::WHOLE;
 use crate::index::{BATCH, pages_down};
+use crate::memory::Member;
 use crate::page::Page;
+use crate::page::tag::{DIRTY_TAGS, PageTag};
 use crate::primitives::Ordering;
-use crate::shared::Shared;
-use crate::tag::{DIRTY_TAGS, PageTag};
-use crate::transition::Spared;
+use crate::rules::changes::Spared;
+use crate::rules::core::Shared;
 
 /// The pool is to have one of so many pages. A larger one loses what is used evenly, a smaller one what has just
 /// become popular.

@@ -1,7 +1,7 @@
 //! Blocks: the parts of a page that are dirty, held and written each by itself.
 //!
 //! A [`BlockMap`] is a set of a page's blocks, [`Blocks`] the sets that a page of several blocks has. They
-//! change in sections of the index (see [`transition`](crate::transition)), together with the page's flags,
+//! change in sections of the index (see [`transition`](crate::rules::changes)), together with the page's flags,
 //! so that the flags are always what the sets say; but *wanted*, which is the lock holder's, is emptied when
 //! the page is unlocked:
 //!

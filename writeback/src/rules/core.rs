@@ -9,24 +9,24 @@ use std::time::Duration;
 
 use tagged_radix::ArrayVec;
 
-use crate::blocks::Division;
 use crate::buffer::Image;
-use crate::cache::Member;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::durability::Durability;
 use crate::error::{Error, Result, StoreError};
-use crate::errseq::ErrorSequence;
 use crate::flusher::Kick;
 use crate::hooks::{Observers, Order, Sealer, trace};
 use crate::index::{Index, tagged_pages};
+use crate::memory::Member;
 use crate::page::Page;
+use crate::page::blocks::Division;
+use crate::page::state::Snapshot;
+use crate::page::tag::PageTag;
 use crate::primitives::{AtomicBool, AtomicU64, HintU32, HintU64, Mutex, Ordering, RwLock};
-use crate::state::Snapshot;
+use crate::rules::durability::Durability;
+use crate::rules::errors::ErrorSequence;
+use crate::rules::tail::Tail;
 use crate::stats::Counters;
 use crate::store::{FlushKind, Limits, Store};
-use crate::tag::PageTag;
-use crate::tail::Tail;
 
 /// What all clones of a mapping share.
 pub(crate) struct Shared {

@@ -1,6 +1,6 @@
 //! Writing back on demand, waiting for writes, and the syncs made of both.
 //!
-//! A *sync* tags what is dirty now TOWRITE, makes a [`pass`](crate::pass) over TOWRITE in mode All,
+//! A *sync* tags what is dirty now TOWRITE, makes a [`pass`](crate::rules::pass) over TOWRITE in mode All,
 //! waits for every page with the WRITEBACK tag, and flushes the store. Between DIRTY and WRITEBACK a
 //! page has one tag or both at every instant, or is locked under a claim and has DIRTY; so looking at
 //! DIRTY first and at WRITEBACK second misses nothing. And because pages dirtied later are not
@@ -11,15 +11,15 @@ use std::sync::Arc;
 
 use tagged_radix::ArrayVec;
 
-use crate::claim::Verdict;
 use crate::error::{Error, Result, StoreError};
+use crate::index::range::{Inclusive, inclusive};
 use crate::index::tagged_pages;
 use crate::mapping::Mapping;
-use crate::pass::Pass;
+use crate::page::tag::PageTag;
 use crate::primitives::Ordering;
-use crate::range::{Inclusive, inclusive};
+use crate::rules::claim::Verdict;
+use crate::rules::pass::Pass;
 use crate::store::FlushKind;
-use crate::tag::PageTag;
 
 /// What a pass does about pages that are locked, held, or under writeback.
 ///

@@ -3,8 +3,8 @@
 //! Each mapping's index is a clock. A hand asks the index for entries without the tags DIRTY, WRITEBACK, TOWRITE
 //! and ACCESSED, which the index decides for 64 entries at a time, and only what is left is looked at page by
 //! page. A tag says where to look and no more: whether the page may go is decided in the section that removes it
-//! ([`Shared::evict`](crate::shared::Shared)). Which pages have ACCESSED, and when they lose it, is said in
-//! [`usage`](crate::usage) and [`hand`]. Mappings give in proportion to what they have, where they give what has
+//! ([`Shared::evict`](crate::rules::core::Shared)). Which pages have ACCESSED, and when they lose it, is said in
+//! [`usage`](crate::page::usage) and [`hand`]. Mappings give in proportion to what they have, where they give what has
 //! been used.
 //!
 //! Where too few pages are clean, the dirty ones are looked at too, in the same order. What becomes of a page
@@ -12,26 +12,25 @@
 //! `shrink_list` and `pageout` went, `may_write_to_queue` (the store's congestion) included. Nothing is
 //! written while a lock or a latch is held, and nothing is waited for: a page is claimed in mode `None`.
 
-mod hand;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tagged_radix::ArrayVec;
 
-use crate::cache::{Givers, Inner, Member};
+use crate::accounts::givers::Givers;
+use crate::io::sync::{Budget, SyncMode};
 use crate::mapping::Mapping;
+use crate::memory::{Inner, Member};
 use crate::page::Page;
-use crate::pass::Pass;
+use crate::page::state::Snapshot;
+use crate::page::tag::PageTag;
 use crate::primitives::Ordering;
-use crate::shared::Shared;
-use crate::state::Snapshot;
+use crate::rules::core::Shared;
+use crate::rules::pass::Pass;
 use crate::stats::Counter;
-use crate::sync::{Budget, SyncMode};
-use crate::tag::PageTag;
 
 /// Most pages that are looked at in one move of a hand.
-const MOVE: usize = 32;
+pub(super) const MOVE: usize = 32;
 
 /// So often a hand may come round a mapping and evict nothing, before reclaim gives up: what it found may have
 /// been used again in between, or have been dirty.
@@ -42,22 +41,22 @@ const PAGE_OUT: u64 = 256;
 
 /// What is seen of a page, without a lock. It may be out of date.
 #[derive(Debug, Clone, Copy, Default)]
-struct Look {
-    locked: bool,
-    under_writeback: bool,
-    used: bool,
-    dirty: bool,
-    kept: bool,
-    held: bool,
+pub(super) struct Look {
+    pub(super) locked: bool,
+    pub(super) under_writeback: bool,
+    pub(super) used: bool,
+    pub(super) dirty: bool,
+    pub(super) kept: bool,
+    pub(super) held: bool,
     /// Its last write failed, and it is not time for the next.
-    backs_off: bool,
+    pub(super) backs_off: bool,
     /// Reclaim has met it before, dirty or under writeback, and it has not been used since.
-    met_before: bool,
+    pub(super) met_before: bool,
 }
 
 /// What reclaim knows besides the page.
 #[derive(Debug, Clone, Copy, Default)]
-struct Circumstances {
+pub(super) struct Circumstances {
     /// For a flusher, which may write; or for a thread that needs a page, and has no flusher.
     may_write: bool,
     /// No clean page was left where the hand looked.
@@ -70,7 +69,7 @@ struct Circumstances {
 
 /// What becomes of a page: the rows of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     /// Somebody is changing its state.
     Locked,
     /// It is being written: met, and looked at again when the hand comes round.
@@ -98,7 +97,7 @@ enum Outcome {
 }
 
 /// The decision table.
-fn decide(page: Look, at: Circumstances) -> Outcome {
+pub(super) fn decide(page: Look, at: Circumstances) -> Outcome {
     if page.locked {
         return Outcome::Locked;
     }
@@ -181,7 +180,7 @@ pub struct ReclaimStats {
 pub(crate) struct Outcomes([Counter; 12]);
 
 impl Outcomes {
-    fn count(&self, outcome: Outcome, pages: u64) {
+    pub(super) fn count(&self, outcome: Outcome, pages: u64) {
         self.0[outcome as usize].add(pages);
     }
 
@@ -366,7 +365,7 @@ impl Mapping {
 }
 
 impl Look {
-    fn of(shared: &Shared, state: Snapshot, page: &Page, now_ms: u64) -> Self {
+    pub(super) fn of(shared: &Shared, state: Snapshot, page: &Page, now_ms: u64) -> Self {
         Self {
             locked: state.is_locked(),
             under_writeback: state.is_under_writeback(),

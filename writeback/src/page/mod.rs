@@ -1,18 +1,24 @@
 //! A page: its state word, its contents, and waiting for it.
 //!
-//! The state word is in [`state`](crate::state), the contents are in [`buffer`](crate::buffer), the
-//! place to sleep is in [`wait`](crate::wait); a page puts them together and adds the tickets of its
+//! The state word is in [`state`](crate::page::state), the contents are in [`buffer`](crate::buffer), the
+//! place to sleep is in [`wait`](crate::page::wait); a page puts them together and adds the tickets of its
 //! writebacks. It does not know its mapping.
+
+pub(crate) mod blocks;
+pub(crate) mod keep;
+pub(crate) mod state;
+pub(crate) mod tag;
+pub(crate) mod usage;
+pub(crate) mod wait;
 
 use std::fmt;
 
-use crate::blocks::{BlockMap, Blocks};
 use crate::buffer::Contents;
 use crate::hooks::Positions;
+use crate::page::blocks::{BlockMap, Blocks};
+use crate::page::state::{PageState, Snapshot, Wake};
+use crate::page::usage::Usage;
 use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Mutex, Ordering, RwLock};
-use crate::state::{PageState, Snapshot, Wake};
-use crate::usage::Usage;
-use crate::wait;
 
 /// A cached page, as the index stores it. Reached through [`PageRef`](crate::PageRef).
 ///

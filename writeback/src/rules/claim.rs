@@ -16,15 +16,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::blocks::BlockMap;
 use crate::buffer::{Image, copy_of, zeroed};
 use crate::error::{Result, StoreError};
 use crate::hooks::Positions;
-use crate::page_ref::PageRef;
-use crate::pieces::Pieces;
+use crate::io::sync::SyncMode;
+use crate::page::blocks::BlockMap;
 use crate::primitives::OnceLock;
-use crate::sync::SyncMode;
-use crate::transition::Ended;
+use crate::rules::changes::Ended;
+use crate::rules::page_ref::PageRef;
+use crate::rules::pieces::Pieces;
 
 /// A page whose lock the caller has: nobody else starts or decides its writeback, or removes it.
 /// Readers and writers of the contents are not kept out. Dropping it unlocks.

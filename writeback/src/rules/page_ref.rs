@@ -5,15 +5,15 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use crate::buffer::{Contents, Image};
-use crate::claim::LockedPage;
 use crate::error::{Error, Result};
 use crate::hooks::Positions;
-use crate::keep::Kept;
 use crate::mapping::Mapping;
 use crate::page::Page;
+use crate::page::keep::Kept;
+use crate::page::state::Snapshot;
+use crate::page::tag::PageTag;
 use crate::primitives::Ordering;
-use crate::state::Snapshot;
-use crate::tag::PageTag;
+use crate::rules::claim::LockedPage;
 
 /// A reference to a cached page. Keeps the page in memory: it is not evicted while somebody has one.
 /// But it may be truncated away at any time, and what would change it then says so.

@@ -11,14 +11,14 @@
 use std::sync::Arc;
 
 use crate::buffer::{Bytes, Contents, zeroed};
-use crate::cache::Room;
 use crate::error::{Error, Result};
 use crate::hooks::Sealer;
 use crate::index::Pinned;
-use crate::keep::Kept;
+use crate::memory::Room;
 use crate::page::Page;
+use crate::page::keep::Kept;
 use crate::primitives::Ordering;
-use crate::shared::Shared;
+use crate::rules::core::Shared;
 
 /// The part of an access that lies in one page.
 #[derive(Debug, Clone, Copy)]

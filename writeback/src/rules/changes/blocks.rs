@@ -1,10 +1,10 @@
 //! The transitions that pages of several blocks have of their own, and holds.
 
 use super::Held;
-use crate::blocks::BlockMap;
 use crate::page::Page;
-use crate::shared::Shared;
-use crate::tag::{DIRTY_TAGS, PageTag};
+use crate::page::blocks::BlockMap;
+use crate::page::tag::{DIRTY_TAGS, PageTag};
+use crate::rules::core::Shared;
 
 /// Why blocks cannot be held now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use tagged_radix::ArrayVec;
 
 use crate::error::{Error, Result, StoreError};
 use crate::mapping::Mapping;
-use crate::page_ref::PageRef;
 use crate::primitives::{MutexGuard, Ordering};
-use crate::shared::Shared;
+use crate::rules::core::Shared;
+use crate::rules::page_ref::PageRef;
 
 impl Mapping {
     pub(crate) fn set_len(&self, len: u64) -> Result<()> {

@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use tagged_radix::ArrayVec;
 
-use crate::claim::{Claim, LockedPage, Verdict, Writeback};
 use crate::error::StoreError;
 use crate::hooks::trace;
+use crate::index::range::Inclusive;
 use crate::index::tagged_pages;
+use crate::io::sync::{Budget, Progress, SyncMode};
 use crate::mapping::Mapping;
 use crate::page::Page;
-use crate::page_ref::PageRef;
-use crate::range::Inclusive;
+use crate::page::tag::PageTag;
+use crate::rules::claim::{Claim, LockedPage, Verdict, Writeback};
+use crate::rules::page_ref::PageRef;
 use crate::store::batch_of;
-use crate::sync::{Budget, Progress, SyncMode};
-use crate::tag::PageTag;
 
 /// One pass in the making.
 pub(crate) struct Pass<'m> {

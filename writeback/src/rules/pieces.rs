@@ -9,10 +9,10 @@
 
 use std::sync::Arc;
 
-use crate::blocks::{BlockMap, Division};
 use crate::buffer::Image;
-use crate::claim::Writeback;
+use crate::page::blocks::{BlockMap, Division};
 use crate::primitives::{AtomicU64, Ordering};
+use crate::rules::claim::Writeback;
 
 /// What the pieces of one write of a page share.
 #[derive(Debug)]

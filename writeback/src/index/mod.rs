@@ -13,6 +13,7 @@
 
 #[cfg(writeback_loom)]
 mod locked;
+pub(crate) mod range;
 
 #[cfg(writeback_loom)]
 pub(crate) use self::locked::{Index, Pinned};
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use tagged_radix::{ArrayVec, TagFilter};
 
 use crate::page::Page;
-use crate::tag::PageTag;
+use crate::page::tag::PageTag;
 
 /// How many pages a walk takes from the index at a time.
 pub(crate) const BATCH: usize = 64;

@@ -3,7 +3,7 @@
 //! [`PageState`] is the word, [`Snapshot`] what it said at one moment. This file knows what the flags
 //! mean and which transitions are legal; it does not know the index, the tags that mirror DIRTY and
 //! WRITEBACK, or the counters. Those change together with the flags in
-//! [`transition`](crate::transition), the only caller of the transitions that touch them.
+//! [`transition`](crate::rules::changes), the only caller of the transitions that touch them.
 //!
 //! | flag | meaning | set by | cleared by |
 //! |---|---|---|---|
@@ -18,7 +18,7 @@
 //! | WAITERS | somebody sleeps until this word changes | the sleeper | whoever clears a flag |
 //! | BLOCKS | the page has several blocks: what is dirty, held, written and wanted of it is in their sets | born so | never |
 //!
-//! The rest of the word counts those who have the page in their hands ([`Kept`](crate::keep::Kept)), so
+//! The rest of the word counts those who have the page in their hands ([`Kept`](crate::page::keep::Kept)), so
 //! that eviction can look at them, and at all that makes a page dirty or busy, in the same step in which
 //! it takes MAPPED away: none of it can come between.
 //!

@@ -2,7 +2,7 @@
 //!
 //! Who finds a page in the index and means to use it after letting go of the index keeps it, or finds out
 //! that it has just left. Keeping does not lock, and truncation takes no notice of it. Those who stay
-//! within the index, the fast paths of [`access`](crate::access), need not keep a page: they look at
+//! within the index, the fast paths of [`access`](crate::io::access), need not keep a page: they look at
 //! MAPPED under the latch, and change the page's state in a section of the index only.
 
 use std::fmt;

@@ -1,6 +1,6 @@
 //! What is always true of a page between two transitions; one function for each invariant.
 //!
-//! Test builds check them at the end of every section in [`transition`](crate::transition), where
+//! Test builds check them at the end of every section in [`transition`](crate::rules::changes), where
 //! flags and tags can be compared without a race. [`Mapping::check`](crate::Mapping::check)
 //! checks them for every page.
 //!
@@ -25,10 +25,10 @@
 
 use tagged_radix::TagSet;
 
-use crate::blocks::Blocks;
 use crate::page::Page;
-use crate::state::Snapshot;
-use crate::tag::PageTag;
+use crate::page::blocks::Blocks;
+use crate::page::state::Snapshot;
+use crate::page::tag::PageTag;
 
 /// An invariant that does not hold: a bug in this crate, or below it.
 ///
