@@ -6,9 +6,9 @@ use crate::error::{Error, Result};
 use crate::hooks::trace;
 use crate::index::range::{Inclusive, inclusive};
 use crate::mapping::Mapping;
+use crate::modes::FlushKind;
 use crate::primitives::Mutex;
 use crate::rules::errors::Cursor;
-use crate::store::FlushKind;
 
 /// A file-like view of a [`Mapping`].
 ///

@@ -198,6 +198,7 @@ mod index;
 mod io;
 mod mapping;
 mod memory;
+mod modes;
 mod page;
 mod primitives;
 mod rules;
@@ -222,10 +223,11 @@ pub use hooks::Crc32c;
 #[cfg(feature = "metrics")]
 pub use hooks::Metrics;
 pub use hooks::{Log, LogHold, LoggedChange, Observer, Seal, WriteEvent};
-pub use io::sync::{Budget, Progress, SyncMode};
+
 pub use mapping::Mapping;
 pub use memory::reclaim::ReclaimStats;
 pub use memory::{CacheStats, PageCache};
+pub use modes::{Budget, FlushKind, Progress, SyncMode};
 pub use page::Page;
 pub use page::state::Snapshot;
 pub use page::tag::PageTag;
@@ -236,9 +238,7 @@ pub use rules::page_ref::PageRef;
 pub use stats::Stats;
 #[cfg(feature = "fault")]
 pub use store::fault;
-pub use store::{
-    Completion, FileOptions, FileStore, FlushKind, Limits, MemStore, Store, WriteBatch,
-};
+pub use store::{Completion, FileOptions, FileStore, Limits, MemStore, Store, WriteBatch};
 
 /// The README's example, as a test.
 #[cfg(doctest)]

@@ -18,9 +18,9 @@ use super::{Counters, FlusherStats};
 use crate::clock::millis;
 use crate::config::FlusherConfig;
 use crate::error::Result;
-use crate::io::sync::{Budget, Progress};
 use crate::mapping::Mapping;
 use crate::memory;
+use crate::modes::{Budget, Progress};
 use crate::primitives::{Condvar, HintU32, HintU64, Instant, Mutex, MutexGuard, Ordering, thread};
 
 /// A mapping of which nothing could be written is left alone for so long, or an interval, if that is less.

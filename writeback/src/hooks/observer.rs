@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::error::{Error, StoreError};
 use crate::mapping::Mapping;
+use crate::modes::FlushKind;
 use crate::primitives::{AtomicU64, Instant, Ordering};
 use crate::rules::core::Shared;
 use crate::stats::Counter;
-use crate::store::FlushKind;
 
 /// Is told what a mapping does, for metrics and traces. Every method does nothing unless implemented.
 ///

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use tagged_radix::ArrayVec;
 
 use crate::accounts::givers::Givers;
-use crate::io::sync::{Budget, SyncMode};
 use crate::mapping::Mapping;
 use crate::memory::{Inner, Member};
+use crate::modes::{Budget, SyncMode};
 use crate::page::Page;
 use crate::page::state::Snapshot;
 use crate::page::tag::PageTag;

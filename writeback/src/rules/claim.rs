@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::buffer::{Image, copy_of, zeroed};
 use crate::error::{Result, StoreError};
 use crate::hooks::Positions;
-use crate::io::sync::SyncMode;
+use crate::modes::SyncMode;
 use crate::page::blocks::BlockMap;
 use crate::primitives::OnceLock;
 use crate::rules::changes::Ended;

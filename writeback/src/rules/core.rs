@@ -17,6 +17,7 @@ use crate::flusher::Kick;
 use crate::hooks::{Observers, Order, Sealer, trace};
 use crate::index::{Index, tagged_pages};
 use crate::memory::Member;
+use crate::modes::FlushKind;
 use crate::page::Page;
 use crate::page::blocks::Division;
 use crate::page::state::Snapshot;
@@ -26,7 +27,7 @@ use crate::rules::durability::Durability;
 use crate::rules::errors::ErrorSequence;
 use crate::rules::tail::Tail;
 use crate::stats::Counters;
-use crate::store::{FlushKind, Limits, Store};
+use crate::store::{Limits, Store};
 
 /// What all clones of a mapping share.
 pub(crate) struct Shared {

@@ -14,9 +14,9 @@ use std::io;
 
 use crate::error::{Error, Result, StoreError};
 use crate::hooks::Order;
+use crate::modes::FlushKind;
 use crate::primitives::{AtomicU64, Mutex, OnceLock, Ordering};
 use crate::stats::Counter;
-use crate::store::FlushKind;
 
 #[derive(Debug)]
 pub(crate) struct Durability {

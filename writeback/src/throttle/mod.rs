@@ -43,8 +43,8 @@ use self::queue::Queues;
 use self::share::{Owed, Shares};
 use crate::config::CacheConfig;
 use crate::error::{Error, Result, StoreError};
-use crate::io::sync::{Budget, SyncMode};
 use crate::memory::{Inner, Member};
+use crate::modes::{Budget, SyncMode};
 use crate::primitives::{
     AtomicBool, AtomicU64, CHECKED, Condvar, CounterU64, HintU64, Instant, Mutex, Ordering, thread,
 };
