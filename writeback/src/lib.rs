@@ -231,10 +231,12 @@ pub use modes::{Budget, FlushKind, Progress, SyncMode};
 pub use page::Page;
 pub use page::state::Snapshot;
 pub use page::tag::PageTag;
-pub use rules::claim::{Claim, LockedPage, Writeback};
+pub use rules::claim::Claim;
 pub use rules::hold::Hold;
 pub use rules::invariants::Violation;
+pub use rules::locked::LockedPage;
 pub use rules::page_ref::PageRef;
+pub use rules::writeback::Writeback;
 pub use stats::Stats;
 #[cfg(feature = "fault")]
 pub use store::fault;

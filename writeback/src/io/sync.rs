@@ -18,8 +18,8 @@ use crate::mapping::Mapping;
 use crate::modes::{Budget, FlushKind, Progress, SyncMode};
 use crate::page::tag::PageTag;
 use crate::primitives::Ordering;
-use crate::rules::claim::Verdict;
 use crate::rules::pass::Pass;
+use crate::rules::writeback::Verdict;
 
 impl Mapping {
     /// Writes back the dirty pages of a range. Makes nothing durable: for that there are the syncs of

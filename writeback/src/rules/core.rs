@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tagged_radix::ArrayVec;
 
-use crate::buffer::Image;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result, StoreError};
@@ -200,9 +199,9 @@ impl Shared {
     }
 
     /// The write of an image is over, and nobody has seen that yet: it may have been padded.
-    pub(crate) fn note_ended(&self, page: &Page, image: &Image) {
-        let end = self.page_offset(page.index()) + (image.within() + image.len()) as u64;
-        if !image.is_empty() {
+    pub(crate) fn note_ended(&self, page: &Page, within: usize, len: usize) {
+        let end = self.page_offset(page.index()) + (within + len) as u64;
+        if len > 0 {
             self.tail.note_ended(end, || self.len());
         }
     }

@@ -13,7 +13,7 @@ use crate::page::keep::Kept;
 use crate::page::state::Snapshot;
 use crate::page::tag::PageTag;
 use crate::primitives::Ordering;
-use crate::rules::claim::LockedPage;
+use crate::rules::locked::LockedPage;
 
 /// A reference to a cached page. Keeps the page in memory: it is not evicted while somebody has one.
 /// But it may be truncated away at any time, and what would change it then says so.

@@ -12,13 +12,15 @@ use crate::error::StoreError;
 use crate::hooks::trace;
 use crate::index::range::Inclusive;
 use crate::index::tagged_pages;
+use crate::io::submit::batch_of;
 use crate::mapping::Mapping;
 use crate::modes::{Budget, Progress, SyncMode};
 use crate::page::Page;
 use crate::page::tag::PageTag;
-use crate::rules::claim::{Claim, LockedPage, Verdict, Writeback};
+use crate::rules::claim::Claim;
+use crate::rules::locked::LockedPage;
 use crate::rules::page_ref::PageRef;
-use crate::store::batch_of;
+use crate::rules::writeback::{Verdict, Writeback};
 
 /// One pass in the making.
 pub(crate) struct Pass<'m> {
@@ -201,7 +203,7 @@ impl<'m> Pass<'m> {
         if writeback.offset() != self.batch_end {
             self.submit();
         }
-        self.batch_end = writeback.offset() + writeback.image().len() as u64;
+        self.batch_end = writeback.offset() + writeback.len() as u64;
         self.batch.push(writeback);
         if self.batch.len() >= self.mapping.shared.limits.batch_pages_max {
             self.submit();

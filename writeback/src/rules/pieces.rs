@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::buffer::Image;
 use crate::page::blocks::{BlockMap, Division};
 use crate::primitives::{AtomicU64, Ordering};
-use crate::rules::claim::Writeback;
+use crate::rules::writeback::Writeback;
 
 /// What the pieces of one write of a page share.
 #[derive(Debug)]
@@ -67,32 +67,23 @@ impl Writeback {
         }
         match parts.pop() {
             None => {
-                self.image = Some(self.image().part(0..0));
+                let nothing = self.image().part(0..0);
+                self.set_image(nothing);
                 self.finish(false);
                 Vec::new()
             }
             Some((_, image)) => {
-                self.image = Some(image);
+                self.set_image(image);
                 vec![self]
             }
         }
     }
 
-    fn split(mut self, parts: Vec<(BlockMap, Image)>) -> Vec<Self> {
+    fn split(self, parts: Vec<(BlockMap, Image)>) -> Vec<Self> {
         let whole = Pieces::new(parts.len());
-        let piece = |(blocks, image)| Self {
-            page: self.page.clone(),
-            ticket: self.ticket,
-            image: Some(image),
-            positions: self.positions,
-            unsealed: None,
-            blocks,
-            whole: Some(Arc::clone(&whole)),
-            verdict: self.verdict.clone(),
-        };
+        let piece = |(blocks, image)| self.piece(blocks, image, &whole);
         let pieces = parts.into_iter().map(piece).collect();
-        // They answer for it now.
-        self.image = None;
+        self.become_pieces();
         pieces
     }
 }

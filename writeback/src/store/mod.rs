@@ -18,7 +18,7 @@ mod vectored;
 
 use std::fmt::Debug;
 
-pub(crate) use batch::batch_of;
+pub(crate) use batch::EndOfWrite;
 pub use batch::{Completion, WriteBatch};
 pub use file::FileStore;
 pub use memory::MemStore;
