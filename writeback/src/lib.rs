@@ -190,6 +190,7 @@ mod accounts;
 mod buffer;
 mod clock;
 mod config;
+mod entry;
 mod error;
 mod flusher;
 mod handle;
@@ -204,7 +205,6 @@ mod primitives;
 mod rules;
 mod stats;
 mod store;
-mod throttle;
 #[cfg(test)]
 #[path = "../tests/common/watchdog.rs"]
 #[allow(dead_code, reason = "the tests here use a part of it")]
@@ -212,26 +212,28 @@ mod watchdog;
 
 pub use buffer::Image;
 pub use clock::Clock;
-#[cfg(feature = "rule-2003")]
-pub use config::DirtyRule;
-pub use config::{CacheConfig, Config, FlusherConfig};
-pub use error::{CloseError, Error, Result, StoreError};
-pub use flusher::{Flusher, FlusherStats, Stopped};
+pub use config::Config;
+pub use entry::{LogHold, LoggedChange};
+pub use error::{Error, Result, StoreError};
+pub use flusher::{Flusher, FlusherConfig, FlusherStats, Stopped};
 pub use handle::Handle;
 #[cfg(feature = "crc32c")]
 pub use hooks::Crc32c;
 #[cfg(feature = "metrics")]
 pub use hooks::Metrics;
-pub use hooks::{Log, LogHold, LoggedChange, Observer, Seal, WriteEvent};
+pub use hooks::{Log, Observer, Seal, WriteEvent};
+pub use mapping::CloseError;
+#[cfg(feature = "rule-2003")]
+pub use modes::DirtyRule;
 
-pub use mapping::Mapping;
-pub use memory::reclaim::ReclaimStats;
-pub use memory::{CacheStats, PageCache};
+pub use accounts::outcomes::ReclaimStats;
+pub use memory::{CacheConfig, CacheStats, PageCache};
 pub use modes::{Budget, FlushKind, Progress, SyncMode};
 pub use page::Page;
 pub use page::state::Snapshot;
 pub use page::tag::PageTag;
 pub use rules::claim::Claim;
+pub use rules::core::Mapping;
 pub use rules::hold::Hold;
 pub use rules::invariants::Violation;
 pub use rules::locked::LockedPage;

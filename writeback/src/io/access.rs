@@ -14,34 +14,33 @@ use crate::buffer::{Bytes, Contents, zeroed};
 use crate::error::{Error, Result};
 use crate::hooks::Sealer;
 use crate::index::Pinned;
-use crate::memory::Room;
 use crate::page::Page;
 use crate::page::keep::Kept;
 use crate::primitives::Ordering;
-use crate::rules::core::Shared;
+use crate::rules::core::{Core, Room};
 
 /// The part of an access that lies in one page.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
-    index: u64,
-    within: usize,
-    len: usize,
+pub(crate) struct Piece {
+    pub(crate) index: u64,
+    pub(crate) within: usize,
+    pub(crate) len: usize,
     /// First byte of the mapping after it.
-    end: u64,
+    pub(crate) end: u64,
     /// Of the log's record of the change.
-    position: Option<u64>,
+    pub(crate) position: Option<u64>,
 }
 
-impl Shared {
+impl Core {
     /// The end of `len` bytes from `offset`, if the store can address it.
     pub(crate) fn check_span(&self, offset: u64, len: u64) -> Result<u64> {
-        let max = self.limits.len_max;
+        let max = self.len_max;
         let end = offset.checked_add(len).filter(|end| *end <= max && self.whole(*end) <= max);
         end.ok_or(Error::OutOfRange { offset, len })
     }
 
     /// The piece of `len` bytes from `offset` that lies in the first page of them.
-    fn piece(&self, offset: u64, len: usize) -> Piece {
+    pub(crate) fn piece(&self, offset: u64, len: usize) -> Piece {
         let mask = self.page_size - 1;
         #[expect(clippy::cast_possible_truncation, reason = "masked to below the page size")]
         let within = offset as usize & mask;
@@ -50,26 +49,7 @@ impl Shared {
         Piece { index, within, len, end, position: None }
     }
 
-    /// Reads up to the end of the mapping; returns how many bytes.
-    pub(crate) fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let mut done = 0;
-        while done < buf.len() {
-            let at = offset.saturating_add(done as u64);
-            let left = usize::try_from(self.len().saturating_sub(at)).unwrap_or(usize::MAX);
-            if left == 0 {
-                break;
-            }
-            let piece = self.piece(at, left.min(buf.len() - done));
-            let into = &mut buf[done..done + piece.len];
-            // `None`: a truncate came between, and the length is to be asked again.
-            if self.read_cached(piece, into) || self.read_slow(piece, into)? {
-                done += piece.len;
-            }
-        }
-        Ok(done)
-    }
-
-    fn read_cached(&self, piece: Piece, into: &mut [u8]) -> bool {
+    pub(crate) fn read_cached(&self, piece: Piece, into: &mut [u8]) -> bool {
         let pinned = self.tree.pin();
         match pinned.get(piece.index) {
             Some(page) if page.snapshot().is_uptodate() => {
@@ -81,9 +61,9 @@ impl Shared {
     }
 
     #[cold]
-    fn read_slow(&self, piece: Piece, into: &mut [u8]) -> Result<bool> {
+    pub(crate) fn read_slow(&self, piece: Piece, into: &mut [u8], room: Room<'_>) -> Result<bool> {
         let _told = self.tell_at_end();
-        match self.load_page(piece.index) {
+        match self.load_page(piece.index, room) {
             Ok(page) => Ok(self.copy_out(&page, piece, into)),
             Err(Error::OutOfRange { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -102,56 +82,8 @@ impl Shared {
         true
     }
 
-    /// Writes all of `buf`, lengthening the mapping if it ends earlier.
-    pub(crate) fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        self.write(buf, offset, None, true).map(|_| ())
-    }
-
-    /// As [`write_at`](Self::write_at), for a change that is logged at `position`.
-    pub(crate) fn write_logged_at(&self, buf: &[u8], offset: u64, position: u64) -> Result<()> {
-        self.write(buf, offset, Some(position), true).map(|_| ())
-    }
-
-    /// As [`write_at`](Self::write_at), but stops where it would have to wait for room; returns how many
-    /// bytes have been written.
-    pub(crate) fn try_write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
-        self.write(buf, offset, None, false)
-    }
-
-    fn write(
-        &self,
-        buf: &[u8],
-        offset: u64,
-        position: Option<u64>,
-        may_wait: bool,
-    ) -> Result<usize> {
-        self.check_span(offset, buf.len() as u64)?;
-        self.check_reserved(offset, buf.len())?;
-        self.admit()?;
-        let _told = self.tell_at_end();
-        let mut done = 0;
-        while done < buf.len() {
-            let piece = self.piece(offset + done as u64, buf.len() - done);
-            let piece = Piece { position, ..piece };
-            let from = &buf[done..done + piece.len];
-            match self.write_piece(piece, from, may_wait) {
-                Ok(()) => done += piece.len,
-                Err(Error::WouldBlock) if done > 0 => break,
-                // The pages before have been written, and stay so.
-                Err(error) => return Err(error.after(done)),
-            }
-        }
-        Ok(done)
-    }
-
-    fn write_piece(&self, piece: Piece, from: &[u8], may_wait: bool) -> Result<()> {
-        // Before any lock, and kept until the page is dirty.
-        let _admission = self.admit_dirtier(piece.index, may_wait)?;
-        if self.write_cached(piece, from) { Ok(()) } else { self.write_slow(piece, from) }
-    }
-
     /// Writes to a page that is cached, valid and stays within the length. `false`: it is not.
-    fn write_cached(&self, piece: Piece, from: &[u8]) -> bool {
+    pub(crate) fn write_cached(&self, piece: Piece, from: &[u8]) -> bool {
         let pinned = self.tree.pin();
         let Some(page) = pinned.get(piece.index) else {
             return false;
@@ -194,9 +126,8 @@ impl Shared {
     }
 
     #[cold]
-    fn write_slow(&self, piece: Piece, from: &[u8]) -> Result<()> {
-        let mut room = self.make_room();
-        let _no_truncate = self.truncate.read();
+    pub(crate) fn write_slow(&self, piece: Piece, from: &[u8], mut room: Room<'_>) -> Result<()> {
+        let _no_truncate = self.backing().truncate.read();
         self.admit()?;
         self.prepare_to_lengthen(piece.end)?;
         loop {
@@ -224,7 +155,7 @@ impl Shared {
     /// A writer is about to lengthen the mapping to `end`. If the store is longer than the mapping,
     /// because an earlier cut failed, it is cut now: its old bytes must not come back.
     pub(crate) fn prepare_to_lengthen(&self, end: u64) -> Result<()> {
-        if end <= self.len() || !self.store_is_longer.load(Ordering::Acquire) {
+        if end <= self.len() || !self.backing().store_is_longer.load(Ordering::Acquire) {
             return Ok(());
         }
         self.cut_store()
@@ -251,7 +182,7 @@ impl Shared {
             if !is_new {
                 page.lock();
             }
-            let lock = PageLock { shared: self, page: page.clone() };
+            let lock = PageLock { core: self, page: page.clone() };
             let state = page.snapshot();
             // Looked up, then locked: it may have been removed, or filled, in between.
             if state.is_mapped() {
@@ -264,9 +195,8 @@ impl Shared {
     ///
     /// # Errors
     /// `OutOfRange` beyond the end.
-    pub(crate) fn load_page(&self, index: u64) -> Result<Kept> {
-        let mut room = self.make_room();
-        let _no_truncate = self.truncate.read();
+    pub(crate) fn load_page(&self, index: u64, mut room: Room<'_>) -> Result<Kept> {
+        let _no_truncate = self.backing().truncate.read();
         // Saturated, it is beyond every length. A caller that asks again does so because the length has
         // changed since it looked, and for no other reason.
         let offset = index.saturating_mul(self.page_size as u64);
@@ -295,7 +225,7 @@ impl Shared {
         if valid == 0 || (piece.within <= all.start && piece.within + len >= all.end) {
             return Ok(bytes);
         }
-        let read = self.store.read(offset, &mut bytes);
+        let read = self.backing().store.read(offset, &mut bytes);
         let count = read.map_err(|source| Error::Read { index, source })?;
         self.counters.read.add(1);
         self.counters.bytes_read.add(count as u64);
@@ -313,12 +243,12 @@ impl Shared {
 
 /// The page lock while the first contents are fetched; released also if the store panics.
 struct PageLock<'s> {
-    shared: &'s Shared,
+    core: &'s Core,
     page: Kept,
 }
 
 impl Drop for PageLock<'_> {
     fn drop(&mut self) {
-        self.shared.unlock(&self.page);
+        self.core.unlock(&self.page);
     }
 }

@@ -1,7 +1,9 @@
 //! Handing writes to the store: as batches, each with a completion that ends them.
 
 use crate::error::StoreError;
-use crate::hooks::{Observed, WriteEvent};
+use crate::hooks::WriteEvent;
+use crate::primitives::Instant;
+use crate::rules::core::Mapping;
 use crate::rules::writeback::Writeback;
 use crate::store::{Completion, EndOfWrite, WriteBatch};
 
@@ -21,7 +23,7 @@ impl EndOfWrite for Submitted {
             return;
         };
         let well = Writeback::end_batch(writebacks, accepted, error);
-        mapping.shared.batch_ended(well);
+        mapping.core.batch_ended(well);
         if let Some(observed) = observed {
             observed.end(failed.as_ref().map_or(Ok(()), Err));
         }
@@ -36,6 +38,33 @@ pub(crate) fn batch_of(mut writebacks: Vec<Writeback>) -> Option<(WriteBatch, Co
     let (first_page, pages, len) = (batch.first_page(), writebacks.len() as u64, batch.len());
     let observed =
         Observed::begin(first.page().mapping(), WriteEvent { first_page, pages, bytes: len });
-    first.page().mapping().shared.batch_begun();
+    first.page().core().batch_begun();
     Some((batch, Completion::new(len, Box::new(Submitted { writebacks, len, observed }))))
+}
+
+/// A batch that observers are told of when the store is done with it.
+#[derive(Debug)]
+struct Observed {
+    mapping: Mapping,
+    write: WriteEvent,
+    began: Instant,
+}
+
+impl Observed {
+    /// Tells that the batch is about to be handed over. `None`: nobody wants to know.
+    fn begin(mapping: &Mapping, write: WriteEvent) -> Option<Self> {
+        let observers = &mapping.core.observers;
+        let began = observers.now()?;
+        observers.tell(|observer| observer.submitted(write));
+        Some(Self { mapping: mapping.clone(), write, began })
+    }
+
+    fn end(self, outcome: Result<(), &StoreError>) {
+        let observers = &self.mapping.core.observers;
+        let write = self.write;
+        observers.tell_since(Some(self.began), |observer, took| {
+            observer.written(write, took, outcome);
+        });
+        self.mapping.core.tell_counts();
+    }
 }

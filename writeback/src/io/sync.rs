@@ -1,208 +1,21 @@
-//! Writing back on demand, waiting for writes, and the syncs made of both.
-//!
-//! A *sync* tags what is dirty now TOWRITE, makes a [`pass`](crate::rules::pass) over TOWRITE in mode All,
-//! waits for every page with the WRITEBACK tag, and flushes the store. Between DIRTY and WRITEBACK a
-//! page has one tag or both at every instant, or is locked under a claim and has DIRTY; so looking at
-//! DIRTY first and at WRITEBACK second misses nothing. And because pages dirtied later are not
-//! TOWRITE, a sync ends however fast they are dirtied.
-
-use std::ops::RangeBounds;
-use std::sync::Arc;
-
-use tagged_radix::ArrayVec;
+//! Syncs: everything is [written and waited for](crate::rules::sync), and then the store is flushed.
 
 use crate::error::{Error, Result, StoreError};
-use crate::index::range::{Inclusive, inclusive};
-use crate::index::tagged_pages;
-use crate::mapping::Mapping;
-use crate::modes::{Budget, FlushKind, Progress, SyncMode};
-use crate::page::tag::PageTag;
-use crate::primitives::Ordering;
-use crate::rules::pass::Pass;
-use crate::rules::writeback::Verdict;
+use crate::index::range::Inclusive;
+use crate::modes::{Budget, FlushKind, SyncMode};
+use crate::rules::core::Mapping;
 
 impl Mapping {
-    /// Writes back the dirty pages of a range. Makes nothing durable: for that there are the syncs of
-    /// [`Handle`](crate::Handle).
-    ///
-    /// In mode `All` every page that was dirty when it was called has been submitted when it returns,
-    /// or was truncated; [`wait_range`](Self::wait_range) waits for the store to accept them.
-    ///
-    /// # Concurrency
-    /// Any number of passes may run at once. Takes page locks one at a time.
-    ///
-    /// # Errors
-    /// [`Error::Poisoned`]. Failed writes are told by the handles.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::{Budget, Mapping, MemStore, SyncMode};
-    ///
-    /// let mapping = Mapping::open(MemStore::new())?;
-    /// mapping.handle().write_at(&[1; 8192], 0)?;
-    /// let progress = mapping.write_range(1.., SyncMode::All, Budget::UNLIMITED)?;
-    /// assert_eq!(progress.submitted, 1);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn write_range(
-        &self,
-        pages: impl RangeBounds<u64>,
-        mode: SyncMode,
-        budget: Budget,
-    ) -> Result<Progress> {
-        let shared = &self.shared;
-        shared.durability.check()?;
-        let (dirty, to_write) = (PageTag::Dirty.tag(), PageTag::ToWrite.tag());
-        let Some((first, last)) = inclusive(pages) else { return Ok(Progress::default()) };
-        if shared.memory_backed || !shared.tree.any_tagged(dirty) {
-            return Ok(Progress::default());
-        }
-        let mut pass = Pass::new(self, mode, budget);
-        if mode == SyncMode::None {
-            pass.walk((first, last), PageTag::Dirty);
-            return Ok(pass.progress);
-        }
-        let mut next = Some(first);
-        while let Some(start) = next {
-            // In pieces, so that the index is not kept pinned for long.
-            let tagged = shared.tree.pin().tag_range_if_tagged(start..=last, dirty, to_write, 4096);
-            next = tagged.next;
-        }
-        pass.walk((first, last), PageTag::ToWrite);
-        Ok(pass.progress)
-    }
-
-    /// Writes back dirty pages in mode `None`, from where the last such pass stopped to the end; the
-    /// one after that starts at the beginning again.
-    ///
-    /// # Errors
-    /// [`Error::Poisoned`].
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::{Budget, Mapping, MemStore};
-    ///
-    /// let mapping = Mapping::open(MemStore::new())?;
-    /// mapping.handle().write_at(&[1; 5 * 4096], 0)?;
-    /// assert_eq!(mapping.write_cyclic(Budget::pages(3))?.submitted, 3);
-    /// assert_eq!(mapping.write_cyclic(Budget::pages(3))?.submitted, 2);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn write_cyclic(&self, budget: Budget) -> Result<Progress> {
-        self.write_on(Pass::new(self, SyncMode::None, budget))
-    }
-
-    /// Makes the pass from where the last one of this kind has stopped.
-    pub(crate) fn write_on(&self, mut pass: Pass<'_>) -> Result<Progress> {
-        let shared = &self.shared;
-        shared.durability.check()?;
-        if shared.memory_backed {
-            return Ok(Progress::default());
-        }
-        // Relaxed: a hint where to go on.
-        let first = shared.cyclic_next.load(Ordering::Relaxed);
-        let stopped = pass.walk((first, u64::MAX), PageTag::Dirty);
-        shared.cyclic_next.store(stopped.unwrap_or(0), Ordering::Relaxed);
-        Ok(pass.progress)
-    }
-
-    /// Writes back, in mode `None`, the pages that have been dirty since `dirty_by_ms` or longer.
-    pub(crate) fn write_expired(&self, dirty_by_ms: u64) -> Result<Progress> {
-        self.shared.durability.check()?;
-        let mut pass = Pass::new(self, SyncMode::None, Budget::UNLIMITED);
-        pass.dirty_by_ms = dirty_by_ms;
-        if !self.shared.memory_backed {
-            pass.walk((0, u64::MAX), PageTag::Dirty);
-        }
-        Ok(pass.progress)
-    }
-
-    /// Waits until every write of the range's pages that had begun before the call has ended, whoever
-    /// began it.
-    ///
-    /// # Concurrency
-    /// By ticket: writes begun later are not waited for, so it ends on a busy mapping too.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::{Budget, Mapping, MemStore, SyncMode};
-    ///
-    /// let mapping = Mapping::open(MemStore::new())?;
-    /// mapping.handle().write_at(&[1; 8192], 0)?;
-    /// mapping.write_range(.., SyncMode::All, Budget::UNLIMITED)?;
-    /// mapping.wait_range(..);
-    /// assert_eq!(mapping.stats().written, 2);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn wait_range(&self, pages: impl RangeBounds<u64>) {
-        let Some((first, last)) = inclusive(pages) else { return };
-        let mut next = Some(first);
-        while let Some(start) = next.filter(|start| *start <= last) {
-            let mut found = ArrayVec::new();
-            next = tagged_pages(&self.shared.tree, start, PageTag::Writeback, &mut found);
-            for (_, page) in found.iter().take_while(|(index, _)| *index <= last) {
-                page.wait_ticket(page.ticket());
-            }
-        }
-    }
-
-    /// Writes back one page; returns whether it was written. With `wait` it waits for a write under
-    /// way before and for its own after, and for another writer that holds the page; without, it gives
-    /// way to both and only submits.
-    ///
-    /// # Concurrency
-    /// Waits for the page lock either way.
-    ///
-    /// # Errors
-    /// [`Error::Poisoned`]; with `wait`, [`Error::Write`] with what this very write failed with. The handles
-    /// are told of it too.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::{Mapping, MemStore};
-    ///
-    /// let mapping = Mapping::open(MemStore::new())?;
-    /// mapping.handle().write_at(&[1; 8192], 0)?;
-    /// assert!(mapping.write_page(1, true)?);
-    /// assert!(!mapping.write_page(1, true)?, "it is clean now");
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn write_page(&self, index: u64, wait: bool) -> Result<bool> {
-        let shared = &self.shared;
-        shared.durability.check()?;
-        let Some(page) = self.cached_page(index).filter(|_| !shared.memory_backed) else {
-            return Ok(false);
-        };
-        let Some(locked) = page.lock() else { return Ok(false) };
-        if wait {
-            locked.wait_writeback();
-        }
-        let Ok(claim) = locked.clear_dirty_for_io() else { return Ok(false) };
-        let mut pass =
-            Pass::new(self, if wait { SyncMode::All } else { SyncMode::None }, Budget::UNLIMITED);
-        let verdict = wait.then(Arc::<Verdict>::default);
-        pass.verdict.clone_from(&verdict);
-        pass.write(claim);
-        pass.finish();
-        if let Some(verdict) = verdict {
-            page.wait_writeback();
-            if let Some(source) = verdict.get() {
-                return Err(Error::Write { source: source.clone() });
-            }
-        }
-        Ok(pass.progress.submitted == 1)
-    }
-
     /// Everything a sync does but report write errors: those are in the error sequence.
     ///
     /// A write that fails while this waits for it has its error recorded after the call, so that the
     /// caller finds it; whoever meets the page next writes it.
     pub(crate) fn sync_pages(&self, pages: Inclusive, kind: FlushKind) -> Result<()> {
-        if self.shared.memory_backed {
+        if self.core.memory_backed {
             return Ok(());
         }
-        self.shared.check_process()?;
-        let failing = self.shared.errors.any_ending();
+        self.core.check_process()?;
+        let failing = self.core.errors.any_ending();
         let mut written = self.write_and_wait(pages);
         if failing {
             // A write had failed before the call and its page was not dirty again yet. The caller may
@@ -210,8 +23,8 @@ impl Mapping {
             // by now, is written here. If that fails, it is a new error.
             written = written.and(self.write_and_wait(pages));
         }
-        let cut = self.shared.settle_length();
-        let flushed = self.shared.flush(kind);
+        let cut = self.core.settle_length();
+        let flushed = self.core.flush(kind);
         written.and(flushed).and(cut)
     }
 
@@ -224,13 +37,13 @@ impl Mapping {
 
     /// For `close`: writes and flushes everything and tells whether anything is left.
     pub(crate) fn save_all(&self) -> Result<()> {
-        let before = self.shared.errors.recorded();
+        let before = self.core.errors.recorded();
         self.sync_pages((0, u64::MAX), FlushKind::All)?;
-        let counters = &self.shared.counters;
+        let counters = &self.core.counters;
         if counters.dirty.get() + counters.writeback.get() == 0 {
             return Ok(());
         }
-        let source = self.shared.errors.latest_after(before).unwrap_or(StoreError::Lost);
+        let source = self.core.errors.latest_after(before).unwrap_or(StoreError::Lost);
         Err(Error::Write { source })
     }
 }

@@ -11,44 +11,43 @@ use std::io;
 use tagged_radix::ArrayVec;
 
 use crate::error::{Error, Result, StoreError};
-use crate::mapping::Mapping;
 use crate::primitives::{MutexGuard, Ordering};
-use crate::rules::core::Shared;
+use crate::rules::core::{Core, Mapping};
 use crate::rules::page_ref::PageRef;
 
 impl Mapping {
     pub(crate) fn set_len(&self, len: u64) -> Result<()> {
-        let shared = &*self.shared;
-        shared.check_span(0, len)?;
-        if len < shared.limits.len_min {
-            let text = format!("it has at least {} bytes", shared.limits.len_min);
+        let core = &*self.core;
+        core.check_span(0, len)?;
+        if len < core.backing().limits.len_min {
+            let text = format!("it has at least {} bytes", core.backing().limits.len_min);
             let source = io::Error::new(io::ErrorKind::InvalidInput, text).into();
             return Err(Error::Length { source });
         }
-        if shared.whole(len) != len {
+        if core.whole(len) != len {
             return Err(Error::Config {
                 reason: "with a seal the length is a whole number of pages",
             });
         }
-        let _exclusive = shared.truncate.write();
-        shared.admit()?;
-        if len > shared.len() {
-            return shared.lengthen(len);
+        let _exclusive = core.backing().truncate.write();
+        core.admit()?;
+        if len > core.len() {
+            return core.lengthen(len);
         }
-        if len == shared.len() {
-            return shared.cut_store();
+        if len == core.len() {
+            return core.cut_store();
         }
         // First: a page claimed from now on is cut at the new length, and fast writers beyond it give
         // way. The store keeps its bytes until it is cut below.
-        shared.length.store(len, Ordering::Release);
-        self.drop_pages(len.div_ceil(shared.page_size as u64));
+        core.length.store(len, Ordering::Release);
+        self.drop_pages(len.div_ceil(core.page_size as u64));
         self.clear_tail(len);
         // Last: only now nothing is under way that could lengthen the store again.
-        let cutting = shared.cutting.lock();
+        let cutting = core.backing().cutting.lock();
         // Under the lock: a sync that makes up for an earlier cut takes the mark off when it is done,
         // and it may have begun before the above.
-        shared.store_is_longer.store(true, Ordering::Release);
-        shared.cut_under(&cutting)
+        core.backing().store_is_longer.store(true, Ordering::Release);
+        core.cut_under(&cutting)
     }
 
     /// Takes all pages from `first` on out of the cache.
@@ -56,7 +55,7 @@ impl Mapping {
         let mut next = Some(first);
         while let Some(start) = next {
             let mut batch = ArrayVec::<_, 64>::new();
-            next = self.shared.tree.gang_lookup_owned(start, &mut batch);
+            next = self.core.tree.gang_lookup_owned(start, &mut batch);
             for (_, page) in batch {
                 let found = PageRef::of_found(self, page);
                 if let Some(locked) = found.and_then(|page| page.lock()) {
@@ -68,8 +67,8 @@ impl Mapping {
 
     /// Clears what the last page has beyond `len`, once nobody writes it.
     fn clear_tail(&self, len: u64) {
-        let within = len % self.shared.page_size as u64;
-        let Some(page) = self.cached_page(self.shared.page_index(len)) else { return };
+        let within = len % self.core.page_size as u64;
+        let Some(page) = PageRef::cached(self, self.core.page_index(len)) else { return };
         if within == 0 || !page.snapshot().is_uptodate() {
             return;
         }
@@ -81,38 +80,38 @@ impl Mapping {
     }
 }
 
-impl Shared {
+impl Core {
     fn lengthen(&self, len: u64) -> Result<()> {
         self.prepare_to_lengthen(len)?;
-        let _one_at_a_time = self.cutting.lock();
+        let _one_at_a_time = self.backing().cutting.lock();
         // First: should this fail, or panic, nobody knows how long the store is, and a sync that says that
         // everything is durable must not leave the length in doubt.
-        self.store_is_longer.store(true, Ordering::Release);
-        let lengthened = self.store.set_len(len);
+        self.backing().store_is_longer.store(true, Ordering::Release);
+        let lengthened = self.backing().store.set_len(len);
         if lengthened.as_ref().is_err_and(StoreError::is_refusal) {
-            self.store_is_longer.store(false, Ordering::Release);
+            self.backing().store_is_longer.store(false, Ordering::Release);
         }
         lengthened.map_err(|source| Error::Length { source })?;
         self.durability.note_write();
         self.length.fetch_max(len, Ordering::AcqRel);
-        self.store_is_longer.store(false, Ordering::Release);
+        self.backing().store_is_longer.store(false, Ordering::Release);
         Ok(())
     }
 
     /// Makes up for a cut that failed: cuts the store at the mapping's length if it is longer. Done by
     /// whoever lengthens and by every sync, until it succeeds.
     pub(crate) fn cut_store(&self) -> Result<()> {
-        self.cut_under(&self.cutting.lock())
+        self.cut_under(&self.backing().cutting.lock())
     }
 
     /// Sets the store's length right, for a sync that is about to flush it: makes up for a cut that failed,
     /// and takes away what writes were padded with that have ended.
     pub(crate) fn settle_length(&self) -> Result<()> {
-        let cutting = self.cutting.lock();
+        let cutting = self.backing().cutting.lock();
         self.cut_under(&cutting)?;
         let trimmed = self.tail.trim(|| {
             // Nobody raises it meanwhile. Whoever lowers it sets the store's length after this.
-            let set = self.store.set_len(self.len());
+            let set = self.backing().store.set_len(self.len());
             self.durability.note_write();
             set
         });
@@ -120,14 +119,14 @@ impl Shared {
     }
 
     fn cut_under(&self, _one_at_a_time: &MutexGuard<'_, ()>) -> Result<()> {
-        if !self.store_is_longer.load(Ordering::Acquire) {
+        if !self.backing().store_is_longer.load(Ordering::Acquire) {
             return Ok(());
         }
         // Nobody lengthens the mapping while `store_is_longer` is set.
-        let cut = self.store.set_len(self.len());
+        let cut = self.backing().store.set_len(self.len());
         self.durability.note_write();
         cut.map_err(|source| Error::Length { source })?;
-        self.store_is_longer.store(false, Ordering::Release);
+        self.backing().store_is_longer.store(false, Ordering::Release);
         Ok(())
     }
 }

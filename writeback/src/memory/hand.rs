@@ -24,15 +24,15 @@ use std::sync::Arc;
 
 use tagged_radix::{ArrayVec, TagFilter, TagSet};
 
-use super::reclaim::{Circumstances, Look, MOVE, Outcome, decide};
+use super::reclaim::{Circumstances, Look, MOVE, decide};
 use crate::accounts::givers::WHOLE;
+use crate::accounts::outcomes::Outcome;
 use crate::index::{BATCH, pages_down};
-use crate::memory::Member;
 use crate::page::Page;
 use crate::page::tag::{DIRTY_TAGS, PageTag};
 use crate::primitives::Ordering;
 use crate::rules::changes::Spared;
-use crate::rules::core::Shared;
+use crate::rules::core::{Core, Member};
 
 /// The pool is to have one of so many pages. A larger one loses what is used evenly, a smaller one what has just
 /// become popular.
@@ -67,7 +67,7 @@ fn with_chances() -> TagFilter {
     TagFilter::all_of(PageTag::Accessed).and_none_of(DIRTY_TAGS).and_none_of(PageTag::Writeback)
 }
 
-impl Shared {
+impl Core {
     /// Moves the hands on: evicts up to `wanted` of up to [`MOVE`] pages, and takes chances away if that is due.
     ///
     /// The caller has the hands to itself.

@@ -1,34 +1,24 @@
-//! A page cache: memory that mappings share, and its accounts.
+//! The memory that mappings share: who gives a page up, who is let in, and who waits.
 //!
-//! It knows how many pages its mappings have and how many they may have; who gives pages up, and in which
-//! order, is in [`reclaim`](crate::memory::reclaim). It keeps no list of pages: what is searched for is found in the
-//! mappings' indexes, by tags.
-//!
-//! A *place* is the right to have one page more in memory. It is taken before the page enters an index,
-//! with no lock held, and given back when the page leaves. So there are never more pages than places; and
-//! there are more places than the capacity only where nothing can be given up, because correctness must not
-//! depend on room: a page that is needed is had.
+//! The accounts are in [`accounts`](crate::accounts). Which page gives up its place, and in which
+//! order, is in [`reclaim`] and [`hand`]; which writers wait for the stores, in [`admission`]. The cache keeps no
+//! list of pages: what is searched for is found in the mappings' indexes, by tags.
 
+mod admission;
+mod config;
 mod hand;
 pub(crate) mod reclaim;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use crate::accounts::ghosts::Ghosts;
-use crate::accounts::givers::{Givers, Listed, Newcomers};
-use crate::config::CacheConfig;
+pub use self::config::CacheConfig;
+use crate::accounts::outcomes::ReclaimStats;
+use crate::accounts::{Accounts, Room};
 use crate::error::Result;
-use crate::flusher::FlusherRef;
-use crate::mapping::Mapping;
-use crate::memory::reclaim::{Outcomes, ReclaimStats};
-use crate::page::usage::Turns;
-use crate::primitives::{CounterU64, HintBool, HintU64, Mutex, Ordering};
-use crate::rules::core::Shared;
+use crate::rules::core::{Cache, Core};
 use crate::rules::invariants::{Violation, check_count};
 use crate::stats::{Counter, Counters};
-use crate::throttle::{Account, Throttle};
 
 /// Memory for pages, shared by any number of mappings.
 ///
@@ -72,7 +62,7 @@ use crate::throttle::{Account, Throttle};
 /// ```
 #[derive(Clone)]
 pub struct PageCache {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) accounts: Arc<Cache>,
 }
 
 /// What a [`PageCache`] holds and has done.
@@ -114,80 +104,6 @@ pub struct CacheStats {
     pub stalled: u64,
 }
 
-pub(crate) struct Inner {
-    pub(crate) config: CacheConfig,
-    /// Places taken.
-    places: CounterU64,
-    pub(crate) overcommitted: Counter,
-    pub(crate) outcomes: Outcomes,
-    pub(crate) throttle: Throttle,
-    pub(crate) turns: Turns,
-    pub(crate) ghosts: Ghosts,
-    members: Mutex<Members>,
-    /// One thread moves the hands at a time.
-    pub(crate) hands: Mutex<Givers>,
-    newcomers: Newcomers,
-    /// Those that write mappings of this cache.
-    flushers: Mutex<Vec<FlusherRef>>,
-}
-
-/// The mappings of a cache, by number.
-#[derive(Default)]
-struct Members {
-    by_number: HashMap<u64, Weak<Shared>>,
-    next: u64,
-}
-
-/// What a mapping has of its own in a cache.
-pub(crate) struct Member {
-    pub(crate) cache: Arc<Inner>,
-    /// Tells it from the others.
-    pub(crate) number: u64,
-    /// What it owes.
-    pub(crate) account: Arc<Account>,
-    listed: Listed,
-    /// Where its evicting hand stands: the next page that is looked at.
-    pub(crate) hand: HintU64,
-    /// What that has evicted since it was at the beginning.
-    pub(crate) yielded: HintU64,
-    /// Whether that was nothing, the last time round.
-    pub(crate) in_vain: HintBool,
-    /// Where the hand stands that takes chances away.
-    pub(crate) other_hand: HintU64,
-    /// How many pages are to lose their chances.
-    pub(crate) missing: HintU64,
-}
-
-impl Member {
-    fn new(cache: Arc<Inner>) -> Self {
-        let mut members = cache.members.lock();
-        let number = members.next;
-        members.next += 1;
-        drop(members);
-        Self {
-            cache,
-            number,
-            account: Arc::default(),
-            listed: Listed::default(),
-            hand: HintU64::new(0),
-            yielded: HintU64::new(0),
-            in_vain: HintBool::new(false),
-            other_hand: HintU64::new(u64::MAX),
-            missing: HintU64::new(0),
-        }
-    }
-
-    /// The mapping; `None` if its last user has let go of it.
-    pub(crate) fn mapping(&self) -> Option<Mapping> {
-        self.cache.member(self.number)
-    }
-
-    /// The mapping has got a page, and had none before.
-    pub(crate) fn got_first_page(&self) {
-        self.cache.newcomers.enlist(self.number, &self.listed);
-    }
-}
-
 impl PageCache {
     /// An empty cache.
     ///
@@ -203,21 +119,8 @@ impl PageCache {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn new(config: CacheConfig) -> Result<Self> {
-        config.check()?;
-        let inner = Inner {
-            throttle: Throttle::new(&config),
-            turns: Turns::new(config.capacity_pages),
-            ghosts: Ghosts::new(config.capacity_pages),
-            config,
-            places: CounterU64::new(0),
-            overcommitted: Counter::default(),
-            outcomes: Outcomes::default(),
-            members: Mutex::new(Members::default()),
-            hands: Mutex::new(Givers::default()),
-            newcomers: Newcomers::default(),
-            flushers: Mutex::new(Vec::new()),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        let limits = config.limits()?;
+        Ok(Self { accounts: Arc::new(Accounts::new(limits)) })
     }
 
     /// What it holds and has done. Each number is exact; all together are not one instant.
@@ -241,24 +144,24 @@ impl PageCache {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn stats(&self) -> CacheStats {
-        let inner = &*self.inner;
-        let (stalled_now, stalled) = inner.throttle.stalled();
+        let accounts = &*self.accounts;
+        let (stalled_now, stalled) = accounts.throttle.stalled();
         let mut stats = CacheStats {
-            capacity: inner.config.capacity_pages,
-            cached: inner.places(),
-            reclaim: inner.outcomes.stats(),
-            overcommitted: inner.overcommitted.get(),
-            debt: inner.throttle.debt(),
-            written: inner.throttle.written(),
-            paused: inner.throttle.paused(),
+            capacity: accounts.limits.capacity_pages,
+            cached: accounts.places(),
+            reclaim: accounts.outcomes.stats(),
+            overcommitted: accounts.overcommitted.get(),
+            debt: accounts.throttle.debt(),
+            written: accounts.throttle.written(),
+            paused: accounts.throttle.paused(),
             stalled_now,
             stalled,
             ..CacheStats::default()
         };
-        for mapping in inner.members() {
+        for mapping in accounts.members() {
             stats.mappings += 1;
-            stats.dirty += mapping.dirty();
-            stats.writeback += mapping.shared.counters.writeback.get();
+            stats.dirty += mapping.counters.dirty.get();
+            stats.writeback += mapping.counters.writeback.get();
         }
         stats
     }
@@ -280,7 +183,7 @@ impl PageCache {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn evict(&self, pages: u64) -> u64 {
-        self.inner.evict(pages)
+        self.accounts.evict(pages)
     }
 
     /// Checks its accounts against those of its mappings, while nothing changes.
@@ -296,13 +199,13 @@ impl PageCache {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn check(&self) -> Result<(), Violation> {
-        let members = self.inner.members();
+        let members = self.accounts.members();
         let sum = |count: fn(&Counters) -> &Counter| {
-            members.iter().map(|mapping| count(&mapping.shared.counters).get()).sum::<u64>()
+            members.iter().map(|mapping| count(&mapping.counters).get()).sum::<u64>()
         };
-        check_count("places", self.inner.places(), sum(|counters| &counters.cached))?;
+        check_count("places", self.accounts.places(), sum(|counters| &counters.cached))?;
         let unwritten = sum(|counters| &counters.dirty) + sum(|counters| &counters.writeback);
-        check_count("debt", self.inner.throttle.debt(), unwritten)
+        check_count("debt", self.accounts.throttle.debt(), unwritten)
     }
 }
 
@@ -312,148 +215,14 @@ impl fmt::Debug for PageCache {
     }
 }
 
-impl Inner {
-    /// Places taken.
-    pub(crate) fn places(&self) -> u64 {
-        self.places.load(Ordering::Relaxed)
-    }
-
-    /// Takes a place if there is one.
-    pub(crate) fn take_place(&self) -> bool {
-        // Relaxed, here and below: the number is all there is to know.
-        let free = |taken: u64| (taken < self.config.capacity_pages).then_some(taken + 1);
-        self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok()
-    }
-
-    /// Takes a place, whether there is one or not.
-    pub(crate) fn take_place_anyway(&self) {
-        self.places.fetch_add(1, Ordering::Relaxed);
-        self.overcommitted.add(1);
-    }
-
-    pub(crate) fn give_back(&self, places: u64) {
-        let before = self.places.fetch_sub(places, Ordering::Relaxed);
-        debug_assert!(before >= places, "I10: more places given back than taken");
-    }
-
-    /// All mappings that are still in use.
-    fn members(&self) -> Vec<Mapping> {
-        let members = self.members.lock();
-        let mappings = members.by_number.values().filter_map(Weak::upgrade);
-        // Collected under the lock and dropped outside it: the last clone of a mapping takes it.
-        mappings.map(|shared| Mapping { shared }).collect()
-    }
-
-    fn member(&self, number: u64) -> Option<Mapping> {
-        let member = self.members.lock().by_number.get(&number)?.upgrade();
-        Some(Mapping { shared: member? })
-    }
-
-    /// Takes the next mapping that has pages, and what has been asked of it. It comes again only when it is
-    /// [put back](Self::put_back).
-    pub(crate) fn next_giver(&self, givers: &mut Givers) -> Option<(u64, Mapping)> {
-        loop {
-            let (given, number) = givers.pop(&self.newcomers)?;
-            if let Some(mapping) = self.member(number) {
-                return Some((given, mapping));
-            }
-        }
-    }
-
-    /// The mapping comes again, unless it has no page left.
-    pub(crate) fn put_back(&self, givers: &mut Givers, given: u64, mapping: &Mapping) {
-        let Some(member) = &mapping.shared.member else { return };
-        let cached = &mapping.shared.counters.cached;
-        if cached.get() > 0 || !self.newcomers.strike(&member.listed, || cached.get() > 0) {
-            givers.push(given, member.number);
-        }
-    }
-
-    /// The mapping is a member from now on.
-    pub(crate) fn register(&self, shared: &Arc<Shared>) {
-        let Some(member) = &shared.member else { return };
-        self.throttle.joined();
-        self.members.lock().by_number.insert(member.number, Arc::downgrade(shared));
-    }
-
-    /// The flusher is woken from now on when there is too much debt.
-    pub(crate) fn add_flusher(&self, flusher: FlusherRef) {
-        self.flushers.lock().push(flusher);
-    }
-
-    pub(crate) fn remove_flusher(&self, flusher: &FlusherRef) {
-        self.flushers.lock().retain(|other| !other.is(flusher));
-    }
-
-    #[cold]
-    pub(crate) fn wake_flushers(&self) {
-        // Cloned: waking takes a flusher's lock, and its end takes this one.
-        let flushers = self.flushers.lock().clone();
-        flushers.iter().for_each(FlusherRef::kick);
-    }
-}
-
-impl Mapping {
-    /// Pages whose DIRTY flag is set.
-    pub(crate) fn dirty(&self) -> u64 {
-        self.shared.counters.dirty.get()
-    }
-}
-
-/// A place for one page, taken before any lock is. Without use it is given back.
-#[derive(Debug)]
-#[must_use = "it is a place for a page"]
-pub(crate) struct Room<'c>(Option<&'c Inner>);
-
-impl Room<'_> {
-    /// The page is in the index, and gives its place back when it leaves.
-    pub(crate) fn take(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Room<'_> {
-    fn drop(&mut self) {
-        if let Some(cache) = self.0 {
-            cache.give_back(1);
-        }
-    }
-}
-
-impl Shared {
+impl Core {
     /// Takes a place for a page, if this mapping is in a cache. The caller has no lock and no latch.
-    pub(crate) fn make_room(&self) -> Room<'_> {
-        let Some(member) = &self.member else { return Room(None) };
+    pub(crate) fn make_room(&self) -> Room<'_, Core> {
+        let Some(member) = &self.member else { return Room::UNLIMITED };
         let cache = &*member.cache;
         if !cache.take_place() {
             cache.make_room(member);
         }
-        Room(Some(cache))
-    }
-
-    /// What it has in its cache, if it is in one.
-    pub(crate) fn join(cache: &PageCache) -> Member {
-        Member::new(Arc::clone(&cache.inner))
-    }
-}
-
-impl Drop for Shared {
-    /// What it still has leaves the cache.
-    fn drop(&mut self) {
-        let Some(member) = &self.member else { return };
-        let mut members = member.cache.members.lock();
-        members.by_number.remove(&member.number);
-        let alive = &members.by_number;
-        member.cache.newcomers.forget(alive.len(), |number| alive.contains_key(&number));
-        drop(members);
-        member.cache.give_back(self.counters.cached.get());
-        // Nothing is under way: whoever writes has a reference to the mapping.
-        member.cache.throttle.left(&member.account, self.counters.dirty.get());
-    }
-}
-
-impl fmt::Debug for Inner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner").field("places", &self.places()).finish_non_exhaustive()
+        Room::taken(cache)
     }
 }

@@ -3,7 +3,7 @@
 //! Each mapping's index is a clock. A hand asks the index for entries without the tags DIRTY, WRITEBACK, TOWRITE
 //! and ACCESSED, which the index decides for 64 entries at a time, and only what is left is looked at page by
 //! page. A tag says where to look and no more: whether the page may go is decided in the section that removes it
-//! ([`Shared::evict`](crate::rules::core::Shared)). Which pages have ACCESSED, and when they lose it, is said in
+//! ([`Core::evict`](crate::rules::core::Core)). Which pages have ACCESSED, and when they lose it, is said in
 //! [`usage`](crate::page::usage) and [`hand`]. Mappings give in proportion to what they have, where they give what has
 //! been used.
 //!
@@ -18,16 +18,14 @@ use std::sync::Arc;
 use tagged_radix::ArrayVec;
 
 use crate::accounts::givers::Givers;
-use crate::mapping::Mapping;
-use crate::memory::{Inner, Member};
+use crate::accounts::outcomes::Outcome;
 use crate::modes::{Budget, SyncMode};
 use crate::page::Page;
 use crate::page::state::Snapshot;
 use crate::page::tag::PageTag;
 use crate::primitives::Ordering;
-use crate::rules::core::Shared;
+use crate::rules::core::{Cache, Core, Mapping, Member};
 use crate::rules::pass::Pass;
-use crate::stats::Counter;
 
 /// Most pages that are looked at in one move of a hand.
 pub(super) const MOVE: usize = 32;
@@ -67,35 +65,6 @@ pub(super) struct Circumstances {
     no_writer: bool,
 }
 
-/// What becomes of a page: the rows of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Somebody is changing its state.
-    Locked,
-    /// It is being written: met, and looked at again when the hand comes round.
-    Writeback,
-    /// It was being written when it was met before: the store does not keep up.
-    StillWriteback,
-    /// It was used since.
-    Used,
-    /// It is dirty: met, and left to the flusher, which is woken.
-    Deferred,
-    /// Somebody has it in hand.
-    Kept,
-    /// Another writer holds it.
-    Held,
-    /// Its mapping writes nothing any more.
-    NoWriter,
-    /// Its write has failed, and is not tried again yet.
-    BacksOff,
-    /// Its store is congested.
-    Congested,
-    /// It is written.
-    PageOut,
-    /// It leaves.
-    Evict,
-}
-
 /// The decision table.
 pub(super) fn decide(page: Look, at: Circumstances) -> Outcome {
     if page.locked {
@@ -127,83 +96,7 @@ pub(super) fn decide(page: Look, at: Circumstances) -> Outcome {
     }
 }
 
-/// How often each row of the table was met, as [`CacheStats`](crate::CacheStats) tells it.
-///
-/// # Examples
-/// ```
-/// use std::sync::Arc;
-/// use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache};
-///
-/// let cache = PageCache::new(CacheConfig::new(100))?;
-/// let store = Arc::new(MemStore::with_contents(vec![0; 2 * 4096]));
-/// let mapping = Mapping::with_config(store, Config::new().cache(&cache))?;
-/// let in_hand = mapping.page(0)?;
-/// mapping.page(1)?;
-/// assert_eq!(cache.evict(2), 1);
-/// let reclaim = cache.stats().reclaim;
-/// assert_eq!(reclaim.evicted, 1);
-/// assert!(reclaim.kept > 0);
-/// # drop(in_hand);
-/// # Ok::<(), writeback::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReclaimStats {
-    /// Locked: left.
-    pub locked: u64,
-    /// Under writeback, met for the first time: left.
-    pub writeback: u64,
-    /// Still under writeback when met again; the store does not keep up. Left, and perhaps waited for.
-    pub still_writeback: u64,
-    /// Used: left, and spared once less. Counted each time a hand goes by.
-    pub used: u64,
-    /// Dirty: left to the flusher.
-    pub deferred: u64,
-    /// In somebody's hands: left.
-    pub kept: u64,
-    /// Held by another writer: left.
-    pub held: u64,
-    /// Dirty in a mapping that is poisoned: left.
-    pub no_writer: u64,
-    /// Dirty, and its last write has failed: left until it is time to try again.
-    pub backing_off: u64,
-    /// Dirty, and its store is congested: left.
-    pub congested: u64,
-    /// Dirty, met before, and nothing clean was to be had: written.
-    pub paged_out: u64,
-    /// Clean and unused: evicted.
-    pub evicted: u64,
-}
-
-/// The counters behind [`ReclaimStats`].
-#[derive(Debug, Default)]
-pub(crate) struct Outcomes([Counter; 12]);
-
-impl Outcomes {
-    pub(super) fn count(&self, outcome: Outcome, pages: u64) {
-        self.0[outcome as usize].add(pages);
-    }
-
-    pub(crate) fn stats(&self) -> ReclaimStats {
-        let get = |outcome| self.0[outcome as usize].get();
-        ReclaimStats {
-            locked: get(Outcome::Locked),
-            writeback: get(Outcome::Writeback),
-            still_writeback: get(Outcome::StillWriteback),
-            used: get(Outcome::Used),
-            deferred: get(Outcome::Deferred),
-            kept: get(Outcome::Kept),
-            held: get(Outcome::Held),
-            no_writer: get(Outcome::NoWriter),
-            backing_off: get(Outcome::BacksOff),
-            congested: get(Outcome::Congested),
-            paged_out: get(Outcome::PageOut),
-            evicted: get(Outcome::Evict),
-        }
-    }
-}
-
-impl Inner {
+impl Cache {
     /// Takes a place when all are taken: evicts, and if there is nothing to evict, takes one more.
     ///
     /// Nothing clean may be left. Then pages of the mapping that needs the place are written, and of no other: its
@@ -237,7 +130,7 @@ impl Inner {
         if self.take_place() {
             return true;
         }
-        let beyond = self.places().saturating_sub(self.config.capacity_pages);
+        let beyond = self.places().saturating_sub(self.limits.capacity_pages);
         self.evict_under(&mut hands, beyond + self.ahead(), &mut let_go);
         let taken = self.take_place();
         drop(hands);
@@ -246,13 +139,13 @@ impl Inner {
 
     /// How many places are to be free before they are asked for.
     fn ahead(&self) -> u64 {
-        (self.config.capacity_pages / 8).clamp(1, MOVE as u64)
+        (self.limits.capacity_pages / 8).clamp(1, MOVE as u64)
     }
 
     /// What a flusher does, so that others need not: evicts if there are few free places. Returns whether there
     /// still are, so that pages have to be written first.
     pub(crate) fn reclaim_ahead(&self) -> bool {
-        let wanted = (self.places() + self.ahead()).saturating_sub(self.config.capacity_pages);
+        let wanted = (self.places() + self.ahead()).saturating_sub(self.limits.capacity_pages);
         self.evict(wanted) < wanted
     }
 
@@ -272,24 +165,32 @@ impl Inner {
         // How often a hand came to the end, of each mapping that did; and those that came there too often.
         let (mut rounds, mut done) = (HashMap::<_, u32>::new(), Vec::new());
         while evicted < wanted {
-            let Some((given, mapping)) = self.next_giver(givers) else { break };
-            let moved = mapping.shared.move_hand(wanted - evicted);
+            let Some((given, core)) = self.next_giver(givers) else { break };
+            let mapping = Mapping { core };
+            let moved = mapping.core.move_hand(wanted - evicted);
             evicted += moved.evicted;
             let given = given + moved.given;
-            let ended = rounds.entry(Arc::as_ptr(&mapping.shared)).or_default();
+            let ended = rounds.entry(Arc::as_ptr(&mapping.core)).or_default();
             *ended += u32::from(moved.ended);
             if *ended < ROUNDS {
-                self.put_back(givers, given, &mapping);
+                put_back(givers, given, &mapping);
                 let_go.push(mapping);
             } else {
                 done.push((given, mapping));
             }
         }
         for (given, mapping) in done {
-            self.put_back(givers, given, &mapping);
+            put_back(givers, given, &mapping);
             let_go.push(mapping);
         }
         evicted
+    }
+}
+
+/// The mapping comes again, unless it has no page left.
+fn put_back(givers: &mut Givers, given: u64, mapping: &Mapping) {
+    if let Some(member) = &mapping.core.member {
+        member.put_back(givers, given, &mapping.core.counters.cached);
     }
 }
 
@@ -297,31 +198,31 @@ impl Mapping {
     /// For a flusher: if its cache has no room and no clean page, writes pages that nobody has used lately.
     /// Returns whether any was, or was being written.
     pub(crate) fn page_out_if_short(&self) -> bool {
-        let cache = self.shared.member.as_ref().map(|member| &member.cache);
+        let cache = self.core.member.as_ref().map(|member| &member.cache);
         let short = cache.filter(|cache| cache.reclaim_ahead());
         short.is_some_and(|cache| self.page_out(cache, false))
     }
 
     fn is_being_written(&self) -> bool {
-        self.shared.counters.writeback.get() > 0
+        self.core.counters.writeback.get() > 0
     }
 
     /// Nothing clean is left: looks at what is dirty or under writeback of this mapping. Returns whether a write is
     /// under way whose end will make room.
-    pub(crate) fn page_out(&self, cache: &Inner, foreground: bool) -> bool {
-        let shared = &*self.shared;
+    pub(crate) fn page_out(&self, cache: &Cache, foreground: bool) -> bool {
+        let core = &*self.core;
         let at = Circumstances {
-            may_write: !foreground || !shared.kick.has_flusher(),
+            may_write: !foreground || !core.kick.has_flusher(),
             all_dirty: true,
-            congested: shared.store.is_congested(),
-            no_writer: self.is_poisoned(),
+            congested: core.backing().store.is_congested(),
+            no_writer: core.durability.poison().is_some(),
         };
         let mut pass = Pass::new(self, SyncMode::None, Budget::pages(PAGE_OUT));
         let (mut busy, mut deferred) = (false, false);
         for tag in [PageTag::Writeback, PageTag::Dirty] {
             for page in self.first_pages(tag) {
-                let mut look = Look::of(shared, page.snapshot(), &page, shared.clock.now_ms());
-                look.used = shared.tree.pin().has_tag(page.index(), PageTag::Accessed.tag());
+                let mut look = Look::of(core, page.snapshot(), &page, core.clock.now_ms());
+                look.used = core.tree.pin().has_tag(page.index(), PageTag::Accessed.tag());
                 look.met_before = page.usage.meet();
                 let outcome = decide(look, at);
                 cache.outcomes.count(outcome, 1);
@@ -334,16 +235,16 @@ impl Mapping {
         }
         pass.finish();
         if deferred {
-            shared.kick.wake();
+            core.kick.wake();
         }
         busy || pass.progress.submitted > 0
     }
 
     /// Up to [`PAGE_OUT`] pages with `tag`, from where the hand stands on.
     fn first_pages(&self, tag: PageTag) -> impl Iterator<Item = Arc<Page>> {
-        let tree = &self.shared.tree;
+        let tree = &self.core.tree;
         let hand =
-            self.shared.member.as_ref().map_or(0, |member| member.hand.load(Ordering::Relaxed));
+            self.core.member.as_ref().map_or(0, |member| member.hand.load(Ordering::Relaxed));
         let mut next = Some(hand);
         let mut wrapped = false;
         let from_hand_on = std::iter::from_fn(move || {
@@ -365,14 +266,14 @@ impl Mapping {
 }
 
 impl Look {
-    pub(super) fn of(shared: &Shared, state: Snapshot, page: &Page, now_ms: u64) -> Self {
+    pub(super) fn of(core: &Core, state: Snapshot, page: &Page, now_ms: u64) -> Self {
         Self {
             locked: state.is_locked(),
             under_writeback: state.is_under_writeback(),
             dirty: state.is_dirty(),
             kept: state.is_kept(),
             held: state.is_held(),
-            backs_off: shared.backs_off(page, state, now_ms),
+            backs_off: core.backs_off(page, state, now_ms),
             ..Self::default()
         }
     }

@@ -6,6 +6,7 @@
 
 pub(crate) mod blocks;
 pub(crate) mod keep;
+pub(crate) mod positions;
 pub(crate) mod state;
 pub(crate) mod tag;
 pub(crate) mod usage;
@@ -14,8 +15,8 @@ pub(crate) mod wait;
 use std::fmt;
 
 use crate::buffer::Contents;
-use crate::hooks::Positions;
 use crate::page::blocks::{BlockMap, Blocks};
+use crate::page::positions::Positions;
 use crate::page::state::{PageState, Snapshot, Wake};
 use crate::page::usage::Usage;
 use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Mutex, Ordering, RwLock};

@@ -1,7 +1,7 @@
 //! What counts as use of a page, and how often.
 //!
 //! Eviction wants to know which pages will be wanted again, and takes those for it that have been. This is the
-//! one place that says what "used" is: [`Shared::used`] is called wherever a page's bytes are asked for, read
+//! one place that says what "used" is: [`Core::used`](crate::rules::core::Core) is called wherever a page's bytes are asked for, read
 //! or changed, whichever way: by a handle, by `Mapping::page`, or by a `PageRef` whatever it came from. Looking
 //! (`cached_page`, `has_tag`, `snapshot`) is no use, nor is what writeback does with a page (claims, images).
 //!
@@ -10,7 +10,7 @@
 //! Who reads a page in pieces of 64 bytes needs it once, and not 64 times. So time is cut into *turns*, and a
 //! page is used in a turn or is not:
 //!
-//! 1. A turn is over when so many pages have come into the cache: a part of its capacity ([`Turns`]). Not when
+//! 1. A turn is over when so many pages have come into the cache: a part of its capacity ([`Turns`](crate::accounts::turns::Turns)). Not when
 //!    so much time has passed: eviction is driven by what comes in, so a burst is short if little has come in
 //!    meanwhile, on a fast machine and on a slow one, and a machine that stands still does not age its pages.
 //!    Nor is it a number of uses, which says more of how small the pieces are than of how long it took.
@@ -28,7 +28,7 @@
 //! # What a use is worth
 //!
 //! Each use that counts gives the page a *chance*, up to [`CHANCES`]; the hand that takes them away
-//! ([`reclaim::hand`](crate::memory::reclaim)) takes one at a time. A page with a chance has the tag ACCESSED and is not
+//! ([`reclaim::hand`](crate::memory::hand)) takes one at a time. A page with a chance has the tag ACCESSED and is not
 //! evicted. A page that comes in soon after it was evicted ([`Ghosts`](crate::accounts::ghosts::Ghosts)) has one from the
 //! beginning: that it was wanted again is known already.
 //!
@@ -40,52 +40,12 @@
 //! spared, or after it, and finds no page there. And a hand that takes a page's last chance makes its next use
 //! count, in the same turn or not.
 
-use crate::page::Page;
-use crate::page::tag::PageTag;
-use crate::primitives::{HintU32, HintU64, Ordering};
-use crate::rules::core::Shared;
+use crate::primitives::{HintU32, Ordering};
 
 /// Most chances a page has. With one, a page that was used a hundred times is not told from one that was used
 /// twice; with more, pages that were popular once stay for long (the traces of `benches --bin hits`: three win
 /// half a point where popularity does not change, and lose one where it does).
 const CHANCES: u32 = 2;
-
-/// So many turns pass while as many pages come in as there is room for.
-const TURNS: u64 = 64;
-
-/// The time of a cache: how many pages have come in.
-#[derive(Debug)]
-pub(crate) struct Turns {
-    now: Now,
-    admitted: HintU64,
-    /// How many pages come in during one turn.
-    length: u64,
-}
-
-/// Alone in its lines of the processor's cache: everybody reads it all the time, and it changes rarely.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Now(HintU32);
-
-impl Turns {
-    pub(crate) fn new(capacity_pages: u64) -> Self {
-        let length = (capacity_pages / TURNS).max(1);
-        Self { now: Now(HintU32::new(1)), admitted: HintU64::new(0), length }
-    }
-
-    #[inline]
-    pub(crate) fn now(&self) -> u32 {
-        self.now.0.load(Ordering::Relaxed)
-    }
-
-    /// A page has come in.
-    pub(crate) fn admit(&self) {
-        let before = self.admitted.fetch_add(1, Ordering::Relaxed);
-        if (before + 1).is_multiple_of(self.length) {
-            self.now.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
 
 /// What a page knows of its use.
 #[derive(Debug, Default)]
@@ -106,12 +66,12 @@ impl Usage {
     }
 
     #[inline]
-    fn is_of(&self, turn: u32) -> bool {
+    pub(crate) fn is_of(&self, turn: u32) -> bool {
         self.turn.load(Ordering::Relaxed) == turn
     }
 
     /// A use in turn `now`; tells whether it counts.
-    fn count(&self, now: u32) -> bool {
+    pub(crate) fn count(&self, now: u32) -> bool {
         let ahead = now.wrapping_sub(self.turn.load(Ordering::Relaxed));
         // Turns begin anew after 2^32: what is less than half of that behind is behind.
         if ahead == 0 || ahead > u32::MAX / 2 {
@@ -146,27 +106,6 @@ impl Usage {
     }
 }
 
-impl Shared {
-    /// The page is used, whichever way.
-    #[inline]
-    pub(crate) fn used(&self, page: &Page) {
-        if let Some(member) = &self.member {
-            let now = member.cache.turns.now();
-            if !page.usage.is_of(now) {
-                self.used_in_turn(page, now);
-            }
-        }
-    }
-
-    #[cold]
-    fn used_in_turn(&self, page: &Page, now: u32) {
-        if page.usage.count(now) {
-            // Cheap if the tag is set already. Should the page have been replaced, the other is spared.
-            self.tree.pin().set_tag(page.index(), PageTag::Accessed.tag());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,17 +137,5 @@ mod tests {
         assert!(usage.count(8), "in the same turn");
         usage.come_in(20, true);
         assert!(usage.take_chance(21), "who is known has one chance");
-    }
-
-    #[test]
-    fn a_turn_ends_when_a_part_of_the_cache_has_come_in() {
-        let turns = Turns::new(64 * 10);
-        (0..9).for_each(|_| turns.admit());
-        assert_eq!(turns.now(), 1);
-        turns.admit();
-        assert_eq!(turns.now(), 2);
-        let small = Turns::new(3);
-        small.admit();
-        assert_eq!(small.now(), 2);
     }
 }

@@ -20,14 +20,13 @@ use std::sync::Arc;
 use tagged_radix::TagSet;
 
 use crate::buffer::Contents;
-use crate::hooks::Positions;
 use crate::index::{Pinned, Slot};
-use crate::memory::Room;
 use crate::page::Page;
 use crate::page::blocks::BlockMap;
+use crate::page::positions::Positions;
 use crate::page::state::Snapshot;
 use crate::page::tag::{DIRTY_TAGS, PageTag};
-use crate::rules::core::Shared;
+use crate::rules::core::{Core, Room};
 
 /// The page is no longer in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +74,7 @@ fn is_marked(pinned: &Pinned<'_>, page: &Page) -> bool {
         && page.snapshot().is_mapped()
 }
 
-impl Shared {
+impl Core {
     fn section<R>(
         &self,
         pinned: &Pinned<'_>,

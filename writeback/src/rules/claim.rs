@@ -140,8 +140,8 @@ impl Claim {
     /// ```
     #[expect(clippy::missing_panics_doc, reason = "the page is there until self is consumed")]
     pub fn start_writeback(mut self) -> std::result::Result<Writeback, Self> {
-        let shared = &self.page().mapping().shared;
-        let Ok(ticket) = shared.start_writeback(self.page()) else {
+        let core = &self.page().core();
+        let Ok(ticket) = core.start_writeback(self.page()) else {
             return Err(self);
         };
         let page = self.page.take().expect("present until decided");
@@ -191,14 +191,14 @@ impl Claim {
         mode: SyncMode,
     ) -> std::result::Result<(Vec<Writeback>, bool), Self> {
         let page = self.page();
-        let shared = &page.mapping().shared;
-        let Ok(begun) = shared.start_blocks(page, self.blocks, mode == SyncMode::All) else {
+        let core = &page.core();
+        let Ok(begun) = core.start_blocks(page, self.blocks, mode == SyncMode::All) else {
             return Err(self);
         };
-        let division = shared.division;
+        let division = core.division;
         let page = self.page.take().expect("present until decided");
         let Some(ticket) = begun.ticket else {
-            page.mapping().shared.unlock(&page);
+            page.core().unlock(&page);
             return Ok((Vec::new(), true));
         };
         let writeback = Writeback::begun(page, ticket, begun.blocks);
@@ -229,9 +229,9 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(page) = &self.page {
-            let shared = &page.mapping().shared;
-            shared.redirty(page, self.blocks);
-            shared.unlock(page);
+            let core = &page.core();
+            core.redirty(page, self.blocks);
+            core.unlock(page);
         }
     }
 }

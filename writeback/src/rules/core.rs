@@ -1,38 +1,62 @@
 //! What all clones of a mapping share: index, length, counters, errors.
 //!
-//! Only data and its plainest questions; what is done with it is in `transition` (a page's flags and
-//! tags), `access` (bytes), `truncate` (the length), `sync` (writing back) and `durability`.
+//! Only data and its plainest questions; what is done with it is in [`changes`](crate::rules::changes) (a page's
+//! flags and tags), [`pass`](crate::rules::pass) (writing back), [`durability`](crate::rules::durability), and in
+//! the rooms above (bytes, the length, memory).
 
-use std::io;
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tagged_radix::ArrayVec;
 
+use crate::accounts;
+use crate::accounts::kick::Kick;
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::error::{Error, Result, StoreError};
-use crate::flusher::Kick;
-use crate::hooks::{Observers, Order, Sealer, trace};
+use crate::hooks::{Observers, Order, Sealer};
 use crate::index::{Index, tagged_pages};
-use crate::memory::Member;
-use crate::modes::FlushKind;
+#[cfg(feature = "rule-2003")]
+use crate::modes::DirtyRule;
 use crate::page::Page;
 use crate::page::blocks::Division;
 use crate::page::state::Snapshot;
 use crate::page::tag::PageTag;
-use crate::primitives::{AtomicBool, AtomicU64, HintU32, HintU64, Mutex, Ordering, RwLock};
+use crate::primitives::{AtomicBool, AtomicU64, HintU32, HintU64, Ordering};
 use crate::rules::durability::Durability;
 use crate::rules::errors::ErrorSequence;
 use crate::rules::tail::Tail;
+use crate::rules::writeback::Writeback;
 use crate::stats::Counters;
-use crate::store::{Limits, Store};
 
-/// What all clones of a mapping share.
-pub(crate) struct Shared {
+/// A cached store: its pages in memory, which of them are dirty, and the way they are written back.
+///
+/// Cheap to clone; all clones are the same mapping. Open it once for a store: two mappings over one store overwrite
+/// each other's pages unnoticed (see [`Store`]). Dropping the last
+/// clone loses what was not synced: use [`close`](Self::close).
+///
+/// # Concurrency
+/// Any number of threads may use it, and all its handles, at once.
+///
+/// # Examples
+/// ```
+/// use writeback::{Mapping, MemStore};
+///
+/// let store = MemStore::new();
+/// let mapping = Mapping::open(store.clone())?;
+/// mapping.handle().write_at(b"hello", 0)?;
+/// mapping.close().map_err(|failed| failed.error)?;
+/// assert_eq!(store.durable(), b"hello");
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Mapping {
+    pub(crate) core: Arc<Core>,
+}
+
+/// What all clones of a mapping share, with what lies below its pages.
+pub(crate) struct Core<B: ?Sized = dyn Below> {
     pub(crate) tree: Index,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) limits: Limits,
     pub(crate) page_size: usize,
     pub(crate) division: Division,
     pub(crate) clock: Clock,
@@ -41,19 +65,14 @@ pub(crate) struct Shared {
     /// Flags move, but nothing is counted or written.
     pub(crate) memory_backed: bool,
     #[cfg(feature = "rule-2003")]
-    dirty_rule: crate::config::DirtyRule,
-    /// Length in bytes. Raised by writers that hold `truncate` shared, under the content latch of
-    /// the page they wrote; cut only under `truncate` exclusively.
+    dirty_rule: DirtyRule,
+    /// Length in bytes. Raised under the content latch of the page that was written; lowered by truncate alone.
     pub(crate) length: AtomicU64,
-    /// The store is longer than `length`, because cutting it failed: what is beyond is not zeros.
-    pub(crate) store_is_longer: AtomicBool,
-    /// Held shared by whoever adds pages or lengthens, exclusively by truncate. Sync never takes it.
-    pub(crate) truncate: RwLock<()>,
-    /// The store's length is set by one thread at a time.
-    pub(crate) cutting: Mutex<()>,
+    /// Greatest length.
+    pub(crate) len_max: u64,
     /// Of a store that needs alignment.
     pub(crate) tail: Tail,
-    closed: AtomicBool,
+    pub(crate) closed: AtomicBool,
     /// Where the next cyclic pass starts.
     pub(crate) cyclic_next: HintU64,
     pub(crate) counters: Counters,
@@ -69,73 +88,98 @@ pub(crate) struct Shared {
     /// `None`: pages are stored as they are.
     pub(crate) sealer: Option<Sealer>,
     pub(crate) observers: Observers,
+    pub(crate) below: B,
 }
 
-/// `Err` if the store is longer than it says it can be: what lies beyond could never be reached.
-fn check_length(length: u64, len_max: u64) -> Result<()> {
-    if length <= len_max {
-        return Ok(());
+/// What lies below the pages. The rules hand it the writes that they begin, and know no more of it.
+pub(crate) trait Below: Any + Send + Sync {
+    /// Most writes that it takes at a time; at least one.
+    fn batch_max(&self) -> usize;
+
+    /// Takes writes that lie side by side, in ascending order, and sees to it that each of them ends.
+    fn submit(&self, writes: Vec<Writeback>);
+}
+
+/// The accounts of a cache.
+pub(crate) type Cache = accounts::Accounts<Core>;
+
+/// What a mapping has of its own in a cache.
+pub(crate) type Member = accounts::Member<Core>;
+
+impl Member {
+    /// The mapping; `None` if its last user has let go of it.
+    pub(crate) fn mapping(&self) -> Option<Mapping> {
+        Some(Mapping { core: self.upgrade()? })
     }
-    let text = format!("{length} bytes are more than the {len_max} that it can hold at the most");
-    let source = io::Error::new(io::ErrorKind::FileTooLarge, text).into();
-    Err(Error::Length { source })
 }
 
-impl Shared {
-    pub(crate) fn new(store: Arc<dyn Store>, config: Config, memory_backed: bool) -> Result<Self> {
-        let mut limits = store.limits();
-        config.check(limits.alignment, memory_backed)?;
-        let tail = Tail::new(limits.alignment);
-        limits.len_max = tail.len_max(limits.len_max);
-        let division = config.division();
-        let seal = config.seal.map(|seal| Sealer::new(seal, config.page_size));
-        let sealer = seal.transpose()?;
-        let mut length = store.len().map_err(|source| Error::Length { source })?;
-        #[cfg_attr(not(feature = "tracing"), expect(unused_mut, reason = "by that feature"))]
-        let mut observers = config.observers;
-        #[cfg(feature = "tracing")]
-        observers.push(Arc::new(trace::Events));
-        if sealer.is_some() {
-            length = length.next_multiple_of(config.page_size as u64);
-        }
-        check_length(length, limits.len_max)?;
-        Ok(Self {
+/// A place for a page.
+pub(crate) type Room<'c> = accounts::Room<'c, Core>;
+
+/// What a mapping is made of.
+pub(crate) struct Parts {
+    pub(crate) page_size: usize,
+    pub(crate) division: Division,
+    pub(crate) clock: Clock,
+    pub(crate) member: Option<Member>,
+    pub(crate) memory_backed: bool,
+    #[cfg(feature = "rule-2003")]
+    pub(crate) dirty_rule: DirtyRule,
+    pub(crate) length: u64,
+    pub(crate) len_max: u64,
+    pub(crate) tail: Tail,
+    pub(crate) order: Option<Order>,
+    pub(crate) sealer: Option<Sealer>,
+    pub(crate) observers: Observers,
+}
+
+impl<B> Core<B> {
+    pub(crate) fn new(parts: Parts, below: B) -> Self {
+        Self {
             tree: Index::new(),
-            store,
-            limits,
-            page_size: config.page_size,
-            division,
-            clock: config.clock,
-            member: config.cache.as_ref().map(Self::join),
-            memory_backed,
+            page_size: parts.page_size,
+            division: parts.division,
+            clock: parts.clock,
+            member: parts.member,
+            memory_backed: parts.memory_backed,
             #[cfg(feature = "rule-2003")]
-            dirty_rule: config.dirty_rule,
-            length: AtomicU64::new(length),
-            store_is_longer: AtomicBool::new(false),
-            truncate: RwLock::new(()),
-            cutting: Mutex::new(()),
-            tail,
+            dirty_rule: parts.dirty_rule,
+            length: AtomicU64::new(parts.length),
+            len_max: parts.len_max,
+            tail: parts.tail,
             closed: AtomicBool::new(false),
             cyclic_next: HintU64::new(0),
             counters: Counters::default(),
             errors: ErrorSequence::new(),
             recovered: HintU32::new(0),
             process: std::process::id(),
-            durability: match memory_backed {
+            durability: match parts.memory_backed {
                 true => Durability::of_nothing(),
                 false => Durability::of_opened(),
             },
             kick: Kick::default(),
-            order: config.log.map(Order::new),
-            sealer,
-            observers: Observers::new(observers),
-        })
+            order: parts.order,
+            sealer: parts.sealer,
+            observers: parts.observers,
+            below,
+        }
     }
+}
 
+impl<B: ?Sized> Drop for Core<B> {
+    /// What it still has leaves the cache.
+    fn drop(&mut self) {
+        if let Some(member) = &self.member {
+            member.leave(self.counters.cached.get(), self.counters.dirty.get());
+        }
+    }
+}
+
+impl Core {
     /// Whether claims follow the faulty rule of 2003.
     pub(crate) fn claim_clears_tag(&self) -> bool {
         #[cfg(feature = "rule-2003")]
-        return self.dirty_rule == crate::config::DirtyRule::FlagAndTag;
+        return self.dirty_rule == DirtyRule::FlagAndTag;
         #[cfg(not(feature = "rule-2003"))]
         false
     }
@@ -206,26 +250,6 @@ impl Shared {
         }
     }
 
-    pub(crate) fn flush(&self, kind: FlushKind) -> Result<()> {
-        /// Who waits is to see that the mapping is poisoned, if it is; also after a panic.
-        struct Nudge<'s>(&'s Shared);
-        impl Drop for Nudge<'_> {
-            fn drop(&mut self) {
-                self.0.nudge_writers();
-            }
-        }
-        let _after = Nudge(self);
-        let _span = trace::flush(kind);
-        let (mut began, order) = (None, self.order.as_ref());
-        let outcome = self.durability.flush(kind, order, &self.counters.flushes, || {
-            began = self.observers.now();
-            self.store.flush(kind)
-        });
-        let result = outcome.as_ref().copied();
-        self.observers.tell_since(began, |observer, took| observer.flushed(kind, took, result));
-        outcome
-    }
-
     /// Waits for the log, for who has nothing in its hands that could fail; returns whether it is durable.
     pub(crate) fn ensure_log(&self, upto: u64) -> bool {
         let Some(order) = &self.order else { return true };
@@ -241,20 +265,6 @@ impl Shared {
     /// The log. `Err`: there is none.
     pub(crate) fn order(&self) -> Result<&Order> {
         self.order.as_ref().ok_or(Error::Config { reason: "the mapping has no log" })
-    }
-
-    /// After this no write that was let in is still under way, and no other is let in.
-    pub(crate) fn stop_writers(&self) {
-        {
-            let _no_slow_writers = self.truncate.write();
-            self.closed.store(true, Ordering::Release);
-        }
-        self.nudge_writers();
-        // Fast writers look at `closed` under the latch of the page they write. Passing through
-        // every latch once waits for those who looked too early, and the others see it.
-        for page in self.all_pages() {
-            drop(page.contents.write());
-        }
     }
 
     /// `Err` in a fork: nobody there ends what threads of the parent have begun.
@@ -281,11 +291,6 @@ impl Shared {
         } else if page.note_success() {
             self.recovered.store(1, Ordering::Relaxed);
         }
-    }
-
-    /// Lets writers in again.
-    pub(crate) fn reopen(&self) {
-        self.closed.store(false, Ordering::Release);
     }
 
     /// How long the write that began first, of those under way, has been.

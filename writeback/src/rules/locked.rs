@@ -101,7 +101,7 @@ impl LockedPage {
     }
 
     fn mark_bytes_dirty(&self, bytes: &Range<usize>) -> Result<bool> {
-        let _told = self.page().mapping().shared.tell_at_end();
+        let _told = self.page().core().tell_at_end();
         // Not as `PageRef` does it, whose caller may have to wait for a writeback.
         let _latch = self.page().contents.write();
         self.page().dirty_under_latch(bytes)
@@ -128,7 +128,7 @@ impl LockedPage {
     /// ```
     pub fn cancel_dirty(&self) -> bool {
         self.wait_writeback();
-        self.page().mapping().shared.cancel_dirty(self.page())
+        self.page().core().cancel_dirty(self.page())
     }
 
     /// Waits until the page is not under writeback; none can begin while it is locked.
@@ -171,7 +171,7 @@ impl LockedPage {
         if page.snapshot().is_under_writeback() {
             return Err(self);
         }
-        let Some(blocks) = page.mapping().shared.clear_dirty_for_io(page) else {
+        let Some(blocks) = page.core().clear_dirty_for_io(page) else {
             return Err(self);
         };
         Ok(Claim::new(self.into_page(), blocks))
@@ -181,7 +181,7 @@ impl LockedPage {
     pub(crate) fn remove(self) {
         let page = self.page();
         self.wait_writeback();
-        while page.mapping().shared.remove(page).is_err() {
+        while page.core().remove(page).is_err() {
             page.wait_for_holds();
         }
     }
@@ -190,7 +190,7 @@ impl LockedPage {
 impl Drop for LockedPage {
     fn drop(&mut self) {
         if let Some(page) = &self.page {
-            page.mapping().shared.unlock(page);
+            page.core().unlock(page);
         }
     }
 }

@@ -11,5 +11,7 @@ pub(crate) mod locked;
 pub(crate) mod page_ref;
 pub(crate) mod pass;
 pub(crate) mod pieces;
+pub(crate) mod sync;
 pub(crate) mod tail;
+pub(crate) mod telling;
 pub(crate) mod writeback;

@@ -12,12 +12,11 @@ use crate::error::StoreError;
 use crate::hooks::trace;
 use crate::index::range::Inclusive;
 use crate::index::tagged_pages;
-use crate::io::submit::batch_of;
-use crate::mapping::Mapping;
 use crate::modes::{Budget, Progress, SyncMode};
 use crate::page::Page;
 use crate::page::tag::PageTag;
 use crate::rules::claim::Claim;
+use crate::rules::core::Mapping;
 use crate::rules::locked::LockedPage;
 use crate::rules::page_ref::PageRef;
 use crate::rules::writeback::{Verdict, Writeback};
@@ -64,7 +63,7 @@ impl<'m> Pass<'m> {
         let mut stopped = None;
         'walk: while let Some(start) = next.filter(|start| *start <= last) {
             let mut found = ArrayVec::new();
-            next = tagged_pages(&self.mapping.shared.tree, start, tag, &mut found);
+            next = tagged_pages(&self.mapping.core.tree, start, tag, &mut found);
             for (index, page) in found {
                 if index > last {
                     break 'walk;
@@ -87,11 +86,11 @@ impl<'m> Pass<'m> {
     /// Submits what is left, and accounts for what was not written.
     pub(crate) fn finish(&mut self) {
         self.submit();
-        let (shared, progress) = (&self.mapping.shared, self.progress);
-        shared.counters.declined.add(progress.declined);
-        shared.counters.skipped.add(progress.skipped);
-        shared.counters.unlogged.add(progress.unlogged);
-        if let Some(order) = shared.order.as_ref().filter(|_| progress.unlogged > 0) {
+        let (core, progress) = (&self.mapping.core, self.progress);
+        core.counters.declined.add(progress.declined);
+        core.counters.skipped.add(progress.skipped);
+        core.counters.unlogged.add(progress.unlogged);
+        if let Some(order) = core.order.as_ref().filter(|_| progress.unlogged > 0) {
             order.request(progress.log_wanted);
         }
     }
@@ -119,10 +118,10 @@ impl<'m> Pass<'m> {
     /// Mode None: not now.
     fn goes_by(&self, page: &Page) -> bool {
         let state = page.snapshot();
-        let shared = &self.mapping.shared;
+        let core = &self.mapping.core;
         state.is_under_writeback()
             || page.first_dirty_ms() > self.dirty_by_ms
-            || (!self.one_despite_failures && shared.backs_off(page, state, shared.clock.now_ms()))
+            || (!self.one_despite_failures && core.backs_off(page, state, core.clock.now_ms()))
     }
 
     fn lock(&mut self, page: &PageRef) -> Option<LockedPage> {
@@ -205,14 +204,14 @@ impl<'m> Pass<'m> {
         }
         self.batch_end = writeback.offset() + writeback.len() as u64;
         self.batch.push(writeback);
-        if self.batch.len() >= self.mapping.shared.limits.batch_pages_max {
+        if self.batch.len() >= self.mapping.core.below.batch_max() {
             self.submit();
         }
     }
 
     /// Whether the page has a change that the log may lose.
     fn is_ahead_of_log(&mut self, page: &Page) -> bool {
-        let Some(order) = &self.mapping.shared.order else { return false };
+        let Some(order) = &self.mapping.core.order else { return false };
         let newest = page.positions.lock().newest().unwrap_or(0);
         let ahead = !order.is_durable(newest);
         if ahead {
@@ -225,16 +224,16 @@ impl<'m> Pass<'m> {
     pub(crate) fn submit(&mut self) {
         let batch = std::mem::take(&mut self.batch);
         let newest = batch.iter().filter_map(Writeback::log_position).max();
-        if let (Some(order), Some(newest)) = (&self.mapping.shared.order, newest) {
+        if let (Some(order), Some(newest)) = (&self.mapping.core.order, newest) {
             // Also in mode None, for a page that was changed since it was looked at.
             if let Err(error) = order.ensure(newest) {
                 Writeback::end_batch(batch, 0, StoreError::Log(Arc::new(error)));
-                self.mapping.shared.tell_counts();
+                self.mapping.core.tell_counts();
                 return;
             }
         }
-        if let Some((batch, completion)) = batch_of(batch) {
-            self.mapping.shared.store.submit(batch, completion);
+        if !batch.is_empty() {
+            self.mapping.core.below.submit(batch);
         }
     }
 }

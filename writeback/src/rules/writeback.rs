@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::buffer::{Image, copy_of, zeroed};
 use crate::error::StoreError;
-use crate::hooks::Positions;
 use crate::page::blocks::BlockMap;
+use crate::page::positions::Positions;
 use crate::primitives::OnceLock;
 use crate::rules::changes::Ended;
 use crate::rules::page_ref::PageRef;
@@ -59,7 +59,7 @@ impl Writeback {
     pub(super) fn begun(page: PageRef, ticket: u64, blocks: BlockMap) -> Self {
         // Clear, then take the image: never the other way round.
         let (image, positions) = page.image_for_io();
-        page.mapping().shared.unlock(&page);
+        page.core().unlock(&page);
         let mut writeback = Self::new(page, ticket, image, positions, blocks);
         writeback.seal();
         writeback
@@ -203,10 +203,10 @@ impl Writeback {
         if let Err(error) = result {
             // I12: recorded before anybody can see that the write is over.
             self.judge(&error);
-            self.page.mapping().shared.errors.record(error, 1);
+            self.page.core().errors.record(error, 1);
         }
         self.finish(failed);
-        self.page.mapping().shared.tell_counts();
+        self.page.core().tell_counts();
     }
 
     /// Ends writes that were one to the store: `accepted` bytes from the front, then `error` came.
@@ -223,7 +223,7 @@ impl Writeback {
         };
         let well = writebacks.iter().map(within).take_while(|within| *within).count();
         if let Some(first) = writebacks.get(well) {
-            let errors = &first.page.mapping().shared.errors;
+            let errors = &first.page.core().errors;
             writebacks[well..].iter().for_each(|failed| failed.judge(&error));
             errors.record(error, (writebacks.len() - well) as u64);
         }
@@ -235,14 +235,14 @@ impl Writeback {
 
     /// Seals the image: a copy of it, because the page has these bytes too.
     fn seal(&mut self) {
-        let shared = &self.page.mapping().shared;
-        let (Some(sealer), Some(image)) = (&shared.sealer, &self.image) else { return };
+        let core = &self.page.core();
+        let (Some(sealer), Some(image)) = (&core.sealer, &self.image) else { return };
         if image.is_empty() {
             return;
         }
         let mut bytes = copy_of(image.as_ref());
         if let Err(error) = sealer.seal(self.page.index(), &mut bytes) {
-            shared.counters.seal_errors.add(1);
+            core.counters.seal_errors.add(1);
             self.unsealed = Some(StoreError::Seal(Arc::new(error)));
             bytes = zeroed(0);
         }
@@ -267,12 +267,12 @@ impl Writeback {
             return;
         }
         let image = self.image.take();
-        let shared = &self.page.mapping().shared;
+        let core = &self.page.core();
         if !failed {
-            shared.counters.bytes_written.add(self.len as u64);
+            core.counters.bytes_written.add(self.len as u64);
         }
         // Also if it failed: nobody knows how much of it reached the store.
-        shared.note_ended(&self.page, self.within, self.len);
+        core.note_ended(&self.page, self.within, self.len);
         let failed = if failed { self.blocks } else { BlockMap::NONE };
         let ended = match &self.whole {
             None => Some((failed, u64::from(!failed.is_empty()))),
@@ -281,7 +281,7 @@ impl Writeback {
         if let Some((failed, errors)) = ended {
             let (ticket, positions, wrote) = (self.ticket, self.positions, self.len > 0);
             let ended = Ended { ticket, positions, wrote, failed, errors };
-            self.page.mapping().shared.end_writeback(&self.page, ended);
+            self.page.core().end_writeback(&self.page, ended);
         }
         drop(image);
         self.page.image_gone();
@@ -293,9 +293,9 @@ impl Drop for Writeback {
         if self.open {
             let error = self.unsealed.take().unwrap_or(StoreError::Lost);
             self.judge(&error);
-            self.page.mapping().shared.errors.record(error, 1);
+            self.page.core().errors.record(error, 1);
             self.finish(true);
-            self.page.mapping().shared.tell_counts();
+            self.page.core().tell_counts();
         }
     }
 }

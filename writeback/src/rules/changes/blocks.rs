@@ -4,7 +4,7 @@ use super::Held;
 use crate::page::Page;
 use crate::page::blocks::BlockMap;
 use crate::page::tag::{DIRTY_TAGS, PageTag};
-use crate::rules::core::Shared;
+use crate::rules::core::Core;
 
 /// Why blocks cannot be held now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) struct Begun {
     pub(crate) declined: bool,
 }
 
-impl Shared {
+impl Core {
     /// T6 of a page of several blocks: those of the claimed that nobody holds are under writeback.
     ///
     /// If anything of the page is held it is declined: `Err` if all or nothing is asked for. Else the page

@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Account, CHECKED, END_MAX, Instant, Ordering, Owed, Throttle, WAITING};
+use crate::accounts::debt::{Account, END_MAX, Throttle, WAITING};
+use crate::accounts::share::Owed;
+use crate::primitives::{CHECKED, Instant, Ordering};
 
 /// All queues of a cache.
 #[derive(Debug, Default)]
@@ -107,7 +109,7 @@ impl Queue {
 
 impl Throttle {
     /// Queues up behind the mapping's other writers.
-    pub(super) fn queue_up<'t>(&'t self, account: &'t Arc<Account>) -> Ticket<'t> {
+    pub(crate) fn queue_up<'t>(&'t self, account: &'t Arc<Account>) -> Ticket<'t> {
         self.stalled.add(1);
         let mut queues = self.queues.lock();
         let queue = queues.of(account);
@@ -164,7 +166,7 @@ impl Throttle {
 
     /// A claim or a push came to nothing: another may try.
     #[cold]
-    pub(super) fn given_up(&self, account: &Account) {
+    pub(crate) fn given_up(&self, account: &Account) {
         if let Some(queue) = self.queues.lock().find(account) {
             queue.seen.given_up += 1;
             account.changed.notify_all();
@@ -173,7 +175,7 @@ impl Throttle {
 
     /// `None`: another writer of the mapping writes back, or one that was let in is about to dirty its page.
     /// The latter may take its time, so an `impatient` writer does not mind it.
-    pub(super) fn begin_push<'t>(
+    pub(crate) fn begin_push<'t>(
         &'t self,
         account: &'t Arc<Account>,
         impatient: bool,
@@ -218,7 +220,7 @@ impl Queue {
 
 impl Ticket<'_> {
     /// What has happened so far, if the writer still waits; `None`: it has been let in.
-    pub(super) fn waits(&self) -> Option<Seen> {
+    pub(crate) fn waits(&self) -> Option<Seen> {
         let mut queues = self.throttle.queues.lock();
         self.throttle.let_in(&mut queues);
         let queue = queues.find(self.account)?;
@@ -226,7 +228,7 @@ impl Ticket<'_> {
     }
 
     /// Sleeps while there are `no_news`, at most that long; returns whether there are any, or it has been let in.
-    pub(super) fn wait(&self, no_news: impl Fn(Seen) -> bool, at_most: Duration) -> bool {
+    pub(crate) fn wait(&self, no_news: impl Fn(Seen) -> bool, at_most: Duration) -> bool {
         let until = Instant::now() + at_most;
         let mut queues = self.throttle.queues.lock();
         loop {
@@ -242,7 +244,7 @@ impl Ticket<'_> {
     }
 
     /// Enters although there is no room, if nobody of its mapping is before it; returns whether it did, or had been let in.
-    pub(super) fn enter_anyway(&self) -> bool {
+    pub(crate) fn enter_anyway(&self) -> bool {
         let mut queues = self.throttle.queues.lock();
         let queue = queues.of(self.account);
         if !queue.waiting.contains(&self.number) {
