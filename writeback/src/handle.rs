@@ -2,13 +2,13 @@
 
 use std::ops::RangeBounds;
 
+use crate::durable::errors::Cursor;
 use crate::error::{Error, Result};
 use crate::hooks::trace;
 use crate::index::range::{Inclusive, inclusive};
 use crate::modes::FlushKind;
 use crate::primitives::Mutex;
 use crate::rules::core::Mapping;
-use crate::rules::errors::Cursor;
 
 /// A file-like view of a [`Mapping`].
 ///

@@ -190,6 +190,7 @@ mod accounts;
 mod buffer;
 mod clock;
 mod config;
+mod durable;
 mod entry;
 mod error;
 mod flusher;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tagged_radix::TagFilter;
 
 use crate::config::Config;
+use crate::durable::tail::Tail;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::hooks::{Observers, Order, Sealer};
@@ -19,7 +20,6 @@ use crate::page::tag::PageTag;
 use crate::rules::core::{Mapping, Member, Parts};
 use crate::rules::invariants::{Seen, Violation, check_count};
 use crate::rules::page_ref::PageRef;
-use crate::rules::tail::Tail;
 use crate::stats::Stats;
 use crate::store::{NullStore, Store};
 

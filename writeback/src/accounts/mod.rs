@@ -18,6 +18,7 @@ pub(crate) mod pace;
 pub(crate) mod queue;
 pub(crate) mod share;
 pub(crate) mod turns;
+pub(crate) mod usage;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -44,7 +45,7 @@ pub(crate) struct Limits {
 }
 
 /// The accounts of a cache, whose mappings are `M`.
-pub(crate) struct Accounts<M: ?Sized> {
+pub(crate) struct Accounts<M> {
     pub(crate) limits: Limits,
     /// Places taken.
     places: CounterU64,
@@ -62,13 +63,13 @@ pub(crate) struct Accounts<M: ?Sized> {
 }
 
 /// The mappings of a cache, by number.
-struct Members<M: ?Sized> {
+struct Members<M> {
     by_number: HashMap<u64, Weak<M>>,
     next: u64,
 }
 
 /// What a mapping has of its own in a cache.
-pub(crate) struct Member<M: ?Sized> {
+pub(crate) struct Member<M> {
     pub(crate) cache: Arc<Accounts<M>>,
     /// Tells it from the others.
     pub(crate) number: u64,
@@ -87,7 +88,7 @@ pub(crate) struct Member<M: ?Sized> {
     pub(crate) missing: HintU64,
 }
 
-impl<M: ?Sized> Accounts<M> {
+impl<M> Accounts<M> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             throttle: Throttle::new(&limits),
@@ -156,7 +157,7 @@ impl<M: ?Sized> Accounts<M> {
     }
 }
 
-impl<M: ?Sized> Member<M> {
+impl<M> Member<M> {
     pub(crate) fn new(cache: Arc<Accounts<M>>) -> Self {
         let mut members = cache.members.lock();
         let number = members.next;
@@ -212,7 +213,7 @@ impl<M: ?Sized> Member<M> {
     }
 }
 
-impl<M: ?Sized> fmt::Debug for Accounts<M> {
+impl<M> fmt::Debug for Accounts<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accounts").field("places", &self.places()).finish_non_exhaustive()
     }
@@ -221,9 +222,9 @@ impl<M: ?Sized> fmt::Debug for Accounts<M> {
 /// A place for one page, taken before any lock is. Without use it is given back.
 #[derive(Debug)]
 #[must_use = "it is a place for a page"]
-pub(crate) struct Room<'c, M: ?Sized>(Option<&'c Accounts<M>>);
+pub(crate) struct Room<'c, M>(Option<&'c Accounts<M>>);
 
-impl<'c, M: ?Sized> Room<'c, M> {
+impl<'c, M> Room<'c, M> {
     /// Of a mapping that is in no cache.
     pub(crate) const UNLIMITED: Self = Room(None);
 
@@ -238,7 +239,7 @@ impl<'c, M: ?Sized> Room<'c, M> {
     }
 }
 
-impl<M: ?Sized> Drop for Room<'_, M> {
+impl<M> Drop for Room<'_, M> {
     fn drop(&mut self) {
         if let Some(cache) = self.0 {
             cache.give_back(1);

@@ -1,4 +1,4 @@
-//! The time of a cache, which passes as pages come in; what it is for is said in [`usage`](crate::page::usage).
+//! The time of a cache, which passes as pages come in; what it is for is said in [`usage`](crate::accounts::usage).
 
 use crate::primitives::{HintU32, HintU64, Ordering};
 

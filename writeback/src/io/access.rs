@@ -155,7 +155,7 @@ impl Core {
     /// A writer is about to lengthen the mapping to `end`. If the store is longer than the mapping,
     /// because an earlier cut failed, it is cut now: its old bytes must not come back.
     pub(crate) fn prepare_to_lengthen(&self, end: u64) -> Result<()> {
-        if end <= self.len() || !self.backing().store_is_longer.load(Ordering::Acquire) {
+        if end <= self.len() || !self.store_is_longer.load(Ordering::Acquire) {
             return Ok(());
         }
         self.cut_store()

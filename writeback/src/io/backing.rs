@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::hooks::trace;
 use crate::io::submit::batch_of;
 use crate::modes::FlushKind;
-use crate::primitives::{AtomicBool, Mutex, Ordering, RwLock};
+use crate::primitives::{Mutex, Ordering, RwLock};
 use crate::rules::core::{Below, Core, Mapping, Parts};
 use crate::rules::writeback::Writeback;
 use crate::store::{Limits, Store};
@@ -17,8 +17,6 @@ use crate::store::{Limits, Store};
 pub(crate) struct Backing {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) limits: Limits,
-    /// The store is longer than the mapping, because cutting it failed: what is beyond is not zeros.
-    pub(crate) store_is_longer: AtomicBool,
     /// Held shared by whoever adds pages or lengthens, exclusively by truncate. Sync never takes it.
     pub(crate) truncate: RwLock<()>,
     /// The store's length is set by one thread at a time.
@@ -59,14 +57,8 @@ pub(crate) fn length_of(store: &dyn Store, len_max: u64, whole: Option<usize>) -
 
 /// The mapping that is made of these parts, over `store`.
 pub(crate) fn open(parts: Parts, store: Arc<dyn Store>, limits: Limits) -> Mapping {
-    let below = Backing {
-        store,
-        limits,
-        store_is_longer: AtomicBool::new(false),
-        truncate: RwLock::new(()),
-        cutting: Mutex::new(()),
-    };
-    let core: Arc<Core> = Arc::new(Core::new(parts, below));
+    let below = Backing { store, limits, truncate: RwLock::new(()), cutting: Mutex::new(()) };
+    let core = Arc::new(Core::new(parts, Box::new(below)));
     if let Some(member) = &core.member {
         member.register(&core);
     }
@@ -77,7 +69,7 @@ impl Core {
     /// What lies below this mapping.
     #[inline]
     pub(crate) fn backing(&self) -> &Backing {
-        let below: &dyn Any = &self.below;
+        let below: &dyn Any = &*self.below;
         below.downcast_ref().expect("every mapping is opened over a store")
     }
 

@@ -46,7 +46,7 @@ impl Mapping {
         let cutting = core.backing().cutting.lock();
         // Under the lock: a sync that makes up for an earlier cut takes the mark off when it is done,
         // and it may have begun before the above.
-        core.backing().store_is_longer.store(true, Ordering::Release);
+        core.store_is_longer.store(true, Ordering::Release);
         core.cut_under(&cutting)
     }
 
@@ -86,15 +86,15 @@ impl Core {
         let _one_at_a_time = self.backing().cutting.lock();
         // First: should this fail, or panic, nobody knows how long the store is, and a sync that says that
         // everything is durable must not leave the length in doubt.
-        self.backing().store_is_longer.store(true, Ordering::Release);
+        self.store_is_longer.store(true, Ordering::Release);
         let lengthened = self.backing().store.set_len(len);
         if lengthened.as_ref().is_err_and(StoreError::is_refusal) {
-            self.backing().store_is_longer.store(false, Ordering::Release);
+            self.store_is_longer.store(false, Ordering::Release);
         }
         lengthened.map_err(|source| Error::Length { source })?;
         self.durability.note_write();
         self.length.fetch_max(len, Ordering::AcqRel);
-        self.backing().store_is_longer.store(false, Ordering::Release);
+        self.store_is_longer.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -119,14 +119,14 @@ impl Core {
     }
 
     fn cut_under(&self, _one_at_a_time: &MutexGuard<'_, ()>) -> Result<()> {
-        if !self.backing().store_is_longer.load(Ordering::Acquire) {
+        if !self.store_is_longer.load(Ordering::Acquire) {
             return Ok(());
         }
         // Nobody lengthens the mapping while `store_is_longer` is set.
         let cut = self.backing().store.set_len(self.len());
         self.durability.note_write();
         cut.map_err(|source| Error::Length { source })?;
-        self.backing().store_is_longer.store(false, Ordering::Release);
+        self.store_is_longer.store(false, Ordering::Release);
         Ok(())
     }
 }

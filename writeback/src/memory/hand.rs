@@ -1,6 +1,6 @@
 //! A mapping's hands: one evicts, the other takes chances away.
 //!
-//! A page with a chance has the tag ACCESSED (see [`usage`](crate::page::usage)); clean pages without are the *pool*.
+//! A page with a chance has the tag ACCESSED (see [`usage`](crate::accounts::usage)); clean pages without are the *pool*.
 //! The **evicting hand** goes up through the index and evicts what is in the pool, and goes by all others
 //! without taking anything from them. A scan's pages come in without a chance and stay without, so as long as
 //! there are such, nobody else gives anything.

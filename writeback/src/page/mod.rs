@@ -9,16 +9,15 @@ pub(crate) mod keep;
 pub(crate) mod positions;
 pub(crate) mod state;
 pub(crate) mod tag;
-pub(crate) mod usage;
 pub(crate) mod wait;
 
 use std::fmt;
 
+use crate::accounts::usage::Usage;
 use crate::buffer::Contents;
 use crate::page::blocks::{BlockMap, Blocks};
 use crate::page::positions::Positions;
 use crate::page::state::{PageState, Snapshot, Wake};
-use crate::page::usage::Usage;
 use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Mutex, Ordering, RwLock};
 
 /// A cached page, as the index stores it. Reached through [`PageRef`](crate::PageRef).

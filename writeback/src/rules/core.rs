@@ -1,7 +1,7 @@
 //! What all clones of a mapping share: index, length, counters, errors.
 //!
 //! Only data and its plainest questions; what is done with it is in [`changes`](crate::rules::changes) (a page's
-//! flags and tags), [`pass`](crate::rules::pass) (writing back), [`durability`](crate::rules::durability), and in
+//! flags and tags), [`pass`](crate::rules::pass) (writing back), [`durability`](crate::durable::flushes), and in
 //! the rooms above (bytes, the length, memory).
 
 use std::any::Any;
@@ -13,6 +13,9 @@ use tagged_radix::ArrayVec;
 use crate::accounts;
 use crate::accounts::kick::Kick;
 use crate::clock::Clock;
+use crate::durable::errors::ErrorSequence;
+use crate::durable::flushes::Durability;
+use crate::durable::tail::Tail;
 use crate::error::{Error, Result, StoreError};
 use crate::hooks::{Observers, Order, Sealer};
 use crate::index::{Index, tagged_pages};
@@ -23,9 +26,6 @@ use crate::page::blocks::Division;
 use crate::page::state::Snapshot;
 use crate::page::tag::PageTag;
 use crate::primitives::{AtomicBool, AtomicU64, HintU32, HintU64, Ordering};
-use crate::rules::durability::Durability;
-use crate::rules::errors::ErrorSequence;
-use crate::rules::tail::Tail;
 use crate::rules::writeback::Writeback;
 use crate::stats::Counters;
 
@@ -55,7 +55,7 @@ pub struct Mapping {
 }
 
 /// What all clones of a mapping share, with what lies below its pages.
-pub(crate) struct Core<B: ?Sized = dyn Below> {
+pub(crate) struct Core {
     pub(crate) tree: Index,
     pub(crate) page_size: usize,
     pub(crate) division: Division,
@@ -68,6 +68,8 @@ pub(crate) struct Core<B: ?Sized = dyn Below> {
     dirty_rule: DirtyRule,
     /// Length in bytes. Raised under the content latch of the page that was written; lowered by truncate alone.
     pub(crate) length: AtomicU64,
+    /// What lies below is longer than `length`, because cutting it failed: what is beyond is not zeros.
+    pub(crate) store_is_longer: AtomicBool,
     /// Greatest length.
     pub(crate) len_max: u64,
     /// Of a store that needs alignment.
@@ -88,7 +90,7 @@ pub(crate) struct Core<B: ?Sized = dyn Below> {
     /// `None`: pages are stored as they are.
     pub(crate) sealer: Option<Sealer>,
     pub(crate) observers: Observers,
-    pub(crate) below: B,
+    pub(crate) below: Box<dyn Below>,
 }
 
 /// What lies below the pages. The rules hand it the writes that they begin, and know no more of it.
@@ -133,8 +135,8 @@ pub(crate) struct Parts {
     pub(crate) observers: Observers,
 }
 
-impl<B> Core<B> {
-    pub(crate) fn new(parts: Parts, below: B) -> Self {
+impl Core {
+    pub(crate) fn new(parts: Parts, below: Box<dyn Below>) -> Self {
         Self {
             tree: Index::new(),
             page_size: parts.page_size,
@@ -145,6 +147,7 @@ impl<B> Core<B> {
             #[cfg(feature = "rule-2003")]
             dirty_rule: parts.dirty_rule,
             length: AtomicU64::new(parts.length),
+            store_is_longer: AtomicBool::new(false),
             len_max: parts.len_max,
             tail: parts.tail,
             closed: AtomicBool::new(false),
@@ -166,7 +169,7 @@ impl<B> Core<B> {
     }
 }
 
-impl<B: ?Sized> Drop for Core<B> {
+impl Drop for Core {
     /// What it still has leaves the cache.
     fn drop(&mut self) {
         if let Some(member) = &self.member {

@@ -3,8 +3,6 @@
 pub(crate) mod changes;
 pub(crate) mod claim;
 pub(crate) mod core;
-pub(crate) mod durability;
-pub(crate) mod errors;
 pub(crate) mod hold;
 pub(crate) mod invariants;
 pub(crate) mod locked;
@@ -12,6 +10,5 @@ pub(crate) mod page_ref;
 pub(crate) mod pass;
 pub(crate) mod pieces;
 pub(crate) mod sync;
-pub(crate) mod tail;
 pub(crate) mod telling;
 pub(crate) mod writeback;

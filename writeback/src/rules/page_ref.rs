@@ -52,6 +52,7 @@ impl PageRef {
         Self::of_found(mapping, page)
     }
 
+    #[inline]
     pub(crate) fn core(&self) -> &Core {
         &self.mapping.core
     }
@@ -106,6 +107,7 @@ impl PageRef {
     }
 
     /// Marks the page dirty. The caller has the latch, under which a closed mapping is seen closed.
+    #[inline]
     pub(crate) fn dirty_under_latch(&self, bytes: &Range<usize>) -> Result<bool> {
         let core = &*self.mapping.core;
         core.admit()?;

@@ -1,5 +1,6 @@
 //! A page being written, until its write has ended.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::buffer::{Image, copy_of, zeroed};
@@ -42,7 +43,7 @@ pub struct Writeback {
     open: bool,
     pub(crate) positions: Positions,
     /// Why there is no image: however the write ends, it has failed.
-    pub(crate) unsealed: Option<StoreError>,
+    pub(crate) unsealed: Option<Arc<io::Error>>,
     /// What it writes.
     pub(crate) blocks: BlockMap,
     /// The writeback that this is a piece of, if there are others.
@@ -198,7 +199,7 @@ impl Writeback {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn end(mut self, result: std::result::Result<(), StoreError>) {
-        let result = self.unsealed.take().map_or(result, Err);
+        let result = self.unsealed.take().map_or(result, |error| Err(StoreError::Seal(error)));
         let failed = result.is_err();
         if let Err(error) = result {
             // I12: recorded before anybody can see that the write is over.
@@ -243,7 +244,7 @@ impl Writeback {
         let mut bytes = copy_of(image.as_ref());
         if let Err(error) = sealer.seal(self.page.index(), &mut bytes) {
             core.counters.seal_errors.add(1);
-            self.unsealed = Some(StoreError::Seal(Arc::new(error)));
+            self.unsealed = Some(Arc::new(error));
             bytes = zeroed(0);
         }
         let len = bytes.len();
@@ -291,7 +292,7 @@ impl Writeback {
 impl Drop for Writeback {
     fn drop(&mut self) {
         if self.open {
-            let error = self.unsealed.take().unwrap_or(StoreError::Lost);
+            let error = self.unsealed.take().map_or(StoreError::Lost, StoreError::Seal);
             self.judge(&error);
             self.page.core().errors.record(error, 1);
             self.finish(true);
