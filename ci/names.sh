@@ -34,7 +34,7 @@ done < <(grep -ohE '(tags|removal|leaves|splits|ranges|wide|growth|others|mixes)
 # Names in capitals are defined in the first column of a table, or in bold, in the docs or at the head of a source file.
 pages=(README.md ARCHITECTURE.md CONTRIBUTING.md radix/README.md writeback/README.md benches/README.md docs/*.md docs/guides/*.md)
 capitals='\b[EIPRW](-[A-Z]+)+\b'
-mapfile -t tests < <(find radix/tests writeback/tests engines fuzz radix/src -name '*.rs' -not -path '*/target/*')
+mapfile -t tests < <(find radix/src radix/tests writeback/src writeback/tests engines fuzz -name '*.rs' -not -path '*/target/*')
 defined=$(grep -hoE "^(//! )?(\| ($capitals) \||\* \*\*$capitals\*\*|\| \*\*$capitals\*\*)" docs/correctness.md $(find radix/src writeback/src -name '*.rs' -o -name '*.md') | grep -oE "$capitals" | sort -u)
 for name in $(grep -ohE "$capitals" "${pages[@]}" "${tests[@]}" ci/mutants/*.toml | sort -u); do
     grep -qxF -- "$name" <<<"$defined" || { echo "names: $name is named and is defined nowhere" >&2 && missing=1; }
