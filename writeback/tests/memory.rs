@@ -98,7 +98,7 @@ fn what_is_dirty_held_locked_kept_or_under_writeback_is_not_evicted() {
 
 #[test]
 fn a_page_in_hand_can_be_written_however_much_is_evicted() {
-    // R17: the reference is looked at before the dirty flag, and both in the step that removes the page.
+    // R-EVICTED-DIRTY: the reference is looked at before the dirty flag, and both in the step that removes the page.
     let cache = cache(2);
     let (mapping, _store) = open_in(&cache, 16);
     let in_hand = page(&mapping, 0);
