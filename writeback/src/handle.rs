@@ -168,7 +168,7 @@ impl Handle {
         self.mapping.core.try_write_at(buf, offset)
     }
 
-    /// As [`write_at`](Self::write_at), for a change that has a record at `position` in the [log](Log).
+    /// As [`write_at`](Self::write_at), for a change that has a record at `position` in the [log](crate::Log).
     ///
     /// # Concurrency
     /// As [`write_at`](Self::write_at). The log is not to be truncated beyond `position` while the call

@@ -93,7 +93,7 @@ impl Drop for LogHold {
 }
 
 impl PageRef {
-    /// As [`write`](Self::write), for a change that has a record in the [log](Log): `f` gets at the bytes by
+    /// As [`write`](Self::write), for a change that has a record in the [log](crate::Log): `f` gets at the bytes by
     /// naming the record's position.
     ///
     /// # Concurrency

@@ -6,9 +6,9 @@ use std::io;
 /// An engine's write-ahead log, as far as the cache has to know it.
 ///
 /// The engine describes every change in its log and tells the cache the record's *position*
-/// ([`PageRef::write_logged`]). A page image is handed to the store only when the log is durable up to
+/// ([`PageRef::write_logged`](crate::PageRef::write_logged)). A page image is handed to the store only when the log is durable up to
 /// the newest position in it, so that after a crash there is no change in the store that the log does not
-/// have. The other way round, [`Mapping::oldest_unwritten`] tells from where on the log is still needed.
+/// have. The other way round, [`Mapping::oldest_unwritten`](crate::Mapping::oldest_unwritten) tells from where on the log is still needed.
 ///
 /// Positions are numbers that name records and grow from record to record, beginning with 1: serial
 /// numbers, or the byte offsets, plus 1, where records *begin*. 0 is before every record; `u64::MAX` is

@@ -27,7 +27,7 @@ use crate::stats::{Counter, Counters};
 ///
 /// # Concurrency
 /// Where a page is to come in and there is no room, the thread that needs it evicts some that nobody has
-/// used lately, by whatever way ([`Handle`](crate::Handle), [`Mapping::page`], [`PageRef`](crate::PageRef)). What
+/// used lately, by whatever way ([`Handle`](crate::Handle), [`Mapping::page`](crate::Mapping::page), [`PageRef`](crate::PageRef)). What
 /// is read once, in however small pieces, costs what is used again and again no place. Only clean pages are evicted, and none that is locked, held, under writeback or in somebody's
 /// hands ([`PageRef`](crate::PageRef)). Should there be no other, the cache grows beyond its capacity, and
 /// shrinks again when it can ([`CacheStats::overcommitted`]).

@@ -32,7 +32,7 @@ use crate::stats::Counters;
 /// A cached store: its pages in memory, which of them are dirty, and the way they are written back.
 ///
 /// Cheap to clone; all clones are the same mapping. Open it once for a store: two mappings over one store overwrite
-/// each other's pages unnoticed (see [`Store`]). Dropping the last
+/// each other's pages unnoticed (see [`Store`](crate::Store)). Dropping the last
 /// clone loses what was not synced: use [`close`](Self::close).
 ///
 /// # Concurrency
