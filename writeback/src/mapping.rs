@@ -15,6 +15,8 @@ use crate::durable::tail::Tail;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::hooks::{Observers, Order, Sealer};
+use crate::index::range::ALL;
+use crate::index::walk;
 use crate::io::backing::{length_of, open};
 use crate::page::tag::PageTag;
 use crate::rules::core::{Mapping, Member, Parts};
@@ -311,7 +313,7 @@ impl Mapping {
     /// ```
     pub fn oldest_dirty_age(&self) -> Option<Duration> {
         let core = &self.core;
-        let pages = core.pages_tagged(PageTag::Dirty);
+        let pages = walk(&core.tree, ALL, PageTag::Dirty).map(|(_, page)| page);
         let oldest_ms =
             pages.filter(|page| page.snapshot().is_dirty()).map(|page| page.first_dirty_ms());
         let age_ms = core.clock.now_ms().saturating_sub(oldest_ms.min()?);

@@ -13,6 +13,7 @@ pub(crate) mod debt;
 pub(crate) mod ghosts;
 pub(crate) mod givers;
 pub(crate) mod kick;
+pub(crate) mod membership;
 pub(crate) mod outcomes;
 pub(crate) mod pace;
 pub(crate) mod queue;

@@ -72,7 +72,9 @@ impl Core {
     ///
     /// The caller has the hands to itself.
     pub(super) fn move_hand(&self, wanted: u64) -> Moved {
-        let Some(member) = &self.member else { return Moved { evicted: 0, ended: true, given: 0 } };
+        let Some(member) = &*self.member else {
+            return Moved { evicted: 0, ended: true, given: 0 };
+        };
         let cached = self.counters.cached.get().max(1);
         // A small mapping gives a part in one turn, as a large one does, and not all that it has.
         let wanted = wanted.min(cached.div_ceil(POOL));

@@ -218,7 +218,7 @@ impl fmt::Debug for PageCache {
 impl Core {
     /// Takes a place for a page, if this mapping is in a cache. The caller has no lock and no latch.
     pub(crate) fn make_room(&self) -> Room<'_, Core> {
-        let Some(member) = &self.member else { return Room::UNLIMITED };
+        let Some(member) = &*self.member else { return Room::UNLIMITED };
         let cache = &*member.cache;
         if !cache.take_place() {
             cache.make_room(member);

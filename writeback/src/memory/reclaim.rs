@@ -15,10 +15,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tagged_radix::ArrayVec;
-
 use crate::accounts::givers::Givers;
 use crate::accounts::outcomes::Outcome;
+use crate::index::range::ALL;
+use crate::index::walk;
 use crate::modes::{Budget, SyncMode};
 use crate::page::Page;
 use crate::page::state::Snapshot;
@@ -189,7 +189,7 @@ impl Cache {
 
 /// The mapping comes again, unless it has no page left.
 fn put_back(givers: &mut Givers, given: u64, mapping: &Mapping) {
-    if let Some(member) = &mapping.core.member {
+    if let Some(member) = &*mapping.core.member {
         member.put_back(givers, given, &mapping.core.counters.cached);
     }
 }
@@ -245,22 +245,10 @@ impl Mapping {
         let tree = &self.core.tree;
         let hand =
             self.core.member.as_ref().map_or(0, |member| member.hand.load(Ordering::Relaxed));
-        let mut next = Some(hand);
-        let mut wrapped = false;
-        let from_hand_on = std::iter::from_fn(move || {
-            loop {
-                if let Some(start) = next {
-                    let mut batch = ArrayVec::<(u64, Arc<Page>), MOVE>::new();
-                    next = tree.gang_lookup_tagged_owned(start, tag, &mut batch);
-                    return Some(batch);
-                }
-                if wrapped || hand == 0 {
-                    return None;
-                }
-                (next, wrapped) = (Some(0), true);
-            }
-        });
-        let pages = from_hand_on.flatten().map(|(_, page)| page);
+        // Once to the end and, if that was not all, once from the beginning.
+        let again = (hand > 0).then(|| walk(tree, ALL, tag));
+        let pages = walk(tree, (hand, u64::MAX), tag).chain(again.into_iter().flatten());
+        let pages = pages.map(|(_, page)| page);
         pages.take(usize::try_from(PAGE_OUT).unwrap_or(usize::MAX))
     }
 }

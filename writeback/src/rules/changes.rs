@@ -115,24 +115,13 @@ impl Core {
         room: &mut Room<'_>,
     ) -> Result<Arc<Page>, Arc<Page>> {
         let page = Arc::new(Page::new(index, self.division.count));
-        let mut tags = TagSet::EMPTY;
-        if let Some(member) = &self.member {
-            let known = member.cache.ghosts.knows(member.number, index);
-            page.usage.come_in(member.cache.turns.now(), known);
-            if known {
-                tags = PageTag::Accessed.into();
-            }
-        }
+        let known = self.member.comes_in(index, &page.usage);
+        let tags = if known { PageTag::Accessed.into() } else { TagSet::EMPTY };
         match self.tree.pin().try_insert_tagged(index, Arc::clone(&page), tags) {
             Ok(_) => {
                 room.take();
                 let first = self.counters.cached.add(1) == 0;
-                if let Some(member) = &self.member {
-                    member.cache.turns.admit();
-                    if first {
-                        member.got_first_page();
-                    }
-                }
+                self.member.came_in(first);
                 Ok(page)
             }
             Err(occupied) => Err(occupied.current.into()),
@@ -182,13 +171,13 @@ impl Core {
             let first = self.count_dirty();
             self.count(|counters| _ = counters.dirtied.add(1));
             // After it is counted: a debt that is more than what is dirty is one that is being paid.
-            self.charge();
+            self.member.charge();
             (true, first)
         })?;
         if newly_dirty {
             self.tell_flushers(first);
             self.kick.consider(self.counters.dirty.get());
-            self.consider_kick();
+            self.member.consider_kick();
         }
         Ok(newly_dirty)
     }
@@ -227,7 +216,7 @@ impl Core {
         let (was_clean, first) = redirtied.unwrap_or_default();
         self.tell_flushers(first);
         // The page owes again what the claim owed, or has been charged again meanwhile.
-        if was_clean { self.claim_given_up() } else { self.discharge(1) }
+        if was_clean { self.member.claim_given_up() } else { self.member.discharge(1) }
     }
 
     /// T6: the page is under writeback as a whole; returns the ticket. Flag and tag are brought together
@@ -294,7 +283,7 @@ impl Core {
                 false => _ = counters.written.add(1),
             });
             if !failed {
-                self.count_written();
+                self.member.count_written();
             }
         }
         page.finish_ticket(ticket);
@@ -302,9 +291,9 @@ impl Core {
         self.tell_flushers(first);
         // The page owes again what the write owed; or is clean, or has been charged again meanwhile.
         if newly_dirty {
-            self.nudge_writers()
+            self.member.nudge_writers()
         } else {
-            self.discharge(1)
+            self.member.discharge(1)
         }
         for _ in 0..errors {
             self.errors.ended();
@@ -336,7 +325,7 @@ impl Core {
         }
         drop(latch);
         if is_clean_now {
-            self.discharge(1);
+            self.member.discharge(1);
         }
         was_dirty
     }
@@ -377,7 +366,7 @@ impl Core {
         }
         drop(latch);
         if removed.unwrap_or(Ok(false))? {
-            self.discharge(1);
+            self.member.discharge(1);
         }
         Ok(())
     }
@@ -407,9 +396,7 @@ impl Core {
 
     fn uncount_cached(&self) {
         self.counters.cached.sub(1);
-        if let Some(member) = &self.member {
-            member.cache.give_back(1);
-        }
+        self.member.give_back();
     }
 
     /// T9. A claim must have been resolved by now.

@@ -182,16 +182,19 @@ impl Claim {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn start_blocks(self, mode: SyncMode) -> std::result::Result<Vec<Writeback>, Self> {
-        self.start_pieces(mode).map(|(pieces, _)| pieces)
+        let mut pieces = Vec::new();
+        self.start_pieces(mode, |piece| pieces.push(piece)).map(|_| pieces)
     }
 
-    /// As [`start_blocks`](Self::start_blocks); also tells whether the page was declined in part or whole.
-    pub(crate) fn start_pieces(
+    /// As [`start_blocks`](Self::start_blocks), calling `each` with the pieces; tells whether the page was declined, in
+    /// part or whole.
+    pub(super) fn start_pieces(
         mut self,
         mode: SyncMode,
-    ) -> std::result::Result<(Vec<Writeback>, bool), Self> {
+        each: impl FnMut(Writeback),
+    ) -> std::result::Result<bool, Self> {
         let page = self.page();
-        let core = &page.core();
+        let core = page.core();
         let Ok(begun) = core.start_blocks(page, self.blocks, mode == SyncMode::All) else {
             return Err(self);
         };
@@ -199,10 +202,11 @@ impl Claim {
         let page = self.page.take().expect("present until decided");
         let Some(ticket) = begun.ticket else {
             page.core().unlock(&page);
-            return Ok((Vec::new(), true));
+            return Ok(true);
         };
         let writeback = Writeback::begun(page, ticket, begun.blocks);
-        Ok((writeback.into_pieces(division), begun.declined))
+        writeback.into_pieces(division, each);
+        Ok(begun.declined)
     }
 
     /// Gives the claim up: the page is dirty again, as old as before, and unlocked.

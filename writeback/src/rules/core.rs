@@ -8,17 +8,17 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tagged_radix::ArrayVec;
-
 use crate::accounts;
 use crate::accounts::kick::Kick;
+use crate::accounts::membership::Membership;
 use crate::clock::Clock;
 use crate::durable::errors::ErrorSequence;
 use crate::durable::flushes::Durability;
 use crate::durable::tail::Tail;
 use crate::error::{Error, Result, StoreError};
 use crate::hooks::{Observers, Order, Sealer};
-use crate::index::{Index, tagged_pages};
+use crate::index::range::ALL;
+use crate::index::{Index, walk};
 #[cfg(feature = "rule-2003")]
 use crate::modes::DirtyRule;
 use crate::page::Page;
@@ -61,7 +61,7 @@ pub(crate) struct Core {
     pub(crate) division: Division,
     pub(crate) clock: Clock,
     /// In a cache, if it is in one.
-    pub(crate) member: Option<Member>,
+    pub(crate) member: Membership<Core>,
     /// Flags move, but nothing is counted or written.
     pub(crate) memory_backed: bool,
     #[cfg(feature = "rule-2003")]
@@ -142,7 +142,7 @@ impl Core {
             page_size: parts.page_size,
             division: parts.division,
             clock: parts.clock,
-            member: parts.member,
+            member: Membership(parts.member),
             memory_backed: parts.memory_backed,
             #[cfg(feature = "rule-2003")]
             dirty_rule: parts.dirty_rule,
@@ -172,7 +172,7 @@ impl Core {
 impl Drop for Core {
     /// What it still has leaves the cache.
     fn drop(&mut self) {
-        if let Some(member) = &self.member {
+        if let Some(member) = &*self.member {
             member.leave(self.counters.cached.get(), self.counters.dirty.get());
         }
     }
@@ -298,38 +298,8 @@ impl Core {
 
     /// How long the write that began first, of those under way, has been.
     pub(crate) fn oldest_writeback(&self) -> Option<Duration> {
-        let mut oldest: Option<u64> = None;
-        let mut next = Some(0);
-        while let Some(start) = next {
-            let mut found = ArrayVec::new();
-            next = tagged_pages(&self.tree, start, PageTag::Writeback, &mut found);
-            let began = found.iter().map(|(_, page)| page.writeback_since_ms());
-            oldest = oldest.into_iter().chain(began).min();
-        }
+        let pages = walk(&self.tree, ALL, PageTag::Writeback);
+        let oldest = pages.map(|(_, page)| page.writeback_since_ms()).min();
         oldest.map(|began| Duration::from_millis(self.clock.now_ms().saturating_sub(began)))
-    }
-
-    /// Every page with a tag, in batches, without holding a guard.
-    pub(crate) fn pages_tagged(&self, tag: PageTag) -> impl Iterator<Item = Arc<Page>> {
-        let mut next = Some(0);
-        std::iter::from_fn(move || {
-            let mut batch = ArrayVec::<_, 64>::new();
-            next = self.tree.gang_lookup_tagged_owned(next?, tag, &mut batch);
-            (!batch.is_empty()).then_some(batch)
-        })
-        .flatten()
-        .map(|(_, page)| page)
-    }
-
-    /// Every page, in batches, without holding a guard.
-    pub(crate) fn all_pages(&self) -> impl Iterator<Item = Arc<Page>> {
-        let mut next = Some(0);
-        std::iter::from_fn(move || {
-            let mut batch = ArrayVec::<_, 64>::new();
-            next = self.tree.gang_lookup_owned(next?, &mut batch);
-            (!batch.is_empty()).then_some(batch)
-        })
-        .flatten()
-        .map(|(_, page)| page)
     }
 }

@@ -6,12 +6,10 @@
 
 use std::sync::Arc;
 
-use tagged_radix::ArrayVec;
-
 use crate::error::StoreError;
 use crate::hooks::trace;
 use crate::index::range::Inclusive;
-use crate::index::tagged_pages;
+use crate::index::walk;
 use crate::modes::{Budget, Progress, SyncMode};
 use crate::page::Page;
 use crate::page::tag::PageTag;
@@ -57,23 +55,15 @@ impl<'m> Pass<'m> {
     }
 
     /// Visits the pages with `tag`. Returns where it stopped, if the budget was used up first.
-    pub(crate) fn walk(&mut self, (first, last): Inclusive, tag: PageTag) -> Option<u64> {
+    pub(crate) fn walk(&mut self, range: Inclusive, tag: PageTag) -> Option<u64> {
         let _span = trace::pass(self.mode);
-        let mut next = Some(first);
         let mut stopped = None;
-        'walk: while let Some(start) = next.filter(|start| *start <= last) {
-            let mut found = ArrayVec::new();
-            next = tagged_pages(&self.mapping.core.tree, start, tag, &mut found);
-            for (index, page) in found {
-                if index > last {
-                    break 'walk;
-                }
-                if self.budget == 0 || self.has_its_one() {
-                    stopped = Some(index);
-                    break 'walk;
-                }
-                self.visit(page);
+        for (index, page) in walk(&self.mapping.core.tree, range, tag) {
+            if self.budget == 0 || self.has_its_one() {
+                stopped = Some(index);
+                break;
             }
+            self.visit(page);
         }
         self.finish();
         stopped
@@ -140,65 +130,45 @@ impl<'m> Pass<'m> {
     }
 
     /// Decides a claim.
-    pub(crate) fn write(&mut self, claim: Claim) {
+    pub(crate) fn write(&mut self, mut claim: Claim) {
         self.budget = self.budget.saturating_sub(1);
         if self.mode == SyncMode::None && self.is_ahead_of_log(claim.page()) {
             claim.redirty();
             self.progress.unlogged += 1;
             return;
         }
-        if claim.page().blocks.is_some() {
-            self.write_blocks(claim);
-        } else {
-            self.write_page(claim);
-        }
-    }
-
-    fn write_page(&mut self, mut claim: Claim) {
-        let writeback = loop {
-            claim = match claim.start_writeback() {
-                Ok(writeback) => break writeback.telling(self.verdict.as_ref()),
+        let mut writes = false;
+        let declined = loop {
+            let verdict = self.verdict.clone();
+            let started = claim.start_pieces(self.mode, |mut piece| {
+                writes |= piece.len() > 0;
+                piece.tell(verdict.as_ref());
+                self.push(piece);
+            });
+            claim = match started {
+                Ok(declined) => break declined,
                 Err(held) if self.mode == SyncMode::None => {
                     // Dirty again whether or not there seems to be anything left to write: the other
                     // writer's write may be the one that a sync is to wait for.
                     held.redirty();
-                    self.progress.declined += 1;
-                    return;
+                    break true;
                 }
                 Err(held) => held,
             };
             self.submit();
             claim.wait_released();
         };
-        if writeback.image().is_empty() {
-            // Beyond the end: a truncate is about to drop it.
-            writeback.end(Ok(()));
-            return;
-        }
-        self.progress.submitted += 1;
-        self.push(writeback);
-    }
-
-    /// As `write_page`, of a page of several blocks: writes those that are dirty, but in mode None not those
-    /// that another writer holds.
-    fn write_blocks(&mut self, mut claim: Claim) {
-        let (pieces, declined) = loop {
-            claim = match claim.start_pieces(self.mode) {
-                Ok(started) => break started,
-                Err(held) => held,
-            };
-            self.submit();
-            claim.wait_released();
-        };
-        self.progress.submitted += u64::from(!pieces.is_empty());
         self.progress.declined += u64::from(declined);
-        for piece in pieces {
-            self.push(piece.telling(self.verdict.as_ref()));
-        }
+        self.progress.submitted += u64::from(writes);
     }
 
     /// Puts a write into the batch; one that does not go on where the batch ends begins another.
+    #[inline]
     fn push(&mut self, writeback: Writeback) {
+        if writeback.len() == 0 {
+            // It could not be sealed, and so has failed already.
+            return writeback.end(Ok(()));
+        }
         if writeback.offset() != self.batch_end {
             self.submit();
         }

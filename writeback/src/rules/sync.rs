@@ -9,11 +9,9 @@
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use tagged_radix::ArrayVec;
-
 use crate::error::{Error, Result};
 use crate::index::range::inclusive;
-use crate::index::tagged_pages;
+use crate::index::walk;
 use crate::modes::{Budget, Progress, SyncMode};
 use crate::page::tag::PageTag;
 use crate::primitives::Ordering;
@@ -136,14 +134,9 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn wait_range(&self, pages: impl RangeBounds<u64>) {
-        let Some((first, last)) = inclusive(pages) else { return };
-        let mut next = Some(first);
-        while let Some(start) = next.filter(|start| *start <= last) {
-            let mut found = ArrayVec::new();
-            next = tagged_pages(&self.core.tree, start, PageTag::Writeback, &mut found);
-            for (_, page) in found.iter().take_while(|(index, _)| *index <= last) {
-                page.wait_ticket(page.ticket());
-            }
+        let Some(range) = inclusive(pages) else { return };
+        for (_, page) in walk(&self.core.tree, range, PageTag::Writeback) {
+            page.wait_ticket(page.ticket());
         }
     }
 

@@ -10,7 +10,7 @@ use crate::page::positions::Positions;
 use crate::primitives::OnceLock;
 use crate::rules::changes::Ended;
 use crate::rules::page_ref::PageRef;
-use crate::rules::pieces::Pieces;
+use crate::rules::pieces::Whole;
 
 /// A page being written. Whoever does the I/O owns it and ends it, on any thread; it holds no lock.
 /// Dropping it ends it as [`StoreError::Lost`], which leaves the page dirty.
@@ -47,7 +47,7 @@ pub struct Writeback {
     /// What it writes.
     pub(crate) blocks: BlockMap,
     /// The writeback that this is a piece of, if there are others.
-    pub(crate) whole: Option<Arc<Pieces>>,
+    pub(crate) whole: Option<Arc<Whole>>,
     /// Where somebody looks for how this very write ended.
     pub(crate) verdict: Option<Arc<Verdict>>,
 }
@@ -57,6 +57,7 @@ pub(crate) type Verdict = OnceLock<StoreError>;
 
 impl Writeback {
     /// The writeback with `ticket` has begun; the caller has the page lock, which is released here.
+    #[inline]
     pub(super) fn begun(page: PageRef, ticket: u64, blocks: BlockMap) -> Self {
         // Clear, then take the image: never the other way round.
         let (image, positions) = page.image_for_io();
@@ -66,6 +67,7 @@ impl Writeback {
         writeback
     }
 
+    #[inline]
     fn new(
         page: PageRef,
         ticket: u64,
@@ -80,7 +82,7 @@ impl Writeback {
     }
 
     /// One of several pieces of this write: it writes these blocks, whose image this is.
-    pub(super) fn piece(&self, blocks: BlockMap, image: Image, whole: &Arc<Pieces>) -> Self {
+    pub(super) fn piece(&self, blocks: BlockMap, image: Image, whole: &Arc<Whole>) -> Self {
         let mut piece = Self::new(self.page.clone(), self.ticket, image, self.positions, blocks);
         piece.whole = Some(Arc::clone(whole));
         piece.verdict.clone_from(&self.verdict);
@@ -251,10 +253,9 @@ impl Writeback {
         self.set_image(Image::new(Arc::new(bytes), len));
     }
 
-    /// The same, and `verdict` is to tell what it fails with, if it does.
-    pub(crate) fn telling(mut self, verdict: Option<&Arc<Verdict>>) -> Self {
+    /// `verdict` is to tell what it fails with, if it does.
+    pub(crate) fn tell(&mut self, verdict: Option<&Arc<Verdict>>) {
         self.verdict = verdict.cloned();
-        self
     }
 
     fn judge(&self, error: &StoreError) {

@@ -80,7 +80,7 @@ impl Core {
             // A page is charged for once while it is dirty, and once while it is being written.
             let (charged, owed) = (1 + i8::from(redirtied), i8::from(declined) + i8::from(writes));
             if owed > charged {
-                self.charge();
+                self.member.charge();
             }
             Ok((Begun { ticket, blocks, declined }, charged > owed, first))
         });
@@ -88,9 +88,9 @@ impl Core {
         let (begun, discharges, first) = started.unwrap_or(Err(Held))?;
         self.tell_flushers(first);
         if discharges {
-            self.discharge(1);
+            self.member.discharge(1);
         } else if begun.ticket.is_none() {
-            self.claim_given_up();
+            self.member.claim_given_up();
         }
         Ok(begun)
     }
@@ -165,7 +165,7 @@ impl Core {
                 slot.set(PageTag::Dirty);
                 if page.state.set_dirty() {
                     first = self.count_dirty();
-                    self.charge();
+                    self.member.charge();
                 }
             }
             sets.held.remove(blocks);
