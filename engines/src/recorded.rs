@@ -24,7 +24,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::Rng;
 use rand::rngs::SmallRng;
-use writeback::{Completion, FileStore, FlushKind, Limits, Store, StoreError, WriteBatch};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{FileStore, StoreError};
 
 use crate::failure::Failure;
 use crate::files;

@@ -99,7 +99,7 @@ impl fmt::Debug for Contents {
 ///
 /// Cheap to clone. The memory is aligned to 4096 bytes, that of blocks to the block size; the length is that
 /// of the page or the blocks, or less at the end of a mapping, where it is a multiple of the store's
-/// [alignment](crate::Limits::alignment).
+/// [alignment](crate::store::Limits::alignment).
 ///
 /// # Examples
 /// ```

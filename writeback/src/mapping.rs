@@ -11,6 +11,7 @@ use std::time::Duration;
 use tagged_radix::TagFilter;
 
 use crate::config::Config;
+use crate::counters::Stats;
 use crate::durable::tail::Tail;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
@@ -18,11 +19,10 @@ use crate::hooks::{Observers, Order, Sealer};
 use crate::index::range::ALL;
 use crate::index::walk;
 use crate::io::backing::{length_of, open};
-use crate::page::tag::PageTag;
+use crate::pages::tag::PageTag;
 use crate::rules::core::{Mapping, Member, Parts};
 use crate::rules::invariants::{Seen, Violation, check_count};
 use crate::rules::page_ref::PageRef;
-use crate::stats::Stats;
 use crate::store::{NullStore, Store};
 
 impl Mapping {
@@ -48,7 +48,7 @@ impl Mapping {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) for an unusable configuration,
     /// [`Error::Length`](crate::Error::Length) if the store does not tell its length, or is longer than its
-    /// own [limits](crate::Limits::len_max) say it can be.
+    /// own [limits](crate::store::Limits::len_max) say it can be.
     ///
     /// # Examples
     /// ```
@@ -104,7 +104,7 @@ impl Mapping {
             length: length_of(&*store, limits.len_max, whole)?,
             len_max: limits.len_max,
             tail,
-            order: config.log.map(Order::new),
+            order: config.log.map(|log| Arc::new(Order::new(log))),
             sealer,
             observers: Observers::new(config.observers),
         };
@@ -144,7 +144,7 @@ impl Mapping {
         self.core.page_size
     }
 
-    /// The bytes of each page that are the caller's: all, but for what a [`Seal`](crate::Seal) keeps for
+    /// The bytes of each page that are the caller's: all, but for what a [`Seal`](crate::hooks::Seal) keeps for
     /// itself.
     ///
     /// # Examples
@@ -431,7 +431,8 @@ impl Mapping {
 ///
 /// # Examples
 /// ```
-/// # use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch};
+/// # use writeback::StoreError;
+/// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 /// use writeback::Mapping;
 ///
 /// # #[derive(Debug)]

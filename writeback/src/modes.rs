@@ -77,7 +77,7 @@ pub struct Progress {
     pub declined: u64,
     /// Pages gone by: locked, under writeback, too young or backing off (mode `None`).
     pub skipped: u64,
-    /// Pages claimed and redirtied, because the [log](crate::Log) is not durable up to their newest change
+    /// Pages claimed and redirtied, because the [log](crate::hooks::Log) is not durable up to their newest change
     /// (mode `None`).
     pub unlogged: u64,
     /// The greatest position of those.
@@ -88,7 +88,8 @@ pub struct Progress {
 ///
 /// # Examples
 /// ```
-/// # use writeback::{FlushKind, MemStore, Store};
+/// # use writeback::MemStore;
+/// # use writeback::store::{FlushKind, Store};
 /// let store = MemStore::with_contents(b"abc");
 /// store.flush(FlushKind::Data)?; // fdatasync
 /// store.flush(FlushKind::All)?; // fsync

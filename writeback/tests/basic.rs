@@ -7,7 +7,9 @@ use std::sync::Arc;
 use common::{PAGE, TestStore, assert_settled, open, open_dirty};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
-use writeback::{Budget, Config, Error, FileStore, Mapping, MemStore, PageTag, Store, SyncMode};
+use writeback::page::PageTag;
+use writeback::store::Store;
+use writeback::{Budget, Config, Error, FileStore, Mapping, MemStore, SyncMode};
 
 fn contents(mapping: &Mapping) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(mapping.len()).unwrap() + 10];
@@ -337,7 +339,7 @@ fn an_empty_store_is_an_empty_mapping() {
     let mut stats = mapping.stats();
     // An earlier process may have emptied it.
     assert_eq!(std::mem::take(&mut stats.flushes), 1);
-    assert_eq!(stats, writeback::Stats::default());
+    assert_eq!(stats, writeback::stats::Stats::default());
     assert!(mapping.store().is_empty().unwrap());
 }
 

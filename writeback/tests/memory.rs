@@ -10,9 +10,9 @@ use std::time::Duration;
 use common::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{
-    CacheConfig, Completion, Config, Error, FlushKind, Flusher, FlusherConfig, Limits, Mapping,
-    PageCache, Store, StoreError, WriteBatch,
+    CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError,
 };
 
 /// A cache with room for `capacity` pages.

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use common::{
     PAGE, SetOnDrop, TestStore, Writes, assert_settled, eventually, never, open_dirty, page,
 };
-use writeback::{Budget, Config, Mapping, PageTag, Result, Store, StoreError, SyncMode};
+use writeback::page::PageTag;
+use writeback::store::Store;
+use writeback::{Budget, Config, Mapping, Result, StoreError, SyncMode};
 
 fn sync_on_a_thread(mapping: &Mapping) -> JoinHandle<Result<()>> {
     let handle = mapping.handle();

@@ -27,9 +27,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::{PAGE, Writes, assert_settled, eventually, never, open, open_dirty, page};
-use writeback::{
-    Budget, Claim, Error, LockedPage, Mapping, PageTag, StoreError, SyncMode, Writeback,
-};
+use writeback::page::{Claim, LockedPage, PageTag, Writeback};
+use writeback::{Budget, Error, Mapping, StoreError, SyncMode};
 
 /// Which of DIRTY, TOWRITE and WRITEBACK the index has, and the flags DIRTY and WRITEBACK.
 #[track_caller]

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use common::{LateStore, SetOnDrop, assert_settled, watch_for};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use writeback::{Budget, Config, Flusher, FlusherConfig, Mapping, MemStore, Store, SyncMode};
+use writeback::store::Store;
+use writeback::{Budget, Config, Flusher, FlusherConfig, Mapping, MemStore, SyncMode};
 
 const STAMP: usize = 32;
 const PAGE: usize = 512;

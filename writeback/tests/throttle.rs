@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use parking_lot::Mutex;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{
-    Budget, CacheConfig, Completion, Config, Error, FlushKind, Flusher, FlusherConfig, Limits,
-    Mapping, MemStore, PageCache, Store, StoreError, SyncMode, WriteBatch,
+    Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
+    StoreError, SyncMode,
 };
 
 /// A cache with room for 100 pages, so many of them dirty, that never pauses and gives up at once.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use common::TestStore;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use writeback::{Budget, CacheConfig, Config, Mapping, PageCache, PageTag, Store, SyncMode};
+use writeback::page::PageTag;
+use writeback::store::Store;
+use writeback::{Budget, CacheConfig, Config, Mapping, PageCache, SyncMode};
 
 /// Small ones: in a debug build it takes long to make a page.
 const PAGE: usize = 1024;
@@ -46,7 +48,7 @@ fn is_accessed(mapping: &Mapping, page: u64) -> bool {
 /// Something that can be done to a page.
 type Act = fn(&Mapping, u64);
 
-fn found(mapping: &Mapping, page: u64) -> writeback::PageRef {
+fn found(mapping: &Mapping, page: u64) -> writeback::page::PageRef {
     mapping.cached_page(page).expect("cached")
 }
 

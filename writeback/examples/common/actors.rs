@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::SmallRng;
-use writeback::{Claim, Handle, PageRef, StoreError};
+use writeback::page::{Claim, PageRef};
+use writeback::{Handle, StoreError};
 
 use super::Fallible;
 use super::run::Run;

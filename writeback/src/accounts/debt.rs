@@ -19,10 +19,10 @@ use crate::accounts::Limits;
 use crate::accounts::pace::Pace;
 use crate::accounts::queue::Queues;
 use crate::accounts::share::{Owed, Shares};
+use crate::counters::Counter;
 use crate::primitives::{
     AtomicBool, AtomicU64, CHECKED, Condvar, CounterU64, HintU64, Instant, Mutex, Ordering,
 };
-use crate::stats::Counter;
 
 /// The debt's WAITING bit: there is a queue, or a thread that watches for the end of a write.
 pub(super) const WAITING: u64 = 1 << 63;

@@ -32,8 +32,8 @@ use self::givers::{Givers, Listed, Newcomers};
 use self::kick::Flushers;
 use self::outcomes::Outcomes;
 use self::turns::Turns;
+use crate::counters::Counter;
 use crate::primitives::{CounterU64, HintBool, HintU64, Mutex, Ordering};
-use crate::stats::Counter;
 
 /// What a cache may take.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::page::blocks::BlockMap;
+use crate::pages::blocks::BlockMap;
 use crate::rules::changes::NoHold;
 use crate::rules::core::Mapping;
 use crate::rules::hold::Hold;

@@ -19,7 +19,7 @@ impl PageRef {
     /// [`Error::Gone`] if the page was truncated away, or never read; [`Error::Closed`] or
     /// [`Error::Poisoned`] if the mapping takes no changes; [`Error::OutOfRange`] if `bytes` is not
     /// within the page, or ends beyond what the store can hold; [`Error::Reserved`] if it touches what the
-    /// mapping's [`Seal`](crate::Seal) keeps for itself; [`Error::Length`] if the mapping is to
+    /// mapping's [`Seal`](crate::hooks::Seal) keeps for itself; [`Error::Length`] if the mapping is to
     /// be lengthened, the store still has bytes of an earlier cut, and refuses to be cut now. The page
     /// is as it was in each case.
     ///

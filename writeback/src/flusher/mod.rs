@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 pub use self::config::FlusherConfig;
 use self::rounds::Inner;
+use crate::counters::Counter;
 use crate::error::Result;
 use crate::rules::core::Mapping;
-use crate::stats::Counter;
 
 /// What rounds of a [`Flusher`] did: one, or all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

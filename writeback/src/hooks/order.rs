@@ -19,7 +19,7 @@
 //! ```
 //!
 //! `unwritten` has one entry for every page with a change that is in no image, one for every image that
-//! is being written, and one for every [hold](crate::LogHold). Of `ended` and `flushing` only the
+//! is being written, and one for every [hold](crate::hooks::LogHold). Of `ended` and `flushing` only the
 //! lowest position is kept: a flush covers all or nothing. This layer does not know what a page is.
 
 use std::collections::BTreeMap;
@@ -27,9 +27,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Log, contain};
-use crate::page::positions::Positions;
+use crate::counters::Counter;
+use crate::pages::positions::Positions;
 use crate::primitives::Mutex;
-use crate::stats::Counter;
 
 /// The log of a mapping and what is known of it.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use tagged_radix::{
 };
 
 use super::Slot;
-use crate::page::Page;
+use crate::pages::Page;
 use crate::primitives::Mutex;
 
 /// The operations that this crate uses, in the shape of [`RadixTree`]'s.

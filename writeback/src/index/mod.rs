@@ -23,7 +23,7 @@ use std::sync::Arc;
 use tagged_radix::{ArrayVec, TagFilter};
 
 use self::range::Inclusive;
-use crate::page::Page;
+use crate::pages::Page;
 
 /// How many pages a walk takes from the index at a time.
 pub(crate) const BATCH: usize = 64;

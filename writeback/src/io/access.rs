@@ -14,8 +14,8 @@ use crate::buffer::{Bytes, Contents, zeroed};
 use crate::error::{Error, Result};
 use crate::hooks::Sealer;
 use crate::index::Pinned;
-use crate::page::Page;
-use crate::page::keep::Kept;
+use crate::pages::Page;
+use crate::pages::keep::Kept;
 use crate::rules::core::{Core, Room};
 
 /// The part of an access that lies in one page.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tagged_radix::TagFilter;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StoreError};
 use crate::hooks::trace;
 use crate::index::range::ALL;
 use crate::index::walk;
@@ -87,7 +87,7 @@ impl Core {
         }
         let _after = Nudge(self);
         let _span = trace::flush(kind);
-        let (mut began, order) = (None, self.order.as_ref());
+        let (mut began, order) = (None, self.order.as_deref());
         let outcome = self.durability.flush(kind, order, &self.counters.flushes, || {
             began = self.observers.now();
             self.backing().store.flush(kind)
@@ -95,6 +95,18 @@ impl Core {
         let result = outcome.as_ref().copied();
         self.observers.tell_since(began, |observer, took| observer.flushed(kind, took, result));
         outcome
+    }
+
+    /// Waits for the log, for who has nothing in its hands that could fail; returns whether it is durable.
+    pub(crate) fn ensure_log(&self, upto: u64) -> bool {
+        let Some(order) = &self.order else { return true };
+        let outcome = order.ensure(upto);
+        let ensured = outcome.is_ok();
+        if let Err(error) = outcome {
+            self.errors.record(StoreError::Log(Arc::new(error)), 0);
+            self.tell_counts();
+        }
+        ensured
     }
 
     /// After this no write that was let in is still under way, and no other is let in.

@@ -21,11 +21,11 @@ use tagged_radix::TagSet;
 
 use crate::buffer::Contents;
 use crate::index::{Pinned, Slot};
-use crate::page::Page;
-use crate::page::blocks::BlockMap;
-use crate::page::positions::Positions;
-use crate::page::state::Snapshot;
-use crate::page::tag::{DIRTY_TAGS, PageTag};
+use crate::pages::Page;
+use crate::pages::blocks::BlockMap;
+use crate::pages::positions::Positions;
+use crate::pages::state::Snapshot;
+use crate::pages::tag::{DIRTY_TAGS, PageTag};
 use crate::rules::core::{Core, Room};
 
 /// The page is no longer in the index.
@@ -424,7 +424,7 @@ impl Core {
         }
     }
 
-    fn count(&self, change: impl FnOnce(&crate::stats::Counters)) {
+    fn count(&self, change: impl FnOnce(&crate::counters::Counters)) {
         if !self.memory_backed {
             change(&self.counters);
         }

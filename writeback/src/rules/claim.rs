@@ -14,7 +14,7 @@
 //! copied, and dropping one, also in a panic, decides it on the safe side.
 
 use crate::modes::SyncMode;
-use crate::page::blocks::BlockMap;
+use crate::pages::blocks::BlockMap;
 use crate::rules::page_ref::PageRef;
 use crate::rules::writeback::Writeback;
 
@@ -36,7 +36,8 @@ use crate::rules::writeback::Writeback;
 ///
 /// # Examples
 /// ```
-/// use writeback::{Mapping, MemStore, PageTag};
+/// use writeback::{Mapping, MemStore};
+/// use writeback::page::PageTag;
 ///
 /// let mapping = Mapping::open(MemStore::new())?;
 /// mapping.handle().write_at(b"abc", 0)?;

@@ -12,27 +12,27 @@ use crate::accounts;
 use crate::accounts::kick::Kick;
 use crate::accounts::membership::Membership;
 use crate::clock::Clock;
+use crate::counters::Counters;
 use crate::durable::errors::ErrorSequence;
 use crate::durable::flushes::Durability;
 use crate::durable::tail::Tail;
-use crate::error::{Error, Result, StoreError};
+use crate::error::{Error, Result};
 use crate::hooks::{Observers, Order, Sealer};
 use crate::index::range::ALL;
 use crate::index::{Index, walk};
 #[cfg(feature = "rule-2003")]
 use crate::modes::DirtyRule;
-use crate::page::Page;
-use crate::page::blocks::Division;
-use crate::page::state::Snapshot;
-use crate::page::tag::PageTag;
+use crate::pages::Page;
+use crate::pages::blocks::Division;
+use crate::pages::state::Snapshot;
+use crate::pages::tag::PageTag;
 use crate::primitives::{AtomicBool, AtomicU64, HintU32, HintU64, Ordering};
 use crate::rules::writeback::Writeback;
-use crate::stats::Counters;
 
 /// A cached store: its pages in memory, which of them are dirty, and the way they are written back.
 ///
 /// Cheap to clone; all clones are the same mapping. Open it once for a store: two mappings over one store overwrite
-/// each other's pages unnoticed (see [`Store`](crate::Store)). Dropping the last
+/// each other's pages unnoticed (see [`Store`](crate::store::Store)). Dropping the last
 /// clone loses what was not synced: use [`close`](Self::close).
 ///
 /// # Concurrency
@@ -86,7 +86,7 @@ pub(crate) struct Core {
     pub(crate) durability: Durability,
     pub(crate) kick: Kick,
     /// `None`: there is no log.
-    pub(crate) order: Option<Order>,
+    pub(crate) order: Option<Arc<Order>>,
     /// `None`: pages are stored as they are.
     pub(crate) sealer: Option<Sealer>,
     pub(crate) observers: Observers,
@@ -130,7 +130,7 @@ pub(crate) struct Parts {
     pub(crate) length: u64,
     pub(crate) len_max: u64,
     pub(crate) tail: Tail,
-    pub(crate) order: Option<Order>,
+    pub(crate) order: Option<Arc<Order>>,
     pub(crate) sealer: Option<Sealer>,
     pub(crate) observers: Observers,
 }
@@ -253,20 +253,8 @@ impl Core {
         }
     }
 
-    /// Waits for the log, for who has nothing in its hands that could fail; returns whether it is durable.
-    pub(crate) fn ensure_log(&self, upto: u64) -> bool {
-        let Some(order) = &self.order else { return true };
-        let outcome = order.ensure(upto);
-        let ensured = outcome.is_ok();
-        if let Err(error) = outcome {
-            self.errors.record(StoreError::Log(Arc::new(error)), 0);
-            self.tell_counts();
-        }
-        ensured
-    }
-
     /// The log. `Err`: there is none.
-    pub(crate) fn order(&self) -> Result<&Order> {
+    pub(crate) fn order(&self) -> Result<&Arc<Order>> {
         self.order.as_ref().ok_or(Error::Config { reason: "the mapping has no log" })
     }
 

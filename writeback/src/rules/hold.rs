@@ -4,14 +4,14 @@
 //!
 //! A hold and a writeback of the same block exclude each other. If a page is one block its HELD and WRITEBACK
 //! flags say so: they are in one word, and each is set only while the other is clear. If it has several, the
-//! sets in [`blocks`](crate::page::blocks) do, which sections change; a page under writeback can then be held where it
+//! sets in [`blocks`](crate::pages::blocks) do, which sections change; a page under writeback can then be held where it
 //! is not being written. A writeback that waits is next (WANTED, or the set of that name), so a journal that
 //! takes a page again and again cannot keep a sync waiting for ever.
 
 use std::ops::Range;
 
 use crate::buffer::Image;
-use crate::page::blocks::BlockMap;
+use crate::pages::blocks::BlockMap;
 use crate::rules::page_ref::PageRef;
 
 /// The right of one writer, such as a journal, to the contents of a page, or of some of its blocks: no
@@ -123,7 +123,7 @@ impl Hold {
     }
 
     /// The contents of the held blocks as they are now, cut at the end of the mapping; padded with zeros, if
-    /// the store has an [alignment](crate::Limits::alignment).
+    /// the store has an [alignment](crate::store::Limits::alignment).
     ///
     /// # Examples
     /// ```
@@ -167,7 +167,7 @@ impl Hold {
         !taken.is_empty()
     }
 
-    /// How far the [log](crate::Log) has to be durable before the holder writes the blocks; `None`: nothing
+    /// How far the [log](crate::hooks::Log) has to be durable before the holder writes the blocks; `None`: nothing
     /// of the page was logged. Ask after the image was taken.
     ///
     /// # Examples

@@ -25,10 +25,10 @@
 
 use tagged_radix::TagSet;
 
-use crate::page::Page;
-use crate::page::blocks::Blocks;
-use crate::page::state::Snapshot;
-use crate::page::tag::PageTag;
+use crate::pages::Page;
+use crate::pages::blocks::Blocks;
+use crate::pages::state::Snapshot;
+use crate::pages::tag::PageTag;
 
 /// An invariant that does not hold: a bug in this crate, or below it.
 ///

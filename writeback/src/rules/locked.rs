@@ -110,7 +110,7 @@ impl LockedPage {
     /// Forgets that the page is dirty, without writing it; returns whether it was. Its changes are
     /// lost unless they are made and marked again. For truncation and invalidation only.
     ///
-    /// What a hold has [taken](crate::Hold::take_dirty) is its holder's, and not forgotten.
+    /// What a hold has [taken](crate::page::Hold::take_dirty) is its holder's, and not forgotten.
     ///
     /// # Concurrency
     /// Waits until a writeback of the page has ended.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::buffer::{Contents, Image};
 use crate::error::{Error, Result};
-use crate::page::Page;
-use crate::page::keep::Kept;
-use crate::page::positions::Positions;
-use crate::page::state::Snapshot;
-use crate::page::tag::PageTag;
+use crate::pages::Page;
+use crate::pages::keep::Kept;
+use crate::pages::positions::Positions;
+use crate::pages::state::Snapshot;
+use crate::pages::tag::PageTag;
 use crate::rules::core::{Core, Mapping};
 use crate::rules::locked::LockedPage;
 
@@ -137,7 +137,8 @@ impl PageRef {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::{Mapping, MemStore, PageTag};
+    /// # use writeback::{Mapping, MemStore};
+    /// # use writeback::page::PageTag;
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
     /// assert!(mapping.page(0)?.has_tag(PageTag::Dirty));

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use crate::buffer::Image;
-use crate::page::blocks::{BlockMap, Division};
+use crate::pages::blocks::{BlockMap, Division};
 use crate::primitives::{AtomicU64, Ordering};
 use crate::rules::writeback::Writeback;
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::index::range::inclusive;
 use crate::index::walk;
 use crate::modes::{Budget, Progress, SyncMode};
-use crate::page::tag::PageTag;
+use crate::pages::tag::PageTag;
 use crate::primitives::Ordering;
 use crate::rules::core::Mapping;
 use crate::rules::page_ref::PageRef;

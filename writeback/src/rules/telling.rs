@@ -1,8 +1,8 @@
 //! Telling the observers what has been counted, and the clock of the cache what is used.
 
 use crate::hooks::untold;
-use crate::page::Page;
-use crate::page::tag::PageTag;
+use crate::pages::Page;
+use crate::pages::tag::PageTag;
 use crate::rules::core::Core;
 
 impl Core {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::buffer::{Image, copy_of, zeroed};
 use crate::error::StoreError;
-use crate::page::blocks::BlockMap;
-use crate::page::positions::Positions;
+use crate::pages::blocks::BlockMap;
+use crate::pages::positions::Positions;
 use crate::primitives::OnceLock;
 use crate::rules::changes::Ended;
 use crate::rules::page_ref::PageRef;
@@ -147,7 +147,7 @@ impl Writeback {
 
     /// What to write: the page, or the part of it that this is a piece for, as it was when it was claimed or
     /// later, cut at the end of the mapping (padded with zeros, if the store has an
-    /// [alignment](crate::Limits::alignment)), and [sealed](crate::Seal). Empty if the page lies beyond the end;
+    /// [alignment](crate::store::Limits::alignment)), and [sealed](crate::hooks::Seal). Empty if the page lies beyond the end;
     /// then there is nothing to write. Empty, too, if it could not be sealed: then the write fails, however it
     /// is [ended](Self::end).
     ///
@@ -167,7 +167,7 @@ impl Writeback {
         self.image.as_ref().expect("present until it is handed over")
     }
 
-    /// How far the [log](crate::Log) has to be durable before the image is handed to any store; `None`:
+    /// How far the [log](crate::hooks::Log) has to be durable before the image is handed to any store; `None`:
     /// nothing in it was logged. For who does the I/O himself: a pass sees to it.
     ///
     /// # Examples

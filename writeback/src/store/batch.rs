@@ -11,7 +11,8 @@ use crate::error::StoreError;
 /// ```
 /// # use std::sync::Arc;
 /// # use parking_lot::Mutex;
-/// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+/// # use writeback::{Config, Mapping, StoreError};
+/// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 /// #
 /// # /// Keeps what it is given until it is told to write it.
 /// # #[derive(Debug, Default)]
@@ -59,7 +60,8 @@ impl WriteBatch {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]
@@ -96,7 +98,8 @@ impl WriteBatch {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]
@@ -133,7 +136,8 @@ impl WriteBatch {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]
@@ -171,7 +175,8 @@ impl WriteBatch {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]
@@ -209,7 +214,8 @@ impl WriteBatch {
 /// ```
 /// # use std::sync::Arc;
 /// # use parking_lot::Mutex;
-/// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+/// # use writeback::{Config, Mapping, StoreError};
+/// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 /// #
 /// # /// Keeps what it is given until it is told to write it.
 /// # #[derive(Debug, Default)]
@@ -269,7 +275,8 @@ impl Completion {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]
@@ -315,7 +322,8 @@ impl Completion {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]

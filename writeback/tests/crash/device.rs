@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule, Stage};
+use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule, Stage};
 use writeback::{Budget, Config, Error, Mapping, StoreError, SyncMode};
 
 use crate::common::{eventually, watch};

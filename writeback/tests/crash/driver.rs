@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
-use writeback::fault::{Action, Event, Fault, FaultConfig, FaultStore, Stage};
+use writeback::store::fault::{Action, Event, Fault, FaultConfig, FaultStore, Stage};
 use writeback::{Budget, CacheConfig, Config, Error, Handle, Mapping, PageCache, SyncMode};
 
 use crate::common::watch;

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
-use writeback::{
-    Completion, Config, Error, FlushKind, Handle, Limits, Mapping, Store, StoreError, WriteBatch,
-    Writeback,
-};
+use writeback::page::Writeback;
+use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Config, Error, Handle, Mapping, StoreError};
 
 use crate::driver::{open, read_all};
 

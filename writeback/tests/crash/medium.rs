@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule, Stage};
-use writeback::{Config, FlushKind, Mapping, Store, StoreError};
+use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule, Stage};
+use writeback::store::{FlushKind, Store};
+use writeback::{Config, Mapping, StoreError};
 
 use crate::common::{eventually, watch};
 use crate::driver::silence_ordered_panics;

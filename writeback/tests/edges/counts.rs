@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use writeback::hooks::{Log, Observer, Seal};
+use writeback::stats::Progress;
+use writeback::store::Store;
 use writeback::{
-    Budget, CacheConfig, Clock, Config, Error, Flusher, FlusherConfig, Log, Mapping, Observer,
-    PageCache, Progress, Seal, Store, StoreError, SyncMode,
+    Budget, CacheConfig, Clock, Config, Error, Flusher, FlusherConfig, Mapping, PageCache,
+    StoreError, SyncMode,
 };
 
 use crate::common::*;

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use writeback::hooks::{Log, Seal};
+use writeback::store::{FlushKind, Store};
 use writeback::{
-    Budget, Clock, Config, Error, FlushKind, Flusher, FlusherConfig, Log, Mapping, Seal, Store,
-    StoreError, SyncMode,
+    Budget, Clock, Config, Error, Flusher, FlusherConfig, Mapping, StoreError, SyncMode,
 };
 
 use crate::common::*;
@@ -330,7 +331,7 @@ fn a_page_that_is_written_after_all_backs_off_from_the_beginning_the_next_time()
 struct Scribbling(TestStore);
 
 impl Store for Scribbling {
-    fn limits(&self) -> writeback::Limits {
+    fn limits(&self) -> writeback::store::Limits {
         self.0.limits()
     }
 
@@ -347,7 +348,11 @@ impl Store for Scribbling {
         self.0.read(offset, into)
     }
 
-    fn submit(&self, batch: writeback::WriteBatch, completion: writeback::Completion) {
+    fn submit(
+        &self,
+        batch: writeback::store::WriteBatch,
+        completion: writeback::store::Completion,
+    ) {
         self.0.submit(batch, completion);
     }
 

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{
-    CacheConfig, Completion, Config, Error, FlushKind, Flusher, FlusherConfig, Limits, Mapping,
-    PageCache, Store, StoreError, WriteBatch,
+    CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError,
 };
 
 use crate::common::*;
@@ -213,7 +213,7 @@ fn a_background_pass_waits_for_nothing_that_it_meets() {
 #[derive(Debug)]
 struct Unready;
 
-impl writeback::Log for Unready {
+impl writeback::hooks::Log for Unready {
     fn durable(&self) -> u64 {
         0
     }

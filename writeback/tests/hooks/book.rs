@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use proptest::prelude::*;
-use writeback::{Budget, Mapping, MemStore, Store, StoreError, SyncMode};
+use writeback::store::Store;
+use writeback::{Budget, Mapping, MemStore, StoreError, SyncMode};
 
 use crate::common::{PAGE, SetOnDrop, TestStore, Writes, assert_settled, eventually};
 use crate::journal::{Journal, NUMBER, NUMBERS, logged, logged_in_memory, numbers, write_number};
@@ -342,7 +343,7 @@ impl Case {
         }
         let Ok(()) = writeback
             .log_position()
-            .map_or(Ok(()), |upto| writeback::Log::ensure(&self.journal, upto))
+            .map_or(Ok(()), |upto| writeback::hooks::Log::ensure(&self.journal, upto))
         else {
             return;
         };

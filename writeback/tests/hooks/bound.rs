@@ -7,7 +7,10 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use writeback::{Budget, Config, Hold, Log, Mapping, Store, StoreError, SyncMode};
+use writeback::hooks::Log;
+use writeback::page::Hold;
+use writeback::store::Store;
+use writeback::{Budget, Config, Mapping, StoreError, SyncMode};
 
 use crate::common::{PAGE, TestStore, Writes, assert_settled};
 use crate::journal::Journal;
@@ -162,7 +165,7 @@ impl Case {
 
     fn write(&mut self, page: u64, block: usize) {
         let from = block * BLOCK;
-        let write = |change: &mut writeback::LoggedChange<'_>| {
+        let write = |change: &mut writeback::hooks::LoggedChange<'_>| {
             let position = self.journal.append();
             change.at(position).copy_from_slice(&position.to_le_bytes());
             position

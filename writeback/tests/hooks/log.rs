@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use writeback::hooks::Log;
+use writeback::page::PageTag;
 use writeback::{
-    Budget, Clock, Config, Error, Flusher, FlusherConfig, Log, Mapping, MemStore, PageTag,
-    StoreError, SyncMode,
+    Budget, Clock, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, StoreError, SyncMode,
 };
 
 use crate::common::{PAGE, TestStore, Writes, assert_settled, eventually, never};
@@ -15,7 +16,7 @@ use crate::journal::{Journal, logged, logged_in_memory, write_number};
 
 fn on_test_store(pages: usize) -> (Mapping, Journal, TestStore) {
     let store = TestStore::new();
-    writeback::Store::set_len(&store, (pages * PAGE) as u64).unwrap();
+    writeback::store::Store::set_len(&store, (pages * PAGE) as u64).unwrap();
     let (mapping, journal) = logged(store.clone());
     (mapping, journal, store)
 }

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use writeback::hooks::{Metrics, Observer, WriteEvent};
+use writeback::store::FlushKind;
 use writeback::{
-    Budget, CacheConfig, Clock, Config, Error, FlushKind, Mapping, MemStore, Metrics, Observer,
-    PageCache, StoreError, SyncMode, WriteEvent,
+    Budget, CacheConfig, Clock, Config, Error, Mapping, MemStore, PageCache, StoreError, SyncMode,
 };
 
 use crate::common::{PAGE, TestStore, Writes, eventually};

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use parking_lot::Mutex;
-use writeback::{
-    Budget, Completion, Config, Crc32c, Error, FlushKind, Limits, Mapping, MemStore, Seal, Store,
-    StoreError, SyncMode, WriteBatch,
-};
+use writeback::hooks::{Crc32c, Seal};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
 use crate::common::{LateStore, PAGE, SetOnDrop, TestStore, assert_settled, eventually, watch};
 

@@ -187,7 +187,7 @@ fn pieces_end_on_two_threads() {
             let claim = world.claim(0).expect("dirty");
             let mut pieces = claim.start_blocks(SyncMode::All).expect("not held");
             let (second, first) = (pieces.pop().unwrap(), pieces.pop().unwrap());
-            let end = move |world: &Inner, piece: writeback::Writeback, number: usize| {
+            let end = move |world: &Inner, piece: writeback::page::Writeback, number: usize| {
                 if number == failing {
                     piece.end(Err(writeback::StoreError::NoSpace));
                 } else {

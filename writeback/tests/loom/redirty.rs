@@ -1,6 +1,7 @@
 //! A page that is written to while it is written back.
 
-use writeback::{Budget, PageTag, SyncMode};
+use writeback::page::PageTag;
+use writeback::{Budget, SyncMode};
 
 use crate::model::model;
 use crate::world::{Ledger, World};

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use loom::thread::{self, JoinHandle};
-use writeback::{
-    CacheConfig, Claim, Clock, Config, Handle, Mapping, PageCache, PageRef, Result, Writeback,
-};
+use writeback::page::{Claim, PageRef, Writeback};
+use writeback::{CacheConfig, Clock, Config, Handle, Mapping, PageCache, Result};
 
 use crate::disk::{Disk, PAGE, Word, version_of};
 

@@ -1,6 +1,7 @@
 //! Writing back without waiting: what would have to be waited for is gone by.
 
-use writeback::{Budget, Progress, Result, SyncMode};
+use writeback::stats::Progress;
+use writeback::{Budget, Result, SyncMode};
 
 use super::data::Op;
 use super::session::Session;

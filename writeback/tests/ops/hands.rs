@@ -1,6 +1,6 @@
 //! What an engine does by hand: claims, writes of its own, holds; and forgetting that a page is dirty.
 
-use writeback::{Claim, Hold, Writeback};
+use writeback::page::{Claim, Hold, Writeback};
 
 use super::data::{Ending, Op, Wrong};
 use super::history::PAGES_MAX;

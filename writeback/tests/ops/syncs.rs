@@ -1,6 +1,7 @@
 //! Syncs, and the other ways to wait for writes and to learn of errors.
 
-use writeback::{Budget, FlushKind, SyncMode};
+use writeback::store::FlushKind;
+use writeback::{Budget, SyncMode};
 
 use super::data::{Op, PAGE, Pages, Sync};
 use super::errors::{HANDLES, Verdict};

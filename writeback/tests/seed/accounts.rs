@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use writeback::{CacheConfig, Config, Hold, Mapping, PageCache, Store, StoreError, SyncMode};
+use writeback::page::Hold;
+use writeback::store::Store;
+use writeback::{CacheConfig, Config, Mapping, PageCache, StoreError, SyncMode};
 
 use crate::world::*;
 

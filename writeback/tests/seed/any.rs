@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use writeback::{
-    Budget, CacheConfig, Config, FlushKind, Hold, Mapping, PageCache, Store, StoreError, SyncMode,
-};
+use writeback::page::Hold;
+use writeback::store::{FlushKind, Store};
+use writeback::{Budget, CacheConfig, Config, Mapping, PageCache, StoreError, SyncMode};
 
 use crate::world::*;
 

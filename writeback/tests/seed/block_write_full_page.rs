@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use writeback::{Clock, Completion, Config, Mapping, StoreError, SyncMode, WriteBatch};
+use writeback::store::{Completion, WriteBatch};
+use writeback::{Clock, Config, Mapping, StoreError, SyncMode};
 
 use crate::world::*;
 

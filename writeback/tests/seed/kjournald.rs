@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use writeback::{Budget, Config, Error, Log, Mapping, Result, SyncMode};
+use writeback::hooks::Log;
+use writeback::{Budget, Config, Error, Mapping, Result, SyncMode};
 
 use crate::world::*;
 
@@ -257,7 +258,7 @@ impl Log for Journal {
 #[test]
 fn kjournald_may_not_drop_a_transaction_some_blocks_of_which_are_not_written() {
     let (store, journal) = (TestStore::new(), Arc::new(Journal::default()));
-    writeback::Store::set_len(&store, PAGE as u64).unwrap();
+    writeback::store::Store::set_len(&store, PAGE as u64).unwrap();
     let config = Config::new().block_size(BLOCK).log(journal.clone());
     let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
     let handle = mapping.handle();
@@ -301,7 +302,7 @@ fn kjournald_may_not_drop_a_transaction_some_blocks_of_which_are_not_written() {
 /// A mapping of one page with a log, and its store.
 fn logged() -> (Mapping, TestStore, Arc<Journal>) {
     let (store, journal) = (TestStore::new(), Arc::new(Journal::default()));
-    writeback::Store::set_len(&store, PAGE as u64).unwrap();
+    writeback::store::Store::set_len(&store, PAGE as u64).unwrap();
     let config = Config::new().block_size(BLOCK).log(journal.clone());
     (Mapping::with_config(Arc::new(store.clone()), config).unwrap(), store, journal)
 }

@@ -4,7 +4,8 @@
 
 use std::thread;
 
-use writeback::{Budget, Config, Error, Mapping, PageTag, StoreError, SyncMode};
+use writeback::page::PageTag;
+use writeback::{Budget, Config, Error, Mapping, StoreError, SyncMode};
 
 use crate::world::*;
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use writeback::{
-    Budget, Claim, Config, LockedPage, Mapping, PageRef, PageTag, Progress, Store, SyncMode,
-};
+use writeback::page::{Claim, LockedPage, PageRef, PageTag};
+use writeback::stats::Progress;
+use writeback::store::Store;
+use writeback::{Budget, Config, Mapping, SyncMode};
 
 pub(crate) use crate::common::*;
 

@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use shuttle::sync::Mutex;
 use shuttle::thread::{self, JoinHandle};
-use writeback::{
-    Budget, Clock, Completion, Config, FlushKind, Flusher, FlusherConfig, Limits, Log, Mapping,
-    Store, StoreError, SyncMode, WriteBatch,
-};
+use writeback::hooks::Log;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Budget, Clock, Config, Flusher, FlusherConfig, Mapping, StoreError, SyncMode};
 
 use crate::device::Device;
 use crate::ledger::PAGE;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use writeback::{Budget, PageTag, SyncMode};
+use writeback::page::PageTag;
+use writeback::{Budget, SyncMode};
 
 use crate::ledger::Place;
 use crate::play::play;

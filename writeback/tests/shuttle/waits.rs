@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use shuttle::thread;
-use writeback::{Budget, Flusher, FlusherConfig, Page, SyncMode};
+use writeback::page::Page;
+use writeback::{Budget, Flusher, FlusherConfig, SyncMode};
 
 use crate::ledger::Place;
 use crate::play::play;

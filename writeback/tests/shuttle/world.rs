@@ -11,10 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use shuttle::thread::{self, JoinHandle};
-use writeback::{
-    Budget, CacheConfig, Claim, Clock, Config, Handle, Mapping, PageCache, PageRef, Result,
-    SyncMode, Writeback,
-};
+use writeback::page::{Claim, PageRef, Writeback};
+use writeback::{Budget, CacheConfig, Clock, Config, Handle, Mapping, PageCache, Result, SyncMode};
 
 use crate::device::Device;
 use crate::ledger::{Ledger, PAGE, PLACE, PLACES, Place, stamp};

@@ -6,11 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
-use writeback::{
-    Budget, Completion, Config, Error, FlushKind, Limits, Mapping, MemStore, Store, StoreError,
-    SyncMode, WriteBatch,
-};
+use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
 use crate::limited;
 

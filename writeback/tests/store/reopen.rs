@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use writeback::fault::{Action, FaultConfig, FaultStore};
-use writeback::{Budget, FileStore, FlushKind, Handle, Mapping, MemStore, Result, Store, SyncMode};
+use writeback::store::fault::{Action, FaultConfig, FaultStore};
+use writeback::store::{FlushKind, Store};
+use writeback::{Budget, FileStore, Handle, Mapping, MemStore, Result, SyncMode};
 
 use crate::limited;
 

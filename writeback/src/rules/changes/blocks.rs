@@ -1,9 +1,9 @@
 //! The transitions that pages of several blocks have of their own, and holds.
 
 use super::Held;
-use crate::page::Page;
-use crate::page::blocks::BlockMap;
-use crate::page::tag::{DIRTY_TAGS, PageTag};
+use crate::pages::Page;
+use crate::pages::blocks::BlockMap;
+use crate::pages::tag::{DIRTY_TAGS, PageTag};
 use crate::rules::core::Core;
 
 /// Why blocks cannot be held now.

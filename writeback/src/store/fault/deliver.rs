@@ -12,7 +12,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::FaultStore;
+    /// use writeback::store::fault::FaultStore;
     ///
     /// assert_eq!(FaultStore::new(1).pending(), 0);
     /// ```
@@ -24,8 +24,8 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{Action, Fault, FaultStore, Rule};
-    /// use writeback::{FlushKind, Store};
+    /// use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+    /// use writeback::store::{FlushKind, Store};
     ///
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Stuck).on(Action::Flush));
@@ -47,7 +47,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{Action, Fault, FaultStore, Rule};
+    /// use writeback::store::fault::{Action, Fault, FaultStore, Rule};
     /// use writeback::Mapping;
     ///
     /// let store = FaultStore::new(1);
@@ -72,7 +72,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::FaultStore;
+    /// use writeback::store::fault::FaultStore;
     ///
     /// assert!(!FaultStore::new(1).deliver_one(), "none has begun");
     /// ```
@@ -90,7 +90,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
+    /// use writeback::store::fault::{FaultConfig, FaultStore};
     /// use writeback::{Budget, Mapping, SyncMode};
     ///
     /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true).batch_pages_max(1));
@@ -112,7 +112,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
+    /// use writeback::store::fault::{FaultConfig, FaultStore};
     /// use writeback::Mapping;
     ///
     /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true));
@@ -151,7 +151,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
+    /// use writeback::store::fault::{FaultConfig, FaultStore};
     /// use writeback::Mapping;
     ///
     /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true));
@@ -179,7 +179,7 @@ impl FaultStore {
 ///
 /// # Examples
 /// ```
-/// use writeback::fault::FaultStore;
+/// use writeback::store::fault::FaultStore;
 ///
 /// let store = FaultStore::new(1);
 /// let deliverer = store.deliver_in_background();
@@ -201,7 +201,7 @@ impl Deliverer {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::FaultStore;
+    /// use writeback::store::fault::FaultStore;
     ///
     /// FaultStore::new(1).deliver_in_background().stop();
     /// ```

@@ -1,7 +1,7 @@
 //! A page: its state word, its contents, and waiting for it.
 //!
-//! The state word is in [`state`](crate::page::state), the contents are in [`buffer`](crate::buffer), the
-//! place to sleep is in [`wait`](crate::page::wait); a page puts them together and adds the tickets of its
+//! The state word is in [`state`](crate::pages::state), the contents are in [`buffer`](crate::buffer), the
+//! place to sleep is in [`wait`](crate::pages::wait); a page puts them together and adds the tickets of its
 //! writebacks. It does not know its mapping.
 
 pub(crate) mod blocks;
@@ -15,12 +15,12 @@ use std::fmt;
 
 use crate::accounts::usage::Usage;
 use crate::buffer::Contents;
-use crate::page::blocks::{BlockMap, Blocks};
-use crate::page::positions::Positions;
-use crate::page::state::{PageState, Snapshot, Wake};
+use crate::pages::blocks::{BlockMap, Blocks};
+use crate::pages::positions::Positions;
+use crate::pages::state::{PageState, Snapshot, Wake};
 use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Mutex, Ordering, RwLock};
 
-/// A cached page, as the index stores it. Reached through [`PageRef`](crate::PageRef).
+/// A cached page, as the index stores it. Reached through [`PageRef`](crate::page::PageRef).
 ///
 /// # Examples
 /// ```
@@ -126,7 +126,7 @@ impl Page {
         }
     }
 
-    /// Which of its blocks another writer holds, one bit a block (see [`Hold`](crate::Hold)).
+    /// Which of its blocks another writer holds, one bit a block (see [`Hold`](crate::page::Hold)).
     ///
     /// # Examples
     /// ```

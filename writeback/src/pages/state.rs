@@ -18,7 +18,7 @@
 //! | WAITERS | somebody sleeps until this word changes | the sleeper | whoever clears a flag |
 //! | BLOCKS | the page has several blocks: what is dirty, held, written and wanted of it is in their sets | born so | never |
 //!
-//! The rest of the word counts those who have the page in their hands ([`Kept`](crate::page::keep::Kept)), so
+//! The rest of the word counts those who have the page in their hands ([`Kept`](crate::pages::keep::Kept)), so
 //! that eviction can look at them, and at all that makes a page dirty or busy, in the same step in which
 //! it takes MAPPED away: none of it can come between.
 //!
@@ -134,7 +134,7 @@ impl Snapshot {
         self.0 & ERROR != 0
     }
 
-    /// Another writer holds the contents (see [`Hold`](crate::Hold)).
+    /// Another writer holds the contents (see [`Hold`](crate::page::Hold)).
     ///
     /// # Examples
     /// ```
@@ -174,7 +174,7 @@ impl Snapshot {
         self.is_mapped() && self.0 & (HELD | WRITEBACK | WANTED) != 0
     }
 
-    /// Somebody has the page in hand (see [`PageRef`](crate::PageRef)), so that it is not evicted.
+    /// Somebody has the page in hand (see [`PageRef`](crate::page::PageRef)), so that it is not evicted.
     ///
     /// # Examples
     /// ```
