@@ -3,8 +3,7 @@
 //! A [`Mapping`] keeps the pages of a [`Store`](store::Store) (a file, a device, a store of your own) in memory,
 //! found by index in a [tagged radix tree](tagged_radix). Any number of threads read, write, truncate
 //! and sync it through [`Handle`]s; a [`Flusher`] writes dirty pages in the background. Engines that
-//! want more than bytes at offsets take single pages ([`PageRef`](page::PageRef)), lock and claim them
-//! ([`LockedPage`](page::LockedPage), [`Claim`](page::Claim), [`Writeback`](page::Writeback)) or keep writeback off them ([`Hold`](page::Hold)). Large pages can be
+//! want more than bytes at offsets take single [pages](page). Large pages can be
 //! divided into blocks ([`Config::block_size`]), each of which is dirty, held and written by itself. Mappings
 //! that share a [`PageCache`] share its memory: what is not used makes room for what is, and writers are held
 //! to what the stores can take.
@@ -42,6 +41,23 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Which of these do I need
+//!
+//! | to | use |
+//! |---|---|
+//! | read and write bytes at offsets, and make them durable | [`Mapping::open`], [`Mapping::handle`], [`Handle`] |
+//! | keep memory and dirty pages within bounds | [`PageCache`], [`Config::cache`] |
+//! | have dirty pages written while nobody waits | [`Flusher`] |
+//! | write pages back yourself, waiting for busy ones or not | [`Mapping::write_range`] and a [`SyncMode`] |
+//! | change bytes of a page in place | [`Mapping::page`], [`PageRef::write`](page::PageRef::write) |
+//! | keep a page from being written for now, to log it or to write it yourself | [`Mapping::hold_page`], a [`Hold`](page::Hold) |
+//! | decide when and how a page is written | [`PageRef::lock_state`](page::PageRef::lock_state), a [`LockedPage`](page::LockedPage), a [`Claim`](page::Claim), a [`Writeback`](page::Writeback) |
+//! | log changes ahead of the pages that have them | [`hooks::Log`], [`PageRef::write_logged`](page::PageRef::write_logged) |
+//! | put a checksum on pages, or encrypt them | [`hooks::Seal`] |
+//! | see what happens | [`Mapping::stats`], [`hooks::Observer`] |
+//! | keep pages somewhere else than in a file | [`store::Store`] |
+//! | test what you build against failing devices and power cuts | `store::fault` (feature `fault`) |
 //!
 //! # Access rules
 //!
@@ -153,13 +169,13 @@
 //! | `read_at`, `write_at`, page cached | the page's latch, for the time of a copy |
 //! | `read_at`, `write_at`, otherwise | the page lock while another thread reads it in; the store; a truncate |
 //! | `write_at`, `PageRef::write`, `mark_dirty` in a [`PageCache`] | at its mapping's limit of dirty pages, if this one is clean: the end of a write of this mapping; before, a pause if a flusher writes meanwhile |
-//! | `write_range`, mode `None`; the flusher | the store's `submit` |
-//! | `write_range`, mode `All` | page locks, holds, writes of the pages it finds dirty; the log |
+//! | `write_range`, mode `Skip`; the flusher | the store's `submit` |
+//! | `write_range`, mode `Wait` | page locks, holds, writes of the pages it finds dirty; the log |
 //! | the flusher, between passes | the log |
 //! | `wait_range` | writes that had begun when it was called |
 //! | `sync_data`, `sync_all`, `sync_range` | the two above; the store's `flush`; other flushes |
 //! | `set_len` | slow reads and writes; page locks, writes and holds of the pages it drops |
-//! | `hold`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
+//! | `hold_page`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
 //! | `close` | all of the above |
 //! | [`Flusher::stop`] | writes that its threads are at, for a limited time |
 //!
@@ -174,7 +190,7 @@
 //!
 //! # Features
 //!
-//! `fault`: adds the module `fault`, a store in memory that fails as it is told, forgets what was not
+//! `fault`: adds the module `store::fault`, a store in memory that fails as it is told, forgets what was not
 //! flushed, and makes clones of what a power cut at any moment would leave; for tests of what is built
 //! on this crate as well as of this crate.
 //!

@@ -12,7 +12,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{
-    CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError,
+    CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError, SyncMode,
 };
 
 /// A cache with room for `capacity` pages.
@@ -75,12 +75,12 @@ fn what_is_dirty_held_locked_kept_or_under_writeback_is_not_evicted() {
         read(&mapping, page);
     }
     write(&mapping, 0, 1);
-    let locked = page(&mapping, 1).lock().expect("not cut");
-    let hold = mapping.hold(2).unwrap();
+    let locked = page(&mapping, 1).lock_state().expect("not cut");
+    let hold = mapping.hold_page(2).unwrap();
     let kept = page(&mapping, 3);
     write(&mapping, 4, 1);
     store.writes(Writes::Keep);
-    mapping.write_page(4, false).unwrap();
+    mapping.write_page(4, SyncMode::Skip).unwrap();
     assert_eq!(cache.evict(100), 1, "page 5 only");
     assert!(!cached(&mapping, 5) && (0..5).all(|page| cached(&mapping, page)));
     drop(locked);
@@ -321,7 +321,7 @@ fn may_write_to_queue_keeps_pageout_from_a_congested_store() {
 #[test]
 fn pageout_leaves_pages_that_are_held_or_in_hand() {
     let (cache, mapping, store) = all_dirty(4);
-    let (hold, in_hand) = (mapping.hold(0).unwrap(), page(&mapping, 1));
+    let (hold, in_hand) = (mapping.hold_page(0).unwrap(), page(&mapping, 1));
     read(&mapping, 4);
     let reclaim = cache.stats().reclaim;
     // Whoever holds a page has it in hand, too.

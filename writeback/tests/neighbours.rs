@@ -12,7 +12,7 @@ use common::*;
 use writeback::store::Store;
 use writeback::{
     CacheConfig, Config, Error, Flusher, FlusherConfig, Handle, Mapping, MemStore, PageCache,
-    StoreError,
+    StoreError, SyncMode,
 };
 
 /// More than enough for what is asked of a healthy mapping, whatever else the machine does.
@@ -258,7 +258,7 @@ fn a_write_that_never_ends_leaves_the_other_pages() {
     let (mapping, store) = open_in(&cache);
     store.writes(Writes::Keep);
     mapping.handle().write_at(&[1; PAGE], 0).unwrap();
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     store.writes(Writes::Accept);
     for page in 1..300 {
         mapping.handle().write_at(&[1; PAGE], page * PAGE as u64).unwrap();
@@ -316,7 +316,7 @@ fn a_mapping_that_owes_nothing_is_never_refused() {
     for (mapping, store) in &stuck {
         store.writes(Writes::Keep);
         mapping.handle().write_at(&[1; PAGE], 0).unwrap();
-        mapping.write_page(0, false).unwrap();
+        mapping.write_page(0, SyncMode::Skip).unwrap();
     }
     let (mapping, _store) = open_in(&cache);
     for page in 0..5 {
@@ -338,7 +338,7 @@ fn who_owes_nothing_goes_on_where_dirty_pages_fill_the_cache() {
     for (mapping, store) in &stuck {
         store.writes(Writes::Keep);
         mapping.handle().write_at(&[1; PAGE], 0).unwrap();
-        mapping.write_page(0, false).unwrap();
+        mapping.write_page(0, SyncMode::Skip).unwrap();
     }
     let (mapping, _store) = open_in(&cache);
     for page in 0..3 {

@@ -1,6 +1,6 @@
 //! The background flusher: decides when which mapping is written back.
 //!
-//! It does no I/O itself: it calls passes in mode `None`, which leave out what they would have to wait
+//! It does no I/O itself: it calls passes in mode `Skip`, which leave out what they would have to wait
 //! for. It never flushes a store; durability is for syncs. Four reasons to write, in this order:
 //!
 //! * *requested*: somebody asked for so many pages;

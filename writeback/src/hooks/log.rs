@@ -20,8 +20,8 @@ use crate::primitives::Mutex;
 /// none.
 ///
 /// # Who waits for the log
-/// Mode [`All`](crate::SyncMode::All), and with it every sync, calls [`ensure`](Self::ensure) once for each
-/// batch, with the greatest position in it. Mode [`None`](crate::SyncMode::None) goes by what would make it
+/// Mode [`Wait`](crate::SyncMode::Wait), and with it every sync, calls [`ensure`](Self::ensure) once for each
+/// batch, with the greatest position in it. Mode [`Skip`](crate::SyncMode::Skip) goes by what would make it
 /// wait: it leaves such a page dirty, counts it in [`Progress::unlogged`](crate::stats::Progress::unlogged) and calls
 /// [`request`](Self::request) once, at its end; only if a page is changed between this look and the taking
 /// of its image it calls `ensure`. A [`Flusher`](crate::Flusher), which is in nobody's way, calls `ensure`

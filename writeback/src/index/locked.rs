@@ -36,15 +36,6 @@ impl Index {
         self.tree.get_owned(index)
     }
 
-    pub(crate) fn gang_lookup_owned<const N: usize>(
-        &self,
-        start: u64,
-        batch: &mut ArrayVec<(u64, Arc<Page>), N>,
-    ) -> Option<u64> {
-        let _step = self.step.lock();
-        self.tree.gang_lookup_owned(start, batch)
-    }
-
     pub(crate) fn gang_lookup_tagged_owned<const N: usize>(
         &self,
         start: u64,

@@ -55,7 +55,7 @@ impl Mapping {
     fn drop_pages(&self, first: u64) {
         for (_, page) in walk(&self.core.tree, (first, u64::MAX), TagFilter::ANY) {
             let found = PageRef::of_found(self, page);
-            if let Some(locked) = found.and_then(|page| page.lock()) {
+            if let Some(locked) = found.and_then(|page| page.lock_state()) {
                 locked.remove();
             }
         }
@@ -68,7 +68,7 @@ impl Mapping {
         if within == 0 || !page.snapshot().is_uptodate() {
             return;
         }
-        let Some(locked) = page.lock() else { return };
+        let Some(locked) = page.lock_state() else { return };
         // A write that is under way has an image cut at the old length.
         locked.wait_writeback();
         let from = usize::try_from(within).expect("less than a page");

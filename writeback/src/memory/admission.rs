@@ -173,7 +173,7 @@ impl Core {
         }
         // Twice, as in `push`.
         (0..2).any(|_| {
-            let mut pass = Pass::new(&mapping, SyncMode::None, Budget::pages(PUSH_PAGES));
+            let mut pass = Pass::new(&mapping, SyncMode::Skip, Budget::pages(PUSH_PAGES));
             pass.one_despite_failures = true;
             mapping.write_on(pass).is_ok_and(|progress| {
                 self.ensure_log(progress.log_wanted);

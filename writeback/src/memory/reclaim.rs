@@ -10,7 +10,7 @@
 //! Where too few pages are clean, the dirty ones are looked at too, in the same order. What becomes of a page
 //! is one function of what is seen of it and of the circumstances, [`decide`]: the table by which Linux's
 //! `shrink_list` and `pageout` went, `may_write_to_queue` (the store's congestion) included. Nothing is
-//! written while a lock or a latch is held, and nothing is waited for: a page is claimed in mode `None`.
+//! written while a lock or a latch is held, and nothing is waited for: a page is claimed in mode `Skip`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -217,7 +217,7 @@ impl Mapping {
             congested: core.backing().store.is_congested(),
             no_writer: core.durability.poison().is_some(),
         };
-        let mut pass = Pass::new(self, SyncMode::None, Budget::pages(PAGE_OUT));
+        let mut pass = Pass::new(self, SyncMode::Skip, Budget::pages(PAGE_OUT));
         let (mut busy, mut deferred) = (false, false);
         for tag in [PageTag::Writeback, PageTag::Dirty] {
             for page in self.first_pages(tag) {

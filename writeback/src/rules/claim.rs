@@ -28,7 +28,7 @@ use crate::rules::writeback::Writeback;
 /// ```compile_fail,E0382
 /// # let mapping = writeback::Mapping::open(writeback::MemStore::new()).unwrap();
 /// # mapping.handle().write_at(b"abc", 0).unwrap();
-/// let locked = mapping.page(0).unwrap().lock().unwrap();
+/// let locked = mapping.page(0).unwrap().lock_state().unwrap();
 /// let claim = locked.clear_dirty_for_io().unwrap();
 /// claim.redirty();
 /// claim.redirty(); // error: use of moved value
@@ -41,7 +41,7 @@ use crate::rules::writeback::Writeback;
 ///
 /// let mapping = Mapping::open(MemStore::new())?;
 /// mapping.handle().write_at(b"abc", 0)?;
-/// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+/// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
 /// let claim = locked.clear_dirty_for_io().expect("it is dirty");
 /// assert!(claim.page().has_tag(PageTag::Dirty));
 /// drop(claim); // not decided: the page is dirty again
@@ -70,7 +70,7 @@ impl Claim {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// assert_eq!(claim.page().index(), 0);
     /// # Ok::<(), writeback::Error>(())
@@ -87,7 +87,7 @@ impl Claim {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// assert!(!claim.is_held());
     /// # Ok::<(), writeback::Error>(())
@@ -104,7 +104,7 @@ impl Claim {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// claim.wait_released(); // nobody holds it: returns at once
     /// assert!(claim.start_writeback().is_ok());
@@ -130,7 +130,7 @@ impl Claim {
     ///
     /// let mapping = Mapping::open(MemStore::new())?;
     /// mapping.handle().write_at(b"abc", 0)?;
-    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// let claim = locked.clear_dirty_for_io().expect("it is dirty");
     /// let writeback = claim.start_writeback().expect("nobody holds it");
     /// assert_eq!(writeback.image().as_ref(), b"abc");
@@ -155,12 +155,12 @@ impl Claim {
     /// writeback ends with the last of them. None if nothing dirty lies within the mapping. Blocks that became
     /// dirty since the claim come along.
     ///
-    /// If a block of the page is held, mode `None` leaves those that are, and the page is dirty again,
+    /// If a block of the page is held, mode `Skip` leaves those that are, and the page is dirty again,
     /// whether or not they seemed to be; if that leaves nothing to write, nothing is begun.
     ///
     /// # Errors
-    /// In mode `All`, gives the claim back if any of the page is held: [`redirty`](Self::redirty) it, or
-    /// [`wait_released`](Self::wait_released) and try again. In mode `None`, only if the page is one block.
+    /// In mode `Wait`, gives the claim back if any of the page is held: [`redirty`](Self::redirty) it, or
+    /// [`wait_released`](Self::wait_released) and try again. In mode `Skip`, only if the page is one block.
     ///
     /// # Examples
     /// ```
@@ -173,9 +173,9 @@ impl Claim {
     /// mapping.handle().sync_data()?;
     /// mapping.handle().write_at(&[2; 10], 0)?;
     /// mapping.handle().write_at(&[2; 10], 9000)?;
-    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// let claim = locked.clear_dirty_for_io().expect("it is dirty");
-    /// let pieces = claim.start_blocks(SyncMode::All).expect("nobody holds any");
+    /// let pieces = claim.start_blocks(SyncMode::Wait).expect("nobody holds any");
     /// let written: Vec<_> = pieces.iter().map(|piece| (piece.offset(), piece.image().len())).collect();
     /// assert_eq!(written, [(0, 4096), (8192, 4096)]);
     /// pieces.into_iter().for_each(|piece| piece.end(Ok(())));
@@ -196,7 +196,7 @@ impl Claim {
     ) -> std::result::Result<bool, Self> {
         let page = self.page();
         let core = page.core();
-        let Ok(begun) = core.start_blocks(page, self.blocks, mode == SyncMode::All) else {
+        let Ok(begun) = core.start_blocks(page, self.blocks, mode == SyncMode::Wait) else {
             return Err(self);
         };
         let division = core.division;
@@ -220,7 +220,7 @@ impl Claim {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// claim.redirty();
     /// assert!(mapping.page(0)?.snapshot().is_dirty());

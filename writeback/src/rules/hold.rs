@@ -33,11 +33,11 @@ use crate::rules::page_ref::PageRef;
 ///
 /// let mapping = Mapping::open(MemStore::new())?;
 /// mapping.handle().write_at(b"abc", 0)?;
-/// let hold = mapping.hold(0)?;
-/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// let hold = mapping.hold_page(0)?;
+/// let progress = mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED)?;
 /// assert_eq!((progress.submitted, progress.declined), (0, 1));
 /// drop(hold);
-/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// let progress = mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED)?;
 /// assert_eq!((progress.submitted, progress.declined), (1, 0));
 /// # Ok::<(), writeback::Error>(())
 /// ```
@@ -63,7 +63,7 @@ impl Hold {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// let hold = mapping.hold(0)?;
+    /// let hold = mapping.hold_page(0)?;
     /// assert_eq!(hold.index(), 0);
     /// # Ok::<(), writeback::Error>(())
     /// ```
@@ -78,7 +78,7 @@ impl Hold {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// let hold = mapping.hold(0)?;
+    /// let hold = mapping.hold_page(0)?;
     /// assert!(hold.page().snapshot().is_held());
     /// # Ok::<(), writeback::Error>(())
     /// ```
@@ -93,7 +93,7 @@ impl Hold {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// assert_eq!(mapping.hold(0)?.blocks(), 0..1);
+    /// assert_eq!(mapping.hold_page(0)?.blocks(), 0..1);
     /// # Ok::<(), writeback::Error>(())
     /// ```
     #[expect(
@@ -111,7 +111,7 @@ impl Hold {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// assert_eq!(mapping.hold(0)?.offset(), 0);
+    /// assert_eq!(mapping.hold_page(0)?.offset(), 0);
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn offset(&self) -> u64 {
@@ -130,7 +130,7 @@ impl Hold {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// let hold = mapping.hold(0)?;
+    /// let hold = mapping.hold_page(0)?;
     /// assert_eq!(hold.image().as_ref(), b"abc");
     /// # Ok::<(), writeback::Error>(())
     /// ```
@@ -175,7 +175,7 @@ impl Hold {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// assert_eq!(mapping.hold(0)?.log_position(), None);
+    /// assert_eq!(mapping.hold_page(0)?.log_position(), None);
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn log_position(&self) -> Option<u64> {

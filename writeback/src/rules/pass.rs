@@ -1,7 +1,7 @@
 //! A pass: one ascending walk over tagged pages that claims and submits what it finds.
 //!
-//! It submits in batches of pages that lie side by side. Mode `None` goes by what it would have to
-//! wait for; mode `All` waits, but first submits what it has: a page that is under writeback and not
+//! It submits in batches of pages that lie side by side. Mode `Skip` goes by what it would have to
+//! wait for; mode `Wait` waits, but first submits what it has: a page that is under writeback and not
 //! submitted must not be kept while anything is waited for, or two passes could wait for each other.
 
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub(crate) struct Pass<'m> {
 impl<'m> Pass<'m> {
     pub(crate) fn new(mapping: &'m Mapping, mode: SyncMode, budget: Budget) -> Self {
         let budget = match mode {
-            SyncMode::None => budget.pages,
-            SyncMode::All => u64::MAX,
+            SyncMode::Skip => budget.pages,
+            SyncMode::Wait => u64::MAX,
         };
         Self {
             mapping,
@@ -88,11 +88,11 @@ impl<'m> Pass<'m> {
     pub(crate) fn visit(&mut self, page: Arc<Page>) {
         // `None`: it is leaving the index, and so was written, or is being cut.
         let Some(page) = PageRef::of_found(self.mapping, page) else { return };
-        if self.mode == SyncMode::None && self.goes_by(&page) {
+        if self.mode == SyncMode::Skip && self.goes_by(&page) {
             self.progress.skipped += 1;
             return;
         }
-        // `None` in mode All: truncated away, and nothing was promised about it any more.
+        // `None` in mode `Wait`: truncated away, and nothing was promised about it any more.
         let Some(locked) = self.lock(&page) else { return };
         if locked.page().snapshot().is_under_writeback() {
             self.submit();
@@ -105,7 +105,7 @@ impl<'m> Pass<'m> {
         }
     }
 
-    /// Mode None: not now.
+    /// Mode `Skip`: not now.
     fn goes_by(&self, page: &Page) -> bool {
         let state = page.snapshot();
         let core = &self.mapping.core;
@@ -115,15 +115,15 @@ impl<'m> Pass<'m> {
     }
 
     fn lock(&mut self, page: &PageRef) -> Option<LockedPage> {
-        if let Some(locked) = page.try_lock() {
+        if let Some(locked) = page.try_lock_state() {
             // It may have come under writeback since it was looked at.
             let busy = locked.page().snapshot().is_under_writeback();
-            if self.mode == SyncMode::All || !busy {
+            if self.mode == SyncMode::Wait || !busy {
                 return Some(locked);
             }
-        } else if self.mode == SyncMode::All {
+        } else if self.mode == SyncMode::Wait {
             self.submit();
-            return page.lock();
+            return page.lock_state();
         }
         self.progress.skipped += 1;
         None
@@ -132,7 +132,7 @@ impl<'m> Pass<'m> {
     /// Decides a claim.
     pub(crate) fn write(&mut self, mut claim: Claim) {
         self.budget = self.budget.saturating_sub(1);
-        if self.mode == SyncMode::None && self.is_ahead_of_log(claim.page()) {
+        if self.mode == SyncMode::Skip && self.is_ahead_of_log(claim.page()) {
             claim.redirty();
             self.progress.unlogged += 1;
             return;
@@ -147,7 +147,7 @@ impl<'m> Pass<'m> {
             });
             claim = match started {
                 Ok(declined) => break declined,
-                Err(held) if self.mode == SyncMode::None => {
+                Err(held) if self.mode == SyncMode::Skip => {
                     // Dirty again whether or not there seems to be anything left to write: the other
                     // writer's write may be the one that a sync is to wait for.
                     held.redirty();
@@ -195,7 +195,7 @@ impl<'m> Pass<'m> {
         let batch = std::mem::take(&mut self.batch);
         let newest = batch.iter().filter_map(Writeback::log_position).max();
         if let (Some(order), Some(newest)) = (&self.mapping.core.order, newest) {
-            // Also in mode None, for a page that was changed since it was looked at.
+            // Also in mode `Skip`, for a page that was changed since it was looked at.
             if let Err(error) = order.ensure(newest) {
                 Writeback::end_batch(batch, 0, StoreError::Log(Arc::new(error)));
                 self.mapping.core.tell_counts();

@@ -22,7 +22,7 @@ use crate::rules::pieces::Whole;
 /// let mapping = Mapping::open(MemStore::new())?;
 /// let handle = mapping.handle();
 /// handle.write_at(b"abc", 0)?;
-/// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+/// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
 /// let claim = locked.clear_dirty_for_io().expect("it is dirty");
 /// drop(claim.start_writeback().expect("nobody holds it"));
 /// assert!(handle.check_error().is_err());
@@ -118,7 +118,7 @@ impl Writeback {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// # let writeback = claim.start_writeback().expect("not held");
     /// assert!(writeback.page().snapshot().is_under_writeback());
@@ -135,7 +135,7 @@ impl Writeback {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// # let writeback = claim.start_writeback().expect("not held");
     /// assert_eq!(writeback.offset(), 0);
@@ -156,7 +156,7 @@ impl Writeback {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// # let writeback = claim.start_writeback().expect("not held");
     /// assert_eq!(writeback.image().as_ref(), b"abc");
@@ -175,7 +175,7 @@ impl Writeback {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// # let writeback = claim.start_writeback().expect("not held");
     /// assert_eq!(writeback.log_position(), None);
@@ -193,7 +193,7 @@ impl Writeback {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// # let writeback = claim.start_writeback().expect("not held");
     /// writeback.end(Ok(()));

@@ -32,8 +32,8 @@ use crate::error::StoreError;
 /// # let store = Arc::new(Lazy::default());
 /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
 /// # mapping.handle().write_at(&[1; 8192], 0)?;
-/// # mapping.write_page(0, false)?;
-/// # mapping.write_page(1, false)?;
+/// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+/// # mapping.write_page(1, writeback::SyncMode::Skip)?;
 /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
 /// assert_eq!((batch.first_page(), batch.offset(), batch.len()), (1, 4096, 4096));
 /// completion.complete(Ok(batch.len()));
@@ -81,8 +81,8 @@ impl WriteBatch {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// assert_eq!(batch.first_page(), 1);
     /// # drop(completion);
@@ -119,8 +119,8 @@ impl WriteBatch {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// assert_eq!(batch.offset(), 4096);
     /// # drop(completion);
@@ -157,8 +157,8 @@ impl WriteBatch {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// assert_eq!(batch.len(), 4096);
     /// # drop(completion);
@@ -196,8 +196,8 @@ impl WriteBatch {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// assert_eq!(batch.images()[0].as_ref(), [1; 4096]);
     /// # drop(completion);
@@ -235,8 +235,8 @@ impl WriteBatch {
 /// # let store = Arc::new(Lazy::default());
 /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
 /// # mapping.handle().write_at(&[1; 8192], 0)?;
-/// # mapping.write_page(0, false)?;
-/// # mapping.write_page(1, false)?;
+/// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+/// # mapping.write_page(1, writeback::SyncMode::Skip)?;
 /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
 /// std::thread::spawn(move || completion.complete(Ok(batch.len()))).join().expect("no panic");
 /// assert!(!mapping.page(1)?.snapshot().is_dirty());
@@ -296,8 +296,8 @@ impl Completion {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// completion.complete(Ok(batch.len()));
     /// assert_eq!(mapping.stats().written, 1);
@@ -343,8 +343,8 @@ impl Completion {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// completion.fail_after(0, StoreError::NoSpace);
     /// # drop(batch);

@@ -221,8 +221,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// let store = Arc::new(Lazy::default());
     /// let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// mapping.handle().write_at(&[1; 8192], 0)?;
-    /// mapping.write_page(0, false)?;
-    /// mapping.write_page(1, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// assert_eq!(mapping.stats().writeback, 2);
     /// for (batch, completion) in store.0.lock().drain(..) {
     ///     completion.complete(Ok(batch.len()));

@@ -144,7 +144,7 @@ impl Inner {
 
     /// Locks the page and claims it, if there is anything to claim.
     pub(crate) fn claim(&self, page: usize) -> Option<Claim> {
-        let locked = self.page(page).lock()?;
+        let locked = self.page(page).lock_state()?;
         locked.wait_writeback();
         locked.clear_dirty_for_io().ok()
     }

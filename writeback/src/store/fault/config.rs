@@ -149,7 +149,7 @@ impl FaultConfig {
     /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true));
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(b"abc", 0)?;
-    /// mapping.write_page(0, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// assert_eq!((store.pending(), mapping.stats().writeback), (1, 1));
     /// assert_eq!(store.deliver_all(), 1);
     /// assert_eq!(mapping.stats().writeback, 0);

@@ -54,7 +54,7 @@ impl FaultStore {
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(b"abc", 0)?;
     /// store.inject(Rule::new(Fault::Stuck).on(Action::Write));
-    /// mapping.write_page(0, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// assert_eq!((store.pending(), store.deliver_all()), (1, 0));
     /// store.release_stuck();
     /// assert_eq!((store.deliver_all(), store.pending()), (1, 0));
@@ -96,7 +96,7 @@ impl FaultStore {
     /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true).batch_pages_max(1));
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(&[1; 5 * 4096], 0)?;
-    /// mapping.write_range(.., SyncMode::All, Budget::UNLIMITED)?;
+    /// mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED)?;
     /// assert_eq!(store.deliver_all(), 5);
     /// mapping.handle().sync_data()?; // nothing is left to write, only to flush
     /// # Ok::<(), writeback::Error>(())
@@ -157,7 +157,7 @@ impl FaultStore {
     /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true));
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(b"abc", 0)?;
-    /// mapping.write_page(0, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// assert_eq!(store.lose_pending(), 1);
     /// assert!(mapping.handle().check_error().is_err());
     /// assert_eq!(mapping.stats().dirty, 1);

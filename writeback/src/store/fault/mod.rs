@@ -253,7 +253,7 @@ impl FaultStore {
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(b"abc", 0)?;
     /// store.set_queued(true);
-    /// mapping.write_page(0, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// assert!(store.deliver_one() && !store.deliver_one());
     /// assert_eq!(store.accepted(), b"abc");
     /// # Ok::<(), writeback::Error>(())
@@ -287,7 +287,7 @@ impl FaultStore {
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(b"abc", 0)?;
     /// store.inject(Rule::new(Fault::Slow(Duration::from_secs(3))).on(Action::Write));
-    /// mapping.write_page(0, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// assert_eq!(store.deliver_all(), 0);
     /// store.advance(Duration::from_secs(3));
     /// assert_eq!(store.deliver_all(), 1);
@@ -318,7 +318,7 @@ impl FaultStore {
     /// handle.write_at(&[1; 1024], 0)?;
     /// handle.sync_data()?;
     /// handle.write_at(&[2; 1024], 0)?;
-    /// handle.mapping().write_page(0, true)?; // accepted, and not flushed
+    /// handle.mapping().write_page(0, writeback::SyncMode::Wait)?; // accepted, and not flushed
     /// let left: std::collections::BTreeSet<_> =
     ///     (0..100).map(|seed| store.crash_clone(seed).accepted()).collect();
     /// assert_eq!(left.len(), 4, "two sectors, each the old one or the new one");
@@ -361,7 +361,7 @@ impl FaultStore {
     /// let store = FaultStore::new(1);
     /// let handle = Mapping::open(store.clone())?.handle();
     /// handle.write_at(b"abc", 0)?;
-    /// handle.mapping().write_page(0, true)?;
+    /// handle.mapping().write_page(0, writeback::SyncMode::Wait)?;
     /// assert_eq!((store.accepted(), store.durable()), (b"abc".to_vec(), vec![]));
     /// # Ok::<(), writeback::Error>(())
     /// ```
