@@ -81,7 +81,7 @@ impl Counter {
 
     pub(crate) fn sub(&self, count: u64) {
         let before = self.0.fetch_sub(count, Ordering::Relaxed);
-        debug_assert!(before >= count, "I10: a counter fell below zero");
+        debug_assert!(before >= count, "I-COUNT: a counter fell below zero");
     }
 
     pub(crate) fn get(&self) -> u64 {

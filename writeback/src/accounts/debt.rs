@@ -121,11 +121,11 @@ impl Throttle {
     /// Pages are clean, or gone.
     pub(crate) fn discharge(&self, account: &Account, pages: u64) {
         let before = self.word.fetch_sub(pages, Ordering::AcqRel);
-        debug_assert!(before & !WAITING >= pages, "I10: more discharged than was charged");
+        debug_assert!(before & !WAITING >= pages, "I-COUNT: more discharged than was charged");
         // After the word, and before anybody is told: a writer that finds the account without this debt, and so
         // nothing under way, finds the room too.
         let owed = account.debt.fetch_sub(pages, Ordering::AcqRel);
-        debug_assert!(owed >= pages, "I10: more discharged than the mapping was charged");
+        debug_assert!(owed >= pages, "I-COUNT: more discharged than the mapping was charged");
         if owed == pages && pages > 0 {
             self.owing.fetch_sub(1, Ordering::Relaxed);
         }

@@ -126,7 +126,7 @@ impl<M> Accounts<M> {
 
     pub(crate) fn give_back(&self, places: u64) {
         let before = self.places.fetch_sub(places, Ordering::Relaxed);
-        debug_assert!(before >= places, "I10: more places given back than taken");
+        debug_assert!(before >= places, "I-COUNT: more places given back than taken");
     }
 
     /// All mappings that are still in use.

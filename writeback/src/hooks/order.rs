@@ -3,7 +3,7 @@
 //!
 //! Each page knows the positions of its changes ([`Positions`], behind a small lock of its own): the
 //! *oldest* of those that are not in an image yet, and the *newest* of all. Both are noted, and taken
-//! for an image, under the content latch that the bytes are changed and the image is taken under (R25):
+//! for an image, under the content latch that the bytes are changed and the image is taken under:
 //! an image and its positions are of one instant. The newest is never forgotten, because the bytes of
 //! a change stay in the page whatever becomes of its write.
 //!
@@ -63,7 +63,7 @@ impl Book {
                 self.unwritten.remove(&position);
             }
         } else {
-            debug_assert!(false, "I11: position {position} is not in the book");
+            debug_assert!(false, "I-LOG-FIRST: position {position} is not in the book");
         }
     }
 }

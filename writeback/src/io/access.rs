@@ -203,7 +203,7 @@ impl Core {
         Ok(page)
     }
 
-    /// T2: the first contents of a page. Read from the store, unless there is nothing in it that the
+    /// The first contents of a page. Read from the store, unless there is nothing in it that the
     /// `len` bytes the caller is about to write would leave.
     fn first_contents(&self, piece: Piece, len: usize) -> Result<Bytes> {
         let mut bytes = zeroed(self.page_size);

@@ -204,7 +204,7 @@ impl Writeback {
         let result = self.unsealed.take().map_or(result, |error| Err(StoreError::Seal(error)));
         let failed = result.is_err();
         if let Err(error) = result {
-            // I12: recorded before anybody can see that the write is over.
+            // I-ERROR-FIRST: recorded before anybody can see that the write is over.
             self.judge(&error);
             self.page.core().errors.record(error, 1);
         }

@@ -27,7 +27,7 @@ pub(crate) struct Begun {
 }
 
 impl Core {
-    /// T6 of a page of several blocks: those of the claimed that nobody holds are under writeback.
+    /// As [`start_writeback`](Self::start_writeback), of a page of several blocks: those of the claimed that nobody holds are under writeback.
     ///
     /// If anything of the page is held it is declined: `Err` if all or nothing is asked for. Else the page
     /// is dirty again, in the same section; also if what is held was not claimed, since it may look clean
