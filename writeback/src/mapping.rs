@@ -1,7 +1,7 @@
 //! The mapping, as its users see it: opened, asked, checked, closed.
 //!
-//! Its operations on bytes are in `handle`, on pages in `page_ref` and `claim`, on holds in `hold`,
-//! and its passes and waits in `sync`.
+//! Its operations on bytes are in [`handle`](crate::handle) and [`entry`](crate::entry), with those on single pages; its passes
+//! and waits are in [`rules`](crate::rules), its syncs in [`io`](crate::io).
 
 use std::fmt;
 use std::ops::Range;

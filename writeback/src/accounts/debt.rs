@@ -5,7 +5,7 @@
 //! an [`Account`] of its own part. A page is charged in the section that makes it dirty, and discharged after the one
 //! in which its write ends or that removes it; claim and redirtying change nothing.
 //!
-//! What each mapping may owe is in [`share`]: some of the limit is always left for a mapping that owes
+//! What each mapping may owe is in [`share`](crate::accounts::share): some of the limit is always left for a mapping that owes
 //! little. So a store that is slow, failing, full or never answers uses up its mapping's share and no more,
 //! and only the writers of that mapping wait, or are told, with the errors of that mapping.
 //!

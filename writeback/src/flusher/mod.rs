@@ -6,7 +6,7 @@
 //! * *requested*: somebody asked for so many pages;
 //! * *expired*: pages dirty for longer than `dirty_expire`, looked for once an interval;
 //! * *background*: a mapping has more dirty pages than `background_pages`, or much of a debt that is more than its
-//!   cache [allows](crate::throttle) before the flusher is woken;
+//!   cache [allows](crate::accounts::debt) before the flusher is woken;
 //! * *reclaim*: a cache has no room, and no clean page to give up.
 //!
 //! What a round is and how mappings take turns is in [`rounds`], which threads make it in [`threads`]. A store that lets a

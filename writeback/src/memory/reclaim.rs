@@ -4,7 +4,7 @@
 //! and ACCESSED, which the index decides for 64 entries at a time, and only what is left is looked at page by
 //! page. A tag says where to look and no more: whether the page may go is decided in the section that removes it
 //! ([`Core::evict`](crate::rules::core::Core)). Which pages have ACCESSED, and when they lose it, is said in
-//! [`usage`](crate::accounts::usage) and [`hand`]. Mappings give in proportion to what they have, where they give what has
+//! [`usage`](crate::accounts::usage) and [`hand`](super::hand). Mappings give in proportion to what they have, where they give what has
 //! been used.
 //!
 //! Where too few pages are clean, the dirty ones are looked at too, in the same order. What becomes of a page

@@ -222,7 +222,7 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// Somebody may sleep until what was just changed; call [`Page::wake`].
+/// Somebody may sleep until what was just changed; call [`Page::wake`](crate::pages::Page).
 #[derive(Debug)]
 #[must_use = "sleepers must be woken"]
 pub(crate) struct Wake(bool);
@@ -322,7 +322,7 @@ impl PageState {
 
     /// A failed write leaves the page dirty. Returns whether it was clean.
     ///
-    /// Wakes nobody: that is for [`Page::finish_ticket`], once the tags are seen changed too.
+    /// Wakes nobody: that is for [`Page::finish_ticket`](crate::pages::Page), once the tags are seen changed too.
     pub(crate) fn end_writeback(&self, failed: bool) -> bool {
         let (set, clear) = if failed { (ERROR | DIRTY, WRITEBACK) } else { (0, ERROR | WRITEBACK) };
         let (Ok(before) | Err(before)) = self.change(set, clear, |_| true);
