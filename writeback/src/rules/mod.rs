@@ -2,7 +2,7 @@
 //!
 //! With [`pages`](crate::pages) and [`index`](crate::index) these are at most 2,500 lines of code (`ci/rooms.sh` counts them), and can be read
 //! alone. A page's flags and the tags that mirror them change together in [`changes`]; a page on its way to the store is a [`LockedPage`](locked::LockedPage),
-//! a [`Claim`](claim::Claim), a [`Writeback`](writeback::Writeback); a [`Pass`](pass::Pass) makes these of what it finds by tag, and a [sync](sync) waits for them.
+//! a [`Claim`](claim::Claim), a [`Writeback`](crate::rules::writeback::Writeback); a [`Pass`](pass::Pass) makes these of what it finds by tag, and a [sync](sync) waits for them.
 //!
 //! They know neither a store nor who is let into memory: what lies below a mapping takes the writes that are begun
 //! ([`Below`](core::Below)), and the accounts of a cache are told numbers.
