@@ -97,6 +97,22 @@ fn what_is_dirty_held_locked_kept_or_under_writeback_is_not_evicted() {
 }
 
 #[test]
+fn a_few_pages_in_hand_do_not_keep_the_others_of_a_small_mapping() {
+    let cache = cache(100);
+    let (mapping, _store) = open_in(&cache, 17);
+    let (other, _store) = open_in(&cache, 70);
+    (0..17).for_each(|page| _ = read(&mapping, page));
+    // Time goes by, so that all but the last have a chance.
+    (0..70).for_each(|page| _ = read(&other, page));
+    drop(other);
+    (0..16).for_each(|page| _ = read(&mapping, page));
+    let in_hand: Vec<_> = (12..16).map(|index| page(&mapping, index)).collect();
+    assert_eq!(cache.evict(100), 13, "all that can be are evicted in one call");
+    drop(in_hand);
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
 fn a_page_in_hand_can_be_written_however_much_is_evicted() {
     // R-EVICTED-DIRTY: the reference is looked at before the dirty flag, and both in the step that removes the page.
     let cache = cache(2);

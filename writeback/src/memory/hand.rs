@@ -76,8 +76,10 @@ impl Core {
             return Moved { evicted: 0, ended: true, given: 0 };
         };
         let cached = self.counters.cached.get().max(1);
-        // A small mapping gives a part in one turn, as a large one does, and not all that it has.
-        let wanted = wanted.min(cached.div_ceil(POOL));
+        // A small mapping gives a part in one turn, as a large one does, and not all that it has. That bounds what is
+        // evicted, not what loses its chances: reclaim gives up after a few rounds in vain, so these must get on.
+        let asked = wanted;
+        let wanted = asked.min(cached.div_ceil(POOL));
         let mut found = ArrayVec::<(u64, Arc<Page>), MOVE>::new();
         // Relaxed, here and below: hints, and the hands are locked.
         let start = member.hand.load(Ordering::Relaxed);
@@ -94,7 +96,7 @@ impl Core {
         if came_round {
             let pool = (self.counters.cached.get() / POOL).max(1);
             let missing = pool.saturating_sub(since_start);
-            let at_once = if in_vain { wanted.min(AGE) } else { 0 };
+            let at_once = if in_vain { asked.min(AGE) } else { 0 };
             member.missing.store(missing.max(at_once), Ordering::Relaxed);
             member.yielded.store(0, Ordering::Relaxed);
         }
