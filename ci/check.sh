@@ -23,10 +23,9 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 for package in tagged-radix writeback; do
     RUSTDOCFLAGS="-D warnings" cargo doc --package "$package" --no-deps
 done
-# Verified together: `writeback` is built against the `tagged-radix` packaged beside it, published or not.
-cargo package --workspace --exclude engines --exclude benches --allow-dirty
 ci/package.sh
 ci/names.sh
+ci/rooms.sh
 
 msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 if toolchain=$(rustup toolchain list | grep -oE "^${msrv//./\\.}[.-][^ ]*"); then

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::Mapping;
-
 /// The result of an operation on the cache.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a [`Store`](crate::Store) reports.
+/// What a [`Store`](crate::store::Store) reports.
 ///
 /// Cheap to clone, because one failed write may have to be told to many handles.
 ///
@@ -102,7 +100,7 @@ impl From<io::Error> for StoreError {
 ///
 /// # Examples
 /// ```
-/// use writeback::{Error, MemStore, Mapping};
+/// use writeback::{Error, Mapping, MemStore};
 ///
 /// let handle = Mapping::open(MemStore::new())?.handle();
 /// let error = handle.write_at(b"x", u64::MAX).unwrap_err();
@@ -121,7 +119,7 @@ pub enum Error {
         /// What the store said.
         source: StoreError,
     },
-    /// What the store has is not what was sealed there (see [`Seal`](crate::Seal)). The next access tries
+    /// What the store has is not what was sealed there (see [`Seal`](crate::hooks::Seal)). The next access tries
     /// again.
     #[error("page {index} is corrupt: {source}")]
     Corrupt {
@@ -197,7 +195,7 @@ pub enum Error {
         /// What went wrong then.
         source: Box<Error>,
     },
-    /// A write touches bytes that the mapping's [`Seal`](crate::Seal) keeps for itself. Nothing was written.
+    /// A write touches bytes that the mapping's [`Seal`](crate::hooks::Seal) keeps for itself. Nothing was written.
     #[error("{len} bytes at offset {offset} touch what the seal keeps for itself")]
     Reserved {
         /// First byte to be written.
@@ -323,47 +321,4 @@ impl From<Error> for io::Error {
             None => io::Error::new(error.kind(), error),
         }
     }
-}
-
-/// [`Mapping::close`] did not save everything.
-///
-/// The mapping is handed back, open again and with every unsaved page still in it: free some
-/// space and close it again, read the pages out, or drop it and lose them knowingly.
-///
-/// # Examples
-/// ```
-/// # use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch};
-/// use writeback::Mapping;
-///
-/// # #[derive(Debug)]
-/// # struct Full;
-/// # impl Store for Full {
-/// #     fn limits(&self) -> Limits { Limits::default() }
-/// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
-/// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-/// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-/// #     fn submit(&self, _: WriteBatch, completion: Completion) {
-/// #         completion.complete(Err(StoreError::NoSpace));
-/// #     }
-/// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
-/// # }
-/// let mapping = Mapping::open(Full)?; // a store that has no room
-/// mapping.handle().write_at(b"new", 0)?;
-/// let failed = mapping.close().expect_err("it cannot be written");
-/// assert!(failed.error.is_no_space());
-/// assert_eq!(failed.unsaved_pages, 1);
-/// let mut bytes = [0; 3];
-/// failed.mapping.handle().read_at(&mut bytes, 0)?; // still here
-/// assert_eq!(&bytes, b"new");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[error("closing failed with {unsaved_pages} pages unsaved: {error}")]
-pub struct CloseError {
-    /// Why.
-    pub error: Error,
-    /// How many pages are dirty or not known to be written.
-    pub unsaved_pages: u64,
-    /// The mapping, for whoever wants to save them.
-    pub mapping: Mapping,
 }

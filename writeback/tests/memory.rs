@@ -10,9 +10,9 @@ use std::time::Duration;
 use common::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{
-    CacheConfig, Completion, Config, Error, FlushKind, Flusher, FlusherConfig, Limits, Mapping,
-    PageCache, Store, StoreError, WriteBatch,
+    CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError, SyncMode,
 };
 
 /// A cache with room for `capacity` pages.
@@ -75,12 +75,12 @@ fn what_is_dirty_held_locked_kept_or_under_writeback_is_not_evicted() {
         read(&mapping, page);
     }
     write(&mapping, 0, 1);
-    let locked = page(&mapping, 1).lock().expect("not cut");
-    let hold = mapping.hold(2).unwrap();
+    let locked = page(&mapping, 1).lock_state().expect("not cut");
+    let hold = mapping.hold_page(2).unwrap();
     let kept = page(&mapping, 3);
     write(&mapping, 4, 1);
     store.writes(Writes::Keep);
-    mapping.write_page(4, false).unwrap();
+    mapping.write_page(4, SyncMode::Skip).unwrap();
     assert_eq!(cache.evict(100), 1, "page 5 only");
     assert!(!cached(&mapping, 5) && (0..5).all(|page| cached(&mapping, page)));
     drop(locked);
@@ -97,8 +97,24 @@ fn what_is_dirty_held_locked_kept_or_under_writeback_is_not_evicted() {
 }
 
 #[test]
+fn a_few_pages_in_hand_do_not_keep_the_others_of_a_small_mapping() {
+    let cache = cache(100);
+    let (mapping, _store) = open_in(&cache, 17);
+    let (other, _store) = open_in(&cache, 70);
+    (0..17).for_each(|page| _ = read(&mapping, page));
+    // Time goes by, so that all but the last have a chance.
+    (0..70).for_each(|page| _ = read(&other, page));
+    drop(other);
+    (0..16).for_each(|page| _ = read(&mapping, page));
+    let in_hand: Vec<_> = (12..16).map(|index| page(&mapping, index)).collect();
+    assert_eq!(cache.evict(100), 13, "all that can be are evicted in one call");
+    drop(in_hand);
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
 fn a_page_in_hand_can_be_written_however_much_is_evicted() {
-    // R17: the reference is looked at before the dirty flag, and both in the step that removes the page.
+    // R-EVICTED-DIRTY: the reference is looked at before the dirty flag, and both in the step that removes the page.
     let cache = cache(2);
     let (mapping, _store) = open_in(&cache, 16);
     let in_hand = page(&mapping, 0);
@@ -175,6 +191,21 @@ fn mappings_give_in_proportion_to_what_they_have() {
     cache.evict(150);
     let (small_left, large_left) = (small.stats().cached, large.stats().cached);
     assert!((15..=45).contains(&small_left), "{small_left} of 60 are left, {large_left} of 240");
+    assert_sound(&cache, &[&small, &large]);
+}
+
+#[test]
+fn a_small_newcomer_gives_no_more_than_its_part() {
+    let cache = cache(1000);
+    let (large, _store) = open_in(&cache, 960);
+    (0..960).for_each(|page| _ = read(&large, page));
+    // Something has been asked of the large mapping before the small one comes.
+    cache.evict(32);
+    let (small, _store) = open_in(&cache, 16);
+    (0..16).for_each(|page| _ = read(&small, page));
+    cache.evict(100);
+    let small_left = small.stats().cached;
+    assert!(small_left >= 12, "{small_left} of 16 are left, where one in ten was to go");
     assert_sound(&cache, &[&small, &large]);
 }
 
@@ -306,7 +337,7 @@ fn may_write_to_queue_keeps_pageout_from_a_congested_store() {
 #[test]
 fn pageout_leaves_pages_that_are_held_or_in_hand() {
     let (cache, mapping, store) = all_dirty(4);
-    let (hold, in_hand) = (mapping.hold(0).unwrap(), page(&mapping, 1));
+    let (hold, in_hand) = (mapping.hold_page(0).unwrap(), page(&mapping, 1));
     read(&mapping, 4);
     let reclaim = cache.stats().reclaim;
     // Whoever holds a page has it in hand, too.

@@ -1,30 +1,29 @@
 //! The background flusher: decides when which mapping is written back.
 //!
-//! It does no I/O itself: it calls passes in mode `None`, which leave out what they would have to wait
+//! It does no I/O itself: it calls passes in mode `Skip`, which leave out what they would have to wait
 //! for. It never flushes a store; durability is for syncs. Four reasons to write, in this order:
 //!
 //! * *requested*: somebody asked for so many pages;
 //! * *expired*: pages dirty for longer than `dirty_expire`, looked for once an interval;
 //! * *background*: a mapping has more dirty pages than `background_pages`, or much of a debt that is more than its
-//!   cache [allows](crate::throttle) before the flusher is woken;
+//!   cache [allows](crate::accounts::debt) before the flusher is woken;
 //! * *reclaim*: a cache has no room, and no clean page to give up.
 //!
 //! What a round is and how mappings take turns is in [`rounds`], which threads make it in [`threads`]. A store that lets a
 //! thread wait, or for ever, holds up its own mapping and no other.
 
-mod kick;
+mod config;
 mod rounds;
 mod threads;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use self::kick::{FlusherRef, Kick};
+pub use self::config::FlusherConfig;
 use self::rounds::Inner;
-use crate::config::FlusherConfig;
+use crate::counters::Counter;
 use crate::error::Result;
-use crate::mapping::Mapping;
-use crate::stats::Counter;
+use crate::rules::core::Mapping;
 
 /// What rounds of a [`Flusher`] did: one, or all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -236,7 +235,7 @@ impl Flusher {
         let state = self.inner.locked();
         let mappings = state.tasks.values().map(|task| &task.mapping);
         let unwritten = mappings.map(|mapping| {
-            let counters = &mapping.shared.counters;
+            let counters = &mapping.core.counters;
             counters.dirty.get() + counters.writeback.get()
         });
         let unwritten = unwritten.sum();

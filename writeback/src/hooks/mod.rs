@@ -1,5 +1,5 @@
-//! What an engine hangs into the cache: its [log](log), the [seal](seal) of its pages, and who
-//! [observes](observer) it.
+//! What an engine hangs into the cache: its [log](Log), the [seal](Seal) of its pages, and who
+//! [observes](Observer) it.
 //!
 //! A hook is code of the engine's that the cache calls at a point of a page's life. What they have in
 //! common is here: no hook is called under a content latch or in a section of the index, no hook can
@@ -24,9 +24,9 @@ pub use crc32c::Crc32c;
 pub use log::{Log, LogHold, LoggedChange};
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
-pub(crate) use observer::{Observed, Observers};
 pub use observer::{Observer, WriteEvent};
-pub(crate) use order::{Order, Positions};
+pub(crate) use observer::{Observers, untold};
+pub(crate) use order::Order;
 pub use seal::Seal;
 pub(crate) use seal::Sealer;
 

@@ -11,10 +11,9 @@ use parking_lot::{Condvar, Mutex};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use writeback::{
-    Completion, Config, FlushKind, Limits, Mapping, MemStore, PageRef, Store, StoreError,
-    WriteBatch,
-};
+use writeback::page::PageRef;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Config, Mapping, MemStore, StoreError};
 
 mod watchdog;
 
@@ -397,7 +396,7 @@ pub fn assert_settled(mapping: &Mapping) {
     assert_clean_is_stored(mapping);
 }
 
-/// I5: a page that is not dirty, not under writeback and not locked is in the store as it is.
+/// I-STORED: a page that is not dirty, not under writeback and not locked is in the store as it is.
 #[track_caller]
 pub fn assert_clean_is_stored(mapping: &Mapping) {
     let pages = mapping.len().div_ceil(mapping.page_size() as u64);

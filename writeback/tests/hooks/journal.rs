@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use writeback::{
-    Completion, Config, FlushKind, Limits, Log, Mapping, MemStore, Store, StoreError, WriteBatch,
-};
+use writeback::hooks::Log;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Config, Mapping, MemStore, StoreError};
 
 use crate::common::{PAGE, watch};
 
@@ -102,7 +102,7 @@ impl<S: Store> Store for Numbers<S> {
         self.inner.read(offset, into)
     }
 
-    /// I11: no image has a change that the log may lose.
+    /// I-LOG-FIRST: no image has a change that the log may lose.
     fn submit(&self, batch: WriteBatch, completion: Completion) {
         let durable = self.journal.durable();
         for image in batch.images() {

@@ -8,14 +8,14 @@ use crate::ledger::Place;
 use crate::play::play;
 use crate::world::World;
 
-/// R1, the race of 2004: the flusher has claimed the page, meets the journal's hold and puts it back;
+/// R-CLAIM-PUT-BACK, the race of 2004: the flusher has claimed the page, meets the journal's hold and puts it back;
 /// the sync looks for it meanwhile.
 #[test]
 fn claim_put_back_vs_sync() {
     // A sync never misses a page that was dirty when it began, whoever has claimed it.
     play("claim_put_back_vs_sync", || {
         let world = World::dirty(1, 0);
-        let hold = world.mapping.hold(0).unwrap();
+        let hold = world.mapping.hold_page(0).unwrap();
         let flusher = world.spawn(|world| {
             let Some(claim) = world.claim(0) else { return };
             match claim.start_writeback() {
@@ -32,15 +32,15 @@ fn claim_put_back_vs_sync() {
     });
 }
 
-/// R2, R9: the pass declines a page that the sync has tagged already.
+/// R-LOOKS-CLEAN, R-TOWRITE-EATEN: the pass declines a page that the sync has tagged already.
 #[test]
 fn declining_pass_vs_sync() {
     // A pass that declines a page leaves it dirty, and a sync that tagged it still finds it.
     play("declining_pass_vs_sync", || {
         let world = World::dirty(2, 0);
-        let hold = world.mapping.hold(1).unwrap();
+        let hold = world.mapping.hold_page(1).unwrap();
         let flusher = world.spawn(|world| {
-            world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+            world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         });
         let journal = thread::spawn(move || drop(hold));
         let syncer = world.spawn_syncer();
@@ -51,7 +51,7 @@ fn declining_pass_vs_sync() {
     });
 }
 
-/// R3, R4.
+/// R-DIRTY-BEFORE-START, R-FLAG-WITHOUT-TAG.
 #[test]
 fn redirty_vs_start() {
     // A page that is dirtied between its claim and the start of its writeback keeps its DIRTY tag.
@@ -65,27 +65,27 @@ fn redirty_vs_start() {
     });
 }
 
-/// R6.
+/// R-DIRTY-DURING-WRITE.
 #[test]
 fn redirty_vs_completion() {
     // The end of a write does not make clean what was dirtied since it began.
     play("redirty_vs_completion", || {
         let world = World::dirty(1, 1);
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         let writer = world.spawn_writer(Place::of(0, 1));
         writer.join().unwrap();
         world.finish();
     });
 }
 
-/// R5, M3: the first dirtier has no bytes to write, only the page lock.
+/// R-SECOND-DIRTIER: the first dirtier has no bytes to write, only the page lock.
 #[test]
 fn two_dirtiers_then_sync() {
     // Who returns from making a page dirty finds it in the next sync, though another was first.
     play("two_dirtiers_then_sync", || {
         let world = World::new(1, 0);
         let page = world.page(0);
-        let first = thread::spawn(move || page.lock().expect("not cut").mark_dirty());
+        let first = thread::spawn(move || page.lock_state().expect("not cut").mark_dirty());
         let second = world.spawn_writer(Place::of(0, 1));
         first.join().unwrap().unwrap();
         second.join().unwrap();
@@ -93,7 +93,7 @@ fn two_dirtiers_then_sync() {
     });
 }
 
-/// R5, M3: the first dirtier is a write that fails. The content latch does not keep that out.
+/// R-SECOND-DIRTIER: the first dirtier is a write that fails. The content latch does not keep that out.
 #[test]
 fn failed_write_vs_second_dirtier() {
     // Who finds a page dirty before its tag is set finds it in the next pass all the same.
@@ -108,7 +108,7 @@ fn failed_write_vs_second_dirtier() {
     });
 }
 
-/// M4, O2: first clean, then copy.
+/// First clean, then copy.
 #[test]
 fn write_vs_image() {
     // What is written to a page while it is claimed is in the image, or the page is dirty again.
@@ -129,7 +129,7 @@ fn write_vs_image() {
     });
 }
 
-/// A sibling of R25: the length an image is cut at belongs to its bytes.
+/// A sibling of R-IMAGE-APART: the length an image is cut at belongs to its bytes.
 #[test]
 fn lengthening_write_vs_image() {
     // An image is cut at a length that covers every byte whose write made the page dirty before.
@@ -158,7 +158,7 @@ fn lengthening_write_vs_batch() {
             (1..4).for_each(|page| world.write(&handle, Place::of(page, 0)));
         });
         for _ in 0..2 {
-            world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+            world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         }
         writer.join().unwrap();
         world.finish();
@@ -175,14 +175,14 @@ fn write_vs_write_under_way() {
             let handle = world.mapping.handle();
             (0..3).for_each(|_| world.write(&handle, Place::of(0, 1)));
         });
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         world.read(&world.mapping.handle(), 0);
         writer.join().unwrap();
         world.finish();
     });
 }
 
-/// R24. That a panic drops it, too, is tested without shuttle, whose locks do nothing while it unwinds.
+/// R-CLAIM-DROPPED. That a panic drops it, too, is tested without shuttle, whose locks do nothing while it unwinds.
 #[test]
 fn dropped_claim_vs_sync() {
     // A claim that nobody decides leaves the page dirty, and unlocked.
@@ -198,7 +198,7 @@ fn dropped_claim_vs_sync() {
     });
 }
 
-/// R24, a step later: the writeback is dropped.
+/// R-CLAIM-DROPPED, a step later: the writeback is dropped.
 #[test]
 fn dropped_writeback_vs_sync() {
     // A write that nobody ends is over, the page is dirty, and the sync that met it says so.
@@ -226,7 +226,7 @@ fn failed_write_vs_write() {
             world.write(&handle, Place::of(0, 1));
             let _told = world.sync(&handle);
         });
-        let written = world.mapping.write_page(0, true);
+        let written = world.mapping.write_page(0, SyncMode::Wait);
         let lost = |error: &writeback::Error| error.is_no_space();
         assert!(written.as_ref().err().is_none_or(lost), "{written:?}");
         writer.join().unwrap();
@@ -246,7 +246,7 @@ fn claim_vs_claim() {
             }
         });
         world.write(&world.mapping.handle(), Place::of(0, 1));
-        if let Some(locked) = world.page(0).try_lock()
+        if let Some(locked) = world.page(0).try_lock_state()
             && let Ok(claim) = locked.clear_dirty_for_io()
         {
             claim.start_writeback().expect("not held").end(Err(StoreError::Lost));

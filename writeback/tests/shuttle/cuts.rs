@@ -1,4 +1,4 @@
-//! R15, R16: races of truncation, which takes pages away unwritten, with whoever has or finds them.
+//! R-PAGE-GONE, R-COUNT-DRIFTS: races of truncation, which takes pages away unwritten, with whoever has or finds them.
 
 use shuttle::thread;
 use writeback::{Budget, SyncMode};
@@ -10,7 +10,7 @@ use crate::world::World;
 const ONE_PAGE: u64 = PAGE as u64;
 const ONE_PLACE: u64 = PLACE as u64;
 
-/// R15: the sync has looked the page up and not locked it yet.
+/// R-PAGE-GONE: the sync has looked the page up and not locked it yet.
 #[test]
 fn cut_vs_sync() {
     // A sync leaves a page alone that was cut away, and makes durable what was not.
@@ -29,7 +29,7 @@ fn cut_vs_late_write() {
     // The store is cut when no write beyond the new length is under way any more.
     play("cut_vs_late_write", || {
         let world = World::dirty(2, 1);
-        world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         world.cut(&world.mapping.handle(), ONE_PLACE);
         world.finish();
     });
@@ -41,7 +41,7 @@ fn cut_vs_late_write_and_sync() {
     // A sync leaves a cut alone that a truncation has still to make.
     play("cut_vs_late_write_and_sync", || {
         let world = World::dirty(2, 1);
-        world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         // Of the other page: it does not wait for the write.
         let syncer = world.spawn(|world| {
             world.sync_pages(&world.mapping.handle(), 0..1).unwrap();
@@ -89,7 +89,7 @@ fn lengthening_write_vs_sync_after_a_refused_cut() {
     });
 }
 
-/// R16, M10: flag, tag, counter and membership change as one. With and without the page lock.
+/// R-COUNT-DRIFTS: flag, tag, counter and membership change as one. With and without the page lock.
 #[test]
 fn cut_vs_dirtiers() {
     // A page that is cut away while it is dirtied is neither counted nor dirty.
@@ -97,7 +97,7 @@ fn cut_vs_dirtiers() {
         let world = World::new(2, 0);
         let (page, other) = (world.page(1), world.page(1));
         let dirtier = thread::spawn(move || page.mark_dirty().is_ok());
-        let locker = thread::spawn(move || other.lock().map(|locked| locked.mark_dirty()));
+        let locker = thread::spawn(move || other.lock_state().map(|locked| locked.mark_dirty()));
         world.cut(&world.mapping.handle(), ONE_PAGE);
         dirtier.join().unwrap();
         locker.join().unwrap();
@@ -107,7 +107,7 @@ fn cut_vs_dirtiers() {
     });
 }
 
-/// R15: the write has found the page and not yet its latch.
+/// R-PAGE-GONE: the write has found the page and not yet its latch.
 #[test]
 fn cut_vs_write() {
     // A write to a page that is cut away goes to a new page, or is cut with the old one.
@@ -135,7 +135,7 @@ fn cut_vs_write_of_the_same_page() {
     });
 }
 
-/// R15: a reference to the old page, while a new one takes its place.
+/// R-PAGE-GONE: a reference to the old page, while a new one takes its place.
 #[test]
 fn cut_and_new_page_vs_old_reference() {
     // Nothing is done to a new page in the name of an old one, nor the other way round.
@@ -166,7 +166,7 @@ fn cut_vs_claim_of_old_reference() {
         let world = World::dirty(2, 0);
         let old = world.page(1);
         let flusher = world.spawn(move |world| {
-            let Some(locked) = old.lock() else { return };
+            let Some(locked) = old.lock_state() else { return };
             if let Ok(claim) = locked.clear_dirty_for_io() {
                 world.write_out(claim.start_writeback().expect("not held"));
             }
@@ -292,7 +292,7 @@ fn cut_vs_hold() {
         let world = World::dirty(2, 0);
         let journal = world.spawn(|world| {
             // `Err`: it was cut away before.
-            let Ok(hold) = world.mapping.hold(1) else { return };
+            let Ok(hold) = world.mapping.hold_page(1) else { return };
             thread::yield_now();
             assert!(hold.page().snapshot().is_mapped());
         });

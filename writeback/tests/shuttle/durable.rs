@@ -1,4 +1,4 @@
-//! R26: written is not durable. Races of flushes with writes that end, and with one another.
+//! R-UNFLUSHED: written is not durable. Races of flushes with writes that end, and with one another.
 
 use writeback::SyncMode;
 
@@ -6,7 +6,7 @@ use crate::ledger::Place;
 use crate::play::play;
 use crate::world::World;
 
-/// M14: the second page's write may end while the flush for the first is under way.
+/// The second page's write may end while the flush for the first is under way.
 #[test]
 fn write_vs_flush() {
     // A flush covers the writes that had ended when it began, and no others.
@@ -27,7 +27,7 @@ fn flush_vs_flush() {
     // A sync with nothing to write waits for the flush that covers what was written.
     play("flush_vs_flush", || {
         let world = World::dirty(1, 0);
-        assert!(world.mapping.write_page(0, true).unwrap());
+        assert!(world.mapping.write_page(0, SyncMode::Wait).unwrap());
         let other = world.spawn_syncer();
         world.sync(&world.mapping.handle()).unwrap();
         other.join().unwrap();
@@ -85,7 +85,7 @@ fn failed_write_vs_flush() {
         world.device.fail_writes(1);
         let other = world.spawn(|world| {
             let budget = writeback::Budget::UNLIMITED;
-            world.mapping.write_range(.., SyncMode::All, budget).unwrap();
+            world.mapping.write_range(.., SyncMode::Wait, budget).unwrap();
             world.mapping.wait_range(..);
         });
         let told = world.sync(&world.mapping.handle());

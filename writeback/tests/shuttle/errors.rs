@@ -1,15 +1,16 @@
-//! R12, R13: races of failing writes with those who must be told.
+//! R-ERROR-TOLD-TO-ONE, R-ERROR-LATE: races of failing writes with those who must be told.
 
 use std::sync::Arc;
 
 use shuttle::thread;
 use writeback::StoreError;
+use writeback::SyncMode;
 
 use crate::ledger::Place;
 use crate::play::play;
 use crate::world::World;
 
-/// R12, fsyncgate: the first write of the page fails, whoever begins it, and any later one succeeds.
+/// R-ERROR-TOLD-TO-ONE, fsyncgate: the first write of the page fails, whoever begins it, and any later one succeeds.
 #[test]
 fn error_vs_two_handles() {
     // Every handle is told of an error once, by its next sync.
@@ -28,7 +29,7 @@ fn error_vs_two_handles() {
     });
 }
 
-/// R12: the two of one handle, whose cursor one of them moves first.
+/// R-ERROR-TOLD-TO-ONE: the two of one handle, whose cursor one of them moves first.
 #[test]
 fn error_vs_two_syncs_of_one_handle() {
     // Both are told.
@@ -73,7 +74,7 @@ fn late_error_vs_two_syncs_of_one_handle() {
     });
 }
 
-/// R13, I12.
+/// R-ERROR-LATE, I-ERROR-FIRST.
 #[test]
 fn failed_end_vs_waiter() {
     // Who has waited for a write that failed finds the error.
@@ -90,7 +91,7 @@ fn failed_end_vs_waiter() {
     });
 }
 
-/// R13, M5: the sync may come when the page has left WRITEBACK and is dirty again, or before.
+/// R-ERROR-LATE: the sync may come when the page has left WRITEBACK and is dirty again, or before.
 #[test]
 fn failed_end_vs_sync() {
     // No sync returns Ok for a page whose write has just failed, unless it wrote it again.
@@ -106,7 +107,7 @@ fn failed_end_vs_sync() {
     });
 }
 
-/// R13, one step later: between the recording of the error and the page's becoming dirty again. The handle
+/// R-ERROR-LATE, one step later: between the recording of the error and the page's becoming dirty again. The handle
 /// has been told by then, so its sync has no error left to return.
 #[test]
 fn failed_end_vs_sync_of_a_told_handle() {
@@ -134,7 +135,7 @@ fn failed_write_page_vs_handle() {
         world.device.fail_writes(1);
         let handle = world.mapping.handle();
         let writer = world.spawn(|world| world.write(&world.mapping.handle(), Place::of(0, 1)));
-        world.mapping.write_page(0, true).expect_err("its write failed");
+        world.mapping.write_page(0, SyncMode::Wait).expect_err("its write failed");
         handle.check_error().expect_err("not told yet");
         writer.join().unwrap();
         world.finish();

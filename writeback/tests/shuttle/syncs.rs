@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use writeback::{Budget, PageTag, SyncMode};
+use writeback::page::PageTag;
+use writeback::{Budget, SyncMode};
 
 use crate::ledger::Place;
 use crate::play::play;
@@ -22,14 +23,14 @@ fn sync_vs_sync() {
     });
 }
 
-/// R14, M6, R26: DIRTY first, WRITEBACK second; the pass takes the page from the one to the other.
+/// R-PASSED-BETWEEN, R-UNFLUSHED: DIRTY first, WRITEBACK second; the pass takes the page from the one to the other.
 #[test]
 fn background_pass_vs_sync() {
     // A sync waits for a write that another began, and flushes what it wrote.
     play("background_pass_vs_sync", || {
         let world = World::dirty(2, 2);
         let flusher = world.spawn(|world| {
-            world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+            world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         });
         world.sync(&world.mapping.handle()).unwrap();
         flusher.join().unwrap();
@@ -37,13 +38,13 @@ fn background_pass_vs_sync() {
     });
 }
 
-/// R10, M7: an old image is under way.
+/// R-OLD-IMAGE: an old image is under way.
 #[test]
 fn sync_vs_write_of_an_old_image() {
     // A sync that meets a page under writeback waits, and then writes it again if it is dirty.
     play("sync_vs_write_of_an_old_image", || {
         let world = World::dirty(1, 1);
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         let handle = world.mapping.handle();
         world.write(&handle, Place::of(0, 1));
         let other = world.spawn_writer(Place::of(0, 2));
@@ -53,7 +54,7 @@ fn sync_vs_write_of_an_old_image() {
     });
 }
 
-/// R8: both pages are in one leaf, which is tagged at one instant.
+/// R-ENDLESS-SYNC: both pages are in one leaf, which is tagged at one instant.
 #[test]
 fn sync_vs_dirtier_behind_it() {
     // A pass writes what was dirty when it was called, and not what became dirty since.
@@ -69,7 +70,7 @@ fn sync_vs_dirtier_behind_it() {
                 world.write(&world.mapping.handle(), Place::of(1, 0));
             }
         });
-        let pass = world.mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+        let pass = world.mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap();
         assert!(pass.submitted == 1 || !late.load(SeqCst), "{pass:?}");
         writer.join().unwrap();
         world.finish();

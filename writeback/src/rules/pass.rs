@@ -1,0 +1,209 @@
+//! A pass: one ascending walk over tagged pages that claims and submits what it finds.
+//!
+//! It submits in batches of pages that lie side by side. Mode `Skip` goes by what it would have to
+//! wait for; mode `Wait` waits, but first submits what it has: a page that is under writeback and not
+//! submitted must not be kept while anything is waited for, or two passes could wait for each other.
+
+use std::sync::Arc;
+
+use crate::error::StoreError;
+use crate::hooks::trace;
+use crate::index::range::Inclusive;
+use crate::index::walk;
+use crate::modes::{Budget, Progress, SyncMode};
+use crate::pages::Page;
+use crate::pages::tag::PageTag;
+use crate::rules::claim::Claim;
+use crate::rules::core::Mapping;
+use crate::rules::locked::LockedPage;
+use crate::rules::page_ref::PageRef;
+use crate::rules::writeback::{Verdict, Writeback};
+
+/// One pass in the making.
+pub(crate) struct Pass<'m> {
+    mapping: &'m Mapping,
+    mode: SyncMode,
+    budget: u64,
+    /// Only pages dirty since this clock time or longer.
+    pub(crate) dirty_by_ms: u64,
+    /// One page, and that also if it backs off from a failed write.
+    pub(crate) one_despite_failures: bool,
+    batch: Vec<Writeback>,
+    batch_end: u64,
+    /// Where the writes of this pass tell what they fail with.
+    pub(crate) verdict: Option<Arc<Verdict>>,
+    pub(crate) progress: Progress,
+}
+
+impl<'m> Pass<'m> {
+    pub(crate) fn new(mapping: &'m Mapping, mode: SyncMode, budget: Budget) -> Self {
+        let budget = match mode {
+            SyncMode::Skip => budget.pages,
+            SyncMode::Wait => u64::MAX,
+        };
+        Self {
+            mapping,
+            mode,
+            budget,
+            dirty_by_ms: u64::MAX,
+            one_despite_failures: false,
+            batch: Vec::new(),
+            batch_end: 0,
+            verdict: None,
+            progress: Progress::default(),
+        }
+    }
+
+    /// Visits the pages with `tag`. Returns where it stopped, if the budget was used up first.
+    pub(crate) fn walk(&mut self, range: Inclusive, tag: PageTag) -> Option<u64> {
+        let _span = trace::pass(self.mode);
+        let mut stopped = None;
+        for (index, page) in walk(&self.mapping.core.tree, range, tag) {
+            if self.budget == 0 || self.has_its_one() {
+                stopped = Some(index);
+                break;
+            }
+            self.visit(page);
+        }
+        self.finish();
+        stopped
+    }
+
+    fn has_its_one(&self) -> bool {
+        self.one_despite_failures && self.progress.submitted > 0
+    }
+
+    /// Submits what is left, and accounts for what was not written.
+    pub(crate) fn finish(&mut self) {
+        self.submit();
+        let (core, progress) = (&self.mapping.core, self.progress);
+        core.counters.declined.add(progress.declined);
+        core.counters.skipped.add(progress.skipped);
+        core.counters.unlogged.add(progress.unlogged);
+        if let Some(order) = core.order.as_ref().filter(|_| progress.unlogged > 0) {
+            order.request(progress.log_wanted);
+        }
+    }
+
+    pub(crate) fn visit(&mut self, page: Arc<Page>) {
+        // `None`: it is leaving the index, and so was written, or is being cut.
+        let Some(page) = PageRef::of_found(self.mapping, page) else { return };
+        if self.mode == SyncMode::Skip && self.goes_by(&page) {
+            self.progress.skipped += 1;
+            return;
+        }
+        // `None` in mode `Wait`: truncated away, and nothing was promised about it any more.
+        let Some(locked) = self.lock(&page) else { return };
+        if locked.page().snapshot().is_under_writeback() {
+            self.submit();
+            locked.wait_writeback();
+        }
+        // `Err`: clean. Whoever wrote it began that before the lock was free, so that waiting for
+        // the WRITEBACK tag afterwards covers it.
+        if let Ok(claim) = locked.clear_dirty_for_io() {
+            self.write(claim);
+        }
+    }
+
+    /// Mode `Skip`: not now.
+    fn goes_by(&self, page: &Page) -> bool {
+        let state = page.snapshot();
+        let core = &self.mapping.core;
+        state.is_under_writeback()
+            || page.first_dirty_ms() > self.dirty_by_ms
+            || (!self.one_despite_failures && core.backs_off(page, state, core.clock.now_ms()))
+    }
+
+    fn lock(&mut self, page: &PageRef) -> Option<LockedPage> {
+        if let Some(locked) = page.try_lock_state() {
+            // It may have come under writeback since it was looked at.
+            let busy = locked.page().snapshot().is_under_writeback();
+            if self.mode == SyncMode::Wait || !busy {
+                return Some(locked);
+            }
+        } else if self.mode == SyncMode::Wait {
+            self.submit();
+            return page.lock_state();
+        }
+        self.progress.skipped += 1;
+        None
+    }
+
+    /// Decides a claim.
+    pub(crate) fn write(&mut self, mut claim: Claim) {
+        self.budget = self.budget.saturating_sub(1);
+        if self.mode == SyncMode::Skip && self.is_ahead_of_log(claim.page()) {
+            claim.redirty();
+            self.progress.unlogged += 1;
+            return;
+        }
+        let mut writes = false;
+        let declined = loop {
+            let verdict = self.verdict.clone();
+            let started = claim.start_pieces(self.mode, |mut piece| {
+                writes |= piece.len() > 0;
+                piece.tell(verdict.as_ref());
+                self.push(piece);
+            });
+            claim = match started {
+                Ok(declined) => break declined,
+                Err(held) if self.mode == SyncMode::Skip => {
+                    // Dirty again whether or not there seems to be anything left to write: the other
+                    // writer's write may be the one that a sync is to wait for.
+                    held.redirty();
+                    break true;
+                }
+                Err(held) => held,
+            };
+            self.submit();
+            claim.wait_released();
+        };
+        self.progress.declined += u64::from(declined);
+        self.progress.submitted += u64::from(writes);
+    }
+
+    /// Puts a write into the batch; one that does not go on where the batch ends begins another.
+    #[inline]
+    fn push(&mut self, writeback: Writeback) {
+        if writeback.len() == 0 {
+            // It could not be sealed, and so has failed already.
+            return writeback.end(Ok(()));
+        }
+        if writeback.offset() != self.batch_end {
+            self.submit();
+        }
+        self.batch_end = writeback.offset() + writeback.len() as u64;
+        self.batch.push(writeback);
+        if self.batch.len() >= self.mapping.core.below.batch_max() {
+            self.submit();
+        }
+    }
+
+    /// Whether the page has a change that the log may lose.
+    fn is_ahead_of_log(&mut self, page: &Page) -> bool {
+        let Some(order) = &self.mapping.core.order else { return false };
+        let newest = page.positions.lock().newest().unwrap_or(0);
+        let ahead = !order.is_durable(newest);
+        if ahead {
+            self.progress.log_wanted = self.progress.log_wanted.max(newest);
+        }
+        ahead
+    }
+
+    /// Hands over what has been collected, once the log is durable up to the newest change in it.
+    pub(crate) fn submit(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        let newest = batch.iter().filter_map(Writeback::log_position).max();
+        if let (Some(order), Some(newest)) = (&self.mapping.core.order, newest) {
+            // Also in mode `Skip`, for a page that was changed since it was looked at.
+            if let Err(error) = order.ensure(newest) {
+                Writeback::end_batch(batch, 0, StoreError::Log(Arc::new(error)));
+                self.mapping.core.tell_counts();
+                return;
+            }
+        }
+        if !batch.is_empty() {
+            self.mapping.core.below.submit(batch);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Telling the observers what has been counted, and the clock of the cache what is used.
+
+use crate::hooks::untold;
+use crate::pages::Page;
+use crate::pages::tag::PageTag;
+use crate::rules::core::Core;
+
+impl Core {
+    /// Tells the observers what has been counted since they were last told. Called with no latch held.
+    #[inline]
+    pub(crate) fn tell_counts(&self) {
+        if self.observers.any() {
+            self.tell_what_was_counted();
+        }
+    }
+
+    #[cold]
+    fn tell_what_was_counted(&self) {
+        let observers = &self.observers;
+        let dirtied = untold(&observers.dirtied, self.counters.dirtied.get());
+        if dirtied > 0 {
+            observers.tell(|observer| observer.dirtied(dirtied));
+        }
+        let evicted = untold(&observers.evicted, self.counters.evicted.get());
+        if evicted > 0 {
+            observers.tell(|observer| observer.evicted(evicted));
+        }
+        let recorded = self.errors.recorded();
+        let failed = untold(&observers.failed, recorded);
+        if let Some(error) = self.errors.latest_after(recorded - failed).filter(|_| failed > 0) {
+            observers.tell(|observer| observer.failed(&error, failed));
+        }
+    }
+
+    /// Tells them when the returned value is dropped: to be taken before any latch.
+    pub(crate) fn tell_at_end(&self) -> AtEnd<'_> {
+        AtEnd(self)
+    }
+}
+
+/// See [`Core::tell_at_end`].
+#[must_use = "it tells when it is dropped"]
+pub(crate) struct AtEnd<'s>(&'s Core);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.tell_counts();
+    }
+}
+
+impl Core {
+    /// The page is used, whichever way.
+    #[inline]
+    pub(crate) fn used(&self, page: &Page) {
+        if let Some(member) = &*self.member {
+            let now = member.cache.turns.now();
+            if !page.usage.is_of(now) {
+                self.used_in_turn(page, now);
+            }
+        }
+    }
+
+    #[cold]
+    fn used_in_turn(&self, page: &Page, now: u32) {
+        if page.usage.count(now) {
+            // Cheap if the tag is set already. Should the page have been replaced, the other is spared.
+            self.tree.pin().set_tag(page.index(), PageTag::Accessed.tag());
+        }
+    }
+}
