@@ -49,6 +49,11 @@ impl Bits {
         self.words[number / WORD] &= !(1 << (number % WORD));
     }
 
+    /// Takes all numbers out.
+    pub(crate) fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
     /// The smallest number of the set.
     #[inline]
     pub(crate) fn first(&mut self) -> Option<usize> {

@@ -7,43 +7,45 @@ use crate::pool::Inner;
 use crate::segment::{Segment, Tally};
 use crate::size::{Class, FRAME_LEN_MIN};
 
-/// The right to use a block (I-ONE), in two words.
+/// The right to use a block (I-OWNER), in two words.
 ///
-/// The first is its address (I-BLOCK), with the class in the lowest four bits and two flags above. A block that is dropped is lost to the
-/// pool: whoever has one gives it back or passes it on.
+/// The first is its address, with the class in the lowest four bits and two flags above (I-HANDLE). Dropping a block does not return it to the pool: its
+/// owner returns it or passes it on.
 #[derive(Debug)]
 pub(crate) struct Block {
     word: NonNull<u8>,
     segment: NonNull<Segment>,
 }
 
-/// All its bytes are zero. In a magazine and between magazine and center; a frame does not have it.
+/// All its bytes are zero. Blocks in a magazine, and on their way between it and the depot, can have it; a frame does not.
 const ZERO: usize = 1 << 4;
-/// A `CowFrame` has given out images of it.
+/// Its `CowFrame` has given out images of it. Only the handle in a `CowFrame` can have it (I-EXCLUSIVE).
 const SHARED: usize = 1 << 5;
-/// What alignment leaves free.
+/// The bits that alignment leaves free.
 const FLAGS: usize = FRAME_LEN_MIN - 1;
 
 impl Block {
-    /// Block `index` of `segment`.
+    /// Block `index` of `segment`. With `zero`, its bytes are known to be zero.
     ///
     /// # Safety
-    /// The segment is there (I-ALIVE), has a block of that index, and nobody has it: the caller just took its bit (I-ONE). `zero`: its bytes are.
+    /// The segment exists (I-SEGMENT) and has a block of that index, whose free bit the caller just cleared (I-OWNER).
     pub(crate) unsafe fn new(segment: NonNull<Segment>, index: usize, zero: bool) -> Block {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise (I-SEGMENT).
         let known = unsafe { segment.as_ref() };
         let flags = known.class.index() | if zero { ZERO } else { 0 };
-        // SAFETY: below the end of the segment, whose blocks are longer than any flags (I-BLOCK).
+        // SAFETY: below the end of the block, which is longer than any flags (I-HANDLE).
         let word = unsafe { known.start.add(index * known.class.len() + flags) };
         Block { word, segment }
     }
 
-    /// Another handle of the same block.
+    /// Another handle of the same block, not marked shared.
     ///
     /// # Safety
-    /// One of the two is never used again, or both are owners that the block's tally counts (I-ONE).
+    /// One of the two is never used again, or both belong to owners that the block's tally counts (I-OWNER).
     pub(crate) unsafe fn duplicate(&self) -> Block {
-        Block { word: self.word, segment: self.segment }
+        let mut block = Block { word: self.word, segment: self.segment };
+        block.set_shared(false);
+        block
     }
 
     #[inline]
@@ -51,10 +53,11 @@ impl Block {
         self.word.addr().get() & FLAGS
     }
 
-    fn with_flag(&mut self, flag: usize, on: bool) {
+    #[inline]
+    fn set_flag(&mut self, flag: usize, on: bool) {
         let flags = if on { self.flags() | flag } else { self.flags() & !flag };
         let word = self.word.as_ptr().map_addr(|word| word & !FLAGS | flags);
-        // SAFETY: an address of a segment is not zero, with whatever flags.
+        // SAFETY: an address in a segment is not zero, whatever its lowest bits (I-HANDLE).
         self.word = unsafe { NonNull::new_unchecked(word) };
     }
 
@@ -68,19 +71,21 @@ impl Block {
         self.class().len()
     }
 
-    /// Where its bytes begin: initialized (I-BYTES), and the caller's by I-ONE.
+    /// Where its bytes begin. They are initialized (I-BYTES), and who may use them is ruled by I-OWNER and I-EXCLUSIVE.
     #[inline]
     pub(crate) fn start(&self) -> *mut u8 {
         self.word.as_ptr().map_addr(|word| word & !FLAGS)
     }
 
+    #[inline]
     pub(crate) fn is_zero(&self) -> bool {
         self.flags() & ZERO != 0
     }
 
     /// From here on its bytes may be written.
+    #[inline]
     pub(crate) fn no_longer_zero(&mut self) {
-        self.with_flag(ZERO, false);
+        self.set_flag(ZERO, false);
     }
 
     #[inline]
@@ -88,16 +93,18 @@ impl Block {
         self.flags() & SHARED != 0
     }
 
+    #[inline]
     pub(crate) fn set_shared(&mut self, shared: bool) {
-        self.with_flag(SHARED, shared);
+        self.set_flag(SHARED, shared);
     }
 
     #[inline]
     pub(crate) fn segment(&self) -> &Segment {
-        // SAFETY: I-ALIVE, for this block is out.
+        // SAFETY: the block is not free, so its segment exists (I-SEGMENT).
         unsafe { self.segment.as_ref() }
     }
 
+    #[inline]
     pub(crate) fn pool(&self) -> &Arc<Inner> {
         &self.segment().pool
     }
@@ -114,7 +121,7 @@ impl Block {
         &self.segment().tallies[self.index()]
     }
 
-    /// Notes a use of its bytes that only reads, for loom.
+    /// Tells loom that its bytes are read.
     #[inline]
     pub(crate) fn note_read(&self) {
         if cfg!(frames_loom) {
@@ -122,7 +129,7 @@ impl Block {
         }
     }
 
-    /// Notes a use of its bytes by one that has them alone, for loom.
+    /// Tells loom that its bytes are written, or that nobody else may use them now.
     #[inline]
     pub(crate) fn note_write(&self) {
         if cfg!(frames_loom) {
@@ -131,7 +138,7 @@ impl Block {
     }
 }
 
-// SAFETY: a right may be passed on; what comes with it is ordered by E-SHELF, E-CENTER, E-COUNT, or by the caller who moves a frame.
+// SAFETY: a right may be passed on. What happened to the bytes before is ordered by E-MAGAZINE, E-DEPOT, E-OWNERS, or by the means by which a caller moves a frame.
 unsafe impl Send for Block {}
-// SAFETY: through a shared reference the bytes are only read.
+// SAFETY: through a shared reference the bytes are only read (I-EXCLUSIVE).
 unsafe impl Sync for Block {}

@@ -12,20 +12,20 @@ use crate::pool::{Inner, Limit, give_back};
 use crate::size::Class;
 use crate::sync::{AtomicU32, Ordering, fence};
 
-/// More owners of one block than there can be without somebody forgetting them by the billion.
+/// More owners than a block can have unless billions of them were forgotten.
 const OWNERS_MAX: u32 = u32::MAX / 2;
 
 /// A block of memory with one owner: bytes to read and write, aligned to their number.
 ///
-/// Made by [`Pool::frame`](crate::Pool::frame) and [`Pool::zeroed`](crate::Pool::zeroed); goes back to its pool when dropped.
+/// Made by [`Pool::frame`](crate::Pool::frame) and [`Pool::zeroed`](crate::Pool::zeroed). Goes back to its pool when dropped.
 pub struct Frame(Block);
 
 /// A block that does not change, with several owners: what an image of a page is made of.
 ///
-/// Cheap to clone, like an `Arc<[u8]>`; the block goes back to its pool with the last owner.
+/// Cheap to clone, like an `Arc<[u8]>`. The block goes back to its pool with the last owner.
 pub struct SharedFrame(Block);
 
-/// A block that is written in place as long as no image of it is out, and copied first if one is.
+/// A block that is written in place while no image of it is out, and copied first if one is.
 ///
 /// # Examples
 /// ```
@@ -35,7 +35,7 @@ pub struct SharedFrame(Block);
 /// let mut page = CowFrame::from(pool.zeroed(512, Limit::Keep)?);
 /// page.make_mut(Limit::Keep)?[0] = 1;
 /// let image = page.share();
-/// page.make_mut(Limit::Keep)?[0] = 2; // on a copy, which is the page's from now on
+/// page.make_mut(Limit::Keep)?[0] = 2; // on a copy, which is the page's block from now on
 /// assert_eq!((image[0], page[0]), (1, 2));
 /// # Ok::<(), page_frames::Error>(())
 /// ```
@@ -45,7 +45,7 @@ pub struct CowFrame(Block);
 #[inline]
 fn bytes(block: &Block) -> &[u8] {
     block.note_read();
-    // SAFETY: initialized (I-BYTES), of this length (I-BLOCK), there (I-ALIVE); as long as the owner is borrowed nobody writes (I-ALONE).
+    // SAFETY: they are initialized (I-BYTES) and of this length (I-HANDLE), in a segment that exists (I-SEGMENT). Nobody writes them while the owner is borrowed (I-EXCLUSIVE).
     unsafe { slice::from_raw_parts(block.start(), block.len()) }
 }
 
@@ -53,13 +53,13 @@ fn bytes(block: &Block) -> &[u8] {
 #[inline]
 fn bytes_mut(block: &mut Block) -> &mut [u8] {
     block.note_write();
-    // SAFETY: as in `bytes`, and nobody else reaches them: the callers are a `Frame` and a `CowFrame` that is not shared (I-ALONE).
+    // SAFETY: as in `bytes`; and nobody else reaches them, since the callers are a `Frame` and a `CowFrame` that is not marked shared (I-EXCLUSIVE).
     unsafe { slice::from_raw_parts_mut(block.start(), block.len()) }
 }
 
-/// An owner more, made by one that is there.
+/// Adds an owner. Called by one.
 fn add_owner(owners: &AtomicU32) {
-    // Relaxed: see the crate's Orderings.
+    // Relaxed: see Orderings in PROTOCOL.md.
     let before = owners.fetch_add(1, Ordering::Relaxed);
     if before > OWNERS_MAX {
         owners.fetch_sub(1, Ordering::Relaxed);
@@ -67,20 +67,20 @@ fn add_owner(owners: &AtomicU32) {
     }
 }
 
-/// An owner less; the last gives the block back.
+/// Ends an owner. The last one returns the block.
 fn remove_owner(block: Block) {
-    // Release: E-COUNT.
+    // Release: E-OWNERS.
     if block.tally().owners.fetch_sub(1, Ordering::Release) == 1 {
-        // Acquire: E-COUNT.
+        // Acquire: E-OWNERS.
         fence(Ordering::Acquire);
         block.note_write();
         give_back(block);
     }
 }
 
-/// Whether the block has no other owner than the one who asks.
+/// Whether the owner that asks is the only one. It stays so, since only an owner adds another (I-EXCLUSIVE).
 fn is_alone(block: &Block) -> bool {
-    // Acquire: E-COUNT. It stays so: only an owner can make another.
+    // Acquire: E-OWNERS.
     block.tally().owners.load(Ordering::Acquire) == 1
 }
 
@@ -104,7 +104,7 @@ impl Frame {
         Ok(frame)
     }
 
-    /// Another frame of the same pool with the same bytes.
+    /// Takes another frame from the same pool and copies the bytes into it.
     ///
     /// # Errors
     /// As [`Pool::frame`](crate::Pool::frame).
@@ -112,17 +112,17 @@ impl Frame {
         copy(&self.0, limit)
     }
 
-    /// Makes it a block that does not change, with one owner so far. Nothing is copied.
+    /// Makes it a block that does not change, with one owner for now. Copies nothing.
     #[must_use]
     pub fn into_shared(self) -> SharedFrame {
         let block = self.into_block();
-        // Relaxed: whoever becomes an owner later gets to know of it by other means.
+        // Relaxed: other owners come from this one, by means that order what they see.
         block.tally().owners.store(1, Ordering::Relaxed);
         SharedFrame(block)
     }
 
     fn into_block(self) -> Block {
-        // SAFETY: `self` is forgotten (I-ONE).
+        // SAFETY: `self` is forgotten, so only one handle remains (I-OWNER).
         let block = unsafe { self.0.duplicate() };
         mem::forget(self);
         block
@@ -139,27 +139,27 @@ impl Drop for Frame {
     #[inline]
     fn drop(&mut self) {
         self.0.note_write();
-        // SAFETY: `self` is never used again (I-ONE).
+        // SAFETY: this handle is never used again (I-OWNER).
         give_back(unsafe { self.0.duplicate() });
     }
 }
 
 impl SharedFrame {
-    /// The block as a frame again, if there is no other owner.
+    /// Makes it a frame again, if there is no other owner.
     ///
     /// # Errors
-    /// Itself, if there is one.
+    /// Hands itself back if there is one.
     pub fn try_into_frame(self) -> Result<Frame, SharedFrame> {
         if !is_alone(&self.0) {
             return Err(self);
         }
-        // SAFETY: `self` is forgotten (I-ONE).
+        // SAFETY: `self` is forgotten, so only one handle remains (I-OWNER).
         let block = unsafe { self.0.duplicate() };
         mem::forget(self);
         Ok(Frame(block))
     }
 
-    /// A frame of the same pool with the same bytes.
+    /// Takes a frame from the same pool and copies the bytes into it.
     ///
     /// # Errors
     /// As [`Pool::frame`](crate::Pool::frame).
@@ -169,20 +169,20 @@ impl SharedFrame {
 }
 
 impl Clone for SharedFrame {
-    /// One owner more.
+    /// Adds an owner.
     ///
     /// # Panics
-    /// If it has two billion of them, which takes forgetting them.
+    /// If there are two billion already, which takes [`mem::forget`].
     fn clone(&self) -> Self {
         add_owner(&self.0.tally().owners);
-        // SAFETY: counted (I-ONE).
+        // SAFETY: the tally counts both (I-OWNER).
         SharedFrame(unsafe { self.0.duplicate() })
     }
 }
 
 impl Drop for SharedFrame {
     fn drop(&mut self) {
-        // SAFETY: `self` is never used again (I-ONE).
+        // SAFETY: this handle is never used again (I-OWNER).
         remove_owner(unsafe { self.0.duplicate() });
     }
 }
@@ -194,24 +194,24 @@ impl AsRef<[u8]> for SharedFrame {
 }
 
 impl CowFrame {
-    /// An image of the bytes as they are now. Nothing is copied.
+    /// Returns an image of the bytes as they are now. Copies nothing.
     ///
     /// # Panics
-    /// If two billion images are out, which takes forgetting them.
+    /// If two billion images are out, which takes [`mem::forget`].
     #[must_use]
     pub fn share(&mut self) -> SharedFrame {
         if self.0.is_shared() {
             add_owner(&self.0.tally().owners);
         } else {
-            // Relaxed, as in `Frame::into_shared`. This one and the image.
+            // This one and the image. Relaxed, as in `Frame::into_shared`.
             self.0.tally().owners.store(2, Ordering::Relaxed);
             self.0.set_shared(true);
         }
-        // SAFETY: counted (I-ONE).
+        // SAFETY: the tally counts both (I-OWNER).
         SharedFrame(unsafe { self.0.duplicate() })
     }
 
-    /// Tells whether the next write can go without a copy, because no image is out.
+    /// Tells whether no image is out, so that the next write needs no copy. Reading and writing are a step shorter from then on.
     pub fn take_back(&mut self) -> bool {
         if self.0.is_shared() && is_alone(&self.0) {
             self.0.set_shared(false);
@@ -219,10 +219,10 @@ impl CowFrame {
         !self.0.is_shared()
     }
 
-    /// The bytes, for change: of a copy, if an image is out.
+    /// Returns the bytes for writing: those of a copy, if an image is out.
     ///
     /// # Errors
-    /// As [`Pool::frame`](crate::Pool::frame), if a copy is needed; then nothing has changed.
+    /// As [`Pool::frame`](crate::Pool::frame), if a copy is needed. Then nothing has changed.
     #[inline]
     pub fn make_mut(&mut self, limit: Limit) -> Result<&mut [u8], Error> {
         if self.0.is_shared() {
@@ -231,7 +231,7 @@ impl CowFrame {
         Ok(bytes_mut(&mut self.0))
     }
 
-    /// The bytes, for change, unless an image is out.
+    /// Returns the bytes for writing, or `None` while an image is out.
     #[inline]
     pub fn get_mut(&mut self) -> Option<&mut [u8]> {
         if self.take_back() { Some(bytes_mut(&mut self.0)) } else { None }
@@ -255,8 +255,7 @@ impl From<Frame> for CowFrame {
 impl Drop for CowFrame {
     fn drop(&mut self) {
         let is_shared = self.0.is_shared();
-        self.0.set_shared(false);
-        // SAFETY: `self` is never used again (I-ONE).
+        // SAFETY: this handle is never used again (I-OWNER).
         let block = unsafe { self.0.duplicate() };
         if is_shared {
             remove_owner(block);

@@ -77,7 +77,7 @@ fn a_block_passes_from_one_user_to_the_next_in_order() {
 
 #[test]
 fn a_block_passes_between_magazines_in_order() {
-    // Each has a magazine of its own, so the one block passes through the center; a thread is refused only while the other has it.
+    // Each has a magazine of its own, so the one block passes through the depot; a thread is refused only while the other has it.
     model(|| {
         let pool = Pool::new(LEN as u64);
         let there = pool.clone();
@@ -108,7 +108,7 @@ fn nobody_gets_a_block_that_is_out() {
 
 #[test]
 fn an_overflow_passes_in_order() {
-    // A magazine that is full sends its oldest to the center, where the other thread finds it.
+    // A magazine that is full sends its oldest to the depot, where the other thread finds it.
     model(|| {
         let pool = Pool::new(3 * LEN as u64);
         let three = [take(&pool), take(&pool), take(&pool)].map(Result::unwrap);
@@ -176,7 +176,7 @@ fn one_of_two_owners_becomes_the_only_one() {
 
 #[test]
 fn a_frame_that_comes_back_while_the_pool_closes_is_not_kept() {
-    // It goes to a magazine before that is emptied, or to the center, before or after that is closed; the last one closes the door.
+    // It goes to a magazine before that is emptied, or to the depot, before or after that is closed; the last one closes the door.
     model(|| {
         let pool = Pool::new(2 * LEN as u64);
         let watched = watch(&pool);
@@ -210,7 +210,7 @@ fn a_segment_is_not_unmapped_while_a_block_of_it_is_out() {
         assert!(use_one(&pool));
         let there = pool.clone();
         let other = spawn(0, move || {
-            // Beyond the limit, for the one block may be on its way to the center.
+            // Beyond the limit, for the one block may be on its way to the depot.
             let mut frame = there.frame(LEN, Limit::Exceed).unwrap();
             frame.fill(1);
             assert!(there.stats().mapped_bytes > 0);

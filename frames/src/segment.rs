@@ -8,14 +8,14 @@ use crate::pool::Inner;
 use crate::size::Class;
 use crate::sync::{AtomicU32, Uses};
 
-/// What does not change while a block of it is out, and the owners of each block. Which blocks are free is known to the center.
+/// What does not change while a block of it is out, and the owners of each block. Which blocks are free is known to the depot.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    /// Under which the center knows it.
+    /// Under which the depot knows it.
     pub(crate) number: usize,
     pub(crate) start: NonNull<u8>,
     pub(crate) class: Class,
-    /// Keeps the pool's inner part as long as the segment is there (I-ALIVE).
+    /// Keeps the pool's inner part as long as the segment is there (I-SEGMENT).
     pub(crate) pool: Arc<Inner>,
     pub(crate) tallies: Box<[Tally]>,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Segment {
 /// Of one block.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// How many own it, while it is shared (I-ALONE).
+    /// How many own it, while it is shared (I-EXCLUSIVE).
     pub(crate) owners: AtomicU32,
     pub(crate) uses: Uses,
 }
@@ -59,7 +59,7 @@ impl Described {
 impl Drop for Described {
     fn drop(&mut self) {
         let segment = ptr::slice_from_raw_parts_mut(self.0.as_ptr(), 1);
-        // SAFETY: made by `new` from a box of one. No block of it is out any more (I-ALIVE).
+        // SAFETY: made by `new` from a box of one. No block of it is out any more (I-SEGMENT).
         drop(unsafe { Box::from_raw(segment) });
     }
 }

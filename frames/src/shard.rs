@@ -1,4 +1,4 @@
-//! Magazines: free frames at hand, for one thread at a time.
+//! Magazines: free blocks at hand, for one thread at a time. This layer does not know the depot.
 
 use arrayvec::ArrayVec;
 
@@ -6,71 +6,75 @@ use crate::block::Block;
 use crate::size::{BATCH, Class, MAGAZINE_CLASSES, MAGAZINE_FRAMES};
 use crate::sync::{AtomicBool, Ordering, UnsafeCell, yield_now};
 
-/// What goes between a magazine and the center at once.
+/// What goes between a magazine and the depot at once.
 pub(crate) type Batch = ArrayVec<Block, BATCH>;
 
-/// A shelf behind a flag. On lines of its own, and those that processors fetch along with them.
+/// Magazines behind a flag. Its cache lines, and those that processors fetch along with them, are its own.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Shard {
     is_taken: AtomicBool,
-    shelf: UnsafeCell<Shelf>,
+    magazines: UnsafeCell<Magazines>,
 }
 
 /// A magazine for each class that has one.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf {
+pub(crate) struct Magazines {
     /// The pool is closed: nothing is kept any more.
     is_closed: bool,
-    magazines: [ArrayVec<Block, MAGAZINE_FRAMES>; MAGAZINE_CLASSES],
+    classes: [ArrayVec<Block, MAGAZINE_FRAMES>; MAGAZINE_CLASSES],
 }
 
 /// What became of a block that was to be kept.
 #[derive(Debug)]
 pub(crate) enum Push {
     Kept,
-    /// It was kept, and these have to go.
+    /// It was kept, and these have to go to the depot.
     Overflow(Batch),
-    /// It has to go itself.
+    /// It has to go there itself.
     Refused(Block),
 }
 
 impl Shard {
     pub(crate) fn new() -> Shard {
-        Shard { is_taken: AtomicBool::new(false), shelf: UnsafeCell::new(Shelf::default()) }
+        Shard {
+            is_taken: AtomicBool::new(false),
+            magazines: UnsafeCell::new(Magazines::default()),
+        }
     }
 
-    /// Has `f` work on the shelf, unless another thread is at it. Never waits. `f` must not panic.
+    /// Has `f` work on the magazines, unless another thread is at it. Never waits. `f` must not panic: the flag would stay set.
     ///
     /// # Safety
-    /// The shard is there until the flag is cleared, as long as the shelf holds a block or the caller has a claim on the pool. Of its
-    /// caller's pool nothing is touched after that (I-SHELF), which is why this takes a pointer.
+    /// The shard exists until the flag is cleared. That is so if the caller has a reference to the pool, or enters with a block of it (I-SEGMENT): until the
+    /// flag is cleared nobody can take that block out of the magazine again. After that nothing of the shard is touched (I-MAGAZINE), so this takes a pointer.
+    #[inline]
     pub(crate) unsafe fn try_with<R>(
         shard: *const Shard,
-        f: impl FnOnce(&mut Shelf) -> R,
+        f: impl FnOnce(&mut Magazines) -> R,
     ) -> Option<R> {
-        // SAFETY: it is there, by the caller's promise.
+        // SAFETY: it exists, by the caller's promise.
         let shard = unsafe { &*shard };
-        // Acquire: E-SHELF. Relaxed if it is taken: then nothing is looked at.
+        // Acquire: E-MAGAZINE. Relaxed if it is taken: then nothing is looked at.
         shard
             .is_taken
             .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
-        let result = shard.shelf.with_mut(|shelf| {
-            // SAFETY: this thread set the flag (I-SHELF).
-            f(unsafe { &mut *shelf })
+        let result = shard.magazines.with_mut(|magazines| {
+            // SAFETY: this thread set the flag (I-MAGAZINE).
+            f(unsafe { &mut *magazines })
         });
-        // Release: E-SHELF.
+        // Release: E-MAGAZINE.
         shard.is_taken.store(false, Ordering::Release);
         Some(result)
     }
 
-    /// The same, and waits for a thread that is at it: for the few instructions that it takes, unless it is not running.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Shelf) -> R) -> R {
+    /// The same, but waits for a thread that is at it: for a few instructions, or until that thread runs again.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Magazines) -> R) -> R {
         let mut f = Some(f);
         loop {
             // SAFETY: the caller has a reference to it.
-            let done = unsafe { Shard::try_with(self, |shelf| f.take().map(|f| f(shelf))) };
+            let done = unsafe { Shard::try_with(self, |all| f.take().map(|f| f(all))) };
             match done {
                 Some(Some(result)) => return result,
                 _ => yield_now(),
@@ -79,41 +83,43 @@ impl Shard {
     }
 }
 
-impl Shelf {
+impl Magazines {
     #[inline]
     pub(crate) fn pop(&mut self, class: Class) -> Option<Block> {
-        self.magazines[class.index()].pop()
+        self.classes[class.index()].pop()
     }
 
-    /// Keeps a block; if there are too many then, the oldest go.
+    /// Keeps a block. If there are too many then, the oldest go.
     #[inline]
     pub(crate) fn push(&mut self, block: Block) -> Push {
         let class = block.class();
         if self.is_closed {
             return Push::Refused(block);
         }
-        let magazine = &mut self.magazines[class.index()];
-        let mut overflow = Batch::new();
-        if magazine.len() >= class.magazine() {
-            overflow.extend(magazine.drain(..class.batch()));
+        debug_assert!(!block.is_shared(), "the mark of a CowFrame outlived it (I-EXCLUSIVE)");
+        let magazine = &mut self.classes[class.index()];
+        if magazine.len() < class.magazine() {
+            magazine.push(block);
+            return Push::Kept;
         }
+        let overflow = magazine.drain(..class.batch()).collect();
         magazine.push(block);
-        if overflow.is_empty() { Push::Kept } else { Push::Overflow(overflow) }
+        Push::Overflow(overflow)
     }
 
-    /// Keeps what there is room for of a batch, and leaves the rest in it.
+    /// Keeps as many of a batch as there is room for, and leaves the rest in it.
     pub(crate) fn fill(&mut self, class: Class, batch: &mut Batch) {
-        let magazine = &mut self.magazines[class.index()];
+        let magazine = &mut self.classes[class.index()];
         while !self.is_closed && magazine.len() < class.magazine() {
             let Some(block) = batch.pop() else { break };
             magazine.push(block);
         }
     }
 
-    /// Takes some of what it keeps, until nothing is left.
+    /// Takes some of the blocks out; none if none are left.
     pub(crate) fn drain(&mut self) -> Batch {
         let mut batch = Batch::new();
-        for magazine in &mut self.magazines {
+        for magazine in &mut self.classes {
             let room = batch.remaining_capacity().min(magazine.len());
             batch.extend(magazine.drain(..room));
         }
@@ -124,11 +130,11 @@ impl Shelf {
         self.is_closed = true;
     }
 
-    /// Bytes of the blocks that it keeps.
+    /// Bytes of the blocks in them.
     pub(crate) fn bytes(&self) -> u64 {
-        self.magazines.iter().flatten().map(|block| block.len() as u64).sum()
+        self.classes.iter().flatten().map(|block| block.len() as u64).sum()
     }
 }
 
-// SAFETY: the shelf is reached by the thread that set the flag alone (I-SHELF).
+// SAFETY: the magazines are reached only by the thread that set the flag (I-MAGAZINE).
 unsafe impl Sync for Shard {}

@@ -7,6 +7,9 @@ pub const FRAME_LEN_MIN: usize = 512;
 /// The largest frame, in bytes.
 pub const FRAME_LEN_MAX: usize = 16 << 20;
 
+/// The limit of a pool that is made by `Pool::default`, in bytes: 256 MiB.
+pub const LIMIT_DEFAULT: u64 = 256 << 20;
+
 /// The bytes of a segment of small frames. Few where a tool looks at every step.
 pub(crate) const SEGMENT_LEN: usize = if cfg!(frames_loom) {
     2 * FRAME_LEN_MIN
@@ -16,13 +19,15 @@ pub(crate) const SEGMENT_LEN: usize = if cfg!(frames_loom) {
     2 << 20
 };
 
+/// Shards of a pool, at most.
+pub(crate) const SHARDS_MAX: usize = 64;
 /// Frames of one class in a magazine, at most.
 pub(crate) const MAGAZINE_FRAMES: usize = if cfg!(frames_loom) { 2 } else { 32 };
 /// Bytes of one class in a magazine, at most.
 const MAGAZINE_BYTES: usize = 128 << 10;
 /// Classes that have magazines: up to 64 KiB.
 pub(crate) const MAGAZINE_CLASSES: usize = 8;
-/// Frames that go between a magazine and the center at a time, at most.
+/// Frames that go between a magazine and the depot at a time, at most.
 pub(crate) const BATCH: usize = MAGAZINE_FRAMES / 2;
 
 const LEN_MIN_LOG2: u32 = FRAME_LEN_MIN.trailing_zeros();
@@ -83,7 +88,7 @@ impl Class {
         }
     }
 
-    /// Frames that go between magazine and center at a time: half a magazine, or one.
+    /// Frames that go between magazine and depot at a time: half a magazine, or one.
     pub(crate) fn batch(self) -> usize {
         (self.magazine() / 2).max(1)
     }

@@ -9,7 +9,7 @@ mod native;
 
 pub(crate) use self::native::{Mapping, page_len};
 
-// SAFETY: a mapping is a range of addresses that it owns; who reaches the bytes is ruled by I-ONE.
+// SAFETY: a mapping is a range of addresses that it owns; who reaches the bytes is ruled by I-OWNER.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; through a shared reference nothing of the mapping changes.
 unsafe impl Sync for Mapping {}

@@ -225,3 +225,41 @@ fn everything_prints_and_errors_say_what_is_wrong() {
         Error::System { code: Some(12) }.to_string().starts_with("the system gave no memory: ")
     );
 }
+
+#[test]
+fn a_block_that_was_shared_is_like_new_for_its_next_owner() {
+    let pool = Pool::new(MIB);
+    let mut page = CowFrame::from(frame(&pool, 4096));
+    let image = page.share();
+    drop(page);
+    let at = image.as_ptr();
+    drop(image);
+    // The same block, out of the magazine.
+    let mut page = CowFrame::from(frame(&pool, 4096));
+    assert_eq!(page.as_ptr(), at);
+    assert!(page.take_back(), "no image of it is out");
+    let image = page.share();
+    drop(image);
+    let other = frame(&pool, 4096);
+    assert_ne!(other.as_ptr(), page.as_ptr(), "the page has its block still");
+}
+
+#[test]
+fn frames_of_one_size_do_not_come_back_on_top_of_those_of_another() {
+    let pool = Pool::new(16 * MIB);
+    let small = |count| (0..count).map(|_| frame(&pool, 4096)).collect::<Vec<_>>();
+    let mut first = small(4096);
+    let mut turn = 0;
+    first.retain(|_| {
+        turn += 1;
+        turn % 2 == 0
+    });
+    // Their memory goes from the gaps to larger frames, and from those back to the gaps.
+    drop((0..512).map(|_| frame(&pool, 16_384)).collect::<Vec<_>>());
+    let _second = small(2048);
+    let stats = pool.stats();
+    assert_eq!(stats.in_use_bytes, 16 * MIB);
+    if cfg!(all(target_os = "linux", not(miri))) {
+        assert!(stats.held_bytes <= 18 * MIB, "{stats:?}");
+    }
+}

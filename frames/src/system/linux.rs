@@ -89,7 +89,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: its own; the owner of a mapping drops it when no block is out (I-ALIVE).
+        // SAFETY: its own; the owner of a mapping drops it when no block is out (I-SEGMENT).
         unsafe { unmap(self.start.as_ptr(), self.len) };
     }
 }

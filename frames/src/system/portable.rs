@@ -49,7 +49,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and not used any more: no block is out (I-ALIVE).
+        // SAFETY: allocated with this layout, and not used any more: no block is out (I-SEGMENT).
         unsafe { dealloc(self.start.as_ptr(), self.layout) };
     }
 }
