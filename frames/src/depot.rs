@@ -244,9 +244,7 @@ impl Depot {
         let first = self.whole.first()?;
         let fits = |number: &usize| {
             self.whole.contains(*number)
-                && self.segments[*number]
-                    .as_ref()
-                    .is_some_and(|held| held.mapping().len() == len)
+                && self.segments[*number].as_ref().is_some_and(|held| held.mapping().len() == len)
         };
         (first..self.segments.len()).find(fits)
     }

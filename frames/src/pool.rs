@@ -208,9 +208,9 @@ impl Inner {
     #[cold]
     fn refill(self: &Arc<Self>, class: Class, limit: Limit) -> Result<Block, Error> {
         let mut batch = Batch::new();
-        let mut found = self.depot().take(self, class, limit, class.batch(), &mut batch);
+        // Not beyond the limit before the magazines are empty, or they would hand out what no longer fits.
+        let mut found = self.depot().take(self, class, Limit::Keep, class.batch(), &mut batch);
         if matches!(found, Err(Error::Full { .. })) {
-            // The magazines may have what is missing.
             self.drain();
             found = self.depot().take(self, class, limit, 1, &mut batch);
         }
@@ -303,9 +303,8 @@ pub(crate) fn give_back(block: Block) {
         let near = block.as_ref().map(|block| Inner::near(&block.pool().shards));
         for shard in near.into_iter().flatten() {
             // SAFETY: a shard of the block's pool, and this call has the block (I-SEGMENT).
-            let pushed = unsafe {
-                Shard::try_with(shard, |all| block.take().map(|block| all.push(block)))
-            };
+            let pushed =
+                unsafe { Shard::try_with(shard, |all| block.take().map(|block| all.push(block))) };
             match pushed {
                 Some(Some(Push::Kept)) => return,
                 Some(Some(Push::Overflow(batch))) => return put_back(batch),

@@ -37,10 +37,7 @@ pub(crate) enum Push {
 
 impl Shard {
     pub(crate) fn new() -> Shard {
-        Shard {
-            is_taken: AtomicBool::new(false),
-            magazines: UnsafeCell::new(Magazines::default()),
-        }
+        Shard { is_taken: AtomicBool::new(false), magazines: UnsafeCell::new(Magazines::default()) }
     }
 
     /// Has `f` work on the magazines, unless another thread is at it. Never waits. `f` must not panic: the flag would stay set.
@@ -56,10 +53,7 @@ impl Shard {
         // SAFETY: it exists, by the caller's promise.
         let shard = unsafe { &*shard };
         // Acquire: E-MAGAZINE. Relaxed if it is taken: then nothing is looked at.
-        shard
-            .is_taken
-            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-            .ok()?;
+        shard.is_taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
         let result = shard.magazines.with_mut(|magazines| {
             // SAFETY: this thread set the flag (I-MAGAZINE).
             f(unsafe { &mut *magazines })

@@ -263,3 +263,59 @@ fn frames_of_one_size_do_not_come_back_on_top_of_those_of_another() {
         assert!(stats.held_bytes <= 18 * MIB, "{stats:?}");
     }
 }
+
+#[test]
+fn a_frame_beyond_the_limit_takes_what_lies_in_magazines_first() {
+    let pool = Pool::new(33 * 4096);
+    // Brings more of its kind into the magazine.
+    let _large = frame(&pool, 16 * 4096);
+    let _small = frame(&pool, 4096);
+    let _fits = pool.frame(16 * 4096, Limit::Exceed).unwrap();
+    assert_eq!(pool.stats().in_use_bytes, pool.limit());
+    let full = Error::Full { limit: pool.limit() };
+    assert_eq!(pool.frame(4096, Limit::Keep).unwrap_err(), full);
+}
+
+#[test]
+fn frames_that_come_back_after_a_resize_leave_no_memory_behind() {
+    let pool = Pool::new(32 * MIB);
+    let mut frames: Vec<_> = (0..8192).map(|_| frame(&pool, 4096)).collect();
+    frames.iter_mut().for_each(|frame| frame.fill(1));
+    pool.resize(8 * MIB);
+    assert_eq!(pool.stats().held_bytes, 32 * MIB);
+    // Every fourth stays, so no segment is free as a whole.
+    let mut turn = 0;
+    frames.retain(|_| {
+        turn += 1;
+        turn % 4 == 0
+    });
+    let stats = pool.stats();
+    assert_eq!(stats.in_use_bytes, 8 * MIB);
+    if cfg!(all(target_os = "linux", not(miri))) {
+        assert!(stats.held_bytes <= 10 * MIB + MIB / 2, "{stats:?}");
+    }
+    drop(frames);
+    assert!(pool.stats().held_bytes <= 10 * MIB + MIB / 2, "{:?}", pool.stats());
+}
+
+#[test]
+fn a_pool_without_a_limit_of_its_own_has_one() {
+    let pool = Pool::default();
+    assert_eq!(pool.limit(), page_frames::LIMIT_DEFAULT);
+    let too_large: Result<Vec<_>, _> = (0..=pool.limit() / FRAME_LEN_MAX as u64)
+        .map(|_| pool.frame(FRAME_LEN_MAX, Limit::Keep))
+        .collect();
+    assert_eq!(too_large.unwrap_err(), Error::Full { limit: pool.limit() });
+    assert_eq!(pool.stats().in_use_bytes, 0);
+}
+
+#[test]
+fn a_resize_that_regions_held_up_is_made_up_for() {
+    let pool = Pool::new(8 * MIB);
+    drop((0..2048).map(|_| frame(&pool, 4096)).collect::<Vec<_>>());
+    let regions = pool.regions();
+    pool.resize(MIB);
+    assert_eq!(pool.stats().held_bytes, 8 * MIB);
+    drop(regions);
+    assert!(pool.stats().held_bytes <= MIB, "{:?}", pool.stats());
+}
