@@ -1,9 +1,9 @@
-//! Who owns a block, under loom: two threads, few calls each, in every interleaving with at most so many preemptions
+//! Models of who owns a block, under loom: two threads, few calls each, in every interleaving with at most so many preemptions
 //! (`LOOM_MAX_PREEMPTIONS`, default 2), and with every value that the orderings let a load return.
 //!
-//! Needs `--cfg frames_loom` and the feature `loom`. One race a test; its first line is the claim. A segment has two blocks of 512 bytes
-//! here, a magazine two frames, a batch one, and there are two magazines; a thread's number says which is its own. Every use of a block's
-//! bytes is an access that loom tracks: two that are not in order, one of them a write, fail the model.
+//! Needs `--cfg frames_loom` and the feature `loom`: `ci/loom.sh`. One race a test; its first line is the claim. Here a segment has two blocks of 512 bytes,
+//! a magazine two frames, a batch one, and there are two shards; a thread's number says which is its own. Every use of a block's
+//! bytes is an access that loom tracks: if two are not ordered, and one of them writes, the model fails.
 
 use std::sync::{Arc, Weak};
 
@@ -29,7 +29,7 @@ fn model(race: impl Fn() + Send + Sync + 'static) {
     println!("{} executions", executions.load(std::sync::atomic::Ordering::Relaxed));
 }
 
-/// Another thread, whose magazine is `number`'s.
+/// A thread whose shard is that of `number`.
 fn spawn<T: 'static>(number: usize, body: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T> {
     thread::spawn(move || {
         set_thread_number(number);
@@ -49,12 +49,12 @@ fn use_one(pool: &Pool) -> bool {
     })
 }
 
-/// The pool's inner part, to see it go.
+/// The pool's inner part, to see whether it is gone.
 fn watch(pool: &Pool) -> Weak<Inner> {
     Arc::downgrade(&pool.inner)
 }
 
-/// A pool that is not in use has everything back, and goes.
+/// Everything has come back to the pool, and it is freed when it is dropped.
 fn ends(pool: Pool) {
     let watched = watch(&pool);
     assert_eq!(pool.stats().in_use_bytes, 0);
@@ -141,7 +141,7 @@ fn the_last_owner_gives_the_block_back() {
 
 #[test]
 fn a_page_is_written_in_place_only_after_its_image() {
-    // The owner finds its image gone, and writes: after the last read of it. Else it writes to a copy.
+    // If the owner finds its image gone, it writes in place, after the last read of the image. Else it writes to a copy.
     model(|| {
         let pool = Pool::new(2 * LEN as u64);
         let mut page = CowFrame::from(pool.zeroed(LEN, Limit::Keep).unwrap());
@@ -157,7 +157,7 @@ fn a_page_is_written_in_place_only_after_its_image() {
 
 #[test]
 fn one_of_two_owners_becomes_the_only_one() {
-    // Both ask for the block as a frame: not both get it, and it comes back once.
+    // Both owners ask for the block as a frame: at most one gets it, and it comes back once.
     model(|| {
         let pool = Pool::new(LEN as u64);
         let image = take(&pool).unwrap().into_shared();
@@ -176,7 +176,7 @@ fn one_of_two_owners_becomes_the_only_one() {
 
 #[test]
 fn a_frame_that_comes_back_while_the_pool_closes_is_not_kept() {
-    // It goes to a magazine before that is emptied, or to the depot, before or after that is closed; the last one closes the door.
+    // It comes to a magazine before that is emptied, or to the depot before or after that is closed. Either way its segment is unmapped.
     model(|| {
         let pool = Pool::new(2 * LEN as u64);
         let watched = watch(&pool);
@@ -190,7 +190,7 @@ fn a_frame_that_comes_back_while_the_pool_closes_is_not_kept() {
 
 #[test]
 fn a_copy_made_while_the_pool_closes_is_not_kept() {
-    // A frame can ask for another of its pool until it is gone itself.
+    // A frame can be copied until it is dropped itself, and its copy goes with the pool, too.
     model(|| {
         let pool = Pool::new(2 * LEN as u64);
         let watched = watch(&pool);
@@ -204,7 +204,7 @@ fn a_copy_made_while_the_pool_closes_is_not_kept() {
 
 #[test]
 fn a_segment_is_not_unmapped_while_a_block_of_it_is_out() {
-    // One trims, the other takes and gives back: what it has is counted all the while, and nothing is lost.
+    // One thread trims while another takes and returns a frame: its segment stays meanwhile, and nothing is lost.
     model(|| {
         let pool = Pool::new(LEN as u64);
         assert!(use_one(&pool));
@@ -219,6 +219,77 @@ fn a_segment_is_not_unmapped_while_a_block_of_it_is_out() {
         other.join().unwrap();
         pool.trim();
         assert_eq!((pool.stats().mapped_bytes, pool.stats().held_bytes), (0, 0));
+        ends(pool);
+    });
+}
+
+#[test]
+fn the_last_owner_ends_while_the_pool_is_resized() {
+    // Two owners of an image end while the limit falls to nothing: the block comes back once, its memory goes, and its neighbour's does not.
+    model(|| {
+        let pool = Pool::new(2 * LEN as u64);
+        let neighbour = pool.zeroed(LEN, Limit::Keep).unwrap();
+        let image = take(&pool).unwrap().into_shared();
+        let theirs = image.clone();
+        let other = spawn(1, move || theirs[0]);
+        drop(image);
+        pool.resize(0);
+        other.join().unwrap();
+        assert!(neighbour.iter().all(|byte| *byte == 0));
+        drop(neighbour);
+        pool.resize(0);
+        assert_eq!(pool.stats().mapped_bytes, 0, "memory stays behind");
+        ends(pool);
+    });
+}
+
+#[test]
+fn a_resize_empties_a_magazine_that_is_in_use() {
+    // One thread takes from and returns to the magazine that the other empties: the block is in one place all the time.
+    model(|| {
+        let pool = Pool::new(2 * LEN as u64);
+        assert!(use_one(&pool));
+        let there = pool.clone();
+        let other = spawn(0, move || (use_one(&there), use_one(&there)));
+        pool.resize(0);
+        other.join().unwrap();
+        pool.resize(LEN as u64);
+        assert!(use_one(&pool));
+        pool.trim();
+        assert_eq!((pool.stats().held_bytes, pool.stats().mapped_bytes), (0, 0));
+        ends(pool);
+    });
+}
+
+#[test]
+fn a_full_pool_empties_the_magazine_of_another_thread() {
+    // The one block there is lies in a magazine or on its way to it. Whoever is refused was so while the other had it.
+    model(|| {
+        let pool = Pool::new(LEN as u64);
+        let frame = take(&pool).unwrap();
+        let there = pool.clone();
+        let other = spawn(1, move || use_one(&there));
+        drop(frame);
+        let one = use_one(&pool);
+        assert!(other.join().unwrap() || one, "both were refused");
+        assert!(use_one(&pool), "the block is lost");
+        ends(pool);
+    });
+}
+
+#[test]
+fn a_page_is_copied_while_its_image_ends() {
+    // A page's owner and its image end in any order, and the next owner of the block counts afresh.
+    model(|| {
+        let pool = Pool::new(LEN as u64);
+        let mut page = CowFrame::from(take(&pool).unwrap());
+        let image = page.share();
+        let other = spawn(0, move || drop(image));
+        drop(page);
+        other.join().unwrap();
+        let mut next = CowFrame::from(take(&pool).unwrap());
+        assert!(next.get_mut().is_some(), "no image of it is out");
+        drop(next);
         ends(pool);
     });
 }

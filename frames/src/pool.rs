@@ -296,6 +296,7 @@ impl Drop for Closer {
 /// Returns a block to its pool, on whatever thread.
 #[inline]
 pub(crate) fn give_back(block: Block) {
+    debug_assert!(!block.is_shared(), "the mark of a CowFrame outlived it (I-EXCLUSIVE)");
     let class = block.class();
     let mut block = Some(block);
     if class.magazine() > 0 {
@@ -327,4 +328,23 @@ fn put_back(batch: Batch) {
     let retired = pool.put(batch);
     drop(retired);
     drop(pool);
+}
+
+#[cfg(all(test, not(frames_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_made_after_the_pool_is_closed_keeps_nothing() {
+        let pool = Pool::new(1 << 20);
+        let watched = Arc::downgrade(&pool.inner);
+        let frame = pool.frame(4096, Limit::Keep).unwrap();
+        drop(pool);
+        // More than a magazine holds.
+        let copies: Vec<_> = (0..100).map(|_| frame.try_clone(Limit::Keep).unwrap()).collect();
+        drop(frame);
+        assert!(watched.strong_count() > 0);
+        drop(copies);
+        assert_eq!(watched.strong_count(), 0, "a segment is kept for ever");
+    }
 }

@@ -90,7 +90,6 @@ impl Magazines {
         if self.is_closed {
             return Push::Refused(block);
         }
-        debug_assert!(!block.is_shared(), "the mark of a CowFrame outlived it (I-EXCLUSIVE)");
         let magazine = &mut self.classes[class.index()];
         if magazine.len() < class.magazine() {
             magazine.push(block);

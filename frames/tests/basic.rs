@@ -91,13 +91,15 @@ fn scattered_small_frames_do_not_keep_memory_from_large_ones() {
         turn += 1;
         turn % 2 == 0
     });
+    let held_max = if cfg!(all(target_os = "linux", not(miri))) { 18 * MIB } else { u64::MAX };
+    let largest = frame(&pool, 4 << 20);
+    assert!(pool.stats().held_bytes <= held_max, "{:?}", pool.stats());
+    drop(largest);
     let mut large: Vec<_> = (0..512).map(|_| frame(&pool, 16_384)).collect();
     large.iter_mut().for_each(|frame| frame.fill(4));
     let stats = pool.stats();
     assert_eq!(stats.in_use_bytes, 16 * MIB);
-    if cfg!(all(target_os = "linux", not(miri))) {
-        assert!(stats.held_bytes <= 18 * MIB, "{stats:?}");
-    }
+    assert!(stats.held_bytes <= held_max, "{stats:?}");
     assert!(small.iter().all(|frame| frame.iter().all(|byte| *byte == 3)));
     // What was given back is zero, and known to be.
     drop(large);
@@ -256,9 +258,10 @@ fn frames_of_one_size_do_not_come_back_on_top_of_those_of_another() {
     });
     // Their memory goes from the gaps to larger frames, and from those back to the gaps.
     drop((0..512).map(|_| frame(&pool, 16_384)).collect::<Vec<_>>());
-    let _second = small(2048);
+    // Not all of them: where the limit is met, memory is given back in any case.
+    let _second = small(1900);
     let stats = pool.stats();
-    assert_eq!(stats.in_use_bytes, 16 * MIB);
+    assert_eq!(stats.in_use_bytes, (2048 + 1900) * 4096);
     if cfg!(all(target_os = "linux", not(miri))) {
         assert!(stats.held_bytes <= 18 * MIB, "{stats:?}");
     }

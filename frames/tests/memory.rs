@@ -61,15 +61,15 @@ fn sum(frames: &Handles) -> u64 {
 }
 
 /// Frames of one size, or of several in turn: tight at 1 MiB and up, tight after half of them are gone and the limit is lowered, and gone at the end.
-fn sizes(lens: &[usize], len_min: usize) {
+fn sizes(name: &str, lens: &[usize], len_min: usize) {
     let full = 96 * MIB;
     let mut frames = handles(full, len_min);
     let before = resident();
     let pool = Pool::new(full);
-    for bytes in [MIB, 5 * MIB, 48 * MIB, full] {
+    for bytes in [MIB, 5 * MIB, 20 * MIB, 48 * MIB, full] {
         fill(&pool, &mut frames, lens, bytes);
         let out = sum(&frames);
-        assert_tight(&format!("frames of {lens:?}"), before, out);
+        assert_tight(&format!("frames of {name}"), before, out);
     }
     // All of the second half, and half of the first: every other run of frames, so that no segment of small ones is free as a whole. Frames that are
     // smaller than a page go in longer runs: what is left of a page stays.
@@ -82,10 +82,10 @@ fn sizes(lens: &[usize], len_min: usize) {
     });
     let out = sum(&frames);
     pool.resize(out);
-    assert_tight(&format!("frames of {lens:?}, resized"), before, out);
+    assert_tight(&format!("frames of {name}, resized"), before, out);
     frames.clear();
     pool.resize(0);
-    assert_tight(&format!("frames of {lens:?}, gone"), before, 0);
+    assert_tight(&format!("frames of {name}, gone"), before, 0);
     let stats = pool.stats();
     assert_eq!((stats.held_bytes, stats.mapped_bytes), (0, 0));
 }
@@ -165,8 +165,13 @@ fn resident_memory_is_that_of_the_frames() {
         return;
     }
     for len in [512, 4096, 16_384, 65_536, 1 << 20, 4 << 20] {
-        sizes(&[len], len);
+        sizes(&len.to_string(), &[len], len);
     }
-    sizes(&[512, 4096, 1024, 65_536, 2048, 16_384, 8192, 131_072, 32_768, 1 << 20], 512);
+    let mixed = [512, 4096, 1024, 65_536, 2048, 16_384, 8192, 131_072, 32_768, 1 << 20];
+    sizes("ten sizes, as many of each", &mixed, 512);
+    // Each size has just begun its second segment when 20 MiB are out.
+    let even: Vec<usize> =
+        (12..20).flat_map(|log2| std::iter::repeat_n(1 << log2, (1 << 19) >> log2)).collect();
+    sizes("eight sizes, as many bytes of each", &even, 4096);
     churn();
 }
