@@ -134,7 +134,8 @@ fn memory(quick: bool) {
     for len in [512, 4096, 65_536, 1 << 20] {
         let Some(before) = resident() else { return };
         let pool = Pool::new(bytes);
-        let mut frames: Vec<Frame> = Vec::with_capacity(bytes as usize / len);
+        let mut frames: Vec<Frame> =
+            Vec::with_capacity(usize::try_from(bytes).expect("fits") / len);
         let list = (frames.capacity() * size_of::<Frame>()) as u64;
         frames
             .extend((0..frames.capacity()).map(|_| pool.frame(len, Limit::Keep).expect("within")));

@@ -6,9 +6,9 @@ use std::ops::{Deref, DerefMut};
 use std::slice;
 use std::sync::Arc;
 
-use crate::block::Block;
+use crate::blocks::block::Block;
+use crate::blocks::{Inner, Limit, give_back};
 use crate::error::Error;
-use crate::pool::{Inner, Limit, give_back};
 use crate::size::Class;
 use crate::sync::{AtomicU32, Ordering, fence};
 

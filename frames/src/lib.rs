@@ -70,15 +70,11 @@
 #![doc = include_str!("PROTOCOL.md")]
 
 mod bits;
-mod block;
-mod depot;
+mod blocks;
 mod error;
 mod frame;
-mod held;
 mod pool;
 mod regions;
-mod segment;
-mod shard;
 mod size;
 mod sync;
 mod system;
@@ -86,8 +82,9 @@ mod system;
 #[cfg(all(test, frames_loom))]
 mod models;
 
+pub use blocks::Limit;
 pub use error::Error;
 pub use frame::{CowFrame, Frame, SharedFrame};
-pub use pool::{Limit, Pool, Stats};
+pub use pool::{Pool, Stats};
 pub use regions::{Region, Regions};
 pub use size::{FRAME_LEN_MAX, FRAME_LEN_MIN, LIMIT_DEFAULT};

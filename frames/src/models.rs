@@ -9,9 +9,11 @@ use std::sync::{Arc, Weak};
 
 use loom::thread;
 
-use crate::pool::Inner;
+use crate::blocks::{Inner, Limit};
+use crate::error::Error;
+use crate::frame::{CowFrame, Frame, SharedFrame};
+use crate::pool::Pool;
 use crate::sync::set_thread_number;
-use crate::{CowFrame, Error, Frame, Limit, Pool};
 
 const LEN: usize = 512;
 
@@ -162,7 +164,7 @@ fn one_of_two_owners_becomes_the_only_one() {
         let pool = Pool::new(LEN as u64);
         let image = take(&pool).unwrap().into_shared();
         let theirs = image.clone();
-        let attempt = |image: crate::SharedFrame| match image.try_into_frame() {
+        let attempt = |image: SharedFrame| match image.try_into_frame() {
             Ok(mut frame) => frame[0] = 1,
             Err(image) => assert_eq!(image[0], 0),
         };

@@ -25,16 +25,20 @@ pub struct Regions {
     regions: Box<[Region]>,
 }
 
-impl Regions {
-    pub(crate) fn of(pool: &Pool) -> Regions {
-        let mut depot = pool.inner.depot();
+impl Pool {
+    /// Returns where the frames lie, for registering the memory with the system, as with `io_uring`.
+    ///
+    /// Until the result is dropped, none of these segments is unmapped and no memory goes back to the system, so the pool may hold more than its
+    /// limit. Segments that are mapped later are not in it: ask again when a frame lies outside.
+    pub fn regions(&self) -> Regions {
+        let mut depot = self.inner.depot();
         depot.pins += 1;
         let regions = depot
             .mappings()
             .map(|mapping| Region { start: mapping.start().as_ptr(), len: mapping.len() })
             .collect();
         drop(depot);
-        Regions { pool: pool.clone(), regions }
+        Regions { pool: self.clone(), regions }
     }
 }
 

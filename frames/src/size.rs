@@ -43,16 +43,16 @@ impl Class {
         if !len.is_power_of_two() || !(FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&len) {
             return Err(Error::Len { len });
         }
-        Ok(Class::from_index(len.trailing_zeros() - LEN_MIN_LOG2))
+        Ok(Class::from_index((len.trailing_zeros() - LEN_MIN_LOG2) as usize))
     }
 
     /// The lowest four bits of a word say which class its block has.
     pub(crate) fn of_word(word: usize) -> Class {
-        Class::from_index((word & (Self::COUNT - 1)) as u32)
+        Class::from_index(word & (Self::COUNT - 1))
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "there are 16")]
-    fn from_index(index: u32) -> Class {
+    fn from_index(index: usize) -> Class {
         Class(index as u8)
     }
 

@@ -1,18 +1,16 @@
 //! The only file that names atomics, locks and threads.
 //!
-//! With `--cfg frames_loom` and the feature `loom`, loom's take the place of the standard ones. `UnsafeCell` and [`Uses`] are there for loom's sake:
-//! it reports two uses of which neither happens before the other, unless both only read.
+//! With `--cfg frames_loom` and the feature `loom`, loom's take the place of the standard ones. `UnsafeCell` and `Uses` let loom
+//! see accesses: it reports two that are not ordered, unless both only read.
 
 #[cfg(not(frames_loom))]
 mod standard {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, fence};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
     pub(crate) use std::sync::{Mutex, MutexGuard};
     pub(crate) use std::thread::yield_now;
 
     use std::cell::Cell;
     use std::sync::atomic::AtomicUsize;
-
-    use super::Ordering;
 
     /// As the standard one, with the face of loom's.
     #[derive(Debug)]
@@ -29,7 +27,7 @@ mod standard {
         }
     }
 
-    /// The uses of a block's bytes, of which only loom keeps a record.
+    /// The uses of a block's bytes, which only loom records.
     #[derive(Debug, Default)]
     pub(crate) struct Uses;
 
@@ -67,7 +65,7 @@ mod standard {
 #[cfg(frames_loom)]
 mod loomed {
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
     pub(crate) use loom::thread::yield_now;
 
@@ -118,4 +116,3 @@ mod loomed {
 pub(crate) use self::loomed::*;
 #[cfg(not(frames_loom))]
 pub(crate) use self::standard::*;
-pub(crate) use std::sync::atomic::Ordering;

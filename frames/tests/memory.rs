@@ -42,7 +42,7 @@ fn fill(pool: &Pool, frames: &mut Handles, lens: &[usize], bytes: u64) {
             break;
         }
         let mut frame = pool.frame(*len, Limit::Keep).expect("within the limit");
-        frame.fill(out as u8 | 1);
+        frame.fill(out.to_le_bytes()[0] | 1);
         frames.push(Some(frame));
         out += *len as u64;
     }
@@ -51,7 +51,7 @@ fn fill(pool: &Pool, frames: &mut Handles, lens: &[usize], bytes: u64) {
 /// Room for the handles, which is written to before anything is measured: it is not the pool's.
 fn handles(bytes: u64, len_min: usize) -> Handles {
     let mut frames = Handles::new();
-    frames.resize_with(bytes as usize / len_min + 1, || None);
+    frames.resize_with(usize::try_from(bytes).expect("fits") / len_min + 1, || None);
     frames.clear();
     frames
 }
@@ -143,7 +143,7 @@ fn come_and_go(pool: &Pool, seed: u64, end: Instant) {
         let len = (4096_usize << rng.random_range(0..=largest)).min(FRAME_LEN_MAX);
         match pool.frame(len, Limit::Keep) {
             Ok(mut frame) => {
-                frame.fill(seed as u8 + 1);
+                frame.fill(seed.to_le_bytes()[0] + 1);
                 frames.push(frame);
             }
             Err(_) if frames.is_empty() => std::thread::yield_now(),

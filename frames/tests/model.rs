@@ -61,10 +61,7 @@ proptest! {
         let limit = if cfg!(miri) { 64 << 10 } else { 6 << 20 };
         let mut session = Session::new(limit);
         for (class, keep) in turns {
-            for _ in 0..limit / (512 << class) {
-                session.take_quietly(class);
-            }
-            session.step(&Op::Take { class, limit: Limit::Keep, zeroed: true });
+            session.step(&Op::TakeAll { class });
             session.step(&Op::Thin { keep });
         }
         session.finish();

@@ -15,6 +15,10 @@ pub(crate) enum Op {
         limit: Limit,
         zeroed: bool,
     },
+    /// Takes frames of one size while the limit allows it.
+    TakeAll {
+        class: u32,
+    },
     /// Writes to a handle that can be written.
     Fill {
         at: usize,
@@ -108,6 +112,7 @@ impl Session {
         let at = |at: usize, held: &[Held]| (!held.is_empty()).then(|| at % held.len());
         match *op {
             Op::Take { class, limit, zeroed } => self.take(class, limit, zeroed),
+            Op::TakeAll { class } => self.take_all(class % CLASSES),
             Op::Fill { at: number, byte, limit } => {
                 if let Some(number) = at(number, &self.held) {
                     self.fill(number, byte, limit);
@@ -150,23 +155,22 @@ impl Session {
         self.check();
     }
 
-    /// Takes a frame if the limit allows it, without a check of all the others.
-    pub(crate) fn take_quietly(&mut self, class: u32) {
-        if self.pool.stats().in_use_bytes + (512 << class) <= self.limit {
+    fn take_all(&mut self, class: u32) {
+        let mut in_use = self.in_use();
+        let len = FRAME_LEN_MIN << class;
+        while in_use + len as u64 <= self.limit {
             let zeroed = self.blocks.is_multiple_of(2);
-            let mut frame = self.frame(class, zeroed);
+            let take = if zeroed { Pool::zeroed } else { Pool::frame };
+            let mut frame =
+                take(&self.pool, len, Limit::Keep).expect("there is room for it, to the byte");
+            assert!(!zeroed || all_are(&frame, 0), "a frame that should be zero is not");
             let block = self.next_block();
-            frame.fill(block as u8);
-            self.held.push(Held { handle: Handle::Frame(frame), block, byte: block as u8 });
+            let byte = block.to_le_bytes()[0];
+            frame.fill(byte);
+            self.held.push(Held { handle: Handle::Frame(frame), block, byte });
+            in_use += len as u64;
+            self.has_small |= len < 4096;
         }
-    }
-
-    fn frame(&self, class: u32, zeroed: bool) -> Frame {
-        let len = 512 << class;
-        let take = if zeroed { Pool::zeroed } else { Pool::frame };
-        let frame = take(&self.pool, len, Limit::Keep).expect("there is room for it");
-        assert!(!zeroed || all_are(&frame, 0), "a frame that should be zero is not");
-        frame
     }
 
     fn next_block(&mut self) -> u64 {
@@ -205,7 +209,7 @@ impl Session {
             assert!(all_are(&frame, 0), "a frame that should be zero is not");
         }
         let block = self.next_block();
-        let byte = if zeroed { 0 } else { block as u8 | 1 };
+        let byte = if zeroed { 0 } else { block.to_le_bytes()[0] | 1 };
         if !zeroed {
             frame.fill(byte);
         }

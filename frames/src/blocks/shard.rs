@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::block::Block;
+use crate::blocks::block::Block;
 use crate::size::{BATCH, Class, MAGAZINE_CLASSES, MAGAZINE_FRAMES};
 use crate::sync::{AtomicBool, Ordering, UnsafeCell, yield_now};
 
@@ -23,16 +23,6 @@ pub(crate) struct Magazines {
     /// The pool is closed: nothing is kept any more.
     is_closed: bool,
     classes: [ArrayVec<Block, MAGAZINE_FRAMES>; MAGAZINE_CLASSES],
-}
-
-/// What became of a block that was to be kept.
-#[derive(Debug)]
-pub(crate) enum Push {
-    Kept,
-    /// It was kept, and these have to go to the depot.
-    Overflow(Batch),
-    /// It has to go there itself.
-    Refused(Block),
 }
 
 impl Shard {
@@ -83,21 +73,21 @@ impl Magazines {
         self.classes[class.index()].pop()
     }
 
-    /// Keeps a block. If there are too many then, the oldest go.
+    /// Keeps a block. Returns what has to go to the depot: the oldest ones if there are too many then, the block itself if the pool is closed.
     #[inline]
-    pub(crate) fn push(&mut self, block: Block) -> Push {
-        let class = block.class();
+    pub(crate) fn push(&mut self, block: Block) -> Batch {
+        let mut rest = Batch::new();
         if self.is_closed {
-            return Push::Refused(block);
+            rest.push(block);
+            return rest;
         }
+        let class = block.class();
         let magazine = &mut self.classes[class.index()];
-        if magazine.len() < class.magazine() {
-            magazine.push(block);
-            return Push::Kept;
+        if magazine.len() >= class.magazine() {
+            rest.extend(magazine.drain(..class.batch()));
         }
-        let overflow = magazine.drain(..class.batch()).collect();
         magazine.push(block);
-        Push::Overflow(overflow)
+        rest
     }
 
     /// Keeps as many of a batch as there is room for, and leaves the rest in it.

@@ -6,10 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::bits::Bits;
-use crate::block::Block;
+use crate::blocks::Inner;
+use crate::blocks::block::Block;
+use crate::blocks::segment::Described;
 use crate::error::Error;
-use crate::pool::Inner;
-use crate::segment::Described;
 use crate::size::Class;
 use crate::system::{Mapping, page_len};
 

@@ -3,8 +3,8 @@
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use crate::blocks::Inner;
 use crate::error::Error;
-use crate::pool::Inner;
 use crate::size::Class;
 use crate::sync::{AtomicU32, Uses};
 

@@ -3,8 +3,8 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::pool::Inner;
-use crate::segment::{Segment, Tally};
+use crate::blocks::Inner;
+use crate::blocks::segment::{Segment, Tally};
 use crate::size::{Class, FRAME_LEN_MIN};
 
 /// The right to use a block (I-OWNER), in two words.

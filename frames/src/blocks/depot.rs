@@ -7,11 +7,11 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use crate::bits::Bits;
-use crate::block::Block;
+use crate::blocks::block::Block;
+use crate::blocks::held::Held;
+use crate::blocks::shard::Batch;
+use crate::blocks::{Inner, Limit};
 use crate::error::Error;
-use crate::held::Held;
-use crate::pool::{Inner, Limit};
-use crate::shard::Batch;
 use crate::size::{BATCH, Class, SEGMENT_LEN};
 use crate::system::Mapping;
 
