@@ -5,8 +5,8 @@ use core::iter::FusedIterator;
 use core::marker::PhantomData;
 use core::ops::{Bound, RangeBounds};
 
-use crate::raw::check::Drain;
-use crate::raw::scan::Scan;
+use crate::raw::drop::Drain;
+use crate::raw::read::scan::Scan;
 use crate::reclaim::{Guard, pin};
 use crate::tag::{TagFilter, TagSet};
 use crate::tree::RadixTree;

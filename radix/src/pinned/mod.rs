@@ -9,7 +9,7 @@ use core::fmt;
 
 use arrayvec::ArrayVec;
 
-use crate::raw::{FANOUT, Word};
+use crate::raw::{FANOUT, Op, Word};
 use crate::reclaim::{Doomed, Guard, drop_unpinned};
 use crate::tag::TreeEdges;
 use crate::tree::RadixTree;
@@ -130,13 +130,13 @@ impl<'t, V: Value> Pinned<'t, V> {
         }
     }
 
-    /// Runs an operation and keeps what it is told.
+    /// Runs an operation that changes the tree, and keeps what it is told.
     #[inline]
-    fn told<R>(&self, operation: impl FnOnce(&mut TreeEdges) -> R) -> R {
-        let mut edges = TreeEdges::default();
-        let result = operation(&mut edges);
-        if !edges.is_empty() {
-            self.note(edges);
+    fn told<R>(&self, operation: impl FnOnce(&mut Op<'_>) -> R) -> R {
+        let mut op = Op::new(self.tree.raw(), self.guard());
+        let result = operation(&mut op);
+        if !op.told.is_empty() {
+            self.note(op.told);
         }
         result
     }
