@@ -184,13 +184,18 @@ impl<V: Value> Pinned<'_, V> {
     }
 
     fn insert_word(&self, index: u64, word: Word, tags: TagSet, overwrite: bool) -> Inserted {
-        let insertion = Insertion { index, entry: Entry { value: word, tags }, overwrite };
-        let done = if tags.is_empty() {
-            self.tree.raw().put(index, word, overwrite, self.guard())
-        } else {
-            self.told(|op| op.insert_into_full(insertion))
-        };
-        done.unwrap_or_else(|| self.told(|op| op.insert(insertion)))
+        if tags.is_empty()
+            && let Some(done) = self.tree.raw().put(index, word, overwrite, self.guard())
+        {
+            return done;
+        }
+        self.insert_anywhere(Insertion { index, entry: Entry { value: word, tags }, overwrite })
+    }
+
+    /// Inserts with tags, or where there is no full leaf yet. Out of line, for the short way above.
+    #[inline(never)]
+    fn insert_anywhere(&self, insertion: Insertion) -> Inserted {
+        self.told(|op| op.insert(insertion))
     }
 
     /// The value at `index`, or the one that `make` returns, which is inserted.

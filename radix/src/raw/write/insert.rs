@@ -108,15 +108,7 @@ impl Tree {
 }
 
 impl<'g> Op<'g> {
-    /// Inserts into the full leaf that covers the index; `None` if there is no such leaf. Nearly always enough among dense indices.
-    #[inline]
-    pub(crate) fn insert_into_full(&mut self, insertion: Insertion) -> Option<Inserted> {
-        let leaf = self.tree.find_leaf(insertion.index, self.guard)?;
-        if let Leaf::Full(_) = leaf { self.at(leaf, insertion) } else { None }
-    }
-
-    /// Inserts wherever the index belongs. Out of line: the short ways have registers enough then.
-    #[inline(never)]
+    /// Inserts wherever the index belongs.
     pub(crate) fn insert(&mut self, insertion: Insertion) -> Inserted {
         debug_assert!(index::fits(insertion.index), "beyond the highest index");
         let mut spare = Spare::default();
