@@ -23,8 +23,6 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 for package in tagged-radix writeback; do
     RUSTDOCFLAGS="-D warnings" cargo doc --package "$package" --no-deps
 done
-# Verified together: `writeback` is built against the `tagged-radix` packaged beside it, published or not.
-cargo package --workspace --exclude engines --exclude benches --allow-dirty
 ci/package.sh
 ci/names.sh
 

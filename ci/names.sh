@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every test and every mutant that the docs name exists. `*` at the end of a name stands for any rest, `..` at its beginning for any
-# beginning; races in quotation marks are lines of the table of races.
+# Every test, mutant, invariant, promise, race, file and page that the docs name exists. `*` at the end of a name stands for any rest, `..` at
+# its beginning for any beginning; races in quotation marks are lines of the table of races.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,4 +30,22 @@ done
 while read -r name; do
     grep -qF -- "\"$name\"" radix/tests/races/*.rs || { echo "names: the race \"$name\" is not in the table" >&2 && missing=1; }
 done < <(grep -ohE '(tags|removal|leaves|splits|ranges|wide|growth|others|mixes) "[^"]+"' "${docs[@]}" | sed 's/^[a-z]* "//; s/"$//' | sort -u)
+
+# Names in capitals are defined in the first column of a table, or in bold, in the docs or at the head of a source file.
+pages=(README.md ARCHITECTURE.md CONTRIBUTING.md radix/README.md writeback/README.md benches/README.md docs/*.md docs/guides/*.md)
+capitals='\b[EIPRW](-[A-Z]+)+\b'
+mapfile -t tests < <(find radix/src radix/tests writeback/src writeback/tests engines fuzz -name '*.rs' -not -path '*/target/*')
+defined=$(grep -hoE "^(//! )?(\| ($capitals) \||\* \*\*$capitals\*\*|\| \*\*$capitals\*\*)" docs/correctness.md $(find radix/src writeback/src -name '*.rs' -o -name '*.md') | grep -oE "$capitals" | sort -u)
+for name in $(grep -ohE "$capitals" "${pages[@]}" "${tests[@]}" ci/mutants/*.toml | sort -u); do
+    grep -qxF -- "$name" <<<"$defined" || { echo "names: $name is named and is defined nowhere" >&2 && missing=1; }
+done
+# Links within the repository, and paths of sources.
+for page in "${pages[@]}"; do
+    for link in $(grep -ohE '\]\([^)]+\)' "$page" | sed -E 's/^..//; s/\)$//; s/#.*//' | grep -vE '^(https?:|$)' | sort -u); do
+        [ -e "$(dirname "$page")/$link" ] || { echo "names: $page links to $link, which is nowhere" >&2 && missing=1; }
+    done
+    for path in $(grep -ohE '`[a-z_-]+(/[a-zA-Z0-9_.-]+)+\.(rs|sh|toml|md|txt)`' "$page" | tr -d '`' | sort -u); do
+        [ -e "$path" ] || [ -e "$(dirname "$page")/$path" ] || { echo "names: $page names $path, which is nowhere" >&2 && missing=1; }
+    done
+done
 exit "$missing"

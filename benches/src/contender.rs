@@ -11,6 +11,7 @@ mod papaya;
 mod scc;
 mod skiplist;
 mod tree;
+mod xarray;
 
 use std::fmt;
 use std::ptr;
@@ -18,6 +19,7 @@ use std::sync::OnceLock;
 
 pub use batch::{Contender, Task};
 pub use limit::FLAT_BITS_MAX;
+pub(crate) use xarray::free as free_retired;
 
 use crate::keys::DataSet;
 
@@ -241,12 +243,15 @@ const fn candidate<I: Index + 'static>(name: &'static str, what: &'static str) -
 pub const OURS: &str = "tagged-radix";
 /// The name of the tree that marks what a lookup must cost.
 pub const BARE: &str = "bare tree";
+/// The name of the stand-in for the kernel's.
+pub const KERNEL: &str = "XArray stand-in";
 /// The name of the array and bitmap that mark what tags must cost.
 pub const FLAT: &str = "flat array";
 
 /// All contenders. The others are compared with the first.
 pub const CANDIDATES: &[Candidate] = &[
     candidate::<tree::Tree>(OURS, "`RadixTree<&u64>`"),
+    candidate::<xarray::XArray>(KERNEL, "the kernel's XArray, its algorithm: one writer at a time"),
     candidate::<congee::Art>("congee", "`Congee`, an adaptive radix tree"),
     candidate::<scc::Ordered>("TreeIndex", "`scc::TreeIndex`, a B+-tree"),
     candidate::<scc::Hashed>("scc HashMap", "`scc::HashMap`"),

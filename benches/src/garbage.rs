@@ -7,6 +7,7 @@ const TURNS: usize = 20_000;
 
 /// Frees what can be freed.
 pub fn free() {
+    crate::contender::free_retired();
     for _ in 0..TURNS {
         crossbeam_epoch::pin().flush();
         tagged_radix::pin().flush();

@@ -11,8 +11,8 @@ use writeback::{Handle, Mapping};
 
 /// A redb database in the file, or the store, below a [`Mapping`].
 ///
-/// A [`Flusher`](writeback::Flusher) may write in the background; commits then find less to write. In a
-/// [`PageCache`](writeback::PageCache), which is bounded, there must be one: writers wait for it.
+/// A [`Flusher`](writeback::Flusher) may write in the background; commits then find less to write, and in a
+/// [`PageCache`](writeback::PageCache), which is bounded, writers rarely wait. Neither needs one.
 ///
 /// The device's errors come out of the commit whose sync is told of them, with their own number and kind
 /// (`StorageFull`, if there is no space); redb then asks to be opened again. Other processes are kept off

@@ -20,6 +20,8 @@ pub mod cuts;
 pub mod failure;
 pub mod faults;
 pub mod files;
+#[cfg(doctest)]
+mod guides;
 pub mod history;
 pub mod kill;
 pub mod mark;

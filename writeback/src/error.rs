@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::Mapping;
-
 /// The result of an operation on the cache.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -323,47 +321,4 @@ impl From<Error> for io::Error {
             None => io::Error::new(error.kind(), error),
         }
     }
-}
-
-/// [`Mapping::close`] did not save everything.
-///
-/// The mapping is handed back, open again and with every unsaved page still in it: free some
-/// space and close it again, read the pages out, or drop it and lose them knowingly.
-///
-/// # Examples
-/// ```
-/// # use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch};
-/// use writeback::Mapping;
-///
-/// # #[derive(Debug)]
-/// # struct Full;
-/// # impl Store for Full {
-/// #     fn limits(&self) -> Limits { Limits::default() }
-/// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
-/// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-/// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-/// #     fn submit(&self, _: WriteBatch, completion: Completion) {
-/// #         completion.complete(Err(StoreError::NoSpace));
-/// #     }
-/// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
-/// # }
-/// let mapping = Mapping::open(Full)?; // a store that has no room
-/// mapping.handle().write_at(b"new", 0)?;
-/// let failed = mapping.close().expect_err("it cannot be written");
-/// assert!(failed.error.is_no_space());
-/// assert_eq!(failed.unsaved_pages, 1);
-/// let mut bytes = [0; 3];
-/// failed.mapping.handle().read_at(&mut bytes, 0)?; // still here
-/// assert_eq!(&bytes, b"new");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[error("closing failed with {unsaved_pages} pages unsaved: {error}")]
-pub struct CloseError {
-    /// Why.
-    pub error: Error,
-    /// How many pages are dirty or not known to be written.
-    pub unsaved_pages: u64,
-    /// The mapping, for whoever wants to save them.
-    pub mapping: Mapping,
 }

@@ -2,13 +2,13 @@
 
 use std::ops::RangeBounds;
 
+use crate::durable::errors::Cursor;
 use crate::error::{Error, Result};
-use crate::errseq::Cursor;
 use crate::hooks::trace;
-use crate::mapping::Mapping;
+use crate::index::range::{Inclusive, inclusive};
+use crate::modes::FlushKind;
 use crate::primitives::Mutex;
-use crate::range::{Inclusive, inclusive};
-use crate::store::FlushKind;
+use crate::rules::core::Mapping;
 
 /// A file-like view of a [`Mapping`].
 ///
@@ -41,7 +41,7 @@ pub struct Handle {
 
 impl Handle {
     pub(crate) fn new(mapping: Mapping) -> Self {
-        let cursor = Mutex::new(mapping.shared.errors.sample());
+        let cursor = Mutex::new(mapping.core.errors.sample());
         Self { mapping, cursor }
     }
 
@@ -107,7 +107,7 @@ impl Handle {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        self.mapping.shared.read_at(buf, offset)
+        self.mapping.core.read_at(buf, offset)
     }
 
     /// Writes all of `buf` at `offset`, lengthening the mapping if it ends earlier. Readers see it
@@ -138,7 +138,7 @@ impl Handle {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        self.mapping.shared.write_at(buf, offset)
+        self.mapping.core.write_at(buf, offset)
     }
 
     /// As [`write_at`](Self::write_at), but does not wait for room for dirty pages: stops there, and returns
@@ -165,7 +165,24 @@ impl Handle {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn try_write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
-        self.mapping.shared.try_write_at(buf, offset)
+        self.mapping.core.try_write_at(buf, offset)
+    }
+
+    /// As [`write_at`](Self::write_at), for a change that has a record at `position` in the [log](Log).
+    ///
+    /// # Concurrency
+    /// As [`write_at`](Self::write_at). The log is not to be truncated beyond `position` while the call
+    /// lasts; for the time between the appending of the record and the call there is
+    /// [`Mapping::hold_log`].
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at); [`Error::Config`] if the mapping has no log or `position` is
+    /// `u64::MAX`.
+    ///
+    /// # Examples
+    /// See [`Mapping::hold_log`].
+    pub fn write_logged_at(&self, buf: &[u8], offset: u64, position: u64) -> Result<()> {
+        self.mapping.core.write_logged(buf, offset, position)
     }
 
     /// Cuts the mapping, or lengthens it with zeros. Pages beyond the new end are dropped, written or
@@ -265,9 +282,9 @@ impl Handle {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn sync_range(&self, bytes: impl RangeBounds<u64>) -> Result<()> {
-        let shared = &self.mapping.shared;
+        let core = &self.mapping.core;
         let Some((first, last)) = inclusive(bytes) else { return Ok(()) };
-        self.sync((shared.page_index(first), shared.page_index(last)), FlushKind::Data)
+        self.sync((core.page_index(first), core.page_index(last)), FlushKind::Data)
     }
 
     fn sync(&self, pages: Inclusive, kind: FlushKind) -> Result<()> {
@@ -275,7 +292,7 @@ impl Handle {
         // sync of the same handle may report the error first, and both must.
         let since = *self.cursor.lock();
         let _span = trace::sync(kind);
-        let observers = &self.mapping.shared.observers;
+        let observers = &self.mapping.core.observers;
         let began = observers.now();
         let outcome = self.mapping.sync_pages(pages, kind);
         let outcome = self.advance(since, outcome);
@@ -299,13 +316,13 @@ impl Handle {
     /// ```
     pub fn check_error(&self) -> Result<()> {
         let since = *self.cursor.lock();
-        let outcome = self.mapping.shared.durability.check();
+        let outcome = self.mapping.core.durability.check();
         self.advance(since, outcome)
     }
 
     /// Reports what was recorded since `since`, and moves the handle's cursor on to it.
     fn advance(&self, since: Cursor, outcome: Result<()>) -> Result<()> {
-        let (now, error) = self.mapping.shared.errors.check(since);
+        let (now, error) = self.mapping.core.errors.check(since);
         let mut cursor = self.cursor.lock();
         *cursor = (*cursor).max(now);
         drop(cursor);

@@ -186,79 +186,64 @@
 //! tag together. For showing that syncs then miss pages, and for nothing else.
 #![forbid(unsafe_code)]
 
-mod access;
-mod blocks;
+mod accounts;
 mod buffer;
-mod cache;
-mod claim;
 mod clock;
 mod config;
-mod durability;
+mod durable;
+mod entry;
 mod error;
-mod errseq;
 mod flusher;
-mod ghosts;
 mod handle;
-mod hold;
 mod hooks;
 mod index;
-mod invariants;
-mod keep;
+mod io;
 mod mapping;
+mod memory;
+mod modes;
 mod page;
-mod page_ref;
-mod pass;
-mod pieces;
 mod primitives;
-mod range;
-mod reclaim;
-mod shared;
-mod state;
+mod rules;
 mod stats;
 mod store;
-mod sync;
-mod tag;
-mod tail;
-mod throttle;
-mod transition;
-mod truncate;
-mod usage;
-mod wait;
 #[cfg(test)]
 #[path = "../tests/common/watchdog.rs"]
 #[allow(dead_code, reason = "the tests here use a part of it")]
 mod watchdog;
 
 pub use buffer::Image;
-pub use cache::{CacheStats, PageCache};
-pub use claim::{Claim, LockedPage, Writeback};
 pub use clock::Clock;
-#[cfg(feature = "rule-2003")]
-pub use config::DirtyRule;
-pub use config::{CacheConfig, Config, FlusherConfig};
-pub use error::{CloseError, Error, Result, StoreError};
-pub use flusher::{Flusher, FlusherStats, Stopped};
+pub use config::Config;
+pub use entry::{LogHold, LoggedChange};
+pub use error::{Error, Result, StoreError};
+pub use flusher::{Flusher, FlusherConfig, FlusherStats, Stopped};
 pub use handle::Handle;
-pub use hold::Hold;
 #[cfg(feature = "crc32c")]
 pub use hooks::Crc32c;
 #[cfg(feature = "metrics")]
 pub use hooks::Metrics;
-pub use hooks::{Log, LogHold, LoggedChange, Observer, Seal, WriteEvent};
-pub use invariants::Violation;
-pub use mapping::Mapping;
+pub use hooks::{Log, Observer, Seal, WriteEvent};
+pub use mapping::CloseError;
+#[cfg(feature = "rule-2003")]
+pub use modes::DirtyRule;
+
+pub use accounts::outcomes::ReclaimStats;
+pub use memory::{CacheConfig, CacheStats, PageCache};
+pub use modes::{Budget, FlushKind, Progress, SyncMode};
 pub use page::Page;
-pub use page_ref::PageRef;
-pub use reclaim::ReclaimStats;
-pub use state::Snapshot;
+pub use page::state::Snapshot;
+pub use page::tag::PageTag;
+pub use rules::claim::Claim;
+pub use rules::core::Mapping;
+pub use rules::hold::Hold;
+pub use rules::invariants::Violation;
+pub use rules::locked::LockedPage;
+pub use rules::page_ref::PageRef;
+pub use rules::writeback::Writeback;
 pub use stats::Stats;
 #[cfg(feature = "fault")]
 pub use store::fault;
-pub use store::{
-    Completion, FileOptions, FileStore, FlushKind, Limits, MemStore, Store, WriteBatch,
-};
-pub use sync::{Budget, Progress, SyncMode};
-pub use tag::PageTag;
+pub use store::{Completion, FileOptions, FileStore, Limits, MemStore, Store, WriteBatch};
 
 /// The README's example, as a test.
 #[cfg(doctest)]

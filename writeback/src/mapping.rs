@@ -11,40 +11,17 @@ use std::time::Duration;
 use tagged_radix::TagFilter;
 
 use crate::config::Config;
-use crate::error::{CloseError, Result};
+use crate::durable::tail::Tail;
+use crate::error::{Error, Result};
 use crate::handle::Handle;
-use crate::hooks::Sealer;
-use crate::invariants::{Seen, Violation, check_count};
-use crate::page_ref::PageRef;
-use crate::shared::Shared;
+use crate::hooks::{Observers, Order, Sealer};
+use crate::io::backing::{length_of, open};
+use crate::page::tag::PageTag;
+use crate::rules::core::{Mapping, Member, Parts};
+use crate::rules::invariants::{Seen, Violation, check_count};
+use crate::rules::page_ref::PageRef;
 use crate::stats::Stats;
 use crate::store::{NullStore, Store};
-use crate::tag::PageTag;
-
-/// A cached store: its pages in memory, which of them are dirty, and the way they are written back.
-///
-/// Cheap to clone; all clones are the same mapping. Open it once for a store: two mappings over one store overwrite
-/// each other's pages unnoticed (see [`Store`]). Dropping the last
-/// clone loses what was not synced: use [`close`](Self::close).
-///
-/// # Concurrency
-/// Any number of threads may use it, and all its handles, at once.
-///
-/// # Examples
-/// ```
-/// use writeback::{Mapping, MemStore};
-///
-/// let store = MemStore::new();
-/// let mapping = Mapping::open(store.clone())?;
-/// mapping.handle().write_at(b"hello", 0)?;
-/// mapping.close().map_err(|failed| failed.error)?;
-/// assert_eq!(store.durable(), b"hello");
-/// # Ok::<(), writeback::Error>(())
-/// ```
-#[derive(Clone)]
-pub struct Mapping {
-    pub(crate) shared: Arc<Shared>,
-}
 
 impl Mapping {
     /// Opens `store` with the default [`Config`].
@@ -106,11 +83,30 @@ impl Mapping {
     }
 
     fn new(store: Arc<dyn Store>, config: Config, memory_backed: bool) -> Result<Self> {
-        let shared = Arc::new(Shared::new(store, config, memory_backed)?);
-        if let Some(member) = &shared.member {
-            member.cache.register(&shared);
-        }
-        Ok(Self { shared })
+        let mut limits = store.limits();
+        config.check(limits.alignment, memory_backed)?;
+        let tail = Tail::new(limits.alignment);
+        limits.len_max = tail.len_max(limits.len_max);
+        let division = config.division();
+        let seal = config.seal.map(|seal| Sealer::new(seal, config.page_size));
+        let sealer = seal.transpose()?;
+        let whole = sealer.as_ref().map(|_| config.page_size);
+        let parts = Parts {
+            page_size: config.page_size,
+            division,
+            clock: config.clock,
+            member: config.cache.map(|cache| Member::new(cache.accounts)),
+            memory_backed,
+            #[cfg(feature = "rule-2003")]
+            dirty_rule: config.dirty_rule,
+            length: length_of(&*store, limits.len_max, whole)?,
+            len_max: limits.len_max,
+            tail,
+            order: config.log.map(Order::new),
+            sealer,
+            observers: Observers::new(config.observers),
+        };
+        Ok(open(parts, store, limits))
     }
 
     /// A new handle, with an error cursor of its own. An error that no handle was told yet is
@@ -143,7 +139,7 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn page_size(&self) -> usize {
-        self.shared.page_size
+        self.core.page_size
     }
 
     /// The bytes of each page that are the caller's: all, but for what a [`Seal`](crate::Seal) keeps for
@@ -157,7 +153,7 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn payload(&self) -> Range<usize> {
-        self.shared.sealer.as_ref().map_or(0..self.page_size(), Sealer::payload)
+        self.core.sealer.as_ref().map_or(0..self.page_size(), Sealer::payload)
     }
 
     /// Bytes in a block: that of a page, unless [`Config::block_size`] says otherwise.
@@ -170,7 +166,7 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn block_size(&self) -> usize {
-        self.shared.division.block_size()
+        self.core.division.block_size()
     }
 
     /// Length in bytes, as readers see it; the store's own may lag behind until a sync.
@@ -184,7 +180,7 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn len(&self) -> u64 {
-        self.shared.len()
+        self.core.len()
     }
 
     /// Tells whether the length is zero.
@@ -212,7 +208,7 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.shared.store
+        &self.core.backing().store
     }
 
     /// The page at `index`, read in if it is not cached.
@@ -239,13 +235,13 @@ impl Mapping {
         if let Some(page) = self.cached_page(index) {
             let state = page.snapshot();
             if state.is_uptodate() && state.is_mapped() {
-                self.shared.used(&page);
+                self.core.used(&page);
                 return Ok(page);
             }
         }
         // Also if it is just being taken out: this waits for that, so that who asks again and again does
         // not spin meanwhile.
-        let page = self.shared.load_page(index)?;
+        let page = self.core.load_page(index, self.core.make_room())?;
         Ok(PageRef::new(self.clone(), page))
     }
 
@@ -261,8 +257,7 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn cached_page(&self, index: u64) -> Option<PageRef> {
-        let page = self.shared.tree.get_owned(index)?;
-        PageRef::of_found(self, page)
+        PageRef::cached(self, index)
     }
 
     /// What it holds and has done.
@@ -281,13 +276,13 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn stats(&self) -> Stats {
-        let shared = &self.shared;
+        let core = &self.core;
         Stats {
-            log_waits: shared.order.as_ref().map_or(0, |order| order.ensured.get()),
-            oldest_writeback: shared.oldest_writeback(),
-            unflushed: shared.durability.uncovered(),
-            observer_panics: shared.observers.panics.get(),
-            ..shared.counters.stats(self.is_poisoned())
+            log_waits: core.order.as_ref().map_or(0, |order| order.ensured.get()),
+            oldest_writeback: core.oldest_writeback(),
+            unflushed: core.durability.uncovered(),
+            observer_panics: core.observers.panics.get(),
+            ..core.counters.stats(self.is_poisoned())
         }
     }
 
@@ -315,11 +310,11 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn oldest_dirty_age(&self) -> Option<Duration> {
-        let shared = &self.shared;
-        let pages = shared.pages_tagged(PageTag::Dirty);
+        let core = &self.core;
+        let pages = core.pages_tagged(PageTag::Dirty);
         let oldest_ms =
             pages.filter(|page| page.snapshot().is_dirty()).map(|page| page.first_dirty_ms());
-        let age_ms = shared.clock.now_ms().saturating_sub(oldest_ms.min()?);
+        let age_ms = core.clock.now_ms().saturating_sub(oldest_ms.min()?);
         Some(Duration::from_millis(age_ms))
     }
 
@@ -335,7 +330,7 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn is_poisoned(&self) -> bool {
-        self.shared.durability.poison().is_some()
+        self.core.durability.poison().is_some()
     }
 
     /// Checks the index and every page's invariants. For tests and the suspicious.
@@ -357,32 +352,32 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn check(&self) -> Result<(), Violation> {
-        let shared = &*self.shared;
+        let core = &*self.core;
         let tree = |violation: &dyn fmt::Display| Violation {
             invariant: "tree",
             detail: violation.to_string(),
         };
-        shared.tree.check().map_err(|violation| tree(&violation))?;
+        core.tree.check().map_err(|violation| tree(&violation))?;
         let (mut cached, mut dirty, mut writeback) = (0, 0, 0);
-        let pinned = shared.tree.pin();
+        let pinned = core.tree.pin();
         for (key, _, _) in pinned.range_tagged(.., TagFilter::ANY) {
             let seen = pinned.update(key, |slot| {
                 let page = slot.value();
                 let (state, tags) = (page.snapshot(), slot.tags());
-                let rule_2003 = shared.claim_clears_tag();
+                let rule_2003 = core.claim_clears_tag();
                 let seen = Seen { page: &page, key, state, tags, rule_2003 };
                 seen.check()?;
-                match &shared.order {
+                match &core.order {
                     Some(order) => seen.check_log(|| order.oldest()).map(|()| state),
                     None => Ok(state),
                 }
             });
             let Some(state) = seen.transpose()? else { continue };
             cached += 1;
-            dirty += u64::from(state.is_dirty() && !shared.memory_backed);
-            writeback += u64::from(state.is_under_writeback() && !shared.memory_backed);
+            dirty += u64::from(state.is_dirty() && !core.memory_backed);
+            writeback += u64::from(state.is_under_writeback() && !core.memory_backed);
         }
-        let counters = &shared.counters;
+        let counters = &core.counters;
         check_count("cached", counters.cached.get(), cached)?;
         check_count("dirty", counters.dirty.get(), dirty)?;
         check_count("writeback", counters.writeback.get(), writeback)
@@ -410,15 +405,15 @@ impl Mapping {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn close(self) -> Result<(), CloseError> {
-        if let Err(error) = self.shared.check_process() {
-            let unsaved_pages = self.dirty();
+        if let Err(error) = self.core.check_process() {
+            let unsaved_pages = self.core.counters.dirty.get();
             return Err(CloseError { error, unsaved_pages, mapping: self });
         }
-        self.shared.stop_writers();
+        self.core.stop_writers();
         match self.save_all() {
             Ok(()) => Ok(()),
             Err(error) => {
-                self.shared.reopen();
+                self.core.reopen();
                 let stats = self.stats();
                 let unsaved_pages = stats.dirty + stats.writeback;
                 Err(CloseError { error, unsaved_pages, mapping: self })
@@ -427,11 +422,54 @@ impl Mapping {
     }
 }
 
+/// [`Mapping::close`] did not save everything.
+///
+/// The mapping is handed back, open again and with every unsaved page still in it: free some
+/// space and close it again, read the pages out, or drop it and lose them knowingly.
+///
+/// # Examples
+/// ```
+/// # use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch};
+/// use writeback::Mapping;
+///
+/// # #[derive(Debug)]
+/// # struct Full;
+/// # impl Store for Full {
+/// #     fn limits(&self) -> Limits { Limits::default() }
+/// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
+/// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
+/// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
+/// #     fn submit(&self, _: WriteBatch, completion: Completion) {
+/// #         completion.complete(Err(StoreError::NoSpace));
+/// #     }
+/// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+/// # }
+/// let mapping = Mapping::open(Full)?; // a store that has no room
+/// mapping.handle().write_at(b"new", 0)?;
+/// let failed = mapping.close().expect_err("it cannot be written");
+/// assert!(failed.error.is_no_space());
+/// assert_eq!(failed.unsaved_pages, 1);
+/// let mut bytes = [0; 3];
+/// failed.mapping.handle().read_at(&mut bytes, 0)?; // still here
+/// assert_eq!(&bytes, b"new");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[error("closing failed with {unsaved_pages} pages unsaved: {error}")]
+pub struct CloseError {
+    /// Why.
+    pub error: Error,
+    /// How many pages are dirty or not known to be written.
+    pub unsaved_pages: u64,
+    /// The mapping, for whoever wants to save them.
+    pub mapping: Mapping,
+}
+
 impl fmt::Debug for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mapping")
-            .field("store", &self.shared.store)
-            .field("page_size", &self.shared.page_size)
+            .field("store", self.store())
+            .field("page_size", &self.core.page_size)
             .field("len", &self.len())
             .field("stats", &self.stats())
             .finish_non_exhaustive()

@@ -98,7 +98,7 @@ fn what_is_dirty_held_locked_kept_or_under_writeback_is_not_evicted() {
 
 #[test]
 fn a_page_in_hand_can_be_written_however_much_is_evicted() {
-    // R17: the reference is looked at before the dirty flag, and both in the step that removes the page.
+    // R-EVICTED-DIRTY: the reference is looked at before the dirty flag, and both in the step that removes the page.
     let cache = cache(2);
     let (mapping, _store) = open_in(&cache, 16);
     let in_hand = page(&mapping, 0);
@@ -175,6 +175,21 @@ fn mappings_give_in_proportion_to_what_they_have() {
     cache.evict(150);
     let (small_left, large_left) = (small.stats().cached, large.stats().cached);
     assert!((15..=45).contains(&small_left), "{small_left} of 60 are left, {large_left} of 240");
+    assert_sound(&cache, &[&small, &large]);
+}
+
+#[test]
+fn a_small_newcomer_gives_no_more_than_its_part() {
+    let cache = cache(1000);
+    let (large, _store) = open_in(&cache, 960);
+    (0..960).for_each(|page| _ = read(&large, page));
+    // Something has been asked of the large mapping before the small one comes.
+    cache.evict(32);
+    let (small, _store) = open_in(&cache, 16);
+    (0..16).for_each(|page| _ = read(&small, page));
+    cache.evict(100);
+    let small_left = small.stats().cached;
+    assert!(small_left >= 12, "{small_left} of 16 are left, where one in ten was to go");
     assert_sound(&cache, &[&small, &large]);
 }
 

@@ -1,22 +1,22 @@
 //! Every transition of a page's life, with what holds before and after it.
 //!
-//! | | transition | test |
-//! |---|---|---|
-//! | T1 | a page enters the index | `t1_..` |
-//! | T2 | it is read | `t2_..` |
-//! | T3 | it becomes dirty, with or without the page lock | `t3_..` |
-//! | T4 | what is dirty is tagged for a sync | `t4_..` |
-//! | T5 | it is claimed | `t5_..` |
-//! | T6 | it is put under writeback | `t6_..` |
-//! | T7 | the claim is given up | `t7_..` |
-//! | T8 | its image is submitted | `t8_..` |
-//! | T9 | it is unlocked | `t9_..` |
-//! | T10 | the write ends | `t10_..` |
-//! | T11 | its dirt is cancelled | `t11_..` |
-//! | T12 | it leaves the index | `t12_..` |
-//! | T14 | its write is waited for | `t14_..` |
+//! | transition | what happens |
+//! |---|---|
+//! | *enter* | a page enters the index |
+//! | *read* | its first contents are read |
+//! | *dirty* | it becomes dirty, with or without the page lock |
+//! | *tag* | what is dirty is tagged for a sync |
+//! | *claim* | its flag is cleared, its tag stays |
+//! | *start* | it is put under writeback |
+//! | *redirty* | the claim is given up |
+//! | *submit* | its image is handed to the store |
+//! | *unlock* | it is unlocked |
+//! | *end* | the write ends |
+//! | *cancel* | its dirt is forgotten |
+//! | *remove* | it is truncated away |
+//! | *evict* | it leaves memory, clean: tested in `memory` |
+//! | *wait* | its write is waited for |
 //!
-//! T13 (eviction) and T15 (replacing or splitting a page) do not exist in this crate yet.
 //! The invariants are checked by the library itself at the end of every section of a debug build,
 //! and by `Mapping::check` here.
 
@@ -58,7 +58,7 @@ fn start(mapping: &Mapping, index: u64) -> Writeback {
 }
 
 #[test]
-fn t1_a_page_enters_the_index_once() {
+fn a_page_enters_the_index_once() {
     let (mapping, _store) = open(3);
     assert!(mapping.cached_page(1).is_none());
     let first = page(&mapping, 1);
@@ -70,7 +70,7 @@ fn t1_a_page_enters_the_index_once() {
 }
 
 #[test]
-fn t2_a_page_that_could_not_be_read_is_read_again() {
+fn a_page_that_could_not_be_read_is_read_again() {
     let (mapping, store) = open(1);
     store.fail_read(true);
     assert!(matches!(mapping.page(0), Err(Error::Read { index: 0, .. })));
@@ -83,7 +83,7 @@ fn t2_a_page_that_could_not_be_read_is_read_again() {
 }
 
 #[test]
-fn t3_flag_tag_and_counter_change_together_and_once() {
+fn dirtying_changes_flag_tag_and_counter_together_and_once() {
     let (mapping, _store) = open(2);
     let page = page(&mapping, 1);
     assert_state(&mapping, 1, "", "");
@@ -96,7 +96,7 @@ fn t3_flag_tag_and_counter_change_together_and_once() {
 }
 
 #[test]
-fn t3_a_page_can_be_dirtied_while_it_is_locked_by_its_holder_and_by_others() {
+fn a_page_can_be_dirtied_while_it_is_locked_by_its_holder_and_by_others() {
     let (mapping, _store) = open(2);
     let locked = lock(&mapping, 0);
     assert!(locked.mark_dirty().unwrap());
@@ -109,7 +109,7 @@ fn t3_a_page_can_be_dirtied_while_it_is_locked_by_its_holder_and_by_others() {
 }
 
 #[test]
-fn t3_a_panic_in_a_writer_leaves_what_it_wrote_dirty() {
+fn a_panic_in_a_writer_leaves_what_it_wrote_dirty() {
     let (mapping, _store) = open(1);
     let page = page(&mapping, 0);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -125,7 +125,7 @@ fn t3_a_panic_in_a_writer_leaves_what_it_wrote_dirty() {
 }
 
 #[test]
-fn t4_a_sync_tags_what_is_dirty_and_nothing_later() {
+fn a_sync_tags_what_is_dirty_and_nothing_later() {
     // A sync ends although pages become dirty behind and before it: it writes those that were dirty
     // when it began. More pages than one look-up finds, so that it looks again after the change.
     let (mapping, store) = open_dirty(101, 1);
@@ -146,7 +146,7 @@ fn t4_a_sync_tags_what_is_dirty_and_nothing_later() {
 }
 
 #[test]
-fn t5_a_claim_clears_the_flag_and_leaves_the_tag() {
+fn a_claim_clears_the_flag_and_leaves_the_tag() {
     let (mapping, _store) = open_dirty(1, 1);
     let claim = claim(&mapping, 0);
     #[cfg(not(feature = "rule-2003"))]
@@ -157,7 +157,7 @@ fn t5_a_claim_clears_the_flag_and_leaves_the_tag() {
 }
 
 #[test]
-fn t5_there_is_nothing_to_claim_in_a_clean_page_or_one_under_writeback() {
+fn there_is_nothing_to_claim_in_a_clean_page_or_one_under_writeback() {
     let (mapping, _store) = open_dirty(1, 1);
     let writeback = start(&mapping, 0);
     mapping.handle().write_at(b"x", 0).unwrap();
@@ -170,7 +170,7 @@ fn t5_there_is_nothing_to_claim_in_a_clean_page_or_one_under_writeback() {
 }
 
 #[test]
-fn t6_brings_flag_and_tag_together() {
+fn a_start_brings_flag_and_tag_together() {
     let (mapping, _store) = open_dirty(1, 1);
     let writeback = start(&mapping, 0);
     assert_state(&mapping, 0, "w", "w");
@@ -181,7 +181,7 @@ fn t6_brings_flag_and_tag_together() {
 }
 
 #[test]
-fn t6_leaves_the_tag_of_a_page_that_was_dirtied_after_the_claim() {
+fn a_start_leaves_the_tag_of_a_page_that_was_dirtied_after_the_claim() {
     let (mapping, store) = open_dirty(1, 1);
     let claim = claim(&mapping, 0);
     mapping.handle().write_at(b"x", 0).unwrap();
@@ -194,7 +194,7 @@ fn t6_leaves_the_tag_of_a_page_that_was_dirtied_after_the_claim() {
 }
 
 #[test]
-fn t6_keeps_towrite_while_the_page_is_dirty() {
+fn a_start_keeps_towrite_while_the_page_is_dirty() {
     // A sync that tagged the page still finds it, whoever started a writeback in between.
     let (mapping, _store) = open_dirty(2, 1);
     let first = lock(&mapping, 0);
@@ -214,7 +214,7 @@ fn t6_keeps_towrite_while_the_page_is_dirty() {
 }
 
 #[test]
-fn t6_does_not_happen_while_another_writer_holds_the_page() {
+fn a_start_does_not_happen_while_another_writer_holds_the_page() {
     let (mapping, _store) = open_dirty(1, 1);
     let hold = mapping.hold(0).unwrap();
     let claim = claim(&mapping, 0);
@@ -227,7 +227,7 @@ fn t6_does_not_happen_while_another_writer_holds_the_page() {
 }
 
 #[test]
-fn t7_a_claim_given_up_or_dropped_leaves_the_page_dirty_and_unlocked() {
+fn a_claim_given_up_or_dropped_leaves_the_page_dirty_and_unlocked() {
     let (mapping, _store) = open_dirty(1, 1);
     claim(&mapping, 0).redirty();
     assert_state(&mapping, 0, "d", "d");
@@ -247,7 +247,7 @@ fn t7_a_claim_given_up_or_dropped_leaves_the_page_dirty_and_unlocked() {
 }
 
 #[test]
-fn t8_an_image_has_what_was_written_before_the_claim_and_does_not_change() {
+fn an_image_has_what_was_written_before_the_claim_and_does_not_change() {
     let (mapping, store) = open_dirty(1, 1);
     store.writes(Writes::Keep);
     mapping.write_page(0, false).unwrap();
@@ -262,7 +262,7 @@ fn t8_an_image_has_what_was_written_before_the_claim_and_does_not_change() {
 }
 
 #[test]
-fn t8_the_last_image_is_cut_at_the_length_there_is_when_it_is_taken() {
+fn the_last_image_is_cut_at_the_length_there_is_when_it_is_taken() {
     let (mapping, store) = open(0);
     mapping.handle().write_at(&[1; 100], 0).unwrap();
     let claim = claim(&mapping, 0);
@@ -275,7 +275,7 @@ fn t8_the_last_image_is_cut_at_the_length_there_is_when_it_is_taken() {
 }
 
 #[test]
-fn t9_a_waiting_thread_gets_the_lock() {
+fn a_waiting_thread_gets_the_lock() {
     let (mapping, _store) = open(1);
     let locked = lock(&mapping, 0);
     assert!(page(&mapping, 0).try_lock().is_none());
@@ -294,7 +294,7 @@ fn t9_a_waiting_thread_gets_the_lock() {
 }
 
 #[test]
-fn t10_a_good_end_makes_the_page_clean_and_a_bad_one_dirty_again() {
+fn a_good_end_makes_the_page_clean_and_a_bad_one_dirty_again() {
     let (mapping, store) = open_dirty(1, 1);
     store.writes(Writes::Fail(StoreError::NoSpace));
     mapping.write_page(0, false).unwrap();
@@ -310,7 +310,7 @@ fn t10_a_good_end_makes_the_page_clean_and_a_bad_one_dirty_again() {
 }
 
 #[test]
-fn t10_a_writeback_that_is_dropped_is_lost_and_leaves_the_page_dirty() {
+fn a_writeback_that_is_dropped_is_lost_and_leaves_the_page_dirty() {
     let (mapping, _store) = open_dirty(1, 1);
     let handle = mapping.handle();
     drop(start(&mapping, 0));
@@ -320,7 +320,7 @@ fn t10_a_writeback_that_is_dropped_is_lost_and_leaves_the_page_dirty() {
 }
 
 #[test]
-fn t10_a_writeback_can_be_ended_by_another_thread() {
+fn a_writeback_can_be_ended_by_another_thread() {
     let (mapping, _store) = open_dirty(1, 1);
     let writeback = start(&mapping, 0);
     thread::spawn(move || writeback.end(Ok(()))).join().unwrap();
@@ -328,7 +328,7 @@ fn t10_a_writeback_can_be_ended_by_another_thread() {
 }
 
 #[test]
-fn t11_cancelled_dirt_is_neither_counted_nor_written() {
+fn cancelled_dirt_is_neither_counted_nor_written() {
     let (mapping, store) = open_dirty(2, 1);
     assert!(lock(&mapping, 0).cancel_dirty());
     assert!(!lock(&mapping, 0).cancel_dirty());
@@ -338,7 +338,7 @@ fn t11_cancelled_dirt_is_neither_counted_nor_written() {
 }
 
 #[test]
-fn t12_a_truncated_page_has_no_tags_no_count_and_no_way_back() {
+fn a_truncated_page_has_no_tags_no_count_and_no_way_back() {
     let (mapping, _store) = open_dirty(3, 1);
     let (gone, stays) = (page(&mapping, 1), page(&mapping, 0));
     mapping.handle().set_len(PAGE as u64).unwrap();
@@ -358,7 +358,7 @@ fn t12_a_truncated_page_has_no_tags_no_count_and_no_way_back() {
 }
 
 #[test]
-fn t12_waits_for_the_page_lock_the_writeback_and_the_hold() {
+fn a_removal_waits_for_the_page_lock_the_writeback_and_the_hold() {
     let (mapping, store) = open_dirty(3, 1);
     let writeback = start(&mapping, 0);
     let locked = lock(&mapping, 1);
@@ -380,7 +380,7 @@ fn t12_waits_for_the_page_lock_the_writeback_and_the_hold() {
 }
 
 #[test]
-fn t14_waits_for_the_writeback_that_had_begun() {
+fn a_wait_is_for_the_writeback_that_had_begun() {
     let (mapping, _store) = open_dirty(2, 1);
     page(&mapping, 0).wait_writeback();
     mapping.wait_range(..);

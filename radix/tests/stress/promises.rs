@@ -1,4 +1,4 @@
-//! The promises T1 to T3: entries are atomic, scans are exact about what stays, root flags are
+//! The promises P-ENTRY, P-SCAN and P-ANY: entries are atomic, scans are exact about what stays, root flags are
 //! never too low and their changes are told once.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
@@ -12,7 +12,7 @@ use tagged_radix::{Tag, TagFilter, TagSet, TreeEdges};
 
 #[test]
 fn value_and_tags_change_together() {
-    // T1: a section gives even values tag 0, odd values tag 1; no one ever sees it otherwise.
+    // P-ENTRY: a section gives even values tag 0, odd values tag 1; no one ever sees it otherwise.
     let tree = Tree::new();
     let indices = [0, 63, 64, 1 << 30];
     for index in indices {
@@ -68,7 +68,7 @@ fn value_and_tags_change_together() {
 
 #[test]
 fn a_tag_never_outlives_its_entry() {
-    // T1: entries are stored with a tag and removed, stored without and removed.
+    // P-ENTRY: entries are stored with a tag and removed, stored without and removed.
     let tree = tree_of([1, 1 << 30]);
     let churn = |turn: u64| {
         let p = tree.pin();
@@ -93,7 +93,7 @@ fn a_tag_never_outlives_its_entry() {
 
 #[test]
 fn a_thread_finds_what_it_has_just_tagged() {
-    // T2 and T3, the bug of 2004 inside the tree: others clear and remove beside it.
+    // P-SCAN and P-ANY, the bug of 2004 inside the tree: others clear and remove beside it.
     let tree = tree_of([0, 64, 128, 4096, 1 << 30]);
     let setter = |index: u64| {
         let tree = &tree;
@@ -138,7 +138,7 @@ fn a_thread_finds_what_it_has_just_tagged() {
 
 #[test]
 fn any_tagged_is_true_while_a_set_stands() {
-    // T3: one entry keeps the tag, or two pass it on so that one of them has it always.
+    // P-ANY: one entry keeps the tag, or two pass it on so that one of them has it always.
     let tree = tree_of([0, 70, 5000]);
     let p = tree.pin();
     p.set_tag(5000, T0);
@@ -168,7 +168,7 @@ fn any_tagged_is_true_while_a_set_stands() {
 
 #[test]
 fn each_change_of_a_root_flag_is_told_once() {
-    // T3: what was told to have been set, less what was told to have been cleared, is the flag.
+    // P-ANY: what was told to have been set, less what was told to have been cleared, is the flag.
     let tree = Tree::new();
     let told: [AtomicI64; Tag::COUNT] = Default::default();
     let changes = AtomicU64::new(0);
@@ -223,7 +223,7 @@ fn each_change_of_a_root_flag_is_told_once() {
 
 #[test]
 fn scans_report_what_stays_through_growth_and_collapse() {
-    // T2: what stays is spread over all levels, and the nodes between come and go.
+    // P-SCAN: what stays is spread over all levels, and the nodes between come and go.
     let stays: Vec<_> = (0..10).map(|k| 5 << (6 * k)).collect();
     let tree = tree_of(stays.iter().copied());
     tree.pin().tag_range(.., T2, NONE);
@@ -258,7 +258,7 @@ fn scans_report_what_stays_through_growth_and_collapse() {
 
 #[test]
 fn scans_report_what_stays_while_a_small_node_grows() {
-    // T2, and T3: two entries stay below one inner node, which others make grow through every size, and which starts small
+    // P-SCAN and P-ANY: two entries stay below one inner node, which others make grow through every size, and which starts small
     // again when a copy without the old places, or a new node, takes its place.
     let at = |child: u64| 9 << 40 | child << 12;
     let stays = [at(0), at(0) + 1, at(63)];

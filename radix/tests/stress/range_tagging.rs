@@ -1,4 +1,4 @@
-//! The promise T4: `tag_range_if_tagged` takes all that had the tag throughout, nothing that got
+//! The promise P-RANGE: `tag_range_if_tagged` takes all that had the tag throughout, nothing that got
 //! it later, and each leaf at one instant.
 
 use rand::Rng;

@@ -12,18 +12,17 @@
 //! What a round is and how mappings take turns is in [`rounds`], which threads make it in [`threads`]. A store that lets a
 //! thread wait, or for ever, holds up its own mapping and no other.
 
-mod kick;
+mod config;
 mod rounds;
 mod threads;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use self::kick::{FlusherRef, Kick};
+pub use self::config::FlusherConfig;
 use self::rounds::Inner;
-use crate::config::FlusherConfig;
 use crate::error::Result;
-use crate::mapping::Mapping;
+use crate::rules::core::Mapping;
 use crate::stats::Counter;
 
 /// What rounds of a [`Flusher`] did: one, or all of them.
@@ -236,7 +235,7 @@ impl Flusher {
         let state = self.inner.locked();
         let mappings = state.tasks.values().map(|task| &task.mapping);
         let unwritten = mappings.map(|mapping| {
-            let counters = &mapping.shared.counters;
+            let counters = &mapping.core.counters;
             counters.dirty.get() + counters.writeback.get()
         });
         let unwritten = unwritten.sum();

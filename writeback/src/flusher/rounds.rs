@@ -13,15 +13,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::kick::FlusherRef;
-use super::{Counters, FlusherStats};
-use crate::cache;
+use super::{Counters, FlusherConfig, FlusherStats};
+use crate::accounts::kick::{Attends, Flushes};
 use crate::clock::millis;
-use crate::config::FlusherConfig;
 use crate::error::Result;
-use crate::mapping::Mapping;
+use crate::modes::{Budget, Progress};
 use crate::primitives::{Condvar, HintU32, HintU64, Instant, Mutex, MutexGuard, Ordering, thread};
-use crate::sync::{Budget, Progress};
+use crate::rules::core::{Cache, Mapping};
 
 /// A mapping of which nothing could be written is left alone for so long, or an interval, if that is less.
 const REST: Duration = Duration::from_millis(100);
@@ -64,7 +62,7 @@ pub(super) struct State {
     numbers: HashMap<usize, u64>,
     next_number: u64,
     /// The caches that mappings are in, and how many mappings are in each.
-    caches: Vec<(Arc<cache::Inner>, usize)>,
+    caches: Vec<(Arc<Cache>, usize)>,
     active: BTreeMap<u64, Activity>,
     pub(super) ready: VecDeque<Job>,
     /// Jobs in hand of threads, by the numbers of their mappings.
@@ -140,9 +138,8 @@ enum Stage {
     Reclaim,
 }
 
-impl Task {
-    /// The mapping has a dirty page, and had none before.
-    pub(super) fn enlist(&self) {
+impl Attends for Task {
+    fn enlist(&self) {
         let Some(flusher) = self.flusher.upgrade().filter(|flusher| flusher.is_own_process())
         else {
             return;
@@ -153,19 +150,32 @@ impl Task {
         }
     }
 
-    pub(super) fn has_threads(&self) -> bool {
+    fn has_threads(&self) -> bool {
         self.flusher.upgrade().is_some_and(|flusher| flusher.has_threads())
     }
 
-    pub(super) fn kick(&self) {
+    fn kick(&self) {
         if let Some(flusher) = self.flusher.upgrade() {
             flusher.kick();
         }
     }
+}
+
+impl Flushes for Inner {
+    fn kick(self: Arc<Self>) {
+        Inner::kick(&self);
+    }
+}
+
+impl Task {
+    fn as_attends(self: &Arc<Self>) -> Weak<dyn Attends> {
+        let task: Weak<Self> = Arc::downgrade(self);
+        task
+    }
 
     /// A number that changes when anything becomes of a page that was to be written.
     pub(super) fn progress(&self) -> u64 {
-        let counters = &self.mapping.shared.counters;
+        let counters = &self.mapping.core.counters;
         counters.written.get() + counters.write_errors.get() + counters.skipped.get()
     }
 }
@@ -191,7 +201,7 @@ impl Inner {
     pub(super) fn add(self: &Arc<Self>, mapping: Mapping) {
         let mut state = self.state.lock();
         let number = state.next_number;
-        let address = Arc::as_ptr(&mapping.shared).addr();
+        let address = Arc::as_ptr(&mapping.core).addr();
         if state.numbers.contains_key(&address) {
             return;
         }
@@ -199,7 +209,7 @@ impl Inner {
         let task = Arc::new(Task { flusher: Arc::downgrade(self), number, mapping });
         state.numbers.insert(address, number);
         state.tasks.insert(number, Arc::clone(&task));
-        let new_cache = task.mapping.shared.member.as_ref().and_then(|member| {
+        let new_cache = task.mapping.core.member.as_ref().and_then(|member| {
             let cache = &member.cache;
             match state.caches.iter_mut().find(|(other, _)| Arc::ptr_eq(other, cache)) {
                 Some((_, mappings)) => *mappings += 1,
@@ -211,12 +221,12 @@ impl Inner {
             None
         });
         if let Some(cache) = new_cache {
-            cache.add_flusher(FlusherRef(Arc::downgrade(self)));
+            cache.flushers.add(self.as_flushes());
         }
         drop(state);
         // The mapping's lock comes before this flusher's.
-        task.mapping.shared.kick.register(self.config.background_pages, &task);
-        if task.mapping.dirty() > 0 {
+        task.mapping.core.kick.register(self.config.background_pages, task.as_attends());
+        if task.mapping.core.counters.dirty.get() > 0 {
             task.enlist();
         }
         if !self.has_threads() {
@@ -239,7 +249,7 @@ impl Inner {
     /// Writes the mapping no more, but for what a thread is just at.
     pub(super) fn remove(self: &Arc<Self>, mapping: &Mapping) -> bool {
         let mut state = self.state.lock();
-        let address = Arc::as_ptr(&mapping.shared).addr();
+        let address = Arc::as_ptr(&mapping.core).addr();
         let Some(number) = state.numbers.remove(&address) else { return false };
         let task = state.tasks.remove(&number);
         state.active.remove(&number);
@@ -248,7 +258,7 @@ impl Inner {
         state.ready = others;
         let caches = &mut state.caches;
         let mut last_of = None;
-        if let Some(member) = &mapping.shared.member
+        if let Some(member) = &mapping.core.member
             && let Some(at) = caches.iter().position(|(cache, _)| Arc::ptr_eq(cache, &member.cache))
         {
             caches[at].1 -= 1;
@@ -257,12 +267,12 @@ impl Inner {
             }
         }
         if let Some(cache) = &last_of {
-            cache.remove_flusher(&FlusherRef(Arc::downgrade(self)));
+            cache.flushers.remove(&self.as_flushes());
         }
         drop(state);
         drop::<VecDeque<Job>>(jobs);
         if let Some(task) = task {
-            mapping.shared.kick.unregister(&task);
+            mapping.core.kick.unregister(&task.as_attends());
         }
         true
     }
@@ -273,6 +283,11 @@ impl Inner {
         for task in tasks.into_values() {
             self.remove(&task.mapping);
         }
+    }
+
+    fn as_flushes(self: &Arc<Self>) -> Weak<dyn Flushes> {
+        let flusher: Weak<Self> = Arc::downgrade(self);
+        flusher
     }
 
     pub(super) fn has_threads(&self) -> bool {
@@ -336,7 +351,9 @@ impl Inner {
                 activity.timed |= timed;
                 return true;
             }
-            let Some(task) = tasks.get(number).filter(|task| task.mapping.dirty() > 0) else {
+            let Some(task) =
+                tasks.get(number).filter(|task| task.mapping.core.counters.dirty.get() > 0)
+            else {
                 return false;
             };
             if let Some(until) = activity.rests_until.filter(|until| *until > now && !must) {
@@ -423,7 +440,7 @@ impl Inner {
                 }
             }
             Stage::Expired => {
-                let now_ms = mapping.shared.clock.now_ms();
+                let now_ms = mapping.core.clock.now_ms();
                 let dirty_by_ms = now_ms.checked_sub(millis(self.config.dirty_expire));
                 if let Some(dirty_by_ms) = dirty_by_ms.filter(|_| job.timed) {
                     job.submitted +=
@@ -455,8 +472,8 @@ impl Inner {
     }
 
     fn is_over_background(&self, mapping: &Mapping) -> bool {
-        let dirty = mapping.dirty();
-        dirty > self.config.background_pages || (dirty > 0 && mapping.shared.is_in_debt())
+        let dirty = mapping.core.counters.dirty.get();
+        dirty > self.config.background_pages || (dirty > 0 && mapping.core.is_in_debt())
     }
 
     /// So many of the pages that were asked for, up to a chunk.
@@ -486,7 +503,7 @@ impl Inner {
     ) -> u64 {
         let first = self.add_up(done, &write);
         // Here nothing is held that anybody waits for.
-        if first.log_wanted == 0 || !mapping.shared.ensure_log(first.log_wanted) {
+        if first.log_wanted == 0 || !mapping.core.ensure_log(first.log_wanted) {
             return first.submitted;
         }
         first.submitted + self.add_up(done, &write).submitted

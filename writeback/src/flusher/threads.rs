@@ -16,8 +16,8 @@ use std::time::Duration;
 use super::FlusherStats;
 use super::rounds::{Inner, Job, State, Working};
 use crate::error::{Error, Result};
-use crate::mapping::Mapping;
 use crate::primitives::{CHECKED, Instant, MutexGuard, Ordering, thread};
+use crate::rules::core::Mapping;
 
 /// A thread is taken for blocked that has been in one store for so long, with nothing becoming of any page.
 const BLOCKED: Duration = Duration::from_millis(100);
@@ -239,7 +239,7 @@ impl State {
 #[cfg(all(test, not(any(writeback_loom, writeback_shuttle))))]
 mod tests {
     use super::*;
-    use crate::config::FlusherConfig;
+    use crate::flusher::FlusherConfig;
 
     #[test]
     fn a_thread_that_dies_is_told() {

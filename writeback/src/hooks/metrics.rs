@@ -6,8 +6,8 @@ use metrics::{SharedString, counter, gauge, histogram};
 
 use super::{Observer, WriteEvent};
 use crate::error::{Error, StoreError};
+use crate::modes::FlushKind;
 use crate::stats::Stats;
-use crate::store::FlushKind;
 
 /// An [`Observer`] that counts into the [`metrics`](https://docs.rs/metrics) facade, under names that begin
 /// with `writeback_` and with the label `mapping`.

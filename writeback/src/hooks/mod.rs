@@ -21,12 +21,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[cfg(feature = "crc32c")]
 pub use crc32c::Crc32c;
-pub use log::{Log, LogHold, LoggedChange};
+pub use log::Log;
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
-pub(crate) use observer::{Observed, Observers};
 pub use observer::{Observer, WriteEvent};
-pub(crate) use order::{Order, Positions};
+pub(crate) use observer::{Observers, untold};
+pub(crate) use order::Order;
 pub use seal::Seal;
 pub(crate) use seal::Sealer;
 

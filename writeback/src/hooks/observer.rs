@@ -9,11 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, StoreError};
-use crate::mapping::Mapping;
+use crate::modes::FlushKind;
 use crate::primitives::{AtomicU64, Instant, Ordering};
-use crate::shared::Shared;
 use crate::stats::Counter;
-use crate::store::FlushKind;
 
 /// Is told what a mapping does, for metrics and traces. Every method does nothing unless implemented.
 ///
@@ -109,14 +107,19 @@ pub struct WriteEvent {
 #[derive(Debug)]
 pub(crate) struct Observers {
     all: Vec<Arc<dyn Observer>>,
-    dirtied: AtomicU64,
-    evicted: AtomicU64,
-    failed: AtomicU64,
+    pub(crate) dirtied: AtomicU64,
+    pub(crate) evicted: AtomicU64,
+    pub(crate) failed: AtomicU64,
     pub(crate) panics: Counter,
 }
 
 impl Observers {
-    pub(crate) fn new(all: Vec<Arc<dyn Observer>>) -> Self {
+    pub(crate) fn new(
+        #[cfg_attr(not(feature = "tracing"), expect(unused_mut, reason = "by that feature"))]
+        mut all: Vec<Arc<dyn Observer>>,
+    ) -> Self {
+        #[cfg(feature = "tracing")]
+        all.push(Arc::new(super::trace::Events));
         let told = || AtomicU64::new(0);
         let (dirtied, evicted, failed) = (told(), told(), told());
         Self { all, dirtied, evicted, failed, panics: Counter::default() }
@@ -154,77 +157,7 @@ impl Observers {
 }
 
 /// How much of `counted` has not been told; it has been then. Each is told by one caller.
-fn untold(told: &AtomicU64, counted: u64) -> u64 {
+pub(crate) fn untold(told: &AtomicU64, counted: u64) -> u64 {
     // Relaxed: what is told of is not reached through it.
     counted.saturating_sub(told.fetch_max(counted, Ordering::Relaxed))
-}
-
-impl Shared {
-    /// Tells the observers what has been counted since they were last told. Called with no latch held.
-    #[inline]
-    pub(crate) fn tell_counts(&self) {
-        if self.observers.any() {
-            self.tell_what_was_counted();
-        }
-    }
-
-    #[cold]
-    fn tell_what_was_counted(&self) {
-        let observers = &self.observers;
-        let dirtied = untold(&observers.dirtied, self.counters.dirtied.get());
-        if dirtied > 0 {
-            observers.tell(|observer| observer.dirtied(dirtied));
-        }
-        let evicted = untold(&observers.evicted, self.counters.evicted.get());
-        if evicted > 0 {
-            observers.tell(|observer| observer.evicted(evicted));
-        }
-        let recorded = self.errors.recorded();
-        let failed = untold(&observers.failed, recorded);
-        if let Some(error) = self.errors.latest_after(recorded - failed).filter(|_| failed > 0) {
-            observers.tell(|observer| observer.failed(&error, failed));
-        }
-    }
-
-    /// Tells them when the returned value is dropped: to be taken before any latch.
-    pub(crate) fn tell_at_end(&self) -> AtEnd<'_> {
-        AtEnd(self)
-    }
-}
-
-/// See [`Shared::tell_at_end`].
-#[must_use = "it tells when it is dropped"]
-pub(crate) struct AtEnd<'s>(&'s Shared);
-
-impl Drop for AtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.tell_counts();
-    }
-}
-
-/// A batch that observers are told of when the store is done with it.
-#[derive(Debug)]
-pub(crate) struct Observed {
-    mapping: Mapping,
-    write: WriteEvent,
-    began: Instant,
-}
-
-impl Observed {
-    /// Tells that the batch is about to be handed over. `None`: nobody wants to know.
-    pub(crate) fn begin(mapping: &Mapping, write: WriteEvent) -> Option<Self> {
-        let observers = &mapping.shared.observers;
-        let began = observers.now()?;
-        observers.tell(|observer| observer.submitted(write));
-        Some(Self { mapping: mapping.clone(), write, began })
-    }
-
-    pub(crate) fn end(self, outcome: Result<(), &StoreError>) {
-        let observers = &self.mapping.shared.observers;
-        let write = self.write;
-        observers.tell_since(Some(self.began), |observer, took| {
-            observer.written(write, took, outcome);
-        });
-        self.mapping.shared.tell_counts();
-    }
 }

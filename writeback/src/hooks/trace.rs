@@ -8,8 +8,8 @@ mod on {
 
     use crate::error::{Error, StoreError};
     use crate::hooks::{Observer, WriteEvent};
-    use crate::store::FlushKind;
-    use crate::sync::SyncMode;
+    use crate::modes::FlushKind;
+    use crate::modes::SyncMode;
 
     pub(crate) type Span = EnteredSpan;
 
@@ -63,8 +63,8 @@ mod on {
 
 #[cfg(not(feature = "tracing"))]
 mod off {
-    use crate::store::FlushKind;
-    use crate::sync::SyncMode;
+    use crate::modes::FlushKind;
+    use crate::modes::SyncMode;
 
     /// Nothing, until it is dropped.
     pub(crate) struct Span;

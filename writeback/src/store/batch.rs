@@ -1,9 +1,9 @@
 //! What a store is handed: the bytes to write, and the duty to say how it went.
 
+use std::fmt;
+
 use crate::buffer::Image;
-use crate::claim::Writeback;
 use crate::error::StoreError;
-use crate::hooks::{Observed, WriteEvent};
 
 /// Pages that lie side by side, or blocks of them that do, to be written in one go.
 ///
@@ -47,6 +47,12 @@ pub struct WriteBatch {
 }
 
 impl WriteBatch {
+    /// Images that follow each other from `offset` on; the batch alone has them.
+    pub(crate) fn new(first_page: u64, offset: u64, images: Vec<Image>) -> Self {
+        let len = images.iter().map(|image| image.len() as u64).sum();
+        Self { first_page, offset, len, images }
+    }
+
     /// Index of the first page, or of the page that the first blocks are of.
     ///
     /// # Examples
@@ -232,16 +238,25 @@ impl WriteBatch {
 /// assert!(mapping.page(0)?.snapshot().is_dirty());
 /// # Ok::<(), writeback::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a write must be ended; dropping its completion reports it as lost"]
 pub struct Completion {
-    writebacks: Vec<Writeback>,
     len: u64,
-    /// `None`: nobody is to be told.
-    observed: Option<Observed>,
+    /// `None` once it has been told.
+    ending: Option<Box<dyn EndOfWrite>>,
+}
+
+/// Who is told how a batch has ended: once.
+pub(crate) trait EndOfWrite: Send + Sync {
+    /// So many bytes from the front were accepted; if there are fewer than the batch has, then `error` came.
+    fn end(self: Box<Self>, accepted: u64, error: StoreError);
 }
 
 impl Completion {
+    /// The duty to tell `ending` how a batch of `len` bytes has ended.
+    pub(crate) fn new(len: u64, ending: Box<dyn EndOfWrite>) -> Self {
+        Self { len, ending: Some(ending) }
+    }
+
     /// Ends the write: so many bytes from the front were accepted.
     ///
     /// Pages within them are clean from now on. If there are fewer than the batch has, the pages
@@ -334,38 +349,20 @@ impl Completion {
     }
 
     fn end(&mut self, accepted: u64, error: StoreError) {
-        let observed = self.observed.take();
-        let outcome = observed
-            .as_ref()
-            .map(|_| if accepted < self.len { Err(error.clone()) } else { Ok(()) });
-        let mapping = self.writebacks.first().map(|first| first.page().mapping().clone());
-        let well = Writeback::end_batch(std::mem::take(&mut self.writebacks), accepted, error);
-        if let Some(mapping) = mapping {
-            mapping.shared.batch_ended(well);
-        }
-        if let (Some(observed), Some(outcome)) = (observed, outcome) {
-            observed.end(outcome.as_ref().copied());
+        if let Some(ending) = self.ending.take() {
+            ending.end(accepted, error);
         }
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if !self.writebacks.is_empty() {
-            self.end(0, StoreError::Lost);
-        }
+        self.end(0, StoreError::Lost);
     }
 }
 
-/// Makes a batch of writebacks that lie side by side, in ascending order.
-pub(crate) fn batch_of(writebacks: Vec<Writeback>) -> Option<(WriteBatch, Completion)> {
-    let first = writebacks.first()?;
-    let (first_page, offset) = (first.page().index(), first.offset());
-    let images: Vec<_> = writebacks.iter().map(|one| one.image().clone()).collect();
-    let len = images.iter().map(|image| image.len() as u64).sum();
-    let write = WriteEvent { first_page, pages: images.len() as u64, bytes: len };
-    let observed = Observed::begin(first.page().mapping(), write);
-    first.page().mapping().shared.batch_begun();
-    let batch = WriteBatch { first_page, offset, len, images };
-    Some((batch, Completion { writebacks, len, observed }))
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion").field("len", &self.len).finish_non_exhaustive()
+    }
 }

@@ -218,11 +218,11 @@ impl FileStore {
     }
 
     /// Writes all of the batch. `Err`: how many bytes were accepted before the error.
-    fn write(&self, batch: &WriteBatch) -> Result<(), (u64, StoreError)> {
+    fn write(&self, batch: WriteBatch) -> Result<(), (u64, StoreError)> {
         write_all(batch.images(), batch.offset(), |slices, at| {
             rustix::io::pwritev(&self.file, slices, at)
         })?;
-        self.begin(batch);
+        self.begin(&batch);
         Ok(())
     }
 
@@ -291,9 +291,7 @@ impl Store for FileStore {
     }
 
     fn submit(&self, batch: WriteBatch, completion: Completion) {
-        let (len, written) = (batch.len(), self.write(&batch));
-        // First: the pages then have their bytes to themselves again.
-        drop(batch);
+        let (len, written) = (batch.len(), self.write(batch));
         match written {
             Ok(()) => completion.complete(Ok(len)),
             Err((accepted, error)) => completion.fail_after(accepted, error),

@@ -18,7 +18,7 @@ mod vectored;
 
 use std::fmt::Debug;
 
-pub(crate) use batch::batch_of;
+pub(crate) use batch::EndOfWrite;
 pub use batch::{Completion, WriteBatch};
 pub use file::FileStore;
 pub use memory::MemStore;
@@ -26,6 +26,7 @@ pub(crate) use null::NullStore;
 pub use open::FileOptions;
 
 use crate::error::StoreError;
+use crate::modes::FlushKind;
 
 /// What a store can take.
 ///
@@ -61,24 +62,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self { batch_pages_max: 256, alignment: 1, len_min: 0, len_max: i64::MAX.unsigned_abs() }
     }
-}
-
-/// How much a flush has to cover.
-///
-/// # Examples
-/// ```
-/// # use writeback::{FlushKind, MemStore, Store};
-/// let store = MemStore::with_contents(b"abc");
-/// store.flush(FlushKind::Data)?; // fdatasync
-/// store.flush(FlushKind::All)?; // fsync
-/// # Ok::<(), writeback::StoreError>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlushKind {
-    /// The data and what is needed to read it again, as `fdatasync`.
-    Data,
-    /// Everything, as `fsync`.
-    All,
 }
 
 /// A backing store: a file, a device, a piece of memory.

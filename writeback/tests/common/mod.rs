@@ -397,7 +397,7 @@ pub fn assert_settled(mapping: &Mapping) {
     assert_clean_is_stored(mapping);
 }
 
-/// I5: a page that is not dirty, not under writeback and not locked is in the store as it is.
+/// I-STORED: a page that is not dirty, not under writeback and not locked is in the store as it is.
 #[track_caller]
 pub fn assert_clean_is_stored(mapping: &Mapping) {
     let pages = mapping.len().div_ceil(mapping.page_size() as u64);

@@ -102,7 +102,7 @@ impl<S: Store> Store for Numbers<S> {
         self.inner.read(offset, into)
     }
 
-    /// I11: no image has a change that the log may lose.
+    /// I-LOG-FIRST: no image has a change that the log may lose.
     fn submit(&self, batch: WriteBatch, completion: Completion) {
         let durable = self.journal.durable();
         for image in batch.images() {

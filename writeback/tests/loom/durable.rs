@@ -117,7 +117,7 @@ fn sync_data_vs_sync_all() {
     });
 }
 
-/// Who sees a page clean, not under writeback and not locked finds its bytes in the store (I5).
+/// Who sees a page clean, not under writeback and not locked finds its bytes in the store (I-STORED).
 #[test]
 fn snapshot_vs_write_back() {
     model("snapshot_vs_write_back", || {

@@ -34,7 +34,7 @@ fn kjournald_has_a_block_and_the_flusher_writes_the_others() {
 
 #[test]
 fn kjournald_has_a_block_that_looks_clean_and_the_page_is_dirty_again() {
-    // R2: whatever the decliner thinks, since the holder may be writing the block at this moment.
+    // R-LOOKS-CLEAN: whatever the decliner thinks, since the holder may be writing the block at this moment.
     let (mapping, store) = dirty_blocks(&[0]);
     let hold = mapping.hold_blocks(0, 2..3).unwrap();
     let page = page(&mapping, 0);
@@ -115,7 +115,7 @@ fn kjournald_writes_a_block_that_is_changed_meanwhile_and_it_is_dirty() {
 
 #[test]
 fn kjournald_declines_in_part_and_takes_nothing_from_a_sync_that_tagged_the_page() {
-    // R9: TOWRITE survives a background pass that writes some blocks of the page and leaves others.
+    // R-TOWRITE-EATEN: TOWRITE survives a background pass that writes some blocks of the page and leaves others.
     let (mapping, store) = open_blocks(2);
     [0, 4, 5].iter().for_each(|block| fill(&mapping, *block, 3));
     let first = lock(&mapping, 0);

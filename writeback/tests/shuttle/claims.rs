@@ -8,7 +8,7 @@ use crate::ledger::Place;
 use crate::play::play;
 use crate::world::World;
 
-/// R1, the race of 2004: the flusher has claimed the page, meets the journal's hold and puts it back;
+/// R-CLAIM-PUT-BACK, the race of 2004: the flusher has claimed the page, meets the journal's hold and puts it back;
 /// the sync looks for it meanwhile.
 #[test]
 fn claim_put_back_vs_sync() {
@@ -32,7 +32,7 @@ fn claim_put_back_vs_sync() {
     });
 }
 
-/// R2, R9: the pass declines a page that the sync has tagged already.
+/// R-LOOKS-CLEAN, R-TOWRITE-EATEN: the pass declines a page that the sync has tagged already.
 #[test]
 fn declining_pass_vs_sync() {
     // A pass that declines a page leaves it dirty, and a sync that tagged it still finds it.
@@ -51,7 +51,7 @@ fn declining_pass_vs_sync() {
     });
 }
 
-/// R3, R4.
+/// R-DIRTY-BEFORE-START, R-FLAG-WITHOUT-TAG.
 #[test]
 fn redirty_vs_start() {
     // A page that is dirtied between its claim and the start of its writeback keeps its DIRTY tag.
@@ -65,7 +65,7 @@ fn redirty_vs_start() {
     });
 }
 
-/// R6.
+/// R-DIRTY-DURING-WRITE.
 #[test]
 fn redirty_vs_completion() {
     // The end of a write does not make clean what was dirtied since it began.
@@ -78,7 +78,7 @@ fn redirty_vs_completion() {
     });
 }
 
-/// R5, M3: the first dirtier has no bytes to write, only the page lock.
+/// R-SECOND-DIRTIER: the first dirtier has no bytes to write, only the page lock.
 #[test]
 fn two_dirtiers_then_sync() {
     // Who returns from making a page dirty finds it in the next sync, though another was first.
@@ -93,7 +93,7 @@ fn two_dirtiers_then_sync() {
     });
 }
 
-/// R5, M3: the first dirtier is a write that fails. The content latch does not keep that out.
+/// R-SECOND-DIRTIER: the first dirtier is a write that fails. The content latch does not keep that out.
 #[test]
 fn failed_write_vs_second_dirtier() {
     // Who finds a page dirty before its tag is set finds it in the next pass all the same.
@@ -108,7 +108,7 @@ fn failed_write_vs_second_dirtier() {
     });
 }
 
-/// M4, O2: first clean, then copy.
+/// First clean, then copy.
 #[test]
 fn write_vs_image() {
     // What is written to a page while it is claimed is in the image, or the page is dirty again.
@@ -129,7 +129,7 @@ fn write_vs_image() {
     });
 }
 
-/// A sibling of R25: the length an image is cut at belongs to its bytes.
+/// A sibling of R-IMAGE-APART: the length an image is cut at belongs to its bytes.
 #[test]
 fn lengthening_write_vs_image() {
     // An image is cut at a length that covers every byte whose write made the page dirty before.
@@ -182,7 +182,7 @@ fn write_vs_write_under_way() {
     });
 }
 
-/// R24. That a panic drops it, too, is tested without shuttle, whose locks do nothing while it unwinds.
+/// R-CLAIM-DROPPED. That a panic drops it, too, is tested without shuttle, whose locks do nothing while it unwinds.
 #[test]
 fn dropped_claim_vs_sync() {
     // A claim that nobody decides leaves the page dirty, and unlocked.
@@ -198,7 +198,7 @@ fn dropped_claim_vs_sync() {
     });
 }
 
-/// R24, a step later: the writeback is dropped.
+/// R-CLAIM-DROPPED, a step later: the writeback is dropped.
 #[test]
 fn dropped_writeback_vs_sync() {
     // A write that nobody ends is over, the page is dirty, and the sync that met it says so.

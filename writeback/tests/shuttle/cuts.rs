@@ -1,4 +1,4 @@
-//! R15, R16: races of truncation, which takes pages away unwritten, with whoever has or finds them.
+//! R-PAGE-GONE, R-COUNT-DRIFTS: races of truncation, which takes pages away unwritten, with whoever has or finds them.
 
 use shuttle::thread;
 use writeback::{Budget, SyncMode};
@@ -10,7 +10,7 @@ use crate::world::World;
 const ONE_PAGE: u64 = PAGE as u64;
 const ONE_PLACE: u64 = PLACE as u64;
 
-/// R15: the sync has looked the page up and not locked it yet.
+/// R-PAGE-GONE: the sync has looked the page up and not locked it yet.
 #[test]
 fn cut_vs_sync() {
     // A sync leaves a page alone that was cut away, and makes durable what was not.
@@ -89,7 +89,7 @@ fn lengthening_write_vs_sync_after_a_refused_cut() {
     });
 }
 
-/// R16, M10: flag, tag, counter and membership change as one. With and without the page lock.
+/// R-COUNT-DRIFTS: flag, tag, counter and membership change as one. With and without the page lock.
 #[test]
 fn cut_vs_dirtiers() {
     // A page that is cut away while it is dirtied is neither counted nor dirty.
@@ -107,7 +107,7 @@ fn cut_vs_dirtiers() {
     });
 }
 
-/// R15: the write has found the page and not yet its latch.
+/// R-PAGE-GONE: the write has found the page and not yet its latch.
 #[test]
 fn cut_vs_write() {
     // A write to a page that is cut away goes to a new page, or is cut with the old one.
@@ -135,7 +135,7 @@ fn cut_vs_write_of_the_same_page() {
     });
 }
 
-/// R15: a reference to the old page, while a new one takes its place.
+/// R-PAGE-GONE: a reference to the old page, while a new one takes its place.
 #[test]
 fn cut_and_new_page_vs_old_reference() {
     // Nothing is done to a new page in the name of an old one, nor the other way round.

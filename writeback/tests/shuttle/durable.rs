@@ -1,4 +1,4 @@
-//! R26: written is not durable. Races of flushes with writes that end, and with one another.
+//! R-UNFLUSHED: written is not durable. Races of flushes with writes that end, and with one another.
 
 use writeback::SyncMode;
 
@@ -6,7 +6,7 @@ use crate::ledger::Place;
 use crate::play::play;
 use crate::world::World;
 
-/// M14: the second page's write may end while the flush for the first is under way.
+/// The second page's write may end while the flush for the first is under way.
 #[test]
 fn write_vs_flush() {
     // A flush covers the writes that had ended when it began, and no others.

@@ -1,4 +1,4 @@
-//! R12, R13: races of failing writes with those who must be told.
+//! R-ERROR-TOLD-TO-ONE, R-ERROR-LATE: races of failing writes with those who must be told.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::ledger::Place;
 use crate::play::play;
 use crate::world::World;
 
-/// R12, fsyncgate: the first write of the page fails, whoever begins it, and any later one succeeds.
+/// R-ERROR-TOLD-TO-ONE, fsyncgate: the first write of the page fails, whoever begins it, and any later one succeeds.
 #[test]
 fn error_vs_two_handles() {
     // Every handle is told of an error once, by its next sync.
@@ -28,7 +28,7 @@ fn error_vs_two_handles() {
     });
 }
 
-/// R12: the two of one handle, whose cursor one of them moves first.
+/// R-ERROR-TOLD-TO-ONE: the two of one handle, whose cursor one of them moves first.
 #[test]
 fn error_vs_two_syncs_of_one_handle() {
     // Both are told.
@@ -73,7 +73,7 @@ fn late_error_vs_two_syncs_of_one_handle() {
     });
 }
 
-/// R13, I12.
+/// R-ERROR-LATE, I-ERROR-FIRST.
 #[test]
 fn failed_end_vs_waiter() {
     // Who has waited for a write that failed finds the error.
@@ -90,7 +90,7 @@ fn failed_end_vs_waiter() {
     });
 }
 
-/// R13, M5: the sync may come when the page has left WRITEBACK and is dirty again, or before.
+/// R-ERROR-LATE: the sync may come when the page has left WRITEBACK and is dirty again, or before.
 #[test]
 fn failed_end_vs_sync() {
     // No sync returns Ok for a page whose write has just failed, unless it wrote it again.
@@ -106,7 +106,7 @@ fn failed_end_vs_sync() {
     });
 }
 
-/// R13, one step later: between the recording of the error and the page's becoming dirty again. The handle
+/// R-ERROR-LATE, one step later: between the recording of the error and the page's becoming dirty again. The handle
 /// has been told by then, so its sync has no error left to return.
 #[test]
 fn failed_end_vs_sync_of_a_told_handle() {

@@ -1,4 +1,4 @@
-//! R25, I11: races of logged changes with the writing of pages, and with who truncates the log.
+//! R-IMAGE-APART, I-LOG-FIRST: races of logged changes with the writing of pages, and with who truncates the log.
 //!
 //! A page is the position of its newest change. A [`Journal`] is the log, and the store above the
 //! [`Device`] that holds the cache to the order of the two.

@@ -34,7 +34,7 @@ fn finish(world: Arc<World>, cache: &PageCache, threads: Vec<thread::JoinHandle<
     assert_eq!((stats.cached, stats.debt, stats.stalled_now), (0, 0, 0), "{stats:?}");
 }
 
-/// R15, R17.
+/// R-PAGE-GONE, R-EVICTED-DIRTY.
 #[test]
 fn evict_vs_writers_and_readers() {
     // What is written to a page while it is evicted is written, and read by whoever comes after.
@@ -54,7 +54,7 @@ fn evict_vs_writers_and_readers() {
     });
 }
 
-/// R17.
+/// R-EVICTED-DIRTY.
 #[test]
 fn evict_vs_page_in_hand() {
     // Who has a page in hand finds it in its place, however much is evicted.

@@ -22,7 +22,7 @@ fn sync_vs_sync() {
     });
 }
 
-/// R14, M6, R26: DIRTY first, WRITEBACK second; the pass takes the page from the one to the other.
+/// R-PASSED-BETWEEN, R-UNFLUSHED: DIRTY first, WRITEBACK second; the pass takes the page from the one to the other.
 #[test]
 fn background_pass_vs_sync() {
     // A sync waits for a write that another began, and flushes what it wrote.
@@ -37,7 +37,7 @@ fn background_pass_vs_sync() {
     });
 }
 
-/// R10, M7: an old image is under way.
+/// R-OLD-IMAGE: an old image is under way.
 #[test]
 fn sync_vs_write_of_an_old_image() {
     // A sync that meets a page under writeback waits, and then writes it again if it is dirty.
@@ -53,7 +53,7 @@ fn sync_vs_write_of_an_old_image() {
     });
 }
 
-/// R8: both pages are in one leaf, which is tagged at one instant.
+/// R-ENDLESS-SYNC: both pages are in one leaf, which is tagged at one instant.
 #[test]
 fn sync_vs_dirtier_behind_it() {
     // A pass writes what was dirty when it was called, and not what became dirty since.

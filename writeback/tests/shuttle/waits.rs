@@ -39,7 +39,7 @@ fn lockers_of_one_page() {
     });
 }
 
-/// R11: by ticket, not by flag. The second write ends only when the waiter is back.
+/// R-LOST-WAKEUP: by ticket, not by flag. The second write ends only when the waiter is back.
 fn waiter_vs_next_writeback(name: &'static str, wait: fn(&World)) {
     play(name, move || {
         let world = World::dirty(1, 0);
@@ -58,7 +58,7 @@ fn waiter_vs_next_writeback(name: &'static str, wait: fn(&World)) {
     });
 }
 
-/// R11.
+/// R-LOST-WAKEUP.
 #[test]
 fn page_waiter_vs_next_writeback() {
     // Who waits for a write of a page is let go by its end, though the next write has begun.
@@ -66,7 +66,7 @@ fn page_waiter_vs_next_writeback() {
     waiter_vs_next_writeback("page_waiter_vs_next_writeback", wait);
 }
 
-/// R11.
+/// R-LOST-WAKEUP.
 #[test]
 fn range_waiter_vs_next_writeback() {
     // Who waits for the writes of a range is let go by their ends, though the next write has begun.
@@ -96,7 +96,7 @@ fn late_end_vs_next_writeback() {
     });
 }
 
-/// L4, R11: several wait for one end.
+/// R-LOST-WAKEUP: several wait for one end.
 #[test]
 fn waiters_vs_end() {
     // Everybody who waits for a write is woken by its end.
@@ -156,7 +156,7 @@ fn hold_vs_waiting_claim() {
     });
 }
 
-/// L3, R23: the pass has the first page under writeback when it meets the second one locked, by somebody
+/// R-CROSSED-PASSES: the pass has the first page under writeback when it meets the second one locked, by somebody
 /// who waits for the first.
 #[test]
 fn pass_vs_lock_holder() {

@@ -277,7 +277,7 @@ impl World {
         drop(Arc::into_inner(self).expect("the race's threads are joined"));
     }
 
-    /// I5, when nothing is dirty and nothing under way. What the cache does not have is not looked at.
+    /// I-STORED, when nothing is dirty and nothing under way. What the cache does not have is not looked at.
     fn assert_clean_is_stored(&self) {
         let (len, accepted) = (self.mapping.len(), self.device.accepted());
         assert_eq!(len, accepted.len() as u64, "the store's length");

@@ -1,0 +1,219 @@
+//! The debt of a cache and of its mappings: how many pages are dirty, and who may add to them.
+//!
+//! The *debt* of a cache is the number of its pages that are dirty, claimed or under writeback. (A page that is
+//! dirtied again while it is written counts twice, as its image takes memory of its own.) Each mapping has
+//! an [`Account`] of its own part. A page is charged in the section that makes it dirty, and discharged after the one
+//! in which its write ends or that removes it; claim and redirtying change nothing.
+//!
+//! What each mapping may owe is in [`share`]: some of the limit is always left for a mapping that owes
+//! little. So a store that is slow, failing, full or never answers uses up its mapping's share and no more,
+//! and only the writers of that mapping wait, or are told, with the errors of that mapping.
+//!
+//! Up to the *background* limit nothing happens; beyond, the flushers are woken. From half way to the limit
+//! on, the writers of a mapping that owes much pause, the longer the nearer, if a flusher writes meanwhile (without one
+//! a pause would bring nothing); at their mapping's limit they wait.
+
+use std::time::Duration;
+
+use crate::accounts::Limits;
+use crate::accounts::pace::Pace;
+use crate::accounts::queue::Queues;
+use crate::accounts::share::{Owed, Shares};
+use crate::primitives::{
+    AtomicBool, AtomicU64, CHECKED, Condvar, CounterU64, HintU64, Instant, Mutex, Ordering,
+};
+use crate::stats::Counter;
+
+/// The debt's WAITING bit: there is a queue, or a thread that watches for the end of a write.
+pub(super) const WAITING: u64 = 1 << 63;
+
+/// How long a thread that needs memory waits for a write to end.
+pub(super) const END_MAX: Duration = Duration::from_millis(100);
+
+/// The debt of a cache.
+pub(crate) struct Throttle {
+    pub(super) word: AtomicU64,
+    pub(super) shares: Shares,
+    pub(crate) stall_max: Duration,
+    pause_max: Duration,
+    pub(super) queues: Mutex<Queues>,
+    /// Mappings in the cache, and how many of them owe anything; the latter is off by a few for a moment.
+    mappings: HintU64,
+    owing: HintU64,
+    /// The flushers have been woken and have not begun to look yet.
+    kicked: AtomicBool,
+    pub(super) stalled: Counter,
+    paused: Counter,
+    pub(crate) written: Counter,
+}
+
+/// What one mapping owes, and where its writers wait.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    debt: CounterU64,
+    /// Writers in the mapping's queue. A hint: who finds it zero need not queue up behind anybody.
+    pub(super) waiting: HintU64,
+    pub(super) changed: Condvar,
+    pub(crate) pace: Pace,
+    /// How often a page has been tried in spite of its backing off, and when last.
+    pub(crate) tries: HintU64,
+    pub(crate) tried: Mutex<Option<Instant>>,
+}
+
+impl Account {
+    pub(crate) fn debt(&self) -> u64 {
+        self.debt.load(Ordering::Acquire)
+    }
+}
+
+impl Throttle {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let Limits { background_pages: background, max_pages: max, .. } = *limits;
+        let shares = Shares { background, max, capacity: limits.capacity_pages };
+        Self {
+            word: AtomicU64::new(0),
+            shares,
+            stall_max: limits.stall_max,
+            pause_max: limits.pause_max,
+            queues: Mutex::new(Queues::default()),
+            mappings: HintU64::new(0),
+            owing: HintU64::new(0),
+            kicked: AtomicBool::new(false),
+            stalled: Counter::default(),
+            paused: Counter::default(),
+            written: Counter::default(),
+        }
+    }
+
+    pub(crate) fn debt(&self) -> u64 {
+        // Acquire: pairs with the discharges.
+        self.word.load(Ordering::Acquire) & !WAITING
+    }
+
+    /// How much a mapping owes, beside the others.
+    pub(super) fn owed(&self, account: &Account) -> Owed {
+        let by_one = account.debt();
+        Owed { by_all: self.debt(), by_one, alone: self.mappings.load(Ordering::Relaxed) <= 1 }
+    }
+
+    /// No writer has to look at what its mapping owes, and none of this one's waits.
+    #[inline]
+    pub(crate) fn is_easy(&self, account: &Account) -> bool {
+        // Relaxed: the limits are approximate, and a page or two beyond them do no harm.
+        self.word.load(Ordering::Acquire) & !WAITING <= self.shares.easy()
+            && account.waiting.load(Ordering::Relaxed) == 0
+    }
+
+    /// There is room for a page more of the mapping, and nobody waits for it.
+    pub(crate) fn has_room(&self, account: &Account) -> bool {
+        account.waiting.load(Ordering::Relaxed) == 0 && self.shares.admits(self.owed(account))
+    }
+
+    /// A page became dirty. Whoever was admitted may charge, and so may those that need no admission.
+    pub(crate) fn charge(&self, account: &Account) {
+        // The account first, as in `discharge` last: it is never less than its part of the word.
+        if account.debt.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.owing.fetch_add(1, Ordering::Relaxed);
+        }
+        self.word.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Pages are clean, or gone.
+    pub(crate) fn discharge(&self, account: &Account, pages: u64) {
+        let before = self.word.fetch_sub(pages, Ordering::AcqRel);
+        debug_assert!(before & !WAITING >= pages, "I10: more discharged than was charged");
+        // After the word, and before anybody is told: a writer that finds the account without this debt, and so
+        // nothing under way, finds the room too.
+        let owed = account.debt.fetch_sub(pages, Ordering::AcqRel);
+        debug_assert!(owed >= pages, "I10: more discharged than the mapping was charged");
+        if owed == pages && pages > 0 {
+            self.owing.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.nudge(account);
+    }
+
+    /// Something has happened to the mapping that its waiting writers must see although nothing was discharged.
+    pub(crate) fn nudge(&self, account: &Account) {
+        if self.somebody_waits() {
+            self.look_again(account);
+        }
+    }
+
+    /// A change of the word that changes nothing: of this and of a writer that queues up one sees the other.
+    pub(crate) fn somebody_waits(&self) -> bool {
+        self.word.fetch_or(0, Ordering::AcqRel) & WAITING != 0
+    }
+
+    /// Whether a flusher is to write the mapping.
+    pub(crate) fn is_over_background(&self, account: &Account) -> bool {
+        // It falls below zero for a moment where a mapping is charged and discharged at the same time.
+        let owing = self.owing.load(Ordering::Relaxed).cast_signed().max(1).unsigned_abs();
+        self.shares.is_over_background(self.owed(account), owing)
+    }
+
+    /// Whether the flushers are to be woken: once, until they begin to look.
+    pub(crate) fn wants_kick(&self) -> bool {
+        self.debt() > self.shares.background && !self.kicked.swap(true, Ordering::AcqRel)
+    }
+
+    /// The flusher is about to look: what is dirtied from now on wakes it again.
+    pub(crate) fn kick_taken(&self) {
+        // A swap: whoever finds it set has charged before, and the flusher sees that.
+        self.kicked.swap(false, Ordering::AcqRel);
+    }
+
+    /// A mapping has joined the cache.
+    pub(crate) fn joined(&self) {
+        self.mappings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A mapping has left the cache, and owes nothing any more.
+    pub(crate) fn left(&self, account: &Account, owed: u64) {
+        self.mappings.fetch_sub(1, Ordering::Relaxed);
+        // Also if it owed nothing: another may be alone now.
+        self.discharge(account, owed);
+    }
+
+    /// Writers that wait now, and how many ever began to.
+    pub(crate) fn stalled(&self) -> (u64, u64) {
+        (self.queues.lock().waiting(), self.stalled.get())
+    }
+
+    pub(crate) fn paused(&self) -> u64 {
+        self.paused.get()
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.written.get()
+    }
+
+    /// The mapping owes so much that its writers are to slow down.
+    pub(crate) fn wants_pause(&self, account: &Account) -> bool {
+        let owed = self.owed(account);
+        // Under a checker time stands still.
+        !CHECKED && owed.by_one > self.shares.ease_of_one(owed)
+    }
+
+    /// Has a writer pause, because a flusher writes its mapping meanwhile; returns whether it did.
+    pub(crate) fn pause(&self, account: &Account) -> bool {
+        let owed = self.owed(account);
+        let (ease, now) = (self.shares.ease_of_one(owed), Instant::now());
+        let (speed, too_many) = (self.shares.speed(owed), owed.by_one.saturating_sub(ease));
+        let Some(pause) = account.pace.pause(speed, too_many, self.pause_max, now) else {
+            return false;
+        };
+        self.paused.add(1);
+        let until = now + pause;
+        let mut queues = self.queues.lock();
+        while Instant::now() < until && account.debt() > ease {
+            account.changed.wait_until(&mut queues, until);
+        }
+        true
+    }
+}
+
+impl std::fmt::Debug for Throttle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Throttle").field("debt", &self.debt()).finish_non_exhaustive()
+    }
+}

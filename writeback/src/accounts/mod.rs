@@ -1,0 +1,248 @@
+//! What mappings and caches count: places for pages, dirty pages and who waits for fewer, turns, who left.
+//!
+//! Numbers, and the queues of those who wait for them. Nothing here knows what a page is, or a mapping: a cache
+//! keeps its mappings as whatever `M` is, and asks nothing of them. Who gives a page up, who writes and who waits
+//! is decided in [`memory`](crate::memory).
+//!
+//! A *place* is the right to have one page more in memory. It is taken before the page enters an index,
+//! with no lock held, and given back when the page leaves. So there are never more pages than places; and
+//! there are more places than the capacity only where nothing can be given up, because correctness must not
+//! depend on room: a page that is needed is always admitted, over capacity if need be.
+
+pub(crate) mod debt;
+pub(crate) mod ghosts;
+pub(crate) mod givers;
+pub(crate) mod kick;
+pub(crate) mod outcomes;
+pub(crate) mod pace;
+pub(crate) mod queue;
+pub(crate) mod share;
+pub(crate) mod turns;
+pub(crate) mod usage;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use self::debt::{Account, Throttle};
+use self::ghosts::Ghosts;
+use self::givers::{Givers, Listed, Newcomers};
+use self::kick::Flushers;
+use self::outcomes::Outcomes;
+use self::turns::Turns;
+use crate::primitives::{CounterU64, HintBool, HintU64, Mutex, Ordering};
+use crate::stats::Counter;
+
+/// What a cache may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) capacity_pages: u64,
+    pub(crate) background_pages: u64,
+    pub(crate) max_pages: u64,
+    pub(crate) pause_max: Duration,
+    pub(crate) stall_max: Duration,
+}
+
+/// The accounts of a cache, whose mappings are `M`.
+pub(crate) struct Accounts<M> {
+    pub(crate) limits: Limits,
+    /// Places taken.
+    places: CounterU64,
+    pub(crate) overcommitted: Counter,
+    pub(crate) outcomes: Outcomes,
+    pub(crate) throttle: Throttle,
+    pub(crate) turns: Turns,
+    pub(crate) ghosts: Ghosts,
+    members: Mutex<Members<M>>,
+    /// One thread moves the hands at a time.
+    pub(crate) hands: Mutex<Givers>,
+    newcomers: Newcomers,
+    /// Those that write mappings of this cache.
+    pub(crate) flushers: Flushers,
+}
+
+/// The mappings of a cache, by number.
+struct Members<M> {
+    by_number: HashMap<u64, Weak<M>>,
+    next: u64,
+}
+
+/// What a mapping has of its own in a cache.
+pub(crate) struct Member<M> {
+    pub(crate) cache: Arc<Accounts<M>>,
+    /// Tells it from the others.
+    pub(crate) number: u64,
+    /// What it owes.
+    pub(crate) account: Arc<Account>,
+    listed: Listed,
+    /// Where its evicting hand stands: the next page that is looked at.
+    pub(crate) hand: HintU64,
+    /// What that has evicted since it was at the beginning.
+    pub(crate) yielded: HintU64,
+    /// Whether that was nothing, the last time round.
+    pub(crate) in_vain: HintBool,
+    /// Where the hand stands that takes chances away.
+    pub(crate) other_hand: HintU64,
+    /// How many pages are to lose their chances.
+    pub(crate) missing: HintU64,
+}
+
+impl<M> Accounts<M> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            throttle: Throttle::new(&limits),
+            turns: Turns::new(limits.capacity_pages),
+            ghosts: Ghosts::new(limits.capacity_pages),
+            limits,
+            places: CounterU64::new(0),
+            overcommitted: Counter::default(),
+            outcomes: Outcomes::default(),
+            members: Mutex::new(Members { by_number: HashMap::new(), next: 0 }),
+            hands: Mutex::new(Givers::default()),
+            newcomers: Newcomers::default(),
+            flushers: Flushers::default(),
+        }
+    }
+
+    /// Places taken.
+    pub(crate) fn places(&self) -> u64 {
+        self.places.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place if there is one.
+    pub(crate) fn take_place(&self) -> bool {
+        // Relaxed, here and below: the number is all there is to know.
+        let free = |taken: u64| (taken < self.limits.capacity_pages).then_some(taken + 1);
+        self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok()
+    }
+
+    /// Takes a place, whether there is one or not.
+    pub(crate) fn take_place_anyway(&self) {
+        self.places.fetch_add(1, Ordering::Relaxed);
+        self.overcommitted.add(1);
+    }
+
+    pub(crate) fn give_back(&self, places: u64) {
+        let before = self.places.fetch_sub(places, Ordering::Relaxed);
+        debug_assert!(before >= places, "I10: more places given back than taken");
+    }
+
+    /// All mappings that are still in use.
+    pub(crate) fn members(&self) -> Vec<Arc<M>> {
+        // Collected under the lock and dropped outside it: the last clone of a mapping takes it.
+        self.members.lock().by_number.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn member(&self, number: u64) -> Option<Arc<M>> {
+        self.members.lock().by_number.get(&number)?.upgrade()
+    }
+
+    /// Takes the next mapping that has pages, and what has been asked of it. It comes again only when it is
+    /// [put back](Member::put_back).
+    pub(crate) fn next_giver(&self, givers: &mut Givers) -> Option<(u64, Arc<M>)> {
+        loop {
+            let (given, number) = givers.pop(&self.newcomers)?;
+            if let Some(mapping) = self.member(number) {
+                return Some((given, mapping));
+            }
+        }
+    }
+
+    /// Wakes the flushers if there is too much debt.
+    pub(crate) fn kick_flushers(&self) {
+        if self.throttle.wants_kick() {
+            self.flushers.wake();
+        }
+    }
+}
+
+impl<M> Member<M> {
+    pub(crate) fn new(cache: Arc<Accounts<M>>) -> Self {
+        let mut members = cache.members.lock();
+        let number = members.next;
+        members.next += 1;
+        drop(members);
+        Self {
+            cache,
+            number,
+            account: Arc::default(),
+            listed: Listed::default(),
+            hand: HintU64::new(0),
+            yielded: HintU64::new(0),
+            in_vain: HintBool::new(false),
+            other_hand: HintU64::new(u64::MAX),
+            missing: HintU64::new(0),
+        }
+    }
+
+    /// The mapping is a member from now on.
+    pub(crate) fn register(&self, mapping: &Arc<M>) {
+        self.cache.throttle.joined();
+        self.cache.members.lock().by_number.insert(self.number, Arc::downgrade(mapping));
+    }
+
+    /// The mapping is no member any more; its pages and its debt leave the cache with it.
+    pub(crate) fn leave(&self, cached: u64, dirty: u64) {
+        let mut members = self.cache.members.lock();
+        members.by_number.remove(&self.number);
+        let alive = &members.by_number;
+        self.cache.newcomers.forget(alive.len(), |number| alive.contains_key(&number));
+        drop(members);
+        self.cache.give_back(cached);
+        // Nothing is under way: whoever writes has a reference to the mapping.
+        self.cache.throttle.left(&self.account, dirty);
+    }
+
+    /// What the mapping is; `None` if its last user has let go of it.
+    pub(crate) fn upgrade(&self) -> Option<Arc<M>> {
+        self.cache.member(self.number)
+    }
+
+    /// The mapping has got a page, and had none before.
+    pub(crate) fn got_first_page(&self) {
+        self.cache.newcomers.enlist(self.number, &self.listed);
+    }
+
+    /// The mapping comes again, unless it has no page left.
+    pub(crate) fn put_back(&self, givers: &mut Givers, given: u64, cached: &Counter) {
+        let newcomers = &self.cache.newcomers;
+        if cached.get() > 0 || !newcomers.strike(&self.listed, || cached.get() > 0) {
+            givers.push(given, self.number);
+        }
+    }
+}
+
+impl<M> fmt::Debug for Accounts<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accounts").field("places", &self.places()).finish_non_exhaustive()
+    }
+}
+
+/// A place for one page, taken before any lock is. Without use it is given back.
+#[derive(Debug)]
+#[must_use = "it is a place for a page"]
+pub(crate) struct Room<'c, M>(Option<&'c Accounts<M>>);
+
+impl<'c, M> Room<'c, M> {
+    /// Of a mapping that is in no cache.
+    pub(crate) const UNLIMITED: Self = Room(None);
+
+    /// The place was just taken.
+    pub(crate) fn taken(cache: &'c Accounts<M>) -> Self {
+        Self(Some(cache))
+    }
+
+    /// The page is in the index, and gives its place back when it leaves.
+    pub(crate) fn take(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl<M> Drop for Room<'_, M> {
+    fn drop(&mut self) {
+        if let Some(cache) = self.0 {
+            cache.give_back(1);
+        }
+    }
+}

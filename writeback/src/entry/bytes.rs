@@ -1,0 +1,78 @@
+//! Reading and writing bytes, page by page.
+
+use crate::error::{Error, Result};
+use crate::io::access::Piece;
+use crate::rules::core::Core;
+
+impl Core {
+    /// Reads up to the end of the mapping; returns how many bytes.
+    pub(crate) fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset.saturating_add(done as u64);
+            let left = usize::try_from(self.len().saturating_sub(at)).unwrap_or(usize::MAX);
+            if left == 0 {
+                break;
+            }
+            let piece = self.piece(at, left.min(buf.len() - done));
+            let into = &mut buf[done..done + piece.len];
+            // `None`: a truncate came between, and the length is to be asked again.
+            if self.read_cached(piece, into) || self.read_slow(piece, into, self.make_room())? {
+                done += piece.len;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes all of `buf`, lengthening the mapping if it ends earlier.
+    pub(crate) fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        self.write(buf, offset, None, true).map(|_| ())
+    }
+
+    /// As [`write_at`](Self::write_at), for a change that is logged at `position`.
+    pub(crate) fn write_logged_at(&self, buf: &[u8], offset: u64, position: u64) -> Result<()> {
+        self.write(buf, offset, Some(position), true).map(|_| ())
+    }
+
+    /// As [`write_at`](Self::write_at), but stops where it would have to wait for room; returns how many
+    /// bytes have been written.
+    pub(crate) fn try_write_at(&self, buf: &[u8], offset: u64) -> Result<usize> {
+        self.write(buf, offset, None, false)
+    }
+
+    fn write(
+        &self,
+        buf: &[u8],
+        offset: u64,
+        position: Option<u64>,
+        may_wait: bool,
+    ) -> Result<usize> {
+        self.check_span(offset, buf.len() as u64)?;
+        self.check_reserved(offset, buf.len())?;
+        self.admit()?;
+        let _told = self.tell_at_end();
+        let mut done = 0;
+        while done < buf.len() {
+            let piece = self.piece(offset + done as u64, buf.len() - done);
+            let piece = Piece { position, ..piece };
+            let from = &buf[done..done + piece.len];
+            match self.write_piece(piece, from, may_wait) {
+                Ok(()) => done += piece.len,
+                Err(Error::WouldBlock) if done > 0 => break,
+                // The pages before have been written, and stay so.
+                Err(error) => return Err(error.after(done)),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_piece(&self, piece: Piece, from: &[u8], may_wait: bool) -> Result<()> {
+        // Before any lock, and kept until the page is dirty.
+        let _admission = self.admit_dirtier(piece.index, may_wait)?;
+        if self.write_cached(piece, from) {
+            Ok(())
+        } else {
+            self.write_slow(piece, from, self.make_room())
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Reading and writing bytes through the cache.
+//!
+//! Each access first tries the *fast path*: the page is cached, valid and within the length, so all
+//! it needs is the index and the page's content latch. Whatever it checks it checks under the latch,
+//! because truncate changes a page's membership and tail under the latch too. Everything else goes
+//! the *slow path*: shared hold of the truncate lock, page lock, store.
+//!
+//! Nothing here writes to the store, and no index guard is held while anything is waited for but a
+//! latch.
+
+use std::sync::Arc;
+
+use crate::buffer::{Bytes, Contents, zeroed};
+use crate::error::{Error, Result};
+use crate::hooks::Sealer;
+use crate::index::Pinned;
+use crate::page::Page;
+use crate::page::keep::Kept;
+use crate::primitives::Ordering;
+use crate::rules::core::{Core, Room};
+
+/// The part of an access that lies in one page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    pub(crate) index: u64,
+    pub(crate) within: usize,
+    pub(crate) len: usize,
+    /// First byte of the mapping after it.
+    pub(crate) end: u64,
+    /// Of the log's record of the change.
+    pub(crate) position: Option<u64>,
+}
+
+impl Core {
+    /// The end of `len` bytes from `offset`, if the store can address it.
+    pub(crate) fn check_span(&self, offset: u64, len: u64) -> Result<u64> {
+        let max = self.len_max;
+        let end = offset.checked_add(len).filter(|end| *end <= max && self.whole(*end) <= max);
+        end.ok_or(Error::OutOfRange { offset, len })
+    }
+
+    /// The piece of `len` bytes from `offset` that lies in the first page of them.
+    pub(crate) fn piece(&self, offset: u64, len: usize) -> Piece {
+        let mask = self.page_size - 1;
+        #[expect(clippy::cast_possible_truncation, reason = "masked to below the page size")]
+        let within = offset as usize & mask;
+        let len = len.min(self.page_size - within);
+        let (index, end) = (self.page_index(offset), offset + len as u64);
+        Piece { index, within, len, end, position: None }
+    }
+
+    pub(crate) fn read_cached(&self, piece: Piece, into: &mut [u8]) -> bool {
+        let pinned = self.tree.pin();
+        match pinned.get(piece.index) {
+            Some(page) if page.snapshot().is_uptodate() => {
+                self.used(&page);
+                self.copy_out(&page, piece, into)
+            }
+            _ => false,
+        }
+    }
+
+    #[cold]
+    pub(crate) fn read_slow(&self, piece: Piece, into: &mut [u8], room: Room<'_>) -> Result<bool> {
+        let _told = self.tell_at_end();
+        match self.load_page(piece.index, room) {
+            Ok(page) => Ok(self.copy_out(&page, piece, into)),
+            Err(Error::OutOfRange { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Copies from a valid page; `false` if it was truncated or evicted.
+    ///
+    /// Looked at under the latch, under which eviction empties what it has taken out.
+    fn copy_out(&self, page: &Page, piece: Piece, into: &mut [u8]) -> bool {
+        let contents = page.contents.read();
+        if !page.snapshot().is_mapped() || self.len() < piece.end {
+            return false;
+        }
+        into.copy_from_slice(&contents.as_slice()[piece.within..piece.within + piece.len]);
+        true
+    }
+
+    /// Writes to a page that is cached, valid and stays within the length. `false`: it is not.
+    pub(crate) fn write_cached(&self, piece: Piece, from: &[u8]) -> bool {
+        let pinned = self.tree.pin();
+        let Some(page) = pinned.get(piece.index) else {
+            return false;
+        };
+        if !page.snapshot().is_uptodate() {
+            return false;
+        }
+        self.used(&page);
+        let mut contents = page.contents.write();
+        // `closed` and the length are looked at under the latch: who closes passes through every
+        // latch afterwards, and who truncates cuts the page's contents, or removes it, under it.
+        if self.len() < piece.end || !self.admits() {
+            return false;
+        }
+        self.copy_in(&pinned, &page, &mut contents, piece, from)
+    }
+
+    /// Marks the page dirty and copies into it. `false`: it was truncated away or evicted.
+    ///
+    /// Dirty first, bytes second: both under the latch, which an image is taken under too, so their
+    /// order cannot be seen, and a page that is gone is left alone.
+    #[inline]
+    fn copy_in(
+        &self,
+        pinned: &Pinned<'_>,
+        page: &Page,
+        contents: &mut Contents,
+        piece: Piece,
+        from: &[u8],
+    ) -> bool {
+        let bytes = piece.within..piece.within + piece.len;
+        if self.mark_dirty(pinned, page, &bytes).is_err() {
+            return false;
+        }
+        if let (Some(order), Some(position)) = (&self.order, piece.position) {
+            order.note(&page.positions, position);
+        }
+        contents.make_mut()[bytes].copy_from_slice(from);
+        true
+    }
+
+    #[cold]
+    pub(crate) fn write_slow(&self, piece: Piece, from: &[u8], mut room: Room<'_>) -> Result<()> {
+        let _no_truncate = self.backing().truncate.read();
+        self.admit()?;
+        self.prepare_to_lengthen(piece.end)?;
+        loop {
+            let (page, lock) = self.find_or_lock(piece.index, &mut room);
+            let first = match &lock {
+                Some(_) => Some(self.first_contents(piece, from.len())?),
+                None => None,
+            };
+            let _growing = self.tail.growing(piece.end > self.len());
+            let pinned = self.tree.pin();
+            let mut contents = page.contents.write();
+            if let Some(bytes) = first {
+                // Valid and dirty under one latch: nobody sees the one without the other.
+                *contents = Contents::Owned(bytes);
+                page.state.set_uptodate();
+            }
+            if self.copy_in(&pinned, &page, &mut contents, piece, from) {
+                // Under the latch: an image with these bytes is cut at a length that has them.
+                self.length.fetch_max(self.whole(piece.end), Ordering::AcqRel);
+                return Ok(());
+            }
+        }
+    }
+
+    /// A writer is about to lengthen the mapping to `end`. If the store is longer than the mapping,
+    /// because an earlier cut failed, it is cut now: its old bytes must not come back.
+    pub(crate) fn prepare_to_lengthen(&self, end: u64) -> Result<()> {
+        if end <= self.len() || !self.store_is_longer.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.cut_store()
+    }
+
+    /// The page at `index`: valid, or else locked by the caller and without contents.
+    fn find_or_lock(&self, index: u64, room: &mut Room<'_>) -> (Kept, Option<PageLock<'_>>) {
+        loop {
+            let found = match self.tree.get_owned(index) {
+                Some(page) => Err(page),
+                None => self.insert_locked(index, room),
+            };
+            let is_new = found.is_ok();
+            let (Ok(page) | Err(page)) = found;
+            let Some(page) = Kept::new(page) else {
+                // Just being taken out, in a section that this one waits for.
+                self.tree.pin().update(index, |_| ());
+                continue;
+            };
+            if page.snapshot().is_uptodate() {
+                self.used(&page);
+                return (page, None);
+            }
+            if !is_new {
+                page.lock();
+            }
+            let lock = PageLock { core: self, page: page.clone() };
+            let state = page.snapshot();
+            // Looked up, then locked: it may have been removed, or filled, in between.
+            if state.is_mapped() {
+                return (page, (!state.is_uptodate()).then_some(lock));
+            }
+        }
+    }
+
+    /// The page at `index`, valid. Reads it if it is not.
+    ///
+    /// # Errors
+    /// `OutOfRange` beyond the end.
+    pub(crate) fn load_page(&self, index: u64, mut room: Room<'_>) -> Result<Kept> {
+        let _no_truncate = self.backing().truncate.read();
+        // Saturated, it is beyond every length. A caller that asks again does so because the length has
+        // changed since it looked, and for no other reason.
+        let offset = index.saturating_mul(self.page_size as u64);
+        if offset >= self.len() {
+            return Err(Error::OutOfRange { offset, len: self.page_size as u64 });
+        }
+        let (page, lock) = self.find_or_lock(index, &mut room);
+        if lock.is_some() {
+            let nothing = Piece { index, within: 0, len: 0, end: 0, position: None };
+            let bytes = self.first_contents(nothing, 0)?;
+            let mut contents = page.contents.write();
+            *contents = Contents::Owned(bytes);
+            page.state.set_uptodate();
+        }
+        Ok(page)
+    }
+
+    /// T2: the first contents of a page. Read from the store, unless there is nothing in it that the
+    /// `len` bytes the caller is about to write would leave.
+    fn first_contents(&self, piece: Piece, len: usize) -> Result<Bytes> {
+        let mut bytes = zeroed(self.page_size);
+        let (index, offset) = (piece.index, self.page_offset(piece.index));
+        let valid = self.len().saturating_sub(offset).min(self.page_size as u64);
+        let valid = usize::try_from(valid).expect("at most the page size");
+        let all = self.sealer.as_ref().map_or(0..valid, Sealer::payload);
+        if valid == 0 || (piece.within <= all.start && piece.within + len >= all.end) {
+            return Ok(bytes);
+        }
+        let read = self.backing().store.read(offset, &mut bytes);
+        let count = read.map_err(|source| Error::Read { index, source })?;
+        self.counters.read.add(1);
+        self.counters.bytes_read.add(count as u64);
+        // Beyond the mapping's end, and the store's, there are zeros.
+        bytes[count.min(valid)..].fill(0);
+        if let Some(sealer) = &self.sealer {
+            sealer.open(index, &mut bytes).map_err(|error| {
+                self.counters.corrupt.add(1);
+                Error::Corrupt { index, source: Arc::new(error) }
+            })?;
+        }
+        Ok(bytes)
+    }
+}
+
+/// The page lock while the first contents are fetched; released also if the store panics.
+struct PageLock<'s> {
+    core: &'s Core,
+    page: Kept,
+}
+
+impl Drop for PageLock<'_> {
+    fn drop(&mut self) {
+        self.core.unlock(&self.page);
+    }
+}

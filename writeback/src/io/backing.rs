@@ -1,0 +1,114 @@
+//! What lies below a mapping's pages: a store, its length, and what is made of the writes that the rules begin.
+
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::hooks::trace;
+use crate::io::submit::batch_of;
+use crate::modes::FlushKind;
+use crate::primitives::{Mutex, Ordering, RwLock};
+use crate::rules::core::{Below, Core, Mapping, Parts};
+use crate::rules::writeback::Writeback;
+use crate::store::{Limits, Store};
+
+/// The store of a mapping, and who may change its length.
+pub(crate) struct Backing {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) limits: Limits,
+    /// Held shared by whoever adds pages or lengthens, exclusively by truncate. Sync never takes it.
+    pub(crate) truncate: RwLock<()>,
+    /// The store's length is set by one thread at a time.
+    pub(crate) cutting: Mutex<()>,
+}
+
+impl Below for Backing {
+    fn batch_max(&self) -> usize {
+        self.limits.batch_pages_max
+    }
+
+    fn submit(&self, writes: Vec<Writeback>) {
+        if let Some((batch, completion)) = batch_of(writes) {
+            self.store.submit(batch, completion);
+        }
+    }
+}
+
+/// `Err` if the store is longer than it says it can be: what lies beyond could never be reached.
+fn check_length(length: u64, len_max: u64) -> Result<()> {
+    if length <= len_max {
+        return Ok(());
+    }
+    let text = format!("{length} bytes are more than the {len_max} that it can hold at the most");
+    let source = io::Error::new(io::ErrorKind::FileTooLarge, text).into();
+    Err(Error::Length { source })
+}
+
+/// The length of a mapping over `store`, in pages of `page_size` bytes if they are `whole`.
+///
+/// # Errors
+/// If the store does not tell its length, or is longer than `len_max`.
+pub(crate) fn length_of(store: &dyn Store, len_max: u64, whole: Option<usize>) -> Result<u64> {
+    let length = store.len().map_err(|source| Error::Length { source })?;
+    let length = whole.map_or(length, |page_size| length.next_multiple_of(page_size as u64));
+    check_length(length, len_max).map(|()| length)
+}
+
+/// The mapping that is made of these parts, over `store`.
+pub(crate) fn open(parts: Parts, store: Arc<dyn Store>, limits: Limits) -> Mapping {
+    let below = Backing { store, limits, truncate: RwLock::new(()), cutting: Mutex::new(()) };
+    let core = Arc::new(Core::new(parts, Box::new(below)));
+    if let Some(member) = &core.member {
+        member.register(&core);
+    }
+    Mapping { core }
+}
+
+impl Core {
+    /// What lies below this mapping.
+    #[inline]
+    pub(crate) fn backing(&self) -> &Backing {
+        let below: &dyn Any = &*self.below;
+        below.downcast_ref().expect("every mapping is opened over a store")
+    }
+
+    pub(crate) fn flush(&self, kind: FlushKind) -> Result<()> {
+        /// Who waits is to see that the mapping is poisoned, if it is; also after a panic.
+        struct Nudge<'s>(&'s Core);
+        impl Drop for Nudge<'_> {
+            fn drop(&mut self) {
+                self.0.nudge_writers();
+            }
+        }
+        let _after = Nudge(self);
+        let _span = trace::flush(kind);
+        let (mut began, order) = (None, self.order.as_ref());
+        let outcome = self.durability.flush(kind, order, &self.counters.flushes, || {
+            began = self.observers.now();
+            self.backing().store.flush(kind)
+        });
+        let result = outcome.as_ref().copied();
+        self.observers.tell_since(began, |observer, took| observer.flushed(kind, took, result));
+        outcome
+    }
+
+    /// After this no write that was let in is still under way, and no other is let in.
+    pub(crate) fn stop_writers(&self) {
+        {
+            let _no_slow_writers = self.backing().truncate.write();
+            self.closed.store(true, Ordering::Release);
+        }
+        self.nudge_writers();
+        // Fast writers look at `closed` under the latch of the page they write. Passing through
+        // every latch once waits for those who looked too early, and the others see it.
+        for page in self.all_pages() {
+            drop(page.contents.write());
+        }
+    }
+
+    /// Lets writers in again.
+    pub(crate) fn reopen(&self) {
+        self.closed.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,7 @@
+//! Between pages and the store below: bytes, the length, batches, flushes.
+
+pub(crate) mod access;
+pub(crate) mod backing;
+pub(crate) mod submit;
+pub(crate) mod sync;
+pub(crate) mod truncate;

@@ -1,0 +1,132 @@
+//! Changing the length.
+//!
+//! Cutting is the one way a dirty page leaves the cache unwritten. It keeps readers that add pages
+//! and writers out with the truncate lock, lowers the length first, then takes every page beyond it
+//! out, each under its page lock and after its writeback, and only then cuts the store: no write
+//! that began before can lengthen it again. Sync takes no part in that lock; it finds a page gone
+//! after locking it.
+
+use std::io;
+
+use tagged_radix::ArrayVec;
+
+use crate::error::{Error, Result, StoreError};
+use crate::primitives::{MutexGuard, Ordering};
+use crate::rules::core::{Core, Mapping};
+use crate::rules::page_ref::PageRef;
+
+impl Mapping {
+    pub(crate) fn set_len(&self, len: u64) -> Result<()> {
+        let core = &*self.core;
+        core.check_span(0, len)?;
+        if len < core.backing().limits.len_min {
+            let text = format!("it has at least {} bytes", core.backing().limits.len_min);
+            let source = io::Error::new(io::ErrorKind::InvalidInput, text).into();
+            return Err(Error::Length { source });
+        }
+        if core.whole(len) != len {
+            return Err(Error::Config {
+                reason: "with a seal the length is a whole number of pages",
+            });
+        }
+        let _exclusive = core.backing().truncate.write();
+        core.admit()?;
+        if len > core.len() {
+            return core.lengthen(len);
+        }
+        if len == core.len() {
+            return core.cut_store();
+        }
+        // First: a page claimed from now on is cut at the new length, and fast writers beyond it give
+        // way. The store keeps its bytes until it is cut below.
+        core.length.store(len, Ordering::Release);
+        self.drop_pages(len.div_ceil(core.page_size as u64));
+        self.clear_tail(len);
+        // Last: only now nothing is under way that could lengthen the store again.
+        let cutting = core.backing().cutting.lock();
+        // Under the lock: a sync that makes up for an earlier cut takes the mark off when it is done,
+        // and it may have begun before the above.
+        core.store_is_longer.store(true, Ordering::Release);
+        core.cut_under(&cutting)
+    }
+
+    /// Takes all pages from `first` on out of the cache.
+    fn drop_pages(&self, first: u64) {
+        let mut next = Some(first);
+        while let Some(start) = next {
+            let mut batch = ArrayVec::<_, 64>::new();
+            next = self.core.tree.gang_lookup_owned(start, &mut batch);
+            for (_, page) in batch {
+                let found = PageRef::of_found(self, page);
+                if let Some(locked) = found.and_then(|page| page.lock()) {
+                    locked.remove();
+                }
+            }
+        }
+    }
+
+    /// Clears what the last page has beyond `len`, once nobody writes it.
+    fn clear_tail(&self, len: u64) {
+        let within = len % self.core.page_size as u64;
+        let Some(page) = PageRef::cached(self, self.core.page_index(len)) else { return };
+        if within == 0 || !page.snapshot().is_uptodate() {
+            return;
+        }
+        let Some(locked) = page.lock() else { return };
+        // A write that is under way has an image cut at the old length.
+        locked.wait_writeback();
+        let from = usize::try_from(within).expect("less than a page");
+        page.contents.write().make_mut()[from..].fill(0);
+    }
+}
+
+impl Core {
+    fn lengthen(&self, len: u64) -> Result<()> {
+        self.prepare_to_lengthen(len)?;
+        let _one_at_a_time = self.backing().cutting.lock();
+        // First: should this fail, or panic, nobody knows how long the store is, and a sync that says that
+        // everything is durable must not leave the length in doubt.
+        self.store_is_longer.store(true, Ordering::Release);
+        let lengthened = self.backing().store.set_len(len);
+        if lengthened.as_ref().is_err_and(StoreError::is_refusal) {
+            self.store_is_longer.store(false, Ordering::Release);
+        }
+        lengthened.map_err(|source| Error::Length { source })?;
+        self.durability.note_write();
+        self.length.fetch_max(len, Ordering::AcqRel);
+        self.store_is_longer.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes up for a cut that failed: cuts the store at the mapping's length if it is longer. Done by
+    /// whoever lengthens and by every sync, until it succeeds.
+    pub(crate) fn cut_store(&self) -> Result<()> {
+        self.cut_under(&self.backing().cutting.lock())
+    }
+
+    /// Sets the store's length right, for a sync that is about to flush it: makes up for a cut that failed,
+    /// and takes away what writes were padded with that have ended.
+    pub(crate) fn settle_length(&self) -> Result<()> {
+        let cutting = self.backing().cutting.lock();
+        self.cut_under(&cutting)?;
+        let trimmed = self.tail.trim(|| {
+            // Nobody raises it meanwhile. Whoever lowers it sets the store's length after this.
+            let set = self.backing().store.set_len(self.len());
+            self.durability.note_write();
+            set
+        });
+        trimmed.map_err(|source| Error::Length { source })
+    }
+
+    fn cut_under(&self, _one_at_a_time: &MutexGuard<'_, ()>) -> Result<()> {
+        if !self.store_is_longer.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // Nobody lengthens the mapping while `store_is_longer` is set.
+        let cut = self.backing().store.set_len(self.len());
+        self.durability.note_write();
+        cut.map_err(|source| Error::Length { source })?;
+        self.store_is_longer.store(false, Ordering::Release);
+        Ok(())
+    }
+}

@@ -1,0 +1,370 @@
+//! Which page gives up its place.
+//!
+//! Each mapping's index is a clock. A hand asks the index for entries without the tags DIRTY, WRITEBACK, TOWRITE
+//! and ACCESSED, which the index decides for 64 entries at a time, and only what is left is looked at page by
+//! page. A tag says where to look and no more: whether the page may go is decided in the section that removes it
+//! ([`Core::evict`](crate::rules::core::Core)). Which pages have ACCESSED, and when they lose it, is said in
+//! [`usage`](crate::accounts::usage) and [`hand`]. Mappings give in proportion to what they have, where they give what has
+//! been used.
+//!
+//! Where too few pages are clean, the dirty ones are looked at too, in the same order. What becomes of a page
+//! is one function of what is seen of it and of the circumstances, [`decide`]: the table by which Linux's
+//! `shrink_list` and `pageout` went, `may_write_to_queue` (the store's congestion) included. Nothing is
+//! written while a lock or a latch is held, and nothing is waited for: a page is claimed in mode `None`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tagged_radix::ArrayVec;
+
+use crate::accounts::givers::Givers;
+use crate::accounts::outcomes::Outcome;
+use crate::modes::{Budget, SyncMode};
+use crate::page::Page;
+use crate::page::state::Snapshot;
+use crate::page::tag::PageTag;
+use crate::primitives::Ordering;
+use crate::rules::core::{Cache, Core, Mapping, Member};
+use crate::rules::pass::Pass;
+
+/// Most pages that are looked at in one move of a hand.
+pub(super) const MOVE: usize = 32;
+
+/// So often a hand may come round a mapping and evict nothing, before reclaim gives up: what it found may have
+/// been used again in between, or have been dirty.
+const ROUNDS: u32 = 3;
+
+/// Most dirty pages that one reclaim looks at in a mapping.
+const PAGE_OUT: u64 = 256;
+
+/// What is seen of a page, without a lock. It may be out of date.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Look {
+    pub(super) locked: bool,
+    pub(super) under_writeback: bool,
+    pub(super) used: bool,
+    pub(super) dirty: bool,
+    pub(super) kept: bool,
+    pub(super) held: bool,
+    /// Its last write failed, and it is not time for the next.
+    pub(super) backs_off: bool,
+    /// Reclaim has met it before, dirty or under writeback, and it has not been used since.
+    pub(super) met_before: bool,
+}
+
+/// What reclaim knows besides the page.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Circumstances {
+    /// For a flusher, which may write; or for a thread that needs a page, and has no flusher.
+    may_write: bool,
+    /// No clean page was left where the hand looked.
+    all_dirty: bool,
+    /// The store asks for no more writes than must be.
+    congested: bool,
+    /// The mapping takes no more writes: it is poisoned.
+    no_writer: bool,
+}
+
+/// The decision table.
+pub(super) fn decide(page: Look, at: Circumstances) -> Outcome {
+    if page.locked {
+        return Outcome::Locked;
+    }
+    if page.under_writeback {
+        return if page.met_before { Outcome::StillWriteback } else { Outcome::Writeback };
+    }
+    if page.used {
+        return Outcome::Used;
+    }
+    if page.dirty && !(at.may_write && at.all_dirty && page.met_before) {
+        return Outcome::Deferred;
+    }
+    if page.kept {
+        return Outcome::Kept;
+    }
+    if page.held {
+        return Outcome::Held;
+    }
+    if !page.dirty {
+        return Outcome::Evict;
+    }
+    match at {
+        Circumstances { no_writer: true, .. } => Outcome::NoWriter,
+        _ if page.backs_off => Outcome::BacksOff,
+        Circumstances { congested: true, .. } => Outcome::Congested,
+        _ => Outcome::PageOut,
+    }
+}
+
+impl Cache {
+    /// Takes a place when all are taken: evicts, and if there is nothing to evict, takes one more.
+    ///
+    /// Nothing clean may be left. Then pages of the mapping that needs the place are written, and of no other: its
+    /// own store is the only one that a thread of this mapping may have to wait for.
+    #[cold]
+    pub(crate) fn make_room(&self, needs: &Member) {
+        if self.evict_for_one() {
+            return;
+        }
+        // First met, then written.
+        for _ in 0..2 {
+            let busy = needs.mapping().is_some_and(|mapping| mapping.page_out(self, true));
+            if self.evict_for_one() {
+                return;
+            }
+            let under_way = || needs.mapping().is_some_and(|mapping| mapping.is_being_written());
+            if busy && under_way() {
+                self.throttle.wait_for_an_end(&needs.account);
+            }
+        }
+        if !self.evict_for_one() {
+            self.take_place_anyway();
+        }
+    }
+
+    /// Evicts some, more than needed, so that not every page that comes in has to be made room for.
+    fn evict_for_one(&self) -> bool {
+        let mut let_go = Vec::new();
+        let mut hands = self.hands.lock();
+        // Whoever had them before has made room for others too.
+        if self.take_place() {
+            return true;
+        }
+        let beyond = self.places().saturating_sub(self.limits.capacity_pages);
+        self.evict_under(&mut hands, beyond + self.ahead(), &mut let_go);
+        let taken = self.take_place();
+        drop(hands);
+        taken
+    }
+
+    /// How many places are to be free before they are asked for.
+    fn ahead(&self) -> u64 {
+        (self.limits.capacity_pages / 8).clamp(1, MOVE as u64)
+    }
+
+    /// What a flusher does, so that others need not: evicts if there are few free places. Returns whether there
+    /// still are, so that pages have to be written first.
+    pub(crate) fn reclaim_ahead(&self) -> bool {
+        let wanted = (self.places() + self.ahead()).saturating_sub(self.limits.capacity_pages);
+        self.evict(wanted) < wanted
+    }
+
+    /// Evicts up to `wanted` pages; returns how many.
+    pub(crate) fn evict(&self, wanted: u64) -> u64 {
+        let mut let_go = Vec::new();
+        let mut hands = self.hands.lock();
+        let evicted = self.evict_under(&mut hands, wanted, &mut let_go);
+        drop(hands);
+        evicted
+    }
+
+    /// As [`evict`](Self::evict). The mappings that were looked at are kept in `let_go` until the hands are free: the
+    /// last reference to one drops its store, and what that does is the user's affair.
+    fn evict_under(&self, givers: &mut Givers, wanted: u64, let_go: &mut Vec<Mapping>) -> u64 {
+        let mut evicted = 0;
+        // How often a hand came to the end, of each mapping that did; and those that came there too often.
+        let (mut rounds, mut done) = (HashMap::<_, u32>::new(), Vec::new());
+        while evicted < wanted {
+            let Some((given, core)) = self.next_giver(givers) else { break };
+            let mapping = Mapping { core };
+            let moved = mapping.core.move_hand(wanted - evicted);
+            evicted += moved.evicted;
+            let given = given + moved.given;
+            let ended = rounds.entry(Arc::as_ptr(&mapping.core)).or_default();
+            *ended += u32::from(moved.ended);
+            if *ended < ROUNDS {
+                put_back(givers, given, &mapping);
+                let_go.push(mapping);
+            } else {
+                done.push((given, mapping));
+            }
+        }
+        for (given, mapping) in done {
+            put_back(givers, given, &mapping);
+            let_go.push(mapping);
+        }
+        evicted
+    }
+}
+
+/// The mapping comes again, unless it has no page left.
+fn put_back(givers: &mut Givers, given: u64, mapping: &Mapping) {
+    if let Some(member) = &mapping.core.member {
+        member.put_back(givers, given, &mapping.core.counters.cached);
+    }
+}
+
+impl Mapping {
+    /// For a flusher: if its cache has no room and no clean page, writes pages that nobody has used lately.
+    /// Returns whether any was, or was being written.
+    pub(crate) fn page_out_if_short(&self) -> bool {
+        let cache = self.core.member.as_ref().map(|member| &member.cache);
+        let short = cache.filter(|cache| cache.reclaim_ahead());
+        short.is_some_and(|cache| self.page_out(cache, false))
+    }
+
+    fn is_being_written(&self) -> bool {
+        self.core.counters.writeback.get() > 0
+    }
+
+    /// Nothing clean is left: looks at what is dirty or under writeback of this mapping. Returns whether a write is
+    /// under way whose end will make room.
+    pub(crate) fn page_out(&self, cache: &Cache, foreground: bool) -> bool {
+        let core = &*self.core;
+        let at = Circumstances {
+            may_write: !foreground || !core.kick.has_flusher(),
+            all_dirty: true,
+            congested: core.backing().store.is_congested(),
+            no_writer: core.durability.poison().is_some(),
+        };
+        let mut pass = Pass::new(self, SyncMode::None, Budget::pages(PAGE_OUT));
+        let (mut busy, mut deferred) = (false, false);
+        for tag in [PageTag::Writeback, PageTag::Dirty] {
+            for page in self.first_pages(tag) {
+                let mut look = Look::of(core, page.snapshot(), &page, core.clock.now_ms());
+                look.used = core.tree.pin().has_tag(page.index(), PageTag::Accessed.tag());
+                look.met_before = page.usage.meet();
+                let outcome = decide(look, at);
+                cache.outcomes.count(outcome, 1);
+                busy |= matches!(outcome, Outcome::Writeback | Outcome::StillWriteback);
+                deferred |= outcome == Outcome::Deferred;
+                if outcome == Outcome::PageOut {
+                    pass.visit(page);
+                }
+            }
+        }
+        pass.finish();
+        if deferred {
+            core.kick.wake();
+        }
+        busy || pass.progress.submitted > 0
+    }
+
+    /// Up to [`PAGE_OUT`] pages with `tag`, from where the hand stands on.
+    fn first_pages(&self, tag: PageTag) -> impl Iterator<Item = Arc<Page>> {
+        let tree = &self.core.tree;
+        let hand =
+            self.core.member.as_ref().map_or(0, |member| member.hand.load(Ordering::Relaxed));
+        let mut next = Some(hand);
+        let mut wrapped = false;
+        let from_hand_on = std::iter::from_fn(move || {
+            loop {
+                if let Some(start) = next {
+                    let mut batch = ArrayVec::<(u64, Arc<Page>), MOVE>::new();
+                    next = tree.gang_lookup_tagged_owned(start, tag, &mut batch);
+                    return Some(batch);
+                }
+                if wrapped || hand == 0 {
+                    return None;
+                }
+                (next, wrapped) = (Some(0), true);
+            }
+        });
+        let pages = from_hand_on.flatten().map(|(_, page)| page);
+        pages.take(usize::try_from(PAGE_OUT).unwrap_or(usize::MAX))
+    }
+}
+
+impl Look {
+    pub(super) fn of(core: &Core, state: Snapshot, page: &Page, now_ms: u64) -> Self {
+        Self {
+            locked: state.is_locked(),
+            under_writeback: state.is_under_writeback(),
+            dirty: state.is_dirty(),
+            kept: state.is_kept(),
+            held: state.is_held(),
+            backs_off: core.backs_off(page, state, now_ms),
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A flusher's second look at what is dirty, where nothing clean is left.
+    const SECOND: Circumstances =
+        Circumstances { may_write: true, all_dirty: true, congested: false, no_writer: false };
+    const CLEAN: Look = Look {
+        locked: false,
+        under_writeback: false,
+        used: false,
+        dirty: false,
+        kept: false,
+        held: false,
+        backs_off: false,
+        met_before: false,
+    };
+    const DIRTY: Look = Look { dirty: true, met_before: true, ..CLEAN };
+
+    #[test]
+    fn shrink_list_goes_by_a_locked_page() {
+        assert_eq!(decide(Look { locked: true, ..DIRTY }, SECOND), Outcome::Locked);
+    }
+
+    #[test]
+    fn shrink_list_meets_a_page_under_writeback_and_finds_it_again() {
+        let first = Look { under_writeback: true, dirty: true, ..CLEAN };
+        assert_eq!(decide(first, SECOND), Outcome::Writeback);
+        let again = Look { met_before: true, ..first };
+        assert_eq!(decide(again, SECOND), Outcome::StillWriteback);
+    }
+
+    #[test]
+    fn shrink_list_keeps_what_was_used() {
+        assert_eq!(decide(Look { used: true, ..DIRTY }, SECOND), Outcome::Used);
+        assert_eq!(decide(Look { used: true, ..CLEAN }, SECOND), Outcome::Used);
+    }
+
+    #[test]
+    fn shrink_list_leaves_a_dirty_page_to_the_flusher() {
+        let foreground = Circumstances { may_write: false, ..SECOND };
+        assert_eq!(decide(DIRTY, foreground), Outcome::Deferred);
+        let some_are_clean = Circumstances { all_dirty: false, ..SECOND };
+        assert_eq!(decide(DIRTY, some_are_clean), Outcome::Deferred);
+        let first = Look { met_before: false, ..DIRTY };
+        assert_eq!(decide(first, SECOND), Outcome::Deferred);
+    }
+
+    #[test]
+    fn pageout_keeps_a_page_with_references() {
+        assert_eq!(decide(Look { kept: true, ..DIRTY }, SECOND), Outcome::Kept);
+    }
+
+    #[test]
+    fn pageout_keeps_a_page_that_another_writer_holds() {
+        assert_eq!(decide(Look { held: true, ..DIRTY }, SECOND), Outcome::Held);
+    }
+
+    #[test]
+    fn pageout_gives_up_where_there_is_no_writer() {
+        let poisoned = Circumstances { no_writer: true, congested: true, ..SECOND };
+        assert_eq!(decide(Look { backs_off: true, ..DIRTY }, poisoned), Outcome::NoWriter);
+    }
+
+    #[test]
+    fn pageout_waits_for_a_failed_page_to_be_due() {
+        assert_eq!(decide(Look { backs_off: true, ..DIRTY }, SECOND), Outcome::BacksOff);
+    }
+
+    #[test]
+    fn may_write_to_queue_says_no_to_a_congested_store() {
+        let congested = Circumstances { congested: true, ..SECOND };
+        assert_eq!(decide(DIRTY, congested), Outcome::Congested);
+        assert_eq!(decide(CLEAN, congested), Outcome::Evict, "clean pages cost it nothing");
+    }
+
+    #[test]
+    fn pageout_writes_a_dirty_page_that_is_met_again_where_nothing_is_clean() {
+        assert_eq!(decide(DIRTY, SECOND), Outcome::PageOut);
+    }
+
+    #[test]
+    fn shrink_list_frees_a_clean_page_that_nobody_uses() {
+        assert_eq!(decide(CLEAN, SECOND), Outcome::Evict);
+        assert_eq!(decide(CLEAN, Circumstances::default()), Outcome::Evict);
+        assert_eq!(decide(Look { kept: true, ..CLEAN }, SECOND), Outcome::Kept);
+        assert_eq!(decide(Look { held: true, ..CLEAN }, SECOND), Outcome::Held);
+    }
+}

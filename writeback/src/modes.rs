@@ -1,0 +1,124 @@
+//! What a caller asks of a pass, a sync or a flush, and what a pass has done.
+
+/// What a pass does about pages that are locked, held, or under writeback.
+///
+/// # Examples
+/// ```
+/// # use writeback::{Budget, Mapping, MemStore, SyncMode};
+/// # let mapping = Mapping::open(MemStore::new())?;
+/// # mapping.handle().write_at(b"abc", 0)?;
+/// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// assert_eq!((progress.submitted, progress.skipped), (0, 1));
+/// drop(locked); // mode All would have waited for this
+/// let progress = mapping.write_range(.., SyncMode::All, Budget::UNLIMITED)?;
+/// assert_eq!(progress.submitted, 1);
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncMode {
+    /// Leaves them dirty and goes on: background writeback.
+    None,
+    /// Waits for them: every page that was dirty when the pass began is written.
+    All,
+}
+
+/// How many pages a pass in mode `None` may write. Mode `All` takes no notice.
+///
+/// # Examples
+/// ```
+/// use writeback::{Budget, Mapping, MemStore, SyncMode};
+///
+/// let mapping = Mapping::open(MemStore::new())?;
+/// mapping.handle().write_at(&[1; 40_960], 0)?;
+/// mapping.write_range(.., SyncMode::None, Budget::pages(3))?;
+/// assert_eq!(mapping.stats().dirty, 7);
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    pub(crate) pages: u64,
+}
+
+impl Budget {
+    /// As many as there are.
+    pub const UNLIMITED: Budget = Budget { pages: u64::MAX };
+
+    /// So many pages, counting those that are claimed and declined.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::Budget;
+    ///
+    /// assert!(Budget::pages(10) != Budget::UNLIMITED);
+    /// ```
+    pub const fn pages(pages: u64) -> Self {
+        Self { pages }
+    }
+}
+
+/// What a pass did.
+///
+/// # Examples
+/// ```
+/// # use writeback::{Budget, Mapping, MemStore, SyncMode};
+/// # let mapping = Mapping::open(MemStore::new())?;
+/// # mapping.handle().write_at(b"abc", 0)?;
+/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// assert_eq!((progress.submitted, progress.declined, progress.skipped), (1, 0, 0));
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Pages handed to the store; whether they were accepted is told by their completion.
+    pub submitted: u64,
+    /// Pages claimed and redirtied, because another writer held them (mode `None`).
+    pub declined: u64,
+    /// Pages gone by: locked, under writeback, too young or backing off (mode `None`).
+    pub skipped: u64,
+    /// Pages claimed and redirtied, because the [log](crate::Log) is not durable up to their newest change
+    /// (mode `None`).
+    pub unlogged: u64,
+    /// The greatest position of those.
+    pub(crate) log_wanted: u64,
+}
+
+/// How much a flush has to cover.
+///
+/// # Examples
+/// ```
+/// # use writeback::{FlushKind, MemStore, Store};
+/// let store = MemStore::with_contents(b"abc");
+/// store.flush(FlushKind::Data)?; // fdatasync
+/// store.flush(FlushKind::All)?; // fsync
+/// # Ok::<(), writeback::StoreError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushKind {
+    /// The data and what is needed to read it again, as `fdatasync`.
+    Data,
+    /// Everything, as `fsync`.
+    All,
+}
+
+/// What a claim clears when a page is put under writeout. Only with feature `rule-2003`, which
+/// exists to show what the wrong one does.
+///
+/// # Examples
+/// ```
+/// use writeback::{Config, DirtyRule};
+///
+/// let config = Config::new().dirty_rule(DirtyRule::FlagAndTag); // loses pages
+/// # let _ = config;
+/// ```
+#[cfg(feature = "rule-2003")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DirtyRule {
+    /// 2004: the flag only. The tag stays until the page is under writeback or dirty again, so a
+    /// sync finds it at every instant.
+    #[default]
+    FlagOnly,
+    /// 2003: flag and tag. A sync that walks the tags before the page is redirtied misses it.
+    FlagAndTag,
+}

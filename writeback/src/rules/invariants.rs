@@ -1,0 +1,167 @@
+//! What is always true of a page between two transitions; one function for each invariant.
+//!
+//! Test builds check them at the end of every section in [`transition`](crate::rules::changes), where
+//! flags and tags can be compared without a race. [`Mapping::check`](crate::Mapping::check)
+//! checks them for every page.
+//!
+//! | name | sentence |
+//! |---|---|
+//! | I1 | DIRTY flag => DIRTY tag |
+//! | I2 | DIRTY tag without the flag => the page is locked (a claim is being decided) |
+//! | I3 | WRITEBACK flag <=> WRITEBACK tag |
+//! | I4 | TOWRITE tag => DIRTY tag, and without the DIRTY flag the page is locked |
+//! | I5 | not locked, not under writeback, not dirty => accepted by the store, or an error is recorded (only a test that knows the store can check it) |
+//! | I6 | two writebacks of one page never overlap |
+//! | I7 | DIRTY => UPTODATE |
+//! | I8 | in the index <=> MAPPED, at its own index |
+//! | I9 | at most one claim a page, resolved exactly once (the types see to it) |
+//! | I10 | the counters are the numbers of flags set; never below zero |
+//! | I11 | an image is submitted when the log is durable up to its newest position (only a test that knows the store can check it); a page with a log position that is in no image is dirty, locked, or a write of it failed just now, and the bound for truncation is not above it |
+//! | B1 | a block is dirty => DIRTY flag |
+//! | B2 | a block is held <=> HELD flag; what holds have taken is held |
+//! | B3 | a block is being written => WRITEBACK flag, and it is not held |
+//!
+//! B1 to B3 are of pages of several blocks.
+
+use tagged_radix::TagSet;
+
+use crate::page::Page;
+use crate::page::blocks::Blocks;
+use crate::page::state::Snapshot;
+use crate::page::tag::PageTag;
+
+/// An invariant that does not hold: a bug in this crate, or below it.
+///
+/// # Examples
+/// ```
+/// use writeback::{Mapping, MemStore};
+///
+/// let mapping = Mapping::open(MemStore::new())?;
+/// assert!(mapping.check().is_ok());
+/// # Ok::<(), writeback::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{invariant} is broken: {detail}")]
+pub struct Violation {
+    /// The invariant's name, as in the table of this crate's `invariants` file, or `tree`.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// One page's flags and tags, read in one section.
+pub(crate) struct Seen<'a> {
+    pub(crate) page: &'a Page,
+    pub(crate) key: u64,
+    pub(crate) state: Snapshot,
+    pub(crate) tags: TagSet,
+    /// Claims clear flag and tag together: I2 and I4 are not kept, and the tags are to blame.
+    pub(crate) rule_2003: bool,
+}
+
+impl Seen<'_> {
+    fn has(&self, tag: PageTag) -> bool {
+        self.tags.contains(tag.tag())
+    }
+
+    fn dirty_flag_has_its_tag(&self) -> bool {
+        !self.state.is_dirty() || self.has(PageTag::Dirty)
+    }
+
+    fn stale_dirty_tag_is_locked(&self) -> bool {
+        !self.has(PageTag::Dirty) || self.state.is_dirty() || self.state.is_locked()
+    }
+
+    fn writeback_flag_and_tag_agree(&self) -> bool {
+        self.state.is_under_writeback() == self.has(PageTag::Writeback)
+    }
+
+    fn to_write_goes_with_dirty(&self) -> bool {
+        !self.has(PageTag::ToWrite)
+            || (self.has(PageTag::Dirty) && (self.state.is_dirty() || self.state.is_locked()))
+    }
+
+    fn dirty_is_uptodate(&self) -> bool {
+        !self.state.is_dirty() || self.state.is_uptodate()
+    }
+
+    fn indexed_is_mapped(&self) -> bool {
+        self.state.is_mapped() && self.page.index() == self.key
+    }
+
+    fn dirty_blocks_make_dirty(&self) -> bool {
+        let dirty = |blocks: &Blocks| !blocks.dirty.get().is_empty();
+        self.state.is_dirty() || !self.page.blocks.as_deref().is_some_and(dirty)
+    }
+
+    fn held_blocks_and_flag_agree(&self) -> bool {
+        let agree = |blocks: &Blocks| {
+            let held = blocks.held.get();
+            held.is_empty() != self.state.is_held() && held.contains(blocks.taken.get())
+        };
+        self.page.blocks.as_deref().is_none_or(agree)
+    }
+
+    fn blocks_are_written_or_held(&self) -> bool {
+        let exclude = |blocks: &Blocks| {
+            let (writing, held) = (blocks.writing.get(), blocks.held.get());
+            !writing.meets(held) && (writing.is_empty() || self.state.is_under_writeback())
+        };
+        self.page.blocks.as_deref().is_none_or(exclude)
+    }
+
+    /// Checks all that can be seen of one page.
+    pub(crate) fn check(&self) -> Result<(), Violation> {
+        let all = [
+            ("I1", self.dirty_flag_has_its_tag()),
+            ("I2", self.rule_2003 || self.stale_dirty_tag_is_locked()),
+            ("I3", self.writeback_flag_and_tag_agree()),
+            ("I4", self.rule_2003 || self.to_write_goes_with_dirty()),
+            ("I7", self.dirty_is_uptodate()),
+            ("I8", self.indexed_is_mapped()),
+            ("B1", self.dirty_blocks_make_dirty()),
+            ("B2", self.held_blocks_and_flag_agree()),
+            ("B3", self.blocks_are_written_or_held()),
+        ];
+        match all.iter().find(|(_, holds)| !holds) {
+            None => Ok(()),
+            Some((invariant, _)) => Err(Violation {
+                invariant,
+                detail: format!("{:?} with tags {:?} at {}", self.page, self.tags, self.key),
+            }),
+        }
+    }
+
+    /// I11. `bound`: where the log is still needed.
+    pub(crate) fn check_log(&self, bound: impl FnOnce() -> Option<u64>) -> Result<(), Violation> {
+        // Locked until the bound is known, which it moves with.
+        let positions = self.page.positions.lock();
+        let Some(oldest) = positions.oldest() else { return Ok(()) };
+        let busy = self.state.is_dirty() || self.state.is_locked();
+        let bounded = bound().is_some_and(|bound| bound <= oldest);
+        if bounded && (busy || self.state.is_under_writeback()) {
+            return Ok(());
+        }
+        let detail = format!("{:?} with log position {oldest}", self.page);
+        Err(Violation { invariant: "I11", detail })
+    }
+
+    /// Checks that no claim is left unresolved (I2, I9), before the page is unlocked.
+    #[cfg(debug_assertions)]
+    pub(crate) fn check_before_unlock(&self) -> Result<(), Violation> {
+        let resolved = self.state.is_dirty() || !self.has(PageTag::Dirty) || self.rule_2003;
+        if resolved {
+            return self.check();
+        }
+        let detail = format!("{:?} is unlocked with an unresolved claim", self.page);
+        Err(Violation { invariant: "I2", detail })
+    }
+}
+
+/// I10, at rest: the counters against the flags counted.
+pub(crate) fn check_count(name: &str, counter: u64, counted: u64) -> Result<(), Violation> {
+    if counter == counted {
+        return Ok(());
+    }
+    Err(Violation { invariant: "I10", detail: format!("{name} is {counter}, but {counted} are") })
+}

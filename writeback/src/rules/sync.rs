@@ -1,0 +1,196 @@
+//! Writing back on demand, and waiting for writes: what syncs are made of.
+//!
+//! A *sync* tags what is dirty now TOWRITE, makes a [`pass`](crate::rules::pass) over TOWRITE that waits,
+//! waits for every page with the WRITEBACK tag, and flushes the store. Between DIRTY and WRITEBACK a
+//! page has one tag or both at every instant, or is locked under a claim and has DIRTY; so looking at
+//! DIRTY first and at WRITEBACK second misses nothing. And because pages dirtied later are not
+//! TOWRITE, a sync ends however fast they are dirtied.
+
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+use tagged_radix::ArrayVec;
+
+use crate::error::{Error, Result};
+use crate::index::range::inclusive;
+use crate::index::tagged_pages;
+use crate::modes::{Budget, Progress, SyncMode};
+use crate::page::tag::PageTag;
+use crate::primitives::Ordering;
+use crate::rules::core::Mapping;
+use crate::rules::page_ref::PageRef;
+use crate::rules::pass::Pass;
+use crate::rules::writeback::Verdict;
+
+impl Mapping {
+    /// Writes back the dirty pages of a range. Makes nothing durable: for that there are the syncs of
+    /// [`Handle`](crate::Handle).
+    ///
+    /// In mode `All` every page that was dirty when it was called has been submitted when it returns,
+    /// or was truncated; [`wait_range`](Self::wait_range) waits for the store to accept them.
+    ///
+    /// # Concurrency
+    /// Any number of passes may run at once. Takes page locks one at a time.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]. Failed writes are told by the handles.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Budget, Mapping, MemStore, SyncMode};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// mapping.handle().write_at(&[1; 8192], 0)?;
+    /// let progress = mapping.write_range(1.., SyncMode::All, Budget::UNLIMITED)?;
+    /// assert_eq!(progress.submitted, 1);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn write_range(
+        &self,
+        pages: impl RangeBounds<u64>,
+        mode: SyncMode,
+        budget: Budget,
+    ) -> Result<Progress> {
+        let core = &self.core;
+        core.durability.check()?;
+        let (dirty, to_write) = (PageTag::Dirty.tag(), PageTag::ToWrite.tag());
+        let Some((first, last)) = inclusive(pages) else { return Ok(Progress::default()) };
+        if core.memory_backed || !core.tree.any_tagged(dirty) {
+            return Ok(Progress::default());
+        }
+        let mut pass = Pass::new(self, mode, budget);
+        if mode == SyncMode::None {
+            pass.walk((first, last), PageTag::Dirty);
+            return Ok(pass.progress);
+        }
+        let mut next = Some(first);
+        while let Some(start) = next {
+            // In pieces, so that the index is not kept pinned for long.
+            let tagged = core.tree.pin().tag_range_if_tagged(start..=last, dirty, to_write, 4096);
+            next = tagged.next;
+        }
+        pass.walk((first, last), PageTag::ToWrite);
+        Ok(pass.progress)
+    }
+
+    /// Writes back dirty pages in mode `None`, from where the last such pass stopped to the end; the
+    /// one after that starts at the beginning again.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`].
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Budget, Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// mapping.handle().write_at(&[1; 5 * 4096], 0)?;
+    /// assert_eq!(mapping.write_cyclic(Budget::pages(3))?.submitted, 3);
+    /// assert_eq!(mapping.write_cyclic(Budget::pages(3))?.submitted, 2);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn write_cyclic(&self, budget: Budget) -> Result<Progress> {
+        self.write_on(Pass::new(self, SyncMode::None, budget))
+    }
+
+    /// Makes the pass from where the last one of this kind has stopped.
+    pub(crate) fn write_on(&self, mut pass: Pass<'_>) -> Result<Progress> {
+        let core = &self.core;
+        core.durability.check()?;
+        if core.memory_backed {
+            return Ok(Progress::default());
+        }
+        // Relaxed: a hint where to go on.
+        let first = core.cyclic_next.load(Ordering::Relaxed);
+        let stopped = pass.walk((first, u64::MAX), PageTag::Dirty);
+        core.cyclic_next.store(stopped.unwrap_or(0), Ordering::Relaxed);
+        Ok(pass.progress)
+    }
+
+    /// Writes back, in mode `None`, the pages that have been dirty since `dirty_by_ms` or longer.
+    pub(crate) fn write_expired(&self, dirty_by_ms: u64) -> Result<Progress> {
+        self.core.durability.check()?;
+        let mut pass = Pass::new(self, SyncMode::None, Budget::UNLIMITED);
+        pass.dirty_by_ms = dirty_by_ms;
+        if !self.core.memory_backed {
+            pass.walk((0, u64::MAX), PageTag::Dirty);
+        }
+        Ok(pass.progress)
+    }
+
+    /// Waits until every write of the range's pages that had begun before the call has ended, whoever
+    /// began it.
+    ///
+    /// # Concurrency
+    /// By ticket: writes begun later are not waited for, so it ends on a busy mapping too.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Budget, Mapping, MemStore, SyncMode};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// mapping.handle().write_at(&[1; 8192], 0)?;
+    /// mapping.write_range(.., SyncMode::All, Budget::UNLIMITED)?;
+    /// mapping.wait_range(..);
+    /// assert_eq!(mapping.stats().written, 2);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn wait_range(&self, pages: impl RangeBounds<u64>) {
+        let Some((first, last)) = inclusive(pages) else { return };
+        let mut next = Some(first);
+        while let Some(start) = next.filter(|start| *start <= last) {
+            let mut found = ArrayVec::new();
+            next = tagged_pages(&self.core.tree, start, PageTag::Writeback, &mut found);
+            for (_, page) in found.iter().take_while(|(index, _)| *index <= last) {
+                page.wait_ticket(page.ticket());
+            }
+        }
+    }
+
+    /// Writes back one page; returns whether it was written. With `wait` it waits for a write under
+    /// way before and for its own after, and for another writer that holds the page; without, it gives
+    /// way to both and only submits.
+    ///
+    /// # Concurrency
+    /// Waits for the page lock either way.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]; with `wait`, [`Error::Write`] with what this very write failed with. The handles
+    /// are told of it too.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::new())?;
+    /// mapping.handle().write_at(&[1; 8192], 0)?;
+    /// assert!(mapping.write_page(1, true)?);
+    /// assert!(!mapping.write_page(1, true)?, "it is clean now");
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn write_page(&self, index: u64, wait: bool) -> Result<bool> {
+        let core = &self.core;
+        core.durability.check()?;
+        let Some(page) = PageRef::cached(self, index).filter(|_| !core.memory_backed) else {
+            return Ok(false);
+        };
+        let Some(locked) = page.lock() else { return Ok(false) };
+        if wait {
+            locked.wait_writeback();
+        }
+        let Ok(claim) = locked.clear_dirty_for_io() else { return Ok(false) };
+        let mut pass =
+            Pass::new(self, if wait { SyncMode::All } else { SyncMode::None }, Budget::UNLIMITED);
+        let verdict = wait.then(Arc::<Verdict>::default);
+        pass.verdict.clone_from(&verdict);
+        pass.write(claim);
+        pass.finish();
+        if let Some(verdict) = verdict {
+            page.wait_writeback();
+            if let Some(source) = verdict.get() {
+                return Err(Error::Write { source: source.clone() });
+            }
+        }
+        Ok(pass.progress.submitted == 1)
+    }
+}
