@@ -25,6 +25,7 @@ for package in tagged-radix writeback; do
 done
 ci/package.sh
 ci/names.sh
+ci/rooms.sh
 
 msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 if toolchain=$(rustup toolchain list | grep -oE "^${msrv//./\\.}[.-][^ ]*"); then

@@ -86,6 +86,17 @@ pub enum Ability {
     TagRange,
 }
 
+impl Ability {
+    const ALL: &[Ability] = &[
+        Ability::Map,
+        Ability::Iterate,
+        Ability::Scan,
+        Ability::RemoveRange,
+        Ability::Tag,
+        Ability::TagRange,
+    ];
+}
+
 /// One of the two tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {

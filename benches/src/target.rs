@@ -196,7 +196,8 @@ mod tests {
     fn outcome(threads: usize, ours: f64, congee: f64) -> Outcome {
         let mut samples = vec![Vec::new(); CANDIDATES.len()];
         samples[0] = vec![ours];
-        samples[1] = vec![congee];
+        let place = CANDIDATES.iter().position(|candidate| candidate.name == "congee");
+        samples[place.expect("a candidate")] = vec![congee];
         let (set, hold) = (DataSet::Dense(1 << 20), Hold::Each);
         Outcome {
             section: "",

@@ -17,7 +17,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redb::{Database, Error, StorageBackend};
 use writeback::Mapping;
-use writeback::fault::{FaultConfig, FaultStore};
+use writeback::store::fault::{FaultConfig, FaultStore};
 
 use crate::backend::Cached;
 use crate::failure::Failure;

@@ -14,7 +14,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redb::Error;
 use writeback::Mapping;
-use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
+use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 
 use crate::backend::Cached;
 use crate::cuts::{Left, commit, recover};

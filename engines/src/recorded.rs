@@ -24,7 +24,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::Rng;
 use rand::rngs::SmallRng;
-use writeback::{Completion, FileStore, FlushKind, Limits, Store, StoreError, WriteBatch};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{FileStore, StoreError};
 
 use crate::failure::Failure;
 use crate::files;
@@ -430,7 +431,7 @@ mod tests {
         mapping.handle().write_at(&[1; 10_000], 0).unwrap();
         mapping.handle().sync_data().unwrap();
         mapping.handle().write_at(&[2; 6000], 3000).unwrap();
-        mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+        mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap();
         mapping.handle().set_len(9000).unwrap();
         drop(mapping);
         let known = || Known::read(&fs::read(record_of(&path)).unwrap()).0;

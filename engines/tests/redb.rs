@@ -15,7 +15,7 @@ use engines::{Cached, Failure, faults, kill};
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
 use writeback::Mapping;
-use writeback::fault::{Action, Fault, FaultStore, Rule};
+use writeback::store::fault::{Action, Fault, FaultStore, Rule};
 
 /// For the child of a kill loop: the database, the seed, and whether its backend syncs.
 const FILE: &str = "ENGINES_KILL_FILE";

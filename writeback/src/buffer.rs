@@ -99,7 +99,7 @@ impl fmt::Debug for Contents {
 ///
 /// Cheap to clone. The memory is aligned to 4096 bytes, that of blocks to the block size; the length is that
 /// of the page or the blocks, or less at the end of a mapping, where it is a multiple of the store's
-/// [alignment](crate::Limits::alignment).
+/// [alignment](crate::store::Limits::alignment).
 ///
 /// # Examples
 /// ```
@@ -107,7 +107,7 @@ impl fmt::Debug for Contents {
 ///
 /// let mapping = Mapping::open(MemStore::new())?;
 /// mapping.handle().write_at(b"abc", 0)?;
-/// let hold = mapping.hold(0)?;
+/// let hold = mapping.hold_page(0)?;
 /// let image = hold.image();
 /// mapping.handle().write_at(b"xyz", 0)?;
 /// assert_eq!(image.as_ref(), b"abc");
@@ -148,7 +148,7 @@ impl Image {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// assert_eq!(mapping.hold(0)?.image().len(), 3);
+    /// assert_eq!(mapping.hold_page(0)?.image().len(), 3);
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn len(&self) -> usize {
@@ -162,7 +162,7 @@ impl Image {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// assert!(!mapping.hold(0)?.image().is_empty());
+    /// assert!(!mapping.hold_page(0)?.image().is_empty());
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn is_empty(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::hooks::{Log, Observer, Seal};
 use crate::memory::PageCache;
 #[cfg(feature = "rule-2003")]
 use crate::modes::DirtyRule;
-use crate::page::blocks::{BLOCKS_MAX, Division};
+use crate::pages::blocks::{BLOCKS_MAX, Division};
 
 /// Settings of a mapping; each has a default.
 ///

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 /// The result of an operation on the cache.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a [`Store`](crate::Store) reports.
+/// What a [`Store`](crate::store::Store) reports.
 ///
 /// Cheap to clone, because one failed write may have to be told to many handles.
 ///
@@ -100,7 +100,7 @@ impl From<io::Error> for StoreError {
 ///
 /// # Examples
 /// ```
-/// use writeback::{Error, MemStore, Mapping};
+/// use writeback::{Error, Mapping, MemStore};
 ///
 /// let handle = Mapping::open(MemStore::new())?.handle();
 /// let error = handle.write_at(b"x", u64::MAX).unwrap_err();
@@ -119,7 +119,7 @@ pub enum Error {
         /// What the store said.
         source: StoreError,
     },
-    /// What the store has is not what was sealed there (see [`Seal`](crate::Seal)). The next access tries
+    /// What the store has is not what was sealed there (see [`Seal`](crate::hooks::Seal)). The next access tries
     /// again.
     #[error("page {index} is corrupt: {source}")]
     Corrupt {
@@ -195,7 +195,7 @@ pub enum Error {
         /// What went wrong then.
         source: Box<Error>,
     },
-    /// A write touches bytes that the mapping's [`Seal`](crate::Seal) keeps for itself. Nothing was written.
+    /// A write touches bytes that the mapping's [`Seal`](crate::hooks::Seal) keeps for itself. Nothing was written.
     #[error("{len} bytes at offset {offset} touch what the seal keeps for itself")]
     Reserved {
         /// First byte to be written.

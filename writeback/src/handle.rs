@@ -168,7 +168,7 @@ impl Handle {
         self.mapping.core.try_write_at(buf, offset)
     }
 
-    /// As [`write_at`](Self::write_at), for a change that has a record at `position` in the [log](Log).
+    /// As [`write_at`](Self::write_at), for a change that has a record at `position` in the [log](crate::hooks::Log).
     ///
     /// # Concurrency
     /// As [`write_at`](Self::write_at). The log is not to be truncated beyond `position` while the call
@@ -196,7 +196,7 @@ impl Handle {
     /// [`Error::Length`] if the store refuses, as a device does that has its size. A mapping that was to be lengthened is as it was; one
     /// that was cut stays cut, the store is cut by the next sync, and the sync tells if it cannot.
     /// [`Error::OutOfRange`], [`Error::Closed`], [`Error::Poisoned`]; [`Error::Config`] if the mapping has a
-    /// [`Seal`](crate::Seal) and `len` is not a whole number of pages.
+    /// [`Seal`](crate::hooks::Seal) and `len` is not a whole number of pages.
     ///
     /// # Examples
     /// ```

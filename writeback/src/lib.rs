@@ -1,10 +1,9 @@
 //! A page cache with correct writeback: an `fdatasync` that never misses a dirty page.
 //!
-//! A [`Mapping`] keeps the pages of a [`Store`] (a file, a device, a store of your own) in memory,
+//! A [`Mapping`] keeps the pages of a [`Store`](store::Store) (a file, a device, a store of your own) in memory,
 //! found by index in a [tagged radix tree](tagged_radix). Any number of threads read, write, truncate
 //! and sync it through [`Handle`]s; a [`Flusher`] writes dirty pages in the background. Engines that
-//! want more than bytes at offsets take single pages ([`PageRef`]), lock and claim them
-//! ([`LockedPage`], [`Claim`], [`Writeback`]) or keep writeback off them ([`Hold`]). Large pages can be
+//! want more than bytes at offsets take single [pages](page). Large pages can be
 //! divided into blocks ([`Config::block_size`]), each of which is dirty, held and written by itself. Mappings
 //! that share a [`PageCache`] share its memory: what is not used makes room for what is, and writers are held
 //! to what the stores can take.
@@ -43,6 +42,23 @@
 //! # }
 //! ```
 //!
+//! # Which of these do I need
+//!
+//! | to | use |
+//! |---|---|
+//! | read and write bytes at offsets, and make them durable | [`Mapping::open`], [`Mapping::handle`], [`Handle`] |
+//! | keep memory and dirty pages within bounds | [`PageCache`], [`Config::cache`] |
+//! | have dirty pages written while nobody waits | [`Flusher`] |
+//! | write pages back yourself, waiting for busy ones or not | [`Mapping::write_range`] and a [`SyncMode`] |
+//! | change bytes of a page in place | [`Mapping::page`], [`PageRef::write`](page::PageRef::write) |
+//! | keep a page from being written for now, to log it or to write it yourself | [`Mapping::hold_page`], a [`Hold`](page::Hold) |
+//! | decide when and how a page is written | [`PageRef::lock_state`](page::PageRef::lock_state), a [`LockedPage`](page::LockedPage), a [`Claim`](page::Claim), a [`Writeback`](page::Writeback) |
+//! | log changes ahead of the pages that have them | [`hooks::Log`], [`PageRef::write_logged`](page::PageRef::write_logged) |
+//! | put a checksum on pages, or encrypt them | [`hooks::Seal`] |
+//! | see what happens | [`Mapping::stats`], [`hooks::Observer`] |
+//! | keep pages somewhere else than in a file | [`store::Store`] |
+//! | test what you build against failing devices and power cuts | `store::fault` (feature `fault`) |
+//!
 //! # Access rules
 //!
 //! 1. *To read* a page's bytes: its content latch, shared. Nothing else; a page that is locked, held
@@ -74,7 +90,7 @@
 //!    page under writeback that has not been submitted. Several page locks: in ascending order.
 //! 10. *Orders of locks*: truncate lock, page lock, content latch, index; and below the latch, beside the
 //!     index, a page's log positions and the book of all. The end of a write takes none of the first three.
-//!     The length is raised under the latch. If the store has an [alignment](Limits::alignment), also under a lock
+//!     The length is raised under the latch. If the store has an [alignment](store::Limits::alignment), also under a lock
 //!     between page lock and latch, shared, which a sync has exclusively while it cuts off what the last
 //!     page was padded with: nobody waits for the store, a page lock or a truncate while holding it shared.
 //!     The locks of a cache's accounts and of flushers come last: nothing of the above is taken under them.
@@ -92,7 +108,7 @@
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
-//! itself. A [`Snapshot`] is out of date when you look at it; nothing here decides by one without a
+//! itself. A [`Snapshot`](page::Snapshot) is out of date when you look at it; nothing here decides by one without a
 //! lock.
 //!
 //! # What is true when `sync_data` returns
@@ -121,24 +137,24 @@
 //! holds and a store may keep a write and lose the length that came with it. Images handed to the store
 //! never change while it writes them, so pages are not torn by this crate; a device that tears writes at
 //! sectors still does, of pages that were written since that sync and of no others. A store that is written
-//! in multiples of an [alignment](Limits::alignment) may be longer than any of these lengths, by zeros up to the
+//! in multiples of an [alignment](store::Limits::alignment) may be longer than any of these lengths, by zeros up to the
 //! next multiple.
 //!
 //! # Hooks
 //!
-//! *Write-ahead log* ([`Log`], [`Config::log`]): an engine that logs its changes names each record's position
-//! when it changes a page ([`PageRef::write_logged`], [`Handle::write_logged_at`]). Then no page reaches the
+//! *Write-ahead log* ([`Log`](hooks::Log), [`Config::log`]): an engine that logs its changes names each record's position
+//! when it changes a page ([`PageRef::write_logged`](page::PageRef::write_logged), [`Handle::write_logged_at`]). Then no page reaches the
 //! store before the log is durable up to its newest change, whoever writes it, and
 //! [`Mapping::oldest_unwritten`] tells from where on the log is still needed: every change before is durable
 //! in the store, not only written. Changes made without a position wait for nothing.
 //!
-//! *Seal* ([`Seal`], [`Config::seal`]): a checksum, or encryption, between memory and store. Images are sealed
+//! *Seal* ([`Seal`](hooks::Seal), [`Config::seal`]): a checksum, or encryption, between memory and store. Images are sealed
 //! after they have been taken, on a copy, and pages are opened before anybody sees them; what does not open
 //! is [`Error::Corrupt`] and never becomes a page. With a seal lengths are whole pages, and the bytes that
 //! it keeps for itself cannot be written ([`Mapping::payload`] are the others). `Crc32c`, behind the feature
 //! of that name, keeps a checksum of page and index in four bytes of each page.
 //!
-//! *Observers* ([`Observer`], [`Config::observer`]): are told of pages dirtied, batches submitted and written,
+//! *Observers* ([`Observer`](hooks::Observer), [`Config::observer`]): are told of pages dirtied, batches submitted and written,
 //! flushes, syncs, errors, evictions and writers held up, with how long they took. [`Mapping::stats`] counts
 //! without any. `Metrics` (feature `metrics`) is an observer that feeds the facade of that name; with the
 //! feature `tracing` syncs, passes and flushes are spans, and errors are events.
@@ -153,20 +169,20 @@
 //! | `read_at`, `write_at`, page cached | the page's latch, for the time of a copy |
 //! | `read_at`, `write_at`, otherwise | the page lock while another thread reads it in; the store; a truncate |
 //! | `write_at`, `PageRef::write`, `mark_dirty` in a [`PageCache`] | at its mapping's limit of dirty pages, if this one is clean: the end of a write of this mapping; before, a pause if a flusher writes meanwhile |
-//! | `write_range`, mode `None`; the flusher | the store's `submit` |
-//! | `write_range`, mode `All` | page locks, holds, writes of the pages it finds dirty; the log |
+//! | `write_range`, mode `Skip`; the flusher | the store's `submit` |
+//! | `write_range`, mode `Wait` | page locks, holds, writes of the pages it finds dirty; the log |
 //! | the flusher, between passes | the log |
 //! | `wait_range` | writes that had begun when it was called |
 //! | `sync_data`, `sync_all`, `sync_range` | the two above; the store's `flush`; other flushes |
 //! | `set_len` | slow reads and writes; page locks, writes and holds of the pages it drops |
-//! | `hold`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
+//! | `hold_page`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
 //! | `close` | all of the above |
 //! | [`Flusher::stop`] | writes that its threads are at, for a limited time |
 //!
 //! No wait is for something that may never come: a write whose completion is dropped ends as lost,
 //! a writeback that waits for a hold comes before the next hold, and a writer that waits for room writes
 //! back itself if nobody else does, or gets [`Error::Stalled`] if nothing can be written. Only who has a
-//! [`Claim`] or [`Writeback`] open must not wait for room: it might be waiting for itself.
+//! [`Claim`](page::Claim) or [`Writeback`](page::Writeback) open must not wait for room: it might be waiting for itself.
 //!
 //! A store that never answers does not keep these promises, and the threads that wait for it wait with it: those that
 //! sync or close its mapping, read from it, or write more to it than its share of the dirty pages. Nobody else
@@ -174,7 +190,7 @@
 //!
 //! # Features
 //!
-//! `fault`: adds the module `fault`, a store in memory that fails as it is told, forgets what was not
+//! `fault`: adds the module `store::fault`, a store in memory that fails as it is told, forgets what was not
 //! flushed, and makes clones of what a power cut at any moment would leave; for tests of what is built
 //! on this crate as well as of this crate.
 //!
@@ -190,60 +206,65 @@ mod accounts;
 mod buffer;
 mod clock;
 mod config;
+mod counters;
 mod durable;
 mod entry;
 mod error;
 mod flusher;
 mod handle;
-mod hooks;
+pub mod hooks;
 mod index;
 mod io;
 mod mapping;
 mod memory;
 mod modes;
-mod page;
+mod pages;
 mod primitives;
 mod rules;
-mod stats;
-mod store;
+pub mod store;
 #[cfg(test)]
 #[path = "../tests/common/watchdog.rs"]
 #[allow(dead_code, reason = "the tests here use a part of it")]
 mod watchdog;
 
-pub use buffer::Image;
 pub use clock::Clock;
 pub use config::Config;
-pub use entry::{LogHold, LoggedChange};
 pub use error::{Error, Result, StoreError};
-pub use flusher::{Flusher, FlusherConfig, FlusherStats, Stopped};
+pub use flusher::{Flusher, FlusherConfig};
 pub use handle::Handle;
-#[cfg(feature = "crc32c")]
-pub use hooks::Crc32c;
-#[cfg(feature = "metrics")]
-pub use hooks::Metrics;
-pub use hooks::{Log, Observer, Seal, WriteEvent};
 pub use mapping::CloseError;
+pub use memory::{CacheConfig, PageCache};
 #[cfg(feature = "rule-2003")]
 pub use modes::DirtyRule;
-
-pub use accounts::outcomes::ReclaimStats;
-pub use memory::{CacheConfig, CacheStats, PageCache};
-pub use modes::{Budget, FlushKind, Progress, SyncMode};
-pub use page::Page;
-pub use page::state::Snapshot;
-pub use page::tag::PageTag;
-pub use rules::claim::Claim;
+pub use modes::{Budget, SyncMode};
 pub use rules::core::Mapping;
-pub use rules::hold::Hold;
-pub use rules::invariants::Violation;
-pub use rules::locked::LockedPage;
-pub use rules::page_ref::PageRef;
-pub use rules::writeback::Writeback;
-pub use stats::Stats;
-#[cfg(feature = "fault")]
-pub use store::fault;
-pub use store::{Completion, FileOptions, FileStore, Limits, MemStore, Store, WriteBatch};
+pub use store::{FileStore, MemStore};
+
+/// Single pages: in hand, locked, claimed, being written, held.
+///
+/// [`Mapping::page`] gives a [`PageRef`](page::PageRef); which of the others an engine needs is in the
+/// [table](crate#which-of-these-do-i-need).
+pub mod page {
+    pub use crate::buffer::Image;
+    pub use crate::pages::Page;
+    pub use crate::pages::state::Snapshot;
+    pub use crate::pages::tag::PageTag;
+    pub use crate::rules::claim::Claim;
+    pub use crate::rules::hold::Hold;
+    pub use crate::rules::locked::LockedPage;
+    pub use crate::rules::page_ref::PageRef;
+    pub use crate::rules::writeback::Writeback;
+}
+
+/// What mappings, caches, flushers and passes count, and what a check finds.
+pub mod stats {
+    pub use crate::accounts::outcomes::ReclaimStats;
+    pub use crate::counters::Stats;
+    pub use crate::flusher::{FlusherStats, Stopped};
+    pub use crate::memory::CacheStats;
+    pub use crate::modes::Progress;
+    pub use crate::rules::invariants::Violation;
+}
 
 /// The README's example, as a test.
 #[cfg(doctest)]

@@ -1,7 +1,7 @@
 //! The mapping, as its users see it: opened, asked, checked, closed.
 //!
-//! Its operations on bytes are in `handle`, on pages in `page_ref` and `claim`, on holds in `hold`,
-//! and its passes and waits in `sync`.
+//! Its operations on bytes are in [`handle`](crate::handle) and [`entry`](crate::entry), with those on single pages; its passes
+//! and waits are in [`rules`](crate::rules), its syncs in [`io`](crate::io).
 
 use std::fmt;
 use std::ops::Range;
@@ -11,16 +11,18 @@ use std::time::Duration;
 use tagged_radix::TagFilter;
 
 use crate::config::Config;
+use crate::counters::Stats;
 use crate::durable::tail::Tail;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::hooks::{Observers, Order, Sealer};
+use crate::index::range::ALL;
+use crate::index::walk;
 use crate::io::backing::{length_of, open};
-use crate::page::tag::PageTag;
+use crate::pages::tag::PageTag;
 use crate::rules::core::{Mapping, Member, Parts};
 use crate::rules::invariants::{Seen, Violation, check_count};
 use crate::rules::page_ref::PageRef;
-use crate::stats::Stats;
 use crate::store::{NullStore, Store};
 
 impl Mapping {
@@ -46,7 +48,7 @@ impl Mapping {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) for an unusable configuration,
     /// [`Error::Length`](crate::Error::Length) if the store does not tell its length, or is longer than its
-    /// own [limits](crate::Limits::len_max) say it can be.
+    /// own [limits](crate::store::Limits::len_max) say it can be.
     ///
     /// # Examples
     /// ```
@@ -102,7 +104,7 @@ impl Mapping {
             length: length_of(&*store, limits.len_max, whole)?,
             len_max: limits.len_max,
             tail,
-            order: config.log.map(Order::new),
+            order: config.log.map(|log| Arc::new(Order::new(log))),
             sealer,
             observers: Observers::new(config.observers),
         };
@@ -142,7 +144,7 @@ impl Mapping {
         self.core.page_size
     }
 
-    /// The bytes of each page that are the caller's: all, but for what a [`Seal`](crate::Seal) keeps for
+    /// The bytes of each page that are the caller's: all, but for what a [`Seal`](crate::hooks::Seal) keeps for
     /// itself.
     ///
     /// # Examples
@@ -311,7 +313,7 @@ impl Mapping {
     /// ```
     pub fn oldest_dirty_age(&self) -> Option<Duration> {
         let core = &self.core;
-        let pages = core.pages_tagged(PageTag::Dirty);
+        let pages = walk(&core.tree, ALL, PageTag::Dirty).map(|(_, page)| page);
         let oldest_ms =
             pages.filter(|page| page.snapshot().is_dirty()).map(|page| page.first_dirty_ms());
         let age_ms = core.clock.now_ms().saturating_sub(oldest_ms.min()?);
@@ -429,7 +431,8 @@ impl Mapping {
 ///
 /// # Examples
 /// ```
-/// # use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch};
+/// # use writeback::StoreError;
+/// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 /// use writeback::Mapping;
 ///
 /// # #[derive(Debug)]

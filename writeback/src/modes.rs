@@ -7,23 +7,23 @@
 /// # use writeback::{Budget, Mapping, MemStore, SyncMode};
 /// # let mapping = Mapping::open(MemStore::new())?;
 /// # mapping.handle().write_at(b"abc", 0)?;
-/// let locked = mapping.page(0)?.lock().expect("nobody truncates");
-/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
+/// let progress = mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED)?;
 /// assert_eq!((progress.submitted, progress.skipped), (0, 1));
-/// drop(locked); // mode All would have waited for this
-/// let progress = mapping.write_range(.., SyncMode::All, Budget::UNLIMITED)?;
+/// drop(locked); // mode `Wait` would have waited for this
+/// let progress = mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED)?;
 /// assert_eq!(progress.submitted, 1);
 /// # Ok::<(), writeback::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncMode {
     /// Leaves them dirty and goes on: background writeback.
-    None,
+    Skip,
     /// Waits for them: every page that was dirty when the pass began is written.
-    All,
+    Wait,
 }
 
-/// How many pages a pass in mode `None` may write. Mode `All` takes no notice.
+/// How many pages a pass in mode `Skip` may write. Mode `Wait` takes no notice.
 ///
 /// # Examples
 /// ```
@@ -31,7 +31,7 @@ pub enum SyncMode {
 ///
 /// let mapping = Mapping::open(MemStore::new())?;
 /// mapping.handle().write_at(&[1; 40_960], 0)?;
-/// mapping.write_range(.., SyncMode::None, Budget::pages(3))?;
+/// mapping.write_range(.., SyncMode::Skip, Budget::pages(3))?;
 /// assert_eq!(mapping.stats().dirty, 7);
 /// # Ok::<(), writeback::Error>(())
 /// ```
@@ -64,7 +64,7 @@ impl Budget {
 /// # use writeback::{Budget, Mapping, MemStore, SyncMode};
 /// # let mapping = Mapping::open(MemStore::new())?;
 /// # mapping.handle().write_at(b"abc", 0)?;
-/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// let progress = mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED)?;
 /// assert_eq!((progress.submitted, progress.declined, progress.skipped), (1, 0, 0));
 /// # Ok::<(), writeback::Error>(())
 /// ```
@@ -73,12 +73,12 @@ impl Budget {
 pub struct Progress {
     /// Pages handed to the store; whether they were accepted is told by their completion.
     pub submitted: u64,
-    /// Pages claimed and redirtied, because another writer held them (mode `None`).
+    /// Pages claimed and redirtied, because another writer held them (mode `Skip`).
     pub declined: u64,
-    /// Pages gone by: locked, under writeback, too young or backing off (mode `None`).
+    /// Pages gone by: locked, under writeback, too young or backing off (mode `Skip`).
     pub skipped: u64,
-    /// Pages claimed and redirtied, because the [log](crate::Log) is not durable up to their newest change
-    /// (mode `None`).
+    /// Pages claimed and redirtied, because the [log](crate::hooks::Log) is not durable up to their newest change
+    /// (mode `Skip`).
     pub unlogged: u64,
     /// The greatest position of those.
     pub(crate) log_wanted: u64,
@@ -88,7 +88,8 @@ pub struct Progress {
 ///
 /// # Examples
 /// ```
-/// # use writeback::{FlushKind, MemStore, Store};
+/// # use writeback::MemStore;
+/// # use writeback::store::{FlushKind, Store};
 /// let store = MemStore::with_contents(b"abc");
 /// store.flush(FlushKind::Data)?; // fdatasync
 /// store.flush(FlushKind::All)?; // fsync

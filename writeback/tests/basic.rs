@@ -7,7 +7,9 @@ use std::sync::Arc;
 use common::{PAGE, TestStore, assert_settled, open, open_dirty};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
-use writeback::{Budget, Config, Error, FileStore, Mapping, MemStore, PageTag, Store, SyncMode};
+use writeback::page::PageTag;
+use writeback::store::Store;
+use writeback::{Budget, Config, Error, FileStore, Mapping, MemStore, SyncMode};
 
 fn contents(mapping: &Mapping) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(mapping.len()).unwrap() + 10];
@@ -188,14 +190,14 @@ fn pages_side_by_side_are_written_in_one_batch() {
 fn the_budget_bounds_background_writeback_and_not_a_full_pass() {
     let (mapping, _store) = open_dirty(10, 1);
     let background =
-        |pages| mapping.write_range(2.., SyncMode::None, Budget::pages(pages)).unwrap();
+        |pages| mapping.write_range(2.., SyncMode::Skip, Budget::pages(pages)).unwrap();
     assert_eq!(background(3).submitted, 3);
     assert_eq!(background(0).submitted, 0);
     assert_eq!(mapping.stats().dirty, 7);
-    let all = mapping.write_range(..9, SyncMode::All, Budget::pages(1)).unwrap();
+    let all = mapping.write_range(..9, SyncMode::Wait, Budget::pages(1)).unwrap();
     assert_eq!(all.submitted, 6);
     #[expect(clippy::reversed_empty_ranges, reason = "that is the point")]
-    let nothing = mapping.write_range(9..2, SyncMode::All, Budget::UNLIMITED).unwrap();
+    let nothing = mapping.write_range(9..2, SyncMode::Wait, Budget::UNLIMITED).unwrap();
     assert_eq!(nothing.submitted, 0);
     assert!(mapping.page(9).unwrap().has_tag(PageTag::Dirty));
 }
@@ -215,13 +217,13 @@ fn cyclic_passes_go_round() {
 #[test]
 fn one_page_can_be_written_by_itself() {
     let (mapping, store) = open_dirty(3, 1);
-    assert!(mapping.write_page(1, true).unwrap());
-    assert!(!mapping.write_page(1, true).unwrap(), "clean");
-    assert!(!mapping.write_page(77, true).unwrap(), "not cached");
-    assert!(mapping.write_page(2, false).unwrap());
+    assert!(mapping.write_page(1, SyncMode::Wait).unwrap());
+    assert!(!mapping.write_page(1, SyncMode::Wait).unwrap(), "clean");
+    assert!(!mapping.write_page(77, SyncMode::Wait).unwrap(), "not cached");
+    assert!(mapping.write_page(2, SyncMode::Skip).unwrap());
     assert_eq!(store.batches(), [(1, 1), (2, 1)]);
-    let hold = mapping.hold(0).unwrap();
-    assert!(!mapping.write_page(0, false).unwrap(), "held");
+    let hold = mapping.hold_page(0).unwrap();
+    assert!(!mapping.write_page(0, SyncMode::Skip).unwrap(), "held");
     drop(hold);
     assert_eq!(mapping.stats().dirty, 1);
 }
@@ -270,15 +272,15 @@ fn a_memory_backed_mapping_moves_flags_and_writes_nothing() {
     let handle = mapping.handle();
     handle.write_at(&[5; 3 * PAGE], 0).unwrap();
     handle.sync_all().unwrap();
-    assert_eq!(mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap().submitted, 0);
+    assert_eq!(mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap().submitted, 0);
     assert_eq!(mapping.write_cyclic(Budget::UNLIMITED).unwrap().submitted, 0);
-    assert!(!mapping.write_page(0, true).unwrap());
+    assert!(!mapping.write_page(0, SyncMode::Wait).unwrap());
     let page = mapping.page(1).unwrap();
     assert!(page.snapshot().is_dirty() && page.has_tag(PageTag::Dirty));
-    let claim = page.lock().unwrap().clear_dirty_for_io().unwrap();
+    let claim = page.lock_state().unwrap().clear_dirty_for_io().unwrap();
     claim.start_writeback().unwrap().end(Ok(()));
     assert!(!page.snapshot().is_dirty() && !page.has_tag(PageTag::Dirty));
-    assert!(mapping.page(2).unwrap().lock().unwrap().cancel_dirty());
+    assert!(mapping.page(2).unwrap().lock_state().unwrap().cancel_dirty());
     let stats = mapping.stats();
     assert_eq!((stats.dirty, stats.writeback, stats.dirtied, stats.written), (0, 0, 0, 0));
     handle.set_len(PAGE as u64 + 1).unwrap();
@@ -337,7 +339,7 @@ fn an_empty_store_is_an_empty_mapping() {
     let mut stats = mapping.stats();
     // An earlier process may have emptied it.
     assert_eq!(std::mem::take(&mut stats.flushes), 1);
-    assert_eq!(stats, writeback::Stats::default());
+    assert_eq!(stats, writeback::stats::Stats::default());
     assert!(mapping.store().is_empty().unwrap());
 }
 

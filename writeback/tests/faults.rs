@@ -35,7 +35,7 @@ fn every_handle_is_told_of_an_error_once() {
 fn an_error_before_the_first_handle_is_told_to_it() {
     let (mapping, store) = open_dirty(1, 1);
     store.writes(Writes::Fail(StoreError::NoSpace));
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     assert!(mapping.handle().check_error().is_err());
     mapping.handle().check_error().expect("someone has been told");
 }
@@ -114,7 +114,7 @@ fn completions_may_come_in_any_order() {
     let (mapping, store) = open_dirty(5, 1);
     store.writes(Writes::Keep);
     for index in [0, 2, 4] {
-        mapping.write_page(index, false).unwrap();
+        mapping.write_page(index, SyncMode::Skip).unwrap();
     }
     let syncer = thread::spawn({
         let handle = mapping.handle();
@@ -146,8 +146,8 @@ fn a_failed_flush_poisons_the_mapping_for_good() {
         assert!(matches!(handle.write_at(b"x", 0), Err(Error::Poisoned { .. })));
         assert!(matches!(handle.set_len(0), Err(Error::Poisoned { .. })));
     }
-    assert!(mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).is_err());
-    assert!(mapping.write_page(0, true).unwrap_err().is_poisoned());
+    assert!(mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).is_err());
+    assert!(mapping.write_page(0, SyncMode::Wait).unwrap_err().is_poisoned());
     assert_eq!(store.flushes_begun(), 1, "never tried again");
     let mut bytes = [0; 4];
     assert_eq!(first.read_at(&mut bytes, 0).unwrap(), 4);
@@ -183,7 +183,7 @@ fn close_hands_back_what_it_could_not_save() {
 fn close_does_not_mind_an_error_that_was_made_good() {
     let (mapping, store) = open_dirty(1, 6);
     store.writes(Writes::Fail(StoreError::NoSpace));
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     store.writes(Writes::Accept);
     mapping.close().unwrap();
     assert_eq!(store.durable(), [6; PAGE]);
@@ -260,7 +260,7 @@ fn a_store_that_panics_loses_no_page() {
     store.writes(Writes::Panic);
     let panicked = thread::spawn({
         let mapping = mapping.clone();
-        move || mapping.write_range(.., SyncMode::All, Budget::UNLIMITED)
+        move || mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED)
     });
     assert!(panicked.join().is_err());
     assert_eq!(mapping.stats().dirty, 2);

@@ -10,9 +10,9 @@ use std::time::Duration;
 use common::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{
-    CacheConfig, Completion, Config, Error, FlushKind, Flusher, FlusherConfig, Limits, Mapping,
-    PageCache, Store, StoreError, WriteBatch,
+    CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError, SyncMode,
 };
 
 /// A cache with room for `capacity` pages.
@@ -75,12 +75,12 @@ fn what_is_dirty_held_locked_kept_or_under_writeback_is_not_evicted() {
         read(&mapping, page);
     }
     write(&mapping, 0, 1);
-    let locked = page(&mapping, 1).lock().expect("not cut");
-    let hold = mapping.hold(2).unwrap();
+    let locked = page(&mapping, 1).lock_state().expect("not cut");
+    let hold = mapping.hold_page(2).unwrap();
     let kept = page(&mapping, 3);
     write(&mapping, 4, 1);
     store.writes(Writes::Keep);
-    mapping.write_page(4, false).unwrap();
+    mapping.write_page(4, SyncMode::Skip).unwrap();
     assert_eq!(cache.evict(100), 1, "page 5 only");
     assert!(!cached(&mapping, 5) && (0..5).all(|page| cached(&mapping, page)));
     drop(locked);
@@ -93,6 +93,22 @@ fn what_is_dirty_held_locked_kept_or_under_writeback_is_not_evicted() {
     mapping.handle().sync_data().unwrap();
     assert_eq!(cache.evict(100), 1);
     assert_eq!((cache.stats().cached, mapping.stats().evicted), (0, 6));
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn a_few_pages_in_hand_do_not_keep_the_others_of_a_small_mapping() {
+    let cache = cache(100);
+    let (mapping, _store) = open_in(&cache, 17);
+    let (other, _store) = open_in(&cache, 70);
+    (0..17).for_each(|page| _ = read(&mapping, page));
+    // Time goes by, so that all but the last have a chance.
+    (0..70).for_each(|page| _ = read(&other, page));
+    drop(other);
+    (0..16).for_each(|page| _ = read(&mapping, page));
+    let in_hand: Vec<_> = (12..16).map(|index| page(&mapping, index)).collect();
+    assert_eq!(cache.evict(100), 13, "all that can be are evicted in one call");
+    drop(in_hand);
     assert_sound(&cache, &[&mapping]);
 }
 
@@ -321,7 +337,7 @@ fn may_write_to_queue_keeps_pageout_from_a_congested_store() {
 #[test]
 fn pageout_leaves_pages_that_are_held_or_in_hand() {
     let (cache, mapping, store) = all_dirty(4);
-    let (hold, in_hand) = (mapping.hold(0).unwrap(), page(&mapping, 1));
+    let (hold, in_hand) = (mapping.hold_page(0).unwrap(), page(&mapping, 1));
     read(&mapping, 4);
     let reclaim = cache.stats().reclaim;
     // Whoever holds a page has it in hand, too.

@@ -9,9 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
+use writeback::store::Store;
 use writeback::{
     CacheConfig, Config, Error, Flusher, FlusherConfig, Handle, Mapping, MemStore, PageCache,
-    Store, StoreError,
+    StoreError, SyncMode,
 };
 
 /// More than enough for what is asked of a healthy mapping, whatever else the machine does.
@@ -200,7 +201,7 @@ impl Drop for Nosy {
 }
 
 impl Store for Nosy {
-    fn limits(&self) -> writeback::Limits {
+    fn limits(&self) -> writeback::store::Limits {
         self.0.limits()
     }
 
@@ -216,12 +217,16 @@ impl Store for Nosy {
         self.0.read(offset, into)
     }
 
-    fn submit(&self, batch: writeback::WriteBatch, completion: writeback::Completion) {
+    fn submit(
+        &self,
+        batch: writeback::store::WriteBatch,
+        completion: writeback::store::Completion,
+    ) {
         thread::sleep(Duration::from_micros(200));
         self.0.submit(batch, completion);
     }
 
-    fn flush(&self, kind: writeback::FlushKind) -> Result<(), StoreError> {
+    fn flush(&self, kind: writeback::store::FlushKind) -> Result<(), StoreError> {
         self.0.flush(kind)
     }
 }
@@ -253,7 +258,7 @@ fn a_write_that_never_ends_leaves_the_other_pages() {
     let (mapping, store) = open_in(&cache);
     store.writes(Writes::Keep);
     mapping.handle().write_at(&[1; PAGE], 0).unwrap();
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     store.writes(Writes::Accept);
     for page in 1..300 {
         mapping.handle().write_at(&[1; PAGE], page * PAGE as u64).unwrap();
@@ -311,7 +316,7 @@ fn a_mapping_that_owes_nothing_is_never_refused() {
     for (mapping, store) in &stuck {
         store.writes(Writes::Keep);
         mapping.handle().write_at(&[1; PAGE], 0).unwrap();
-        mapping.write_page(0, false).unwrap();
+        mapping.write_page(0, SyncMode::Skip).unwrap();
     }
     let (mapping, _store) = open_in(&cache);
     for page in 0..5 {
@@ -333,7 +338,7 @@ fn who_owes_nothing_goes_on_where_dirty_pages_fill_the_cache() {
     for (mapping, store) in &stuck {
         store.writes(Writes::Keep);
         mapping.handle().write_at(&[1; PAGE], 0).unwrap();
-        mapping.write_page(0, false).unwrap();
+        mapping.write_page(0, SyncMode::Skip).unwrap();
     }
     let (mapping, _store) = open_in(&cache);
     for page in 0..3 {
@@ -350,8 +355,8 @@ fn who_owes_nothing_goes_on_where_dirty_pages_fill_the_cache() {
 struct Stacked(Handle);
 
 impl Store for Stacked {
-    fn limits(&self) -> writeback::Limits {
-        writeback::Limits::default()
+    fn limits(&self) -> writeback::store::Limits {
+        writeback::store::Limits::default()
     }
 
     fn len(&self) -> Result<u64, StoreError> {
@@ -366,7 +371,11 @@ impl Store for Stacked {
         self.0.read_at(into, offset).map_err(|error| std::io::Error::from(error).into())
     }
 
-    fn submit(&self, batch: writeback::WriteBatch, completion: writeback::Completion) {
+    fn submit(
+        &self,
+        batch: writeback::store::WriteBatch,
+        completion: writeback::store::Completion,
+    ) {
         let mut at = batch.offset();
         for image in batch.images() {
             if let Err(error) = self.0.write_at(image.as_ref(), at) {
@@ -377,7 +386,7 @@ impl Store for Stacked {
         completion.complete(Ok(batch.len()));
     }
 
-    fn flush(&self, _: writeback::FlushKind) -> Result<(), StoreError> {
+    fn flush(&self, _: writeback::store::FlushKind) -> Result<(), StoreError> {
         self.0.sync_data().map_err(|error| std::io::Error::from(error).into())
     }
 }

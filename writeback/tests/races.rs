@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use common::{
     PAGE, SetOnDrop, TestStore, Writes, assert_settled, eventually, never, open_dirty, page,
 };
-use writeback::{Budget, Config, Mapping, PageTag, Result, Store, StoreError, SyncMode};
+use writeback::page::PageTag;
+use writeback::store::Store;
+use writeback::{Budget, Config, Mapping, Result, StoreError, SyncMode};
 
 fn sync_on_a_thread(mapping: &Mapping) -> JoinHandle<Result<()>> {
     let handle = mapping.handle();
@@ -22,8 +24,8 @@ fn sync_on_a_thread(mapping: &Mapping) -> JoinHandle<Result<()>> {
 /// A journal holds the page, and the flusher, having claimed it, has not yet noticed. Then a sync
 /// begins, and only then does the flusher meet the hold and put the page back.
 fn flusher_journal_and_sync(mapping: &Mapping, store: &TestStore) -> bool {
-    let journal = mapping.hold(0).unwrap();
-    let locked = page(mapping, 0).lock().unwrap();
+    let journal = mapping.hold_page(0).unwrap();
+    let locked = page(mapping, 0).lock_state().unwrap();
     let claim = locked.clear_dirty_for_io().expect("dirty");
 
     let syncer = sync_on_a_thread(mapping);
@@ -70,9 +72,9 @@ fn a_sync_misses_the_page_under_the_rule_of_2003() {
 fn a_declined_page_is_dirty_again_whatever_the_decliner_thinks() {
     // Declining redirties unconditionally: the holder's own write may be what a sync waits for.
     let (mapping, _store) = open_dirty(1, 1);
-    let hold = mapping.hold(0).unwrap();
+    let hold = mapping.hold_page(0).unwrap();
     for _ in 0..3 {
-        let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        let progress = mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         assert_eq!((progress.declined, progress.submitted), (1, 0));
         let page = page(&mapping, 0);
         assert!(page.snapshot().is_dirty() && page.has_tag(PageTag::Dirty));
@@ -84,11 +86,11 @@ fn a_declined_page_is_dirty_again_whatever_the_decliner_thinks() {
 fn a_decline_does_not_take_the_page_from_a_sync_that_tagged_it() {
     // TOWRITE survives a background pass that claims the page and gives it up again.
     let (mapping, store) = open_dirty(2, 3);
-    let first = page(&mapping, 0).lock().unwrap();
-    let hold = mapping.hold(1).unwrap();
+    let first = page(&mapping, 0).lock_state().unwrap();
+    let hold = mapping.hold_page(1).unwrap();
     let syncer = sync_on_a_thread(&mapping);
     eventually("tagged", || page(&mapping, 1).has_tag(PageTag::ToWrite));
-    let progress = mapping.write_range(1.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    let progress = mapping.write_range(1.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
     assert_eq!(progress.declined, 1);
     assert!(page(&mapping, 1).has_tag(PageTag::ToWrite));
     drop(first);
@@ -103,7 +105,7 @@ fn a_change_during_a_write_is_not_lost_when_the_write_ends() {
     // The end of a write makes clean what it wrote, not what was changed since.
     let (mapping, store) = open_dirty(1, 1);
     store.writes(Writes::Keep);
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     mapping.handle().write_at(&[2; 10], 0).unwrap();
     store.release_first(Ok(()));
     assert!(page(&mapping, 0).snapshot().is_dirty());
@@ -119,7 +121,7 @@ fn an_error_is_there_before_the_write_is_seen_to_end() {
         let (mapping, store) = open_dirty(1, 1);
         let handle = mapping.handle();
         store.writes(Writes::Keep);
-        mapping.write_page(0, false).unwrap();
+        mapping.write_page(0, SyncMode::Skip).unwrap();
         let waiter = thread::spawn({
             let page = page(&mapping, 0);
             move || {
@@ -137,7 +139,7 @@ fn a_sync_waits_for_a_write_that_another_began() {
     // The page is clean and has only the WRITEBACK tag: the second walk finds it.
     let (mapping, store) = open_dirty(1, 4);
     store.writes(Writes::Keep);
-    mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
     let syncer = sync_on_a_thread(&mapping);
     never("the write is under way", || syncer.is_finished());
     store.release_first(Ok(()));
@@ -151,7 +153,7 @@ fn a_sync_writes_a_page_again_that_was_changed_while_it_was_written() {
     // Waiting for the old image is not enough.
     let (mapping, store) = open_dirty(1, 1);
     store.writes(Writes::Keep);
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     mapping.handle().write_at(&[2; PAGE], 0).unwrap();
     let syncer = sync_on_a_thread(&mapping);
     never("the first write is under way", || syncer.is_finished());
@@ -167,7 +169,7 @@ fn a_sync_writes_a_page_again_that_was_changed_while_it_was_written() {
 fn a_page_truncated_between_look_up_and_lock_is_not_written() {
     // After locking a page a sync looks whether it is still part of the mapping.
     let (mapping, store) = open_dirty(2, 1);
-    let first = page(&mapping, 0).lock().unwrap();
+    let first = page(&mapping, 0).lock_state().unwrap();
     let syncer = sync_on_a_thread(&mapping);
     eventually("tagged", || page(&mapping, 1).has_tag(PageTag::ToWrite));
     mapping.handle().set_len(PAGE as u64).unwrap();
@@ -184,7 +186,7 @@ fn a_write_under_way_does_not_lengthen_a_store_that_was_cut() {
     for pages in [1, 2] {
         let (mapping, store) = open_dirty(pages, 1);
         store.writes(Writes::Keep);
-        mapping.write_page(pages as u64 - 1, false).unwrap();
+        mapping.write_page(pages as u64 - 1, SyncMode::Skip).unwrap();
         let cut = thread::spawn({
             let handle = mapping.handle();
             move || handle.set_len(100)
@@ -203,7 +205,7 @@ fn a_sync_during_a_truncate_does_not_take_the_cut_from_it() {
     // A sync makes up for a cut that failed; one that is still to come it leaves alone.
     let (mapping, store) = open_dirty(3, 1);
     store.writes(Writes::Keep);
-    mapping.write_page(2, false).unwrap();
+    mapping.write_page(2, SyncMode::Skip).unwrap();
     let cut = thread::spawn({
         let handle = mapping.handle();
         move || handle.set_len(100)
@@ -241,7 +243,7 @@ fn a_waiter_is_let_go_by_the_write_it_waits_for() {
     // Also if the next write of the page has begun by the time it looks.
     let (mapping, store) = open_dirty(1, 1);
     store.writes(Writes::Keep);
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     let waiter = thread::spawn({
         let page = page(&mapping, 0);
         move || page.wait_writeback()
@@ -251,7 +253,7 @@ fn a_waiter_is_let_go_by_the_write_it_waits_for() {
     never("the first write is under way", || waiter.is_finished());
     mapping.handle().write_at(b"again", 0).unwrap();
     store.release_first(Ok(()));
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     waiter.join().unwrap();
     assert!(page(&mapping, 0).snapshot().is_under_writeback());
     store.release_first(Ok(()));
@@ -261,13 +263,13 @@ fn a_waiter_is_let_go_by_the_write_it_waits_for() {
 fn a_flush_does_not_cover_a_write_that_ends_during_it() {
     // Written and durable are told apart by generations, not by one flag.
     let (mapping, store) = open_dirty(2, 1);
-    mapping.write_page(0, true).unwrap();
+    mapping.write_page(0, SyncMode::Wait).unwrap();
     store.block_flush(true);
     let first = sync_on_a_thread(&mapping);
     eventually("flushing", || store.flushes_begun() == 1);
     let before = store.accepted();
     mapping.handle().write_at(&[9; PAGE], 0).unwrap();
-    mapping.write_page(0, true).unwrap();
+    mapping.write_page(0, SyncMode::Wait).unwrap();
     let second = sync_on_a_thread(&mapping);
     never("the flush is under way", || second.is_finished());
     store.block_flush(false);
@@ -297,7 +299,7 @@ fn a_sync_with_nothing_to_write_waits_for_the_flush_that_covers_it() {
 fn a_pass_submits_what_it_has_before_it_waits() {
     // Nobody waits with a page under writeback in hand that is not submitted.
     let (mapping, store) = open_dirty(3, 1);
-    let locked = page(&mapping, 2).lock().unwrap();
+    let locked = page(&mapping, 2).lock_state().unwrap();
     let syncer = sync_on_a_thread(&mapping);
     eventually("submitted", || store.batches() == [(0, 2)]);
     page(&mapping, 0).wait_writeback();
@@ -317,7 +319,7 @@ fn a_sync_ends_although_the_journal_takes_the_page_again_and_again() {
                 let (mapping, stop) = (mapping.clone(), Arc::clone(&stop));
                 move || {
                     while !stop.load(Ordering::Relaxed) {
-                        let _hold = mapping.hold(0).unwrap();
+                        let _hold = mapping.hold_page(0).unwrap();
                         thread::sleep(Duration::from_millis(1));
                     }
                 }
@@ -379,7 +381,7 @@ fn marking_dirty_and_truncating_keep_the_count() {
                 for index in 0..4 {
                     if let Some(page) = mapping.cached_page(index) {
                         let _ = page.mark_dirty();
-                        if let Some(locked) = page.try_lock() {
+                        if let Some(locked) = page.try_lock_state() {
                             let _ = locked.mark_dirty();
                         }
                     }

@@ -27,9 +27,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::{PAGE, Writes, assert_settled, eventually, never, open, open_dirty, page};
-use writeback::{
-    Budget, Claim, Error, LockedPage, Mapping, PageTag, StoreError, SyncMode, Writeback,
-};
+use writeback::page::{Claim, LockedPage, PageTag, Writeback};
+use writeback::{Budget, Error, Mapping, StoreError, SyncMode};
 
 /// Which of DIRTY, TOWRITE and WRITEBACK the index has, and the flags DIRTY and WRITEBACK.
 #[track_caller]
@@ -46,7 +45,7 @@ fn assert_state(mapping: &Mapping, index: u64, tags: &str, flags: &str) {
 }
 
 fn lock(mapping: &Mapping, index: u64) -> LockedPage {
-    page(mapping, index).lock().expect("nobody truncates")
+    page(mapping, index).lock_state().expect("nobody truncates")
 }
 
 fn claim(mapping: &Mapping, index: u64) -> Claim {
@@ -216,7 +215,7 @@ fn a_start_keeps_towrite_while_the_page_is_dirty() {
 #[test]
 fn a_start_does_not_happen_while_another_writer_holds_the_page() {
     let (mapping, _store) = open_dirty(1, 1);
-    let hold = mapping.hold(0).unwrap();
+    let hold = mapping.hold_page(0).unwrap();
     let claim = claim(&mapping, 0);
     assert!(claim.is_held());
     let claim = claim.start_writeback().unwrap_err();
@@ -250,7 +249,7 @@ fn a_claim_given_up_or_dropped_leaves_the_page_dirty_and_unlocked() {
 fn an_image_has_what_was_written_before_the_claim_and_does_not_change() {
     let (mapping, store) = open_dirty(1, 1);
     store.writes(Writes::Keep);
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     mapping.handle().write_at(&[2; PAGE], 0).unwrap();
     assert_state(&mapping, 0, "dw", "dw");
     store.release_first(Ok(()));
@@ -278,12 +277,12 @@ fn the_last_image_is_cut_at_the_length_there_is_when_it_is_taken() {
 fn a_waiting_thread_gets_the_lock() {
     let (mapping, _store) = open(1);
     let locked = lock(&mapping, 0);
-    assert!(page(&mapping, 0).try_lock().is_none());
+    assert!(page(&mapping, 0).try_lock_state().is_none());
     let waiters: Vec<_> = (0..4)
         .map(|_| {
             thread::spawn({
                 let page = page(&mapping, 0);
-                move || drop(page.lock().unwrap())
+                move || drop(page.lock_state().unwrap())
             })
         })
         .collect();
@@ -297,13 +296,13 @@ fn a_waiting_thread_gets_the_lock() {
 fn a_good_end_makes_the_page_clean_and_a_bad_one_dirty_again() {
     let (mapping, store) = open_dirty(1, 1);
     store.writes(Writes::Fail(StoreError::NoSpace));
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     assert_state(&mapping, 0, "d", "d");
     assert!(page(&mapping, 0).snapshot().has_error());
     let stats = mapping.stats();
     assert_eq!((stats.dirty, stats.written, stats.write_errors), (1, 0, 1));
     store.writes(Writes::Accept);
-    assert!(mapping.write_page(0, true).unwrap());
+    assert!(mapping.write_page(0, SyncMode::Wait).unwrap());
     assert!(!page(&mapping, 0).snapshot().has_error());
     assert_eq!(mapping.stats().written, 1);
     assert_settled(&mapping);
@@ -346,7 +345,7 @@ fn a_truncated_page_has_no_tags_no_count_and_no_way_back() {
     assert!(stays.snapshot().is_dirty());
     let stats = mapping.stats();
     assert_eq!((stats.cached, stats.dirty), (1, 1));
-    assert!(gone.lock().is_none() && gone.try_lock().is_none());
+    assert!(gone.lock_state().is_none() && gone.try_lock_state().is_none());
     assert!(matches!(gone.mark_dirty(), Err(Error::Gone { index: 1 })));
     assert!(matches!(gone.write(0..1, |_| ()), Err(Error::Gone { index: 1 })));
     mapping.handle().write_at(b"new", PAGE as u64).unwrap();
@@ -362,7 +361,7 @@ fn a_removal_waits_for_the_page_lock_the_writeback_and_the_hold() {
     let (mapping, store) = open_dirty(3, 1);
     let writeback = start(&mapping, 0);
     let locked = lock(&mapping, 1);
-    let hold = mapping.hold(2).unwrap();
+    let hold = mapping.hold_page(2).unwrap();
     let cut = thread::spawn({
         let handle = mapping.handle();
         move || handle.set_len(0)
@@ -401,11 +400,11 @@ fn background_writeback_goes_by_what_it_would_wait_for() {
     let locked = lock(&mapping, 0);
     let writeback = start(&mapping, 1);
     mapping.handle().write_at(b"x", PAGE as u64).unwrap();
-    let hold = mapping.hold(2).unwrap();
+    let hold = mapping.hold_page(2).unwrap();
     // On a thread of its own: if it waited, then for ever.
     let (done, ended) = mpsc::channel();
     let pass = mapping.clone();
-    thread::spawn(move || done.send(pass.write_range(.., SyncMode::None, Budget::UNLIMITED)));
+    thread::spawn(move || done.send(pass.write_range(.., SyncMode::Skip, Budget::UNLIMITED)));
     let progress = ended.recv_timeout(Duration::from_secs(10)).expect("the pass waits").unwrap();
     assert_eq!((progress.submitted, progress.declined, progress.skipped), (1, 1, 2));
     assert_eq!(store.batches(), [(3, 1)]);

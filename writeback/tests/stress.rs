@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use common::{LateStore, SetOnDrop, assert_settled, watch_for};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use writeback::{Budget, Config, Flusher, FlusherConfig, Mapping, MemStore, Store, SyncMode};
+use writeback::store::Store;
+use writeback::{Budget, Config, Flusher, FlusherConfig, Mapping, MemStore, SyncMode};
 
 const STAMP: usize = 32;
 const PAGE: usize = 512;
@@ -76,7 +77,7 @@ fn journal(mapping: &Mapping, pages: u64, seed: u64, stop: &AtomicBool) {
     let mut random = SmallRng::seed_from_u64(seed);
     while !stop.load(Ordering::Relaxed) {
         let index = random.random_range(0..pages);
-        if let Ok(Some(hold)) = mapping.try_hold(index) {
+        if let Ok(Some(hold)) = mapping.try_hold_page(index) {
             let image = hold.image();
             thread::sleep(Duration::from_micros(random.random_range(0..300)));
             for (slot, bytes) in image.as_ref().chunks_exact(STAMP).enumerate() {
@@ -188,7 +189,9 @@ fn truncates_and_everything_else(late: bool, seed: u64) {
                             85..92 => handle.set_len(place * STAMP as u64).unwrap(),
                             92..96 => handle.sync_data().unwrap(),
                             96..98 => handle.sync_range(..place * STAMP as u64).unwrap(),
-                            _ => drop(mapping.write_page(place / SLOTS as u64, true).unwrap()),
+                            _ => drop(
+                                mapping.write_page(place / SLOTS as u64, SyncMode::Wait).unwrap(),
+                            ),
                         }
                     }
                 })
@@ -322,7 +325,7 @@ fn what_is_appended_and_synced_is_there_although_the_page_is_written_all_the_tim
         let _stop_at_end = SetOnDrop(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+                mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
             }
         });
         let (handle, end) = (mapping.handle(), Instant::now() + time());

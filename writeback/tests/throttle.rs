@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use parking_lot::Mutex;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{
-    Budget, CacheConfig, Completion, Config, Error, FlushKind, Flusher, FlusherConfig, Limits,
-    Mapping, MemStore, PageCache, Store, StoreError, SyncMode, WriteBatch,
+    Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
+    StoreError, SyncMode,
 };
 
 /// A cache with room for 100 pages, so many of them dirty, that never pauses and gives up at once.
@@ -38,8 +39,8 @@ fn full() -> (PageCache, Mapping, TestStore) {
     write(&mapping, 0).unwrap();
     write(&mapping, 1).unwrap();
     store.writes(Writes::Keep);
-    mapping.write_page(0, false).unwrap();
-    mapping.write_page(1, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
+    mapping.write_page(1, SyncMode::Skip).unwrap();
     (cache, mapping, store)
 }
 
@@ -175,7 +176,7 @@ fn a_stalled_writer_goes_on_when_dirty_pages_are_cut() {
     write(&mapping, 0).unwrap();
     write(&mapping, 1).unwrap();
     store.writes(Writes::Keep);
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     stalled(&cache, &mapping, || mapping.handle().set_len(PAGE as u64).unwrap()).unwrap();
     settle(&cache, &mapping, &store);
 }
@@ -188,7 +189,7 @@ fn a_stalled_writer_goes_on_when_another_mapping_is_dropped() {
     write(&mapping, 0).unwrap();
     store.writes(Writes::Keep);
     other_store.writes(Writes::Keep);
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     stalled(&cache, &mapping, || drop(other)).unwrap();
     settle(&cache, &mapping, &store);
 }
@@ -252,9 +253,9 @@ fn a_store_that_has_recovered_is_not_backed_off_from() {
     (0..9).for_each(|_| _ = mapping.handle().sync_data().unwrap_err());
     store.writes(Writes::Accept);
     let background =
-        |pages| mapping.write_range(.., SyncMode::None, Budget::pages(pages)).unwrap().submitted;
+        |pages| mapping.write_range(.., SyncMode::Skip, Budget::pages(pages)).unwrap().submitted;
     assert_eq!(background(100), 0, "all back off");
-    mapping.write_page(7, false).unwrap();
+    mapping.write_page(7, SyncMode::Skip).unwrap();
     assert_eq!(background(100), 49, "one that had failed has been written");
     settle(&cache, &mapping, &store);
 }
@@ -279,7 +280,7 @@ fn pages_that_are_held_stall_a_writer_for_a_limited_time() {
     let cache = PageCache::new(config.stall_max(Duration::from_millis(50))).unwrap();
     let (mapping, store) = open_in(&cache);
     write(&mapping, 0).unwrap();
-    let hold = mapping.hold(0).unwrap();
+    let hold = mapping.hold_page(0).unwrap();
     let error = write(&mapping, 1).unwrap_err();
     assert!(matches!(error, Error::Stalled { source: None }), "{error:?}");
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);
@@ -332,7 +333,7 @@ fn pages_in_hand_are_dirtied_with_leave_and_locked_ones_without() {
     let (cache, mapping, store) = full();
     store.set_len(4 * PAGE as u64).unwrap();
     mapping.handle().set_len(4 * PAGE as u64).unwrap();
-    let (in_hand, locked) = (page(&mapping, 2), page(&mapping, 3).lock().expect("not cut"));
+    let (in_hand, locked) = (page(&mapping, 2), page(&mapping, 3).lock_state().expect("not cut"));
     assert!(locked.mark_dirty().unwrap(), "whoever has a lock must not wait for a writeback");
     drop(locked);
     thread::scope(|scope| {
@@ -480,21 +481,23 @@ fn a_page_owes_once_for_being_dirty_and_once_for_being_written() {
     let (mapping, store) = open_in(&cache);
     write(&mapping, 0).unwrap();
     store.writes(Writes::Keep);
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     write(&mapping, 0).unwrap();
     assert_eq!(cache.stats().debt, 2);
     // It fails: the page is dirty already.
     store.release_first(Err(StoreError::Lost));
     assert_eq!(cache.stats().debt, 1);
     // A claim passes the debt on, and gives it up if the page was dirtied meanwhile.
-    let claim = page(&mapping, 0).lock().expect("not cut").clear_dirty_for_io().expect("dirty");
+    let claim =
+        page(&mapping, 0).lock_state().expect("not cut").clear_dirty_for_io().expect("dirty");
     assert_eq!(cache.stats().debt, 1);
     write(&mapping, 0).unwrap();
     assert_eq!(cache.stats().debt, 2);
     claim.redirty();
     assert_eq!(cache.stats().debt, 1);
     // Nobody has dirtied it: the claim's debt is the page's again.
-    let claim = page(&mapping, 0).lock().expect("not cut").clear_dirty_for_io().expect("dirty");
+    let claim =
+        page(&mapping, 0).lock_state().expect("not cut").clear_dirty_for_io().expect("dirty");
     claim.redirty();
     assert_eq!(cache.stats().debt, 1);
     settle(&cache, &mapping, &store);

@@ -8,7 +8,9 @@ use std::time::Duration;
 use common::TestStore;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use writeback::{Budget, CacheConfig, Config, Mapping, PageCache, PageTag, Store, SyncMode};
+use writeback::page::PageTag;
+use writeback::store::Store;
+use writeback::{Budget, CacheConfig, Config, Mapping, PageCache, SyncMode};
 
 /// Small ones: in a debug build it takes long to make a page.
 const PAGE: usize = 1024;
@@ -46,7 +48,7 @@ fn is_accessed(mapping: &Mapping, page: u64) -> bool {
 /// Something that can be done to a page.
 type Act = fn(&Mapping, u64);
 
-fn found(mapping: &Mapping, page: u64) -> writeback::PageRef {
+fn found(mapping: &Mapping, page: u64) -> writeback::page::PageRef {
     mapping.cached_page(page).expect("cached")
 }
 
@@ -61,13 +63,15 @@ const USES: &[(&str, Act)] = &[
     ("cached_page, write", |m, p| found(m, p).write(0..1, |bytes| bytes[0] = 1).unwrap()),
     ("cached_page, mark_dirty", |m, p| _ = found(m, p).mark_dirty().unwrap()),
     ("cached_page, mark_blocks_dirty", |m, p| _ = found(m, p).mark_blocks_dirty(1..2).unwrap()),
-    ("lock, mark_dirty", |m, p| _ = found(m, p).lock().unwrap().mark_dirty().unwrap()),
-    ("try_lock, mark_dirty", |m, p| _ = found(m, p).try_lock().unwrap().mark_dirty().unwrap()),
-    ("lock, mark_blocks_dirty", |m, p| {
-        _ = found(m, p).lock().unwrap().mark_blocks_dirty(1..2).unwrap();
+    ("lock, mark_dirty", |m, p| _ = found(m, p).lock_state().unwrap().mark_dirty().unwrap()),
+    ("try_lock, mark_dirty", |m, p| {
+        _ = found(m, p).try_lock_state().unwrap().mark_dirty().unwrap()
     }),
-    ("hold", |m, p| _ = m.hold(p).unwrap()),
-    ("try_hold", |m, p| _ = m.try_hold(p).unwrap().expect("free")),
+    ("lock, mark_blocks_dirty", |m, p| {
+        _ = found(m, p).lock_state().unwrap().mark_blocks_dirty(1..2).unwrap();
+    }),
+    ("hold", |m, p| _ = m.hold_page(p).unwrap()),
+    ("try_hold", |m, p| _ = m.try_hold_page(p).unwrap().expect("free")),
     ("hold_blocks", |m, p| _ = m.hold_blocks(p, 0..1).unwrap()),
 ];
 
@@ -76,9 +80,9 @@ const LOOKS: &[(&str, Act)] = &[
     ("cached_page", |m, p| _ = found(m, p)),
     ("has_tag", |m, p| _ = found(m, p).has_tag(PageTag::Dirty)),
     ("snapshot", |m, p| assert!(found(m, p).snapshot().is_uptodate())),
-    ("lock", |m, p| _ = found(m, p).lock().unwrap()),
-    ("writeback", |m, p| _ = m.write_range(p..=p, SyncMode::All, Budget::UNLIMITED).unwrap()),
-    ("write_page", |m, p| _ = m.write_page(p, true).unwrap()),
+    ("lock", |m, p| _ = found(m, p).lock_state().unwrap()),
+    ("writeback", |m, p| _ = m.write_range(p..=p, SyncMode::Wait, Budget::UNLIMITED).unwrap()),
+    ("write_page", |m, p| _ = m.write_page(p, SyncMode::Wait).unwrap()),
 ];
 
 /// Tells whether `act` saves a page from an eviction of all others.

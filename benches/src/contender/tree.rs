@@ -16,14 +16,7 @@ const fn tag(mark: Mark) -> Tag {
 }
 
 impl Index for Tree {
-    const ABILITIES: &'static [Ability] = &[
-        Ability::Map,
-        Ability::Iterate,
-        Ability::Scan,
-        Ability::RemoveRange,
-        Ability::Tag,
-        Ability::TagRange,
-    ];
+    const ABILITIES: &'static [Ability] = Ability::ALL;
 
     type Read<'a> = Pinned<'a, Value>;
     type Write<'a> = Pinned<'a, Value>;

@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
 use foyer_memory::{CacheBuilder, S3FifoConfig};
-use writeback::{
-    CacheConfig, Completion, Config, FlushKind, Limits, Mapping, PageCache, Store, StoreError,
-    WriteBatch,
-};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{CacheConfig, Config, Mapping, PageCache, StoreError};
 
 use super::Cache;
 use crate::contender::narrow;

@@ -3,7 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use writeback::{Completion, FlushKind, Limits, Mapping, Result, Store, StoreError, WriteBatch};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Mapping, Result, StoreError};
 
 use super::PAGE;
 use crate::keys::shuffled;

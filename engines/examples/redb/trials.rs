@@ -17,7 +17,7 @@ use indicatif::{HumanBytes, HumanCount};
 use redb::Database;
 use redb::backends::FileBackend;
 use tempfile::TempDir;
-use writeback::Stats;
+use writeback::stats::Stats;
 
 use crate::progress::Progress;
 use crate::{Faults, KillLoop, PowerCuts, Work};

@@ -137,7 +137,7 @@ impl Drop for Nosy {
 #[test]
 fn a_section_that_does_not_run_is_dropped_without_the_leafs_lock() {
     let _alone = alone();
-    within(60, || {
+    within(|| {
         NOSY.pin().insert(1, Box::new(1));
         NOSY.pin().insert(2, Box::new(2));
         // 0: in the leaf, which is there; 64: no leaf.

@@ -191,7 +191,7 @@ impl Drop for Slow {
 #[test]
 fn a_drop_that_blocks_holds_up_nobody_elses_garbage() {
     let _alone = alone();
-    within(60, || {
+    within(|| {
         let ((begun, has_begun), (go, may_go)) = (mpsc::channel(), mpsc::channel());
         let tree: RadixTree<Box<Slow>> = RadixTree::from_iter([(0, Box::new(Slow(begun, may_go)))]);
         let (stop, stopped) = mpsc::channel::<()>();
@@ -232,7 +232,7 @@ impl Drop for Chain {
 #[test]
 fn a_drop_may_use_the_tree_that_the_value_was_in() {
     let _alone = alone();
-    within(60, || {
+    within(|| {
         for n in 0..1000 {
             CHAIN.pin().insert(n, Box::new(Chain(n)));
         }

@@ -12,7 +12,7 @@ use crate::{FEW, alone, most_alive_while_replacing};
 /// Asserts that garbage is freed while another thread is in the middle of `wait`, which is given what to call in order to wait.
 fn frees_during(wait: impl FnOnce(Box<dyn FnMut() + Send>) + Send + 'static) {
     let _alone = alone();
-    within(60, move || {
+    within(move || {
         let ((begun, has_begun), (go, may_go)) = (mpsc::channel(), mpsc::channel::<()>());
         let waiting = Box::new(move || {
             begun.send(()).ok();

@@ -42,7 +42,7 @@ fn churn(ledger: &'static Ledger) {
 fn threads_may_use_trees_to_the_very_end_and_leave_nothing() {
     let _alone = alone();
     let (before, ledger) = (nodes::live(), Ledger::new());
-    within(60, move || {
+    within(move || {
         let thread = thread::spawn(move || {
             EARLY.with(|end| end.0.set(Some(Box::new(move || churn(ledger)))));
             churn(ledger);
@@ -73,7 +73,7 @@ fn what_a_thread_retired_last_is_freed_by_others() {
 fn a_guard_may_outlive_what_its_thread_keeps_for_it() {
     let _alone = alone();
     let ledger = Ledger::new();
-    within(60, move || {
+    within(move || {
         let thread = thread::spawn(move || {
             // Before the first pin, so that the guard goes last.
             KEPT.with(|kept| assert!(kept.borrow().is_none()));

@@ -2,7 +2,6 @@
 //! together, the shape a set of indices must have, and checks of a tree at rest.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of the helpers")]
 
-pub(crate) mod limit;
 pub(crate) mod nodes;
 pub(crate) mod race;
 pub(crate) mod shape;
@@ -14,11 +13,10 @@ use std::fmt::Debug;
 use rand::{SeedableRng, rngs::SmallRng};
 use tagged_radix::{ArrayVec, Pinned, RadixTree, Tag, TagFilter, TagSet, Value};
 
-pub(crate) use limit::within;
 pub(crate) use race::{Clock, Race, StartLine, stress_time};
 pub(crate) use shape::{BITS, Shape};
 pub(crate) use tracked::{Ledger, Tracked, drain};
-pub(crate) use watchdog::{SetOnDrop, watch, watch_for};
+pub(crate) use watchdog::{SetOnDrop, watch, watch_for, within};
 
 pub(crate) const T0: Tag = Tag::T0;
 pub(crate) const T1: Tag = Tag::T1;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,6 +60,25 @@ pub(crate) fn watch_for(time: Duration) {
             *deadline = Instant::now() + time + limit();
         }
     });
+}
+
+/// Runs `body` on a thread of its own, for the test that calls it; panics with its panic, and if it
+/// takes longer than half of the limit, so that the test has failed before its process is ended. The thread is left behind then.
+pub(crate) fn within<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    watch();
+    let (done, is_done) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let result = body();
+        // Nobody waits any more if it came too late.
+        let _ = done.send(());
+        result
+    });
+    let outcome = match limit() / 2 {
+        Duration::ZERO => is_done.recv().map_err(RecvTimeoutError::from),
+        time => is_done.recv_timeout(time),
+    };
+    assert!(outcome != Err(RecvTimeoutError::Timeout), "not done after {:?}", limit() / 2);
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Sets the flag that others loop by at the end of its scope, and also if that is a panic.

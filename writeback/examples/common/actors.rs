@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::SmallRng;
-use writeback::{Claim, Handle, PageRef, StoreError};
+use writeback::page::{Claim, PageRef};
+use writeback::{Handle, StoreError};
 
 use super::Fallible;
 use super::run::Run;
@@ -62,7 +63,7 @@ pub(crate) fn journal(run: &Run<'_>, mut rng: SmallRng) -> Fallible<()> {
         let transaction: BTreeSet<_> = (0..wanted).map(|_| rng.random_range(0..pages)).collect();
         let mut holds = Vec::with_capacity(transaction.len());
         for page in transaction {
-            let hold = run.mapping.hold(page as u64)?;
+            let hold = run.mapping.hold_page(page as u64)?;
             if let Err(fault) =
                 run.workload.version(page, hold.image().as_ref(), run.ledger.begun(page))
             {
@@ -106,7 +107,7 @@ fn reclaim(run: &Run<'_>, page: &PageRef) {
     if !page.snapshot().is_dirty() {
         return;
     }
-    let Some(locked) = page.try_lock() else { return };
+    let Some(locked) = page.try_lock_state() else { return };
     let Ok(claim) = locked.clear_dirty_for_io() else { return };
     look_around(&claim);
     match claim.start_writeback() {

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use indicatif::{HumanBytes, HumanCount, HumanFloatCount};
 use serde_json::{Value, json};
-use writeback::Stats;
+use writeback::stats::Stats;
 
 /// The numbers of one run.
 #[derive(Debug)]

@@ -4,7 +4,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use writeback::{Completion, FileStore, FlushKind, Image, Limits, Store, StoreError, WriteBatch};
+use writeback::page::Image;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{FileStore, StoreError};
 
 /// Tells the version of a page from its bytes; the greatest number if they do not say.
 pub(crate) type VersionOf = fn(&[u8]) -> u64;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use writeback::{Config, Crc32c, Handle, Log, Mapping, MemStore, Result};
+use writeback::hooks::{Crc32c, Log};
+use writeback::{Config, Handle, Mapping, MemStore, Result};
 
 use crate::journal::{Journal, Record};
 

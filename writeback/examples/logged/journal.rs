@@ -6,7 +6,7 @@
 use std::io;
 
 use parking_lot::Mutex;
-use writeback::Log;
+use writeback::hooks::Log;
 
 /// One transfer: what both accounts have afterwards. Making it again changes nothing.
 #[derive(Debug, Clone, Copy)]

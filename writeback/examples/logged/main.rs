@@ -19,7 +19,8 @@ use journal::{Journal, Record};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use writeback::{Log, MemStore};
+use writeback::MemStore;
+use writeback::hooks::Log;
 
 /// Moves money between accounts, and cuts the power.
 #[derive(Debug, Parser)]

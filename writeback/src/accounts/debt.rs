@@ -5,7 +5,7 @@
 //! an [`Account`] of its own part. A page is charged in the section that makes it dirty, and discharged after the one
 //! in which its write ends or that removes it; claim and redirtying change nothing.
 //!
-//! What each mapping may owe is in [`share`]: some of the limit is always left for a mapping that owes
+//! What each mapping may owe is in [`share`](crate::accounts::share): some of the limit is always left for a mapping that owes
 //! little. So a store that is slow, failing, full or never answers uses up its mapping's share and no more,
 //! and only the writers of that mapping wait, or are told, with the errors of that mapping.
 //!
@@ -19,10 +19,10 @@ use crate::accounts::Limits;
 use crate::accounts::pace::Pace;
 use crate::accounts::queue::Queues;
 use crate::accounts::share::{Owed, Shares};
+use crate::counters::Counter;
 use crate::primitives::{
     AtomicBool, AtomicU64, CHECKED, Condvar, CounterU64, HintU64, Instant, Mutex, Ordering,
 };
-use crate::stats::Counter;
 
 /// The debt's WAITING bit: there is a queue, or a thread that watches for the end of a write.
 pub(super) const WAITING: u64 = 1 << 63;
@@ -121,11 +121,11 @@ impl Throttle {
     /// Pages are clean, or gone.
     pub(crate) fn discharge(&self, account: &Account, pages: u64) {
         let before = self.word.fetch_sub(pages, Ordering::AcqRel);
-        debug_assert!(before & !WAITING >= pages, "I10: more discharged than was charged");
+        debug_assert!(before & !WAITING >= pages, "I-COUNT: more discharged than was charged");
         // After the word, and before anybody is told: a writer that finds the account without this debt, and so
         // nothing under way, finds the room too.
         let owed = account.debt.fetch_sub(pages, Ordering::AcqRel);
-        debug_assert!(owed >= pages, "I10: more discharged than the mapping was charged");
+        debug_assert!(owed >= pages, "I-COUNT: more discharged than the mapping was charged");
         if owed == pages && pages > 0 {
             self.owing.fetch_sub(1, Ordering::Relaxed);
         }

@@ -13,6 +13,7 @@ pub(crate) mod debt;
 pub(crate) mod ghosts;
 pub(crate) mod givers;
 pub(crate) mod kick;
+pub(crate) mod membership;
 pub(crate) mod outcomes;
 pub(crate) mod pace;
 pub(crate) mod queue;
@@ -31,8 +32,8 @@ use self::givers::{Givers, Listed, Newcomers};
 use self::kick::Flushers;
 use self::outcomes::Outcomes;
 use self::turns::Turns;
+use crate::counters::Counter;
 use crate::primitives::{CounterU64, HintBool, HintU64, Mutex, Ordering};
-use crate::stats::Counter;
 
 /// What a cache may take.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +126,7 @@ impl<M> Accounts<M> {
 
     pub(crate) fn give_back(&self, places: u64) {
         let before = self.places.fetch_sub(places, Ordering::Relaxed);
-        debug_assert!(before >= places, "I10: more places given back than taken");
+        debug_assert!(before >= places, "I-COUNT: more places given back than taken");
     }
 
     /// All mappings that are still in use.

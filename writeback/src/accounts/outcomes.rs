@@ -1,6 +1,6 @@
 //! What became of the pages that reclaim looked at, counted.
 
-use crate::stats::Counter;
+use crate::counters::Counter;
 
 /// What becomes of a page: the rows of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) enum Outcome {
     Evict,
 }
 
-/// How often each row of the table was met, as [`CacheStats`](crate::CacheStats) tells it.
+/// How often each row of the table was met, as [`CacheStats`](crate::stats::CacheStats) tells it.
 ///
 /// # Examples
 /// ```

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use crate::counters::Counter;
 use crate::primitives::{CHECKED, Instant, Mutex};
-use crate::stats::Counter;
 
 /// A measurement takes so much time in which writes are under way.
 const WINDOW: Duration = Duration::from_millis(20);

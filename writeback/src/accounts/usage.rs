@@ -28,7 +28,7 @@
 //! # What a use is worth
 //!
 //! Each use that counts gives the page a *chance*, up to [`CHANCES`]; the hand that takes them away
-//! ([`reclaim::hand`](crate::memory::hand)) takes one at a time. A page with a chance has the tag ACCESSED and is not
+//! (`hand`, in [`memory`](crate::memory)) takes one at a time. A page with a chance has the tag ACCESSED and is not
 //! evicted. A page that comes in soon after it was evicted ([`Ghosts`](crate::accounts::ghosts::Ghosts)) has one from the
 //! beginning: that it was wanted again is known already.
 //!

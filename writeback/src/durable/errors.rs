@@ -37,7 +37,7 @@ impl ErrorSequence {
     }
 
     /// Records the `error` that `writes` failed with as one. Must come before any of them is seen to
-    /// have ended (I12); when that is so, [`ended`](Self::ended) must be called, for each.
+    /// have ended (I-ERROR-FIRST); when that is so, [`ended`](Self::ended) must be called, for each.
     pub(crate) fn record(&self, error: StoreError, writes: u64) {
         // First, and Relaxed: who is told of the error, under the lock, sees it counted here.
         self.ending.fetch_add(writes, Ordering::Relaxed);

@@ -12,11 +12,11 @@
 
 use std::io;
 
+use crate::counters::Counter;
 use crate::error::{Error, Result, StoreError};
 use crate::hooks::Order;
 use crate::modes::FlushKind;
 use crate::primitives::{AtomicU64, Mutex, OnceLock, Ordering};
-use crate::stats::Counter;
 
 #[derive(Debug)]
 pub(crate) struct Durability {

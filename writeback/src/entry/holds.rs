@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::page::blocks::BlockMap;
+use crate::pages::blocks::BlockMap;
 use crate::rules::changes::NoHold;
 use crate::rules::core::Mapping;
 use crate::rules::hold::Hold;
@@ -23,16 +23,16 @@ impl Mapping {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// let hold = mapping.hold(0)?;
+    /// let hold = mapping.hold_page(0)?;
     /// // ... log the page's contents ...
     /// drop(hold);
     /// # Ok::<(), writeback::Error>(())
     /// ```
-    pub fn hold(&self, index: u64) -> Result<Hold> {
+    pub fn hold_page(&self, index: u64) -> Result<Hold> {
         self.hold_blocks(index, 0..self.core.division.count)
     }
 
-    /// As [`hold`](Self::hold), of some blocks of the page, by number: those have [`block_size`](Self::block_size)
+    /// As [`hold_page`](Self::hold_page), of some blocks of the page, by number: those have [`block_size`](Self::block_size)
     /// bytes. All of them at one instant.
     ///
     /// # Concurrency
@@ -53,7 +53,7 @@ impl Mapping {
     /// let mapping = Mapping::with_config(Arc::new(store.clone()), config)?;
     /// mapping.handle().write_at(&[1; 16_384], 0)?;
     /// let hold = mapping.hold_blocks(0, 1..2)?;
-    /// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+    /// let progress = mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED)?;
     /// assert_eq!((progress.submitted, progress.declined), (1, 1));
     /// let written = store.accepted();
     /// assert!(written[..4096].iter().chain(&written[8192..]).all(|byte| *byte == 1));
@@ -72,7 +72,7 @@ impl Mapping {
         }
     }
 
-    /// As [`hold`](Self::hold), but returns `None` rather than waiting for whoever has the page.
+    /// As [`hold_page`](Self::hold_page), but returns `None` rather than waiting for whoever has the page.
     ///
     /// # Errors
     /// As [`page`](Self::page).
@@ -82,13 +82,13 @@ impl Mapping {
     /// use writeback::{Mapping, MemStore};
     ///
     /// let mapping = Mapping::open(MemStore::with_contents(b"abc"))?;
-    /// let hold = mapping.try_hold(0)?.expect("it is free");
-    /// assert!(mapping.try_hold(0)?.is_none());
+    /// let hold = mapping.try_hold_page(0)?.expect("it is free");
+    /// assert!(mapping.try_hold_page(0)?.is_none());
     /// drop(hold);
-    /// assert!(mapping.try_hold(0)?.is_some());
+    /// assert!(mapping.try_hold_page(0)?.is_some());
     /// # Ok::<(), writeback::Error>(())
     /// ```
-    pub fn try_hold(&self, index: u64) -> Result<Option<Hold>> {
+    pub fn try_hold_page(&self, index: u64) -> Result<Option<Hold>> {
         self.try_hold_blocks(index, 0..self.core.division.count)
     }
 

@@ -1,99 +1,14 @@
-//! Changes that have a record in the [log](crate::Log).
+//! Changes that have a record in the [log](crate::hooks::Log).
 
-use std::fmt::{self, Debug};
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::hooks::Order;
-use crate::page::positions::Positions;
-use crate::primitives::Mutex;
+use crate::hooks::{LogHold, LoggedChange, Order};
 use crate::rules::core::{Core, Mapping};
 use crate::rules::page_ref::PageRef;
 
-/// A change of a page that has to be logged first: the bytes are there for who names a position.
-///
-/// # Examples
-/// See [`PageRef::write_logged`].
-pub struct LoggedChange<'c> {
-    order: &'c Order,
-    page: &'c Mutex<Positions>,
-    bytes: &'c mut [u8],
-    /// What holds the bound until the page does.
-    reserved: Option<u64>,
-}
-
-impl<'c> LoggedChange<'c> {
-    fn new(order: &'c Order, page: &'c Mutex<Positions>, bytes: &'c mut [u8], floor: u64) -> Self {
-        let reserved = order.reserve(page, floor).then_some(floor);
-        Self { order, page, bytes, reserved }
-    }
-
-    /// The bytes as they are.
-    ///
-    /// # Examples
-    /// See [`PageRef::write_logged`].
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes
-    }
-
-    /// The bytes, to be changed as the record at `position` says. Can be called for several records.
-    ///
-    /// # Panics
-    /// If `position` is `u64::MAX`.
-    ///
-    /// # Examples
-    /// See [`PageRef::write_logged`].
-    pub fn at(&mut self, position: u64) -> &mut [u8] {
-        assert!(position < u64::MAX, "u64::MAX is not a log position");
-        self.order.note(self.page, position);
-        self.release();
-        self.bytes
-    }
-
-    fn release(&mut self) {
-        if let Some(floor) = self.reserved.take() {
-            self.order.release(floor);
-        }
-    }
-}
-
-impl Drop for LoggedChange<'_> {
-    fn drop(&mut self) {
-        self.release();
-    }
-}
-
-impl Debug for LoggedChange<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LoggedChange({} bytes)", self.bytes.len())
-    }
-}
-
-/// Keeps [`Mapping::oldest_unwritten`] from going beyond what was durable in the log when it was made.
-///
-/// For changes that are logged first and made later, in several pages or outside
-/// [`PageRef::write_logged`]: take it before the record is appended, and drop it when all pages have been
-/// changed.
-///
-/// # Examples
-/// See [`Mapping::hold_log`].
-#[derive(Debug)]
-#[must_use = "dropping it lets the log be truncated"]
-pub struct LogHold {
-    mapping: Mapping,
-    position: u64,
-}
-
-impl Drop for LogHold {
-    fn drop(&mut self) {
-        if let Ok(order) = self.mapping.core.order() {
-            order.release(self.position);
-        }
-    }
-}
-
 impl PageRef {
-    /// As [`write`](Self::write), for a change that has a record in the [log](Log): `f` gets at the bytes by
+    /// As [`write`](Self::write), for a change that has a record in the [log](crate::hooks::Log): `f` gets at the bytes by
     /// naming the record's position.
     ///
     /// # Concurrency
@@ -110,7 +25,8 @@ impl PageRef {
     /// ```
     /// # use std::{io, sync::Arc};
     /// # use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-    /// # use writeback::{Config, Log, Mapping, MemStore};
+    /// # use writeback::{Config, Mapping, MemStore};
+    /// # use writeback::hooks::Log;
     /// # #[derive(Debug, Default)]
     /// # struct Journal(AtomicU64);
     /// # impl Journal {
@@ -221,7 +137,8 @@ impl Mapping {
     /// ```
     /// # use std::{io, sync::Arc};
     /// # use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-    /// # use writeback::{Config, Log, Mapping, MemStore};
+    /// # use writeback::{Config, Mapping, MemStore};
+    /// # use writeback::hooks::Log;
     /// # #[derive(Debug, Default)]
     /// # struct Journal(AtomicU64);
     /// # impl Journal {
@@ -243,9 +160,6 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn hold_log(&self) -> Result<LogHold> {
-        let order = self.core.order()?;
-        let position = order.durable();
-        order.hold(position);
-        Ok(LogHold { mapping: self.clone(), position })
+        self.core.order().map(LogHold::new)
     }
 }

@@ -7,5 +7,3 @@ mod bytes;
 mod holds;
 mod logged;
 mod pages;
-
-pub use self::logged::{LogHold, LoggedChange};

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use crate::buffer::Contents;
 use crate::error::{Error, Result};
-use crate::primitives::Ordering;
 use crate::rules::page_ref::PageRef;
 
 impl PageRef {
@@ -19,7 +19,7 @@ impl PageRef {
     /// [`Error::Gone`] if the page was truncated away, or never read; [`Error::Closed`] or
     /// [`Error::Poisoned`] if the mapping takes no changes; [`Error::OutOfRange`] if `bytes` is not
     /// within the page, or ends beyond what the store can hold; [`Error::Reserved`] if it touches what the
-    /// mapping's [`Seal`](crate::Seal) keeps for itself; [`Error::Length`] if the mapping is to
+    /// mapping's [`Seal`](crate::hooks::Seal) keeps for itself; [`Error::Length`] if the mapping is to
     /// be lengthened, the store still has bytes of an earlier cut, and refuses to be cut now. The page
     /// is as it was in each case.
     ///
@@ -54,25 +54,35 @@ impl PageRef {
         }
         // No bytes are within any length.
         let end = if bytes.is_empty() { 0 } else { end };
+        self.dirty(&bytes, end, |_, contents| f(&mut contents.make_mut()[bytes.clone()]))
+    }
+
+    /// The way to dirty a page in hand: told of at the end, admitted, latched, marked dirty, in this order, and then
+    /// `f` is called under the latch, with whether the page was clean. Lengthens the mapping to `end`, if it ends earlier.
+    fn dirty<R>(
+        &self,
+        bytes: &Range<usize>,
+        end: u64,
+        f: impl FnOnce(bool, &mut Contents) -> R,
+    ) -> Result<R> {
+        let core = self.core();
         let _told = core.tell_at_end();
         let _admission = core.admit_dirtier(self.index(), true)?;
         loop {
-            let lengthening = (end > core.len()).then(|| core.backing().truncate.read());
-            if lengthening.is_some() {
-                core.prepare_to_lengthen(end)?;
-            }
-            let growing = core.tail.growing(lengthening.is_some());
+            let no_truncate = (end > core.len()).then(|| core.backing().truncate.read());
+            let growth = match &no_truncate {
+                Some(_) => Some(core.prepare_to_lengthen(end)?.begin()),
+                None => None,
+            };
             let mut contents = self.contents.write();
-            if lengthening.is_none() && end > core.len() {
+            if growth.is_none() && end > core.len() {
                 continue; // It was truncated in between.
             }
-            self.dirty_under_latch(&bytes)?;
-            if lengthening.is_some() {
-                // Under the latch: an image with these bytes is cut at a length that has them.
-                core.length.fetch_max(core.whole(end), Ordering::AcqRel);
+            let was_clean = self.dirty_under_latch(bytes)?;
+            if let Some(growth) = growth {
+                growth.end();
             }
-            drop(growing);
-            return Ok(f(&mut contents.make_mut()[bytes]));
+            return Ok(f(was_clean, &mut contents));
         }
     }
 
@@ -129,9 +139,6 @@ impl PageRef {
     }
 
     fn mark_bytes_dirty(&self, bytes: &Range<usize>) -> Result<bool> {
-        let _told = self.core().tell_at_end();
-        let _admission = self.core().admit_dirtier(self.index(), true)?;
-        let _latch = self.contents.write();
-        self.dirty_under_latch(bytes)
+        self.dirty(bytes, 0, |was_clean, _| was_clean)
     }
 }

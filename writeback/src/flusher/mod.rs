@@ -1,12 +1,12 @@
 //! The background flusher: decides when which mapping is written back.
 //!
-//! It does no I/O itself: it calls passes in mode `None`, which leave out what they would have to wait
+//! It does no I/O itself: it calls passes in mode `Skip`, which leave out what they would have to wait
 //! for. It never flushes a store; durability is for syncs. Four reasons to write, in this order:
 //!
 //! * *requested*: somebody asked for so many pages;
 //! * *expired*: pages dirty for longer than `dirty_expire`, looked for once an interval;
 //! * *background*: a mapping has more dirty pages than `background_pages`, or much of a debt that is more than its
-//!   cache [allows](crate::throttle) before the flusher is woken;
+//!   cache [allows](crate::accounts::debt) before the flusher is woken;
 //! * *reclaim*: a cache has no room, and no clean page to give up.
 //!
 //! What a round is and how mappings take turns is in [`rounds`], which threads make it in [`threads`]. A store that lets a
@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 pub use self::config::FlusherConfig;
 use self::rounds::Inner;
+use crate::counters::Counter;
 use crate::error::Result;
 use crate::rules::core::Mapping;
-use crate::stats::Counter;
 
 /// What rounds of a [`Flusher`] did: one, or all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

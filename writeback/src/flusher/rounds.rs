@@ -258,7 +258,7 @@ impl Inner {
         state.ready = others;
         let caches = &mut state.caches;
         let mut last_of = None;
-        if let Some(member) = &mapping.core.member
+        if let Some(member) = &*mapping.core.member
             && let Some(at) = caches.iter().position(|(cache, _)| Arc::ptr_eq(cache, &member.cache))
         {
             caches[at].1 -= 1;
@@ -473,7 +473,7 @@ impl Inner {
 
     fn is_over_background(&self, mapping: &Mapping) -> bool {
         let dirty = mapping.core.counters.dirty.get();
-        dirty > self.config.background_pages || (dirty > 0 && mapping.core.is_in_debt())
+        dirty > self.config.background_pages || (dirty > 0 && mapping.core.member.is_in_debt())
     }
 
     /// So many of the pages that were asked for, up to a chunk.

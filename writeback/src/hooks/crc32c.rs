@@ -22,7 +22,8 @@ const LEN: usize = 4;
 /// # Examples
 /// ```
 /// use std::sync::Arc;
-/// use writeback::{Config, Crc32c, Error, Mapping, MemStore};
+/// use writeback::{Config, Error, Mapping, MemStore};
+/// use writeback::hooks::Crc32c;
 ///
 /// let config = Config::new().seal(Arc::new(Crc32c::new()));
 /// let store = MemStore::new();
@@ -48,7 +49,7 @@ impl Crc32c {
     ///
     /// # Examples
     /// ```
-    /// use writeback::{Crc32c, Seal};
+    /// use writeback::hooks::{Crc32c, Seal};
     ///
     /// assert_eq!(Crc32c::new().reserved(4096), 4092..4096);
     /// ```
@@ -60,7 +61,7 @@ impl Crc32c {
     ///
     /// # Examples
     /// ```
-    /// use writeback::{Crc32c, Seal};
+    /// use writeback::hooks::{Crc32c, Seal};
     ///
     /// assert_eq!(Crc32c::new().at_start().reserved(4096), 0..4);
     /// ```
@@ -75,7 +76,7 @@ impl Crc32c {
     ///
     /// # Examples
     /// ```
-    /// use writeback::{Crc32c, Seal};
+    /// use writeback::hooks::{Crc32c, Seal};
     ///
     /// assert!(Crc32c::new().open(7, &mut [0; 512]).is_ok());
     /// assert!(Crc32c::new().reject_zeros().open(7, &mut [0; 512]).is_err());

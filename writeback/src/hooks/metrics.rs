@@ -5,9 +5,9 @@ use std::time::Duration;
 use metrics::{SharedString, counter, gauge, histogram};
 
 use super::{Observer, WriteEvent};
+use crate::counters::Stats;
 use crate::error::{Error, StoreError};
 use crate::modes::FlushKind;
-use crate::stats::Stats;
 
 /// An [`Observer`] that counts into the [`metrics`](https://docs.rs/metrics) facade, under names that begin
 /// with `writeback_` and with the label `mapping`.
@@ -29,7 +29,8 @@ use crate::stats::Stats;
 /// # Examples
 /// ```
 /// use std::sync::Arc;
-/// use writeback::{Config, Mapping, MemStore, Metrics};
+/// use writeback::{Config, Mapping, MemStore};
+/// use writeback::hooks::Metrics;
 ///
 /// let metrics = Arc::new(Metrics::new("accounts"));
 /// let config = Config::new().observer(metrics.clone());

@@ -1,5 +1,5 @@
-//! What an engine hangs into the cache: its [log](log), the [seal](seal) of its pages, and who
-//! [observes](observer) it.
+//! What an engine hangs into the cache: its [log](Log), the [seal](Seal) of its pages, and who
+//! [observes](Observer) it.
 //!
 //! A hook is code of the engine's that the cache calls at a point of a page's life. What they have in
 //! common is here: no hook is called under a content latch or in a section of the index, no hook can
@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[cfg(feature = "crc32c")]
 pub use crc32c::Crc32c;
-pub use log::Log;
+pub use log::{Log, LogHold, LoggedChange};
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
 pub use observer::{Observer, WriteEvent};

@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::counters::Counter;
 use crate::error::{Error, StoreError};
 use crate::modes::FlushKind;
 use crate::primitives::{AtomicU64, Instant, Ordering};
-use crate::stats::Counter;
 
 /// Is told what a mapping does, for metrics and traces. Every method does nothing unless implemented.
 ///
@@ -19,14 +19,15 @@ use crate::stats::Counter;
 /// Called from whichever thread does what is told of, several at once, after the fact. No latch is held and
 /// no section of the index is open, but whoever waits for that thread waits for the observer too: it should
 /// be quick, and must not call the mapping. A panic is caught, and counted in
-/// [`Stats::observer_panics`](crate::Stats::observer_panics).
+/// [`Stats::observer_panics`](crate::stats::Stats::observer_panics).
 ///
 /// # Examples
 /// ```
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicU64, Ordering};
 /// use std::time::Duration;
-/// use writeback::{Config, Mapping, MemStore, Observer, StoreError, WriteEvent};
+/// use writeback::{Config, Mapping, MemStore, StoreError};
+/// use writeback::hooks::{Observer, WriteEvent};
 ///
 /// #[derive(Debug, Default)]
 /// struct Bytes(AtomicU64);
@@ -65,7 +66,7 @@ pub trait Observer: Send + Sync + Debug + 'static {
     }
 
     /// The store is done with a batch, so long after it was handed over. `Err`: at least one of its pages was
-    /// not written. Not told of a [`Writeback`](crate::Writeback) that the engine writes itself.
+    /// not written. Not told of a [`Writeback`](crate::page::Writeback) that the engine writes itself.
     fn written(&self, write: WriteEvent, took: Duration, outcome: Result<(), &StoreError>) {
         let _ = (write, took, outcome);
     }

@@ -3,7 +3,7 @@
 //!
 //! Each page knows the positions of its changes ([`Positions`], behind a small lock of its own): the
 //! *oldest* of those that are not in an image yet, and the *newest* of all. Both are noted, and taken
-//! for an image, under the content latch that the bytes are changed and the image is taken under (R25):
+//! for an image, under the content latch that the bytes are changed and the image is taken under:
 //! an image and its positions are of one instant. The newest is never forgotten, because the bytes of
 //! a change stay in the page whatever becomes of its write.
 //!
@@ -19,7 +19,7 @@
 //! ```
 //!
 //! `unwritten` has one entry for every page with a change that is in no image, one for every image that
-//! is being written, and one for every [hold](crate::LogHold). Of `ended` and `flushing` only the
+//! is being written, and one for every [hold](crate::hooks::LogHold). Of `ended` and `flushing` only the
 //! lowest position is kept: a flush covers all or nothing. This layer does not know what a page is.
 
 use std::collections::BTreeMap;
@@ -27,9 +27,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Log, contain};
-use crate::page::positions::Positions;
+use crate::counters::Counter;
+use crate::pages::positions::Positions;
 use crate::primitives::Mutex;
-use crate::stats::Counter;
 
 /// The log of a mapping and what is known of it.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Book {
                 self.unwritten.remove(&position);
             }
         } else {
-            debug_assert!(false, "I11: position {position} is not in the book");
+            debug_assert!(false, "I-LOG-FIRST: position {position} is not in the book");
         }
     }
 }

@@ -41,7 +41,8 @@ use crate::error::{Error, Result};
 /// use std::io;
 /// use std::ops::Range;
 /// use std::sync::Arc;
-/// use writeback::{Config, Error, Mapping, MemStore, Seal};
+/// use writeback::{Config, Error, Mapping, MemStore};
+/// use writeback::hooks::Seal;
 ///
 /// /// The index of each page in its first 8 bytes.
 /// #[derive(Debug)]

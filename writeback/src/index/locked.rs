@@ -8,7 +8,7 @@ use tagged_radix::{
 };
 
 use super::Slot;
-use crate::page::Page;
+use crate::pages::Page;
 use crate::primitives::Mutex;
 
 /// The operations that this crate uses, in the shape of [`RadixTree`]'s.
@@ -34,15 +34,6 @@ impl Index {
     pub(crate) fn get_owned(&self, index: u64) -> Option<Arc<Page>> {
         let _step = self.step.lock();
         self.tree.get_owned(index)
-    }
-
-    pub(crate) fn gang_lookup_owned<const N: usize>(
-        &self,
-        start: u64,
-        batch: &mut ArrayVec<(u64, Arc<Page>), N>,
-    ) -> Option<u64> {
-        let _step = self.step.lock();
-        self.tree.gang_lookup_owned(start, batch)
     }
 
     pub(crate) fn gang_lookup_tagged_owned<const N: usize>(

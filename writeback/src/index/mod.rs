@@ -22,23 +22,56 @@ use std::sync::Arc;
 
 use tagged_radix::{ArrayVec, TagFilter};
 
-use crate::page::Page;
-use crate::page::tag::PageTag;
+use self::range::Inclusive;
+use crate::pages::Page;
 
 /// How many pages a walk takes from the index at a time.
 pub(crate) const BATCH: usize = 64;
 
-/// Fills `pages` with those that have `tag`, from `start` on; returns where to go on.
-#[cfg(not(writeback_loom))]
-pub(crate) fn tagged_pages(
+type Batch = ArrayVec<(u64, Arc<Page>), BATCH>;
+
+/// The pages of a range that pass a filter, in ascending order.
+///
+/// They are taken from the index a batch at a time: no guard is held between two of them, so what is done with one may
+/// wait.
+pub(crate) struct Walk<'i> {
+    index: &'i Index,
+    filter: TagFilter,
+    /// Where the index is asked next; `None`: there is nothing more.
+    next: Option<u64>,
+    last: u64,
+    /// In descending order, so that the next one is taken off its end: moving a batch is dear.
+    batch: Batch,
+}
+
+/// Walks over the pages of a range that pass `filter`.
+pub(crate) fn walk(
     index: &Index,
-    start: u64,
-    tag: PageTag,
-    pages: &mut ArrayVec<(u64, Arc<Page>), BATCH>,
-) -> Option<u64> {
+    (first, last): Inclusive,
+    filter: impl Into<TagFilter>,
+) -> Walk<'_> {
+    Walk { index, filter: filter.into(), next: Some(first), last, batch: Batch::new() }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = (u64, Arc<Page>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.batch.is_empty() {
+            let start = self.next.filter(|start| *start <= self.last)?;
+            self.next = fill(self.index, start, self.filter, &mut self.batch);
+            self.batch.reverse();
+        }
+        self.batch.pop().filter(|(index, _)| *index <= self.last)
+    }
+}
+
+/// Fills `pages` with those that pass `filter`, from `start` on; returns where to go on.
+#[cfg(not(writeback_loom))]
+fn fill(index: &Index, start: u64, filter: TagFilter, pages: &mut Batch) -> Option<u64> {
     let pinned = index.pin();
     let mut found = ArrayVec::<(u64, tagged_radix::ArcRef<'_, Page>), BATCH>::new();
-    let next = pinned.gang_lookup_tagged(start, tag, &mut found);
+    let next = pinned.gang_lookup_tagged(start, filter, &mut found);
     // Plain loads first: the processor fetches all pages at the same time, where each count of
     // references is raised only after the one before.
     for (_, page) in &found {
@@ -50,13 +83,8 @@ pub(crate) fn tagged_pages(
 
 /// The same, as one step.
 #[cfg(writeback_loom)]
-pub(crate) fn tagged_pages(
-    index: &Index,
-    start: u64,
-    tag: PageTag,
-    pages: &mut ArrayVec<(u64, Arc<Page>), BATCH>,
-) -> Option<u64> {
-    index.gang_lookup_tagged_owned(start, tag, pages)
+fn fill(index: &Index, start: u64, filter: TagFilter, pages: &mut Batch) -> Option<u64> {
+    index.gang_lookup_tagged_owned(start, filter, pages)
 }
 
 /// Fills `pages` with those that pass `filter`, from `start` on downwards; returns where to go on.
@@ -64,7 +92,7 @@ pub(crate) fn pages_down(
     index: &Index,
     start: u64,
     filter: TagFilter,
-    pages: &mut ArrayVec<(u64, Arc<Page>), BATCH>,
+    pages: &mut Batch,
 ) -> Option<u64> {
     let pinned = index.pin();
     let found = pinned.range_tagged(..=start, filter);

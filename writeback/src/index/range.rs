@@ -5,6 +5,9 @@ use std::ops::{Bound, RangeBounds};
 /// First and last, both included.
 pub(crate) type Inclusive = (u64, u64);
 
+/// All indices.
+pub(crate) const ALL: Inclusive = (0, u64::MAX);
+
 /// The bounds as first and last; `None` if there is nothing between them.
 pub(crate) fn inclusive(bounds: impl RangeBounds<u64>) -> Option<Inclusive> {
     let first = match bounds.start_bound() {

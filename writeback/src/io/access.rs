@@ -14,9 +14,8 @@ use crate::buffer::{Bytes, Contents, zeroed};
 use crate::error::{Error, Result};
 use crate::hooks::Sealer;
 use crate::index::Pinned;
-use crate::page::Page;
-use crate::page::keep::Kept;
-use crate::primitives::Ordering;
+use crate::pages::Page;
+use crate::pages::keep::Kept;
 use crate::rules::core::{Core, Room};
 
 /// The part of an access that lies in one page.
@@ -129,14 +128,14 @@ impl Core {
     pub(crate) fn write_slow(&self, piece: Piece, from: &[u8], mut room: Room<'_>) -> Result<()> {
         let _no_truncate = self.backing().truncate.read();
         self.admit()?;
-        self.prepare_to_lengthen(piece.end)?;
+        let to_lengthen = self.prepare_to_lengthen(piece.end)?;
         loop {
             let (page, lock) = self.find_or_lock(piece.index, &mut room);
             let first = match &lock {
                 Some(_) => Some(self.first_contents(piece, from.len())?),
                 None => None,
             };
-            let _growing = self.tail.growing(piece.end > self.len());
+            let growth = to_lengthen.begin();
             let pinned = self.tree.pin();
             let mut contents = page.contents.write();
             if let Some(bytes) = first {
@@ -145,20 +144,10 @@ impl Core {
                 page.state.set_uptodate();
             }
             if self.copy_in(&pinned, &page, &mut contents, piece, from) {
-                // Under the latch: an image with these bytes is cut at a length that has them.
-                self.length.fetch_max(self.whole(piece.end), Ordering::AcqRel);
+                growth.end();
                 return Ok(());
             }
         }
-    }
-
-    /// A writer is about to lengthen the mapping to `end`. If the store is longer than the mapping,
-    /// because an earlier cut failed, it is cut now: its old bytes must not come back.
-    pub(crate) fn prepare_to_lengthen(&self, end: u64) -> Result<()> {
-        if end <= self.len() || !self.store_is_longer.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        self.cut_store()
     }
 
     /// The page at `index`: valid, or else locked by the caller and without contents.
@@ -214,7 +203,7 @@ impl Core {
         Ok(page)
     }
 
-    /// T2: the first contents of a page. Read from the store, unless there is nothing in it that the
+    /// The first contents of a page. Read from the store, unless there is nothing in it that the
     /// `len` bytes the caller is about to write would leave.
     fn first_contents(&self, piece: Piece, len: usize) -> Result<Bytes> {
         let mut bytes = zeroed(self.page_size);

@@ -4,8 +4,12 @@ use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use tagged_radix::TagFilter;
+
+use crate::error::{Error, Result, StoreError};
 use crate::hooks::trace;
+use crate::index::range::ALL;
+use crate::index::walk;
 use crate::io::submit::batch_of;
 use crate::modes::FlushKind;
 use crate::primitives::{Mutex, Ordering, RwLock};
@@ -59,7 +63,7 @@ pub(crate) fn length_of(store: &dyn Store, len_max: u64, whole: Option<usize>) -
 pub(crate) fn open(parts: Parts, store: Arc<dyn Store>, limits: Limits) -> Mapping {
     let below = Backing { store, limits, truncate: RwLock::new(()), cutting: Mutex::new(()) };
     let core = Arc::new(Core::new(parts, Box::new(below)));
-    if let Some(member) = &core.member {
+    if let Some(member) = &*core.member {
         member.register(&core);
     }
     Mapping { core }
@@ -78,12 +82,12 @@ impl Core {
         struct Nudge<'s>(&'s Core);
         impl Drop for Nudge<'_> {
             fn drop(&mut self) {
-                self.0.nudge_writers();
+                self.0.member.nudge_writers();
             }
         }
         let _after = Nudge(self);
         let _span = trace::flush(kind);
-        let (mut began, order) = (None, self.order.as_ref());
+        let (mut began, order) = (None, self.order.as_deref());
         let outcome = self.durability.flush(kind, order, &self.counters.flushes, || {
             began = self.observers.now();
             self.backing().store.flush(kind)
@@ -93,16 +97,28 @@ impl Core {
         outcome
     }
 
+    /// Waits for the log, for who has nothing in its hands that could fail; returns whether it is durable.
+    pub(crate) fn ensure_log(&self, upto: u64) -> bool {
+        let Some(order) = &self.order else { return true };
+        let outcome = order.ensure(upto);
+        let ensured = outcome.is_ok();
+        if let Err(error) = outcome {
+            self.errors.record(StoreError::Log(Arc::new(error)), 0);
+            self.tell_counts();
+        }
+        ensured
+    }
+
     /// After this no write that was let in is still under way, and no other is let in.
     pub(crate) fn stop_writers(&self) {
         {
             let _no_slow_writers = self.backing().truncate.write();
             self.closed.store(true, Ordering::Release);
         }
-        self.nudge_writers();
+        self.member.nudge_writers();
         // Fast writers look at `closed` under the latch of the page they write. Passing through
         // every latch once waits for those who looked too early, and the others see it.
-        for page in self.all_pages() {
+        for (_, page) in walk(&self.tree, ALL, TagFilter::ANY) {
             drop(page.contents.write());
         }
     }

@@ -23,7 +23,7 @@ impl EndOfWrite for Submitted {
             return;
         };
         let well = Writeback::end_batch(writebacks, accepted, error);
-        mapping.core.batch_ended(well);
+        mapping.core.member.batch_ended(well);
         if let Some(observed) = observed {
             observed.end(failed.as_ref().map_or(Ok(()), Err));
         }
@@ -38,7 +38,7 @@ pub(crate) fn batch_of(mut writebacks: Vec<Writeback>) -> Option<(WriteBatch, Co
     let (first_page, pages, len) = (batch.first_page(), writebacks.len() as u64, batch.len());
     let observed =
         Observed::begin(first.page().mapping(), WriteEvent { first_page, pages, bytes: len });
-    first.page().core().batch_begun();
+    first.page().core().member.batch_begun();
     Some((batch, Completion::new(len, Box::new(Submitted { writebacks, len, observed }))))
 }
 

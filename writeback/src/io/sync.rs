@@ -29,7 +29,7 @@ impl Mapping {
     }
 
     fn write_and_wait(&self, (first, last): Inclusive) -> Result<()> {
-        let pass = self.write_range(first..=last, SyncMode::All, Budget::UNLIMITED);
+        let pass = self.write_range(first..=last, SyncMode::Wait, Budget::UNLIMITED);
         // Always, also after an error: the store may still be using the pages' images.
         self.wait_range(first..=last);
         pass.map(|_| ())

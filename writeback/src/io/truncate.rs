@@ -8,9 +8,10 @@
 
 use std::io;
 
-use tagged_radix::ArrayVec;
+use tagged_radix::TagFilter;
 
 use crate::error::{Error, Result, StoreError};
+use crate::index::walk;
 use crate::primitives::{MutexGuard, Ordering};
 use crate::rules::core::{Core, Mapping};
 use crate::rules::page_ref::PageRef;
@@ -52,15 +53,10 @@ impl Mapping {
 
     /// Takes all pages from `first` on out of the cache.
     fn drop_pages(&self, first: u64) {
-        let mut next = Some(first);
-        while let Some(start) = next {
-            let mut batch = ArrayVec::<_, 64>::new();
-            next = self.core.tree.gang_lookup_owned(start, &mut batch);
-            for (_, page) in batch {
-                let found = PageRef::of_found(self, page);
-                if let Some(locked) = found.and_then(|page| page.lock()) {
-                    locked.remove();
-                }
+        for (_, page) in walk(&self.core.tree, (first, u64::MAX), TagFilter::ANY) {
+            let found = PageRef::of_found(self, page);
+            if let Some(locked) = found.and_then(|page| page.lock_state()) {
+                locked.remove();
             }
         }
     }
@@ -72,7 +68,7 @@ impl Mapping {
         if within == 0 || !page.snapshot().is_uptodate() {
             return;
         }
-        let Some(locked) = page.lock() else { return };
+        let Some(locked) = page.lock_state() else { return };
         // A write that is under way has an image cut at the old length.
         locked.wait_writeback();
         let from = usize::try_from(within).expect("less than a page");

@@ -49,7 +49,7 @@ impl Core {
     /// `WouldBlock` instead of waiting; `Stalled` if nothing of the mapping can be written; what [`admit`](Self::admit) says.
     #[inline]
     pub(crate) fn admit_dirtier(&self, index: u64, may_wait: bool) -> Result<Admission<'_>> {
-        let Some(member) = &self.member else { return Ok(Admission::FREE) };
+        let Some(member) = &*self.member else { return Ok(Admission::FREE) };
         if member.cache.throttle.is_easy(&member.account) {
             return Ok(Admission::FREE);
         }
@@ -173,7 +173,7 @@ impl Core {
         }
         // Twice, as in `push`.
         (0..2).any(|_| {
-            let mut pass = Pass::new(&mapping, SyncMode::None, Budget::pages(PUSH_PAGES));
+            let mut pass = Pass::new(&mapping, SyncMode::Skip, Budget::pages(PUSH_PAGES));
             pass.one_despite_failures = true;
             mapping.write_on(pass).is_ok_and(|progress| {
                 self.ensure_log(progress.log_wanted);

@@ -28,8 +28,8 @@ use super::reclaim::{Circumstances, Look, MOVE, decide};
 use crate::accounts::givers::WHOLE;
 use crate::accounts::outcomes::Outcome;
 use crate::index::{BATCH, pages_down};
-use crate::page::Page;
-use crate::page::tag::{DIRTY_TAGS, PageTag};
+use crate::pages::Page;
+use crate::pages::tag::{DIRTY_TAGS, PageTag};
 use crate::primitives::Ordering;
 use crate::rules::changes::Spared;
 use crate::rules::core::{Core, Member};
@@ -72,10 +72,14 @@ impl Core {
     ///
     /// The caller has the hands to itself.
     pub(super) fn move_hand(&self, wanted: u64) -> Moved {
-        let Some(member) = &self.member else { return Moved { evicted: 0, ended: true, given: 0 } };
+        let Some(member) = &*self.member else {
+            return Moved { evicted: 0, ended: true, given: 0 };
+        };
         let cached = self.counters.cached.get().max(1);
-        // A small mapping gives a part in one turn, as a large one does, and not all that it has.
-        let wanted = wanted.min(cached.div_ceil(POOL));
+        // A small mapping gives a part in one turn, as a large one does, and not all that it has. That bounds what is
+        // evicted, not what loses its chances: reclaim gives up after a few rounds in vain, so these must get on.
+        let asked = wanted;
+        let wanted = asked.min(cached.div_ceil(POOL));
         let mut found = ArrayVec::<(u64, Arc<Page>), MOVE>::new();
         // Relaxed, here and below: hints, and the hands are locked.
         let start = member.hand.load(Ordering::Relaxed);
@@ -92,7 +96,7 @@ impl Core {
         if came_round {
             let pool = (self.counters.cached.get() / POOL).max(1);
             let missing = pool.saturating_sub(since_start);
-            let at_once = if in_vain { wanted.min(AGE) } else { 0 };
+            let at_once = if in_vain { asked.min(AGE) } else { 0 };
             member.missing.store(missing.max(at_once), Ordering::Relaxed);
             member.yielded.store(0, Ordering::Relaxed);
         }

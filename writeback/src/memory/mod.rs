@@ -15,10 +15,10 @@ use std::sync::Arc;
 pub use self::config::CacheConfig;
 use crate::accounts::outcomes::ReclaimStats;
 use crate::accounts::{Accounts, Room};
+use crate::counters::{Counter, Counters};
 use crate::error::Result;
 use crate::rules::core::{Cache, Core};
 use crate::rules::invariants::{Violation, check_count};
-use crate::stats::{Counter, Counters};
 
 /// Memory for pages, shared by any number of mappings.
 ///
@@ -27,9 +27,9 @@ use crate::stats::{Counter, Counters};
 ///
 /// # Concurrency
 /// Where a page is to come in and there is no room, the thread that needs it evicts some that nobody has
-/// used lately, by whatever way ([`Handle`](crate::Handle), [`Mapping::page`], [`PageRef`](crate::PageRef)). What
+/// used lately, by whatever way ([`Handle`](crate::Handle), [`Mapping::page`](crate::Mapping::page), [`PageRef`](crate::page::PageRef)). What
 /// is read once, in however small pieces, costs what is used again and again no place. Only clean pages are evicted, and none that is locked, held, under writeback or in somebody's
-/// hands ([`PageRef`](crate::PageRef)). Should there be no other, the cache grows beyond its capacity, and
+/// hands ([`PageRef`](crate::page::PageRef)). Should there be no other, the cache grows beyond its capacity, and
 /// shrinks again when it can ([`CacheStats::overcommitted`]).
 ///
 /// How many pages may be dirty is limited too ([`CacheConfig::dirty_pages_max`]), and shared among the mappings: one
@@ -218,7 +218,7 @@ impl fmt::Debug for PageCache {
 impl Core {
     /// Takes a place for a page, if this mapping is in a cache. The caller has no lock and no latch.
     pub(crate) fn make_room(&self) -> Room<'_, Core> {
-        let Some(member) = &self.member else { return Room::UNLIMITED };
+        let Some(member) = &*self.member else { return Room::UNLIMITED };
         let cache = &*member.cache;
         if !cache.take_place() {
             cache.make_room(member);

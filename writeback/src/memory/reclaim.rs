@@ -4,25 +4,25 @@
 //! and ACCESSED, which the index decides for 64 entries at a time, and only what is left is looked at page by
 //! page. A tag says where to look and no more: whether the page may go is decided in the section that removes it
 //! ([`Core::evict`](crate::rules::core::Core)). Which pages have ACCESSED, and when they lose it, is said in
-//! [`usage`](crate::accounts::usage) and [`hand`]. Mappings give in proportion to what they have, where they give what has
+//! [`usage`](crate::accounts::usage) and [`hand`](super::hand). Mappings give in proportion to what they have, where they give what has
 //! been used.
 //!
 //! Where too few pages are clean, the dirty ones are looked at too, in the same order. What becomes of a page
 //! is one function of what is seen of it and of the circumstances, [`decide`]: the table by which Linux's
 //! `shrink_list` and `pageout` went, `may_write_to_queue` (the store's congestion) included. Nothing is
-//! written while a lock or a latch is held, and nothing is waited for: a page is claimed in mode `None`.
+//! written while a lock or a latch is held, and nothing is waited for: a page is claimed in mode `Skip`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tagged_radix::ArrayVec;
-
 use crate::accounts::givers::Givers;
 use crate::accounts::outcomes::Outcome;
+use crate::index::range::ALL;
+use crate::index::walk;
 use crate::modes::{Budget, SyncMode};
-use crate::page::Page;
-use crate::page::state::Snapshot;
-use crate::page::tag::PageTag;
+use crate::pages::Page;
+use crate::pages::state::Snapshot;
+use crate::pages::tag::PageTag;
 use crate::primitives::Ordering;
 use crate::rules::core::{Cache, Core, Mapping, Member};
 use crate::rules::pass::Pass;
@@ -189,7 +189,7 @@ impl Cache {
 
 /// The mapping comes again, unless it has no page left.
 fn put_back(givers: &mut Givers, given: u64, mapping: &Mapping) {
-    if let Some(member) = &mapping.core.member {
+    if let Some(member) = &*mapping.core.member {
         member.put_back(givers, given, &mapping.core.counters.cached);
     }
 }
@@ -217,7 +217,7 @@ impl Mapping {
             congested: core.backing().store.is_congested(),
             no_writer: core.durability.poison().is_some(),
         };
-        let mut pass = Pass::new(self, SyncMode::None, Budget::pages(PAGE_OUT));
+        let mut pass = Pass::new(self, SyncMode::Skip, Budget::pages(PAGE_OUT));
         let (mut busy, mut deferred) = (false, false);
         for tag in [PageTag::Writeback, PageTag::Dirty] {
             for page in self.first_pages(tag) {
@@ -245,22 +245,10 @@ impl Mapping {
         let tree = &self.core.tree;
         let hand =
             self.core.member.as_ref().map_or(0, |member| member.hand.load(Ordering::Relaxed));
-        let mut next = Some(hand);
-        let mut wrapped = false;
-        let from_hand_on = std::iter::from_fn(move || {
-            loop {
-                if let Some(start) = next {
-                    let mut batch = ArrayVec::<(u64, Arc<Page>), MOVE>::new();
-                    next = tree.gang_lookup_tagged_owned(start, tag, &mut batch);
-                    return Some(batch);
-                }
-                if wrapped || hand == 0 {
-                    return None;
-                }
-                (next, wrapped) = (Some(0), true);
-            }
-        });
-        let pages = from_hand_on.flatten().map(|(_, page)| page);
+        // Once to the end and, if that was not all, once from the beginning.
+        let again = (hand > 0).then(|| walk(tree, ALL, tag));
+        let pages = walk(tree, (hand, u64::MAX), tag).chain(again.into_iter().flatten());
+        let pages = pages.map(|(_, page)| page);
         pages.take(usize::try_from(PAGE_OUT).unwrap_or(usize::MAX))
     }
 }

@@ -27,7 +27,7 @@ pub(crate) use self::library::thread;
 #[cfg(writeback_loom)]
 pub(crate) use self::turns::{AtomicBool, AtomicU32, AtomicU64};
 
-/// What a [`Counter`](crate::stats::Counter) is made of. Under loom a word that it does not look at:
+/// What a [`Counter`](crate::counters::Counter) is made of. Under loom a word that it does not look at:
 /// nothing is decided by a counter, and each access would multiply the executions.
 #[cfg(writeback_loom)]
 pub(crate) type CounterU64 = std::sync::atomic::AtomicU64;

@@ -2,8 +2,7 @@
 //!
 //! Each transition is one section of the index over the page's entry (`Pinned::update`): flag, tag
 //! and counter change as one, and the page is checked to be the entry's value first, so nothing is
-//! ever done to a page that was truncated away. The numbers T1 to T14 are the transitions of the
-//! page's life, drawn in the crate's documentation.
+//! ever done to a page that was truncated away.
 //!
 //! A section is short, takes no lock and does no I/O. Debug builds check the invariants at its end.
 //!
@@ -21,11 +20,11 @@ use tagged_radix::TagSet;
 
 use crate::buffer::Contents;
 use crate::index::{Pinned, Slot};
-use crate::page::Page;
-use crate::page::blocks::BlockMap;
-use crate::page::positions::Positions;
-use crate::page::state::Snapshot;
-use crate::page::tag::{DIRTY_TAGS, PageTag};
+use crate::pages::Page;
+use crate::pages::blocks::BlockMap;
+use crate::pages::positions::Positions;
+use crate::pages::state::Snapshot;
+use crate::pages::tag::{DIRTY_TAGS, PageTag};
 use crate::rules::core::{Core, Room};
 
 /// The page is no longer in the index.
@@ -57,7 +56,7 @@ pub(crate) struct Ended {
     pub(crate) wrote: bool,
     /// The blocks that failed, which are dirty again.
     pub(crate) failed: BlockMap,
-    /// How many of its pieces failed: so many errors have been recorded (I12).
+    /// How many of its pieces failed: so many errors have been recorded (I-ERROR-FIRST).
     pub(crate) errors: u64,
 }
 
@@ -108,38 +107,27 @@ impl Core {
         }
     }
 
-    /// T1: puts a new page into the index, locked. `Err`: the page that is there already.
+    /// Puts a new page into the index, locked. `Err`: the page that is there already.
     pub(crate) fn insert_locked(
         &self,
         index: u64,
         room: &mut Room<'_>,
     ) -> Result<Arc<Page>, Arc<Page>> {
         let page = Arc::new(Page::new(index, self.division.count));
-        let mut tags = TagSet::EMPTY;
-        if let Some(member) = &self.member {
-            let known = member.cache.ghosts.knows(member.number, index);
-            page.usage.come_in(member.cache.turns.now(), known);
-            if known {
-                tags = PageTag::Accessed.into();
-            }
-        }
+        let known = self.member.comes_in(index, &page.usage);
+        let tags = if known { PageTag::Accessed.into() } else { TagSet::EMPTY };
         match self.tree.pin().try_insert_tagged(index, Arc::clone(&page), tags) {
             Ok(_) => {
                 room.take();
                 let first = self.counters.cached.add(1) == 0;
-                if let Some(member) = &self.member {
-                    member.cache.turns.admit();
-                    if first {
-                        member.got_first_page();
-                    }
-                }
+                self.member.came_in(first);
                 Ok(page)
             }
             Err(occupied) => Err(occupied.current.into()),
         }
     }
 
-    /// T3: the page is dirty from now on, or those of its blocks that have any of `bytes`. Returns whether
+    /// The page is dirty from now on, or those of its blocks that have any of `bytes`. Returns whether
     /// the page was clean.
     ///
     /// The caller holds the content latch for writing, and has checked that the page has contents.
@@ -182,21 +170,21 @@ impl Core {
             let first = self.count_dirty();
             self.count(|counters| _ = counters.dirtied.add(1));
             // After it is counted: a debt that is more than what is dirty is one that is being paid.
-            self.charge();
+            self.member.charge();
             (true, first)
         })?;
         if newly_dirty {
             self.tell_flushers(first);
             self.kick.consider(self.counters.dirty.get());
-            self.consider_kick();
+            self.member.consider_kick();
         }
         Ok(newly_dirty)
     }
 
-    /// T5: clears the flag and leaves the tag: a claim begins, of the blocks that are returned. `None`: the
+    /// Clears the flag and leaves the tag: a claim begins, of the blocks that are returned. `None`: the
     /// page was clean.
     ///
-    /// The caller holds the page lock and resolves the claim by T6 or T7 before unlocking. Until
+    /// The caller holds the page lock and resolves the claim by `start_writeback` or `redirty` before unlocking. Until
     /// then the tag says more than the flag, so that a sync finds the page and waits for its lock.
     pub(crate) fn clear_dirty_for_io(&self, page: &Page) -> Option<BlockMap> {
         let claimed = self.section(&self.tree.pin(), page, |slot| {
@@ -214,7 +202,7 @@ impl Core {
         claimed.unwrap_or(None)
     }
 
-    /// T7: the claim of `blocks` is given up and the page is dirty again, as old as before; also if there
+    /// The claim of `blocks` is given up and the page is dirty again, as old as before; also if there
     /// are none.
     pub(crate) fn redirty(&self, page: &Page, blocks: BlockMap) {
         let redirtied = self.section(&self.tree.pin(), page, |slot| {
@@ -227,10 +215,10 @@ impl Core {
         let (was_clean, first) = redirtied.unwrap_or_default();
         self.tell_flushers(first);
         // The page owes again what the claim owed, or has been charged again meanwhile.
-        if was_clean { self.claim_given_up() } else { self.discharge(1) }
+        if was_clean { self.member.claim_given_up() } else { self.member.discharge(1) }
     }
 
-    /// T6: the page is under writeback as a whole; returns the ticket. Flag and tag are brought together
+    /// The page is under writeback as a whole; returns the ticket. Flag and tag are brought together
     /// again: if nobody dirtied the page since the claim, its DIRTY and TOWRITE tags go.
     pub(crate) fn start_writeback(&self, page: &Page) -> Result<u64, Held> {
         page.set_writeback_since_ms(self.clock.now_ms());
@@ -250,8 +238,8 @@ impl Core {
         started.unwrap_or(Err(Held))
     }
 
-    /// T10: the write is over, all its pieces are; if any failed the page is dirty again, and the errors have
-    /// been recorded (I12).
+    /// The write is over, all its pieces are; if any failed the page is dirty again, and the errors have
+    /// been recorded (I-ERROR-FIRST).
     pub(crate) fn end_writeback(&self, page: &Page, ended: Ended) {
         let Ended { ticket, positions, wrote, failed: blocks, errors } = ended;
         let failed = !blocks.is_empty();
@@ -294,7 +282,7 @@ impl Core {
                 false => _ = counters.written.add(1),
             });
             if !failed {
-                self.count_written();
+                self.member.count_written();
             }
         }
         page.finish_ticket(ticket);
@@ -302,16 +290,16 @@ impl Core {
         self.tell_flushers(first);
         // The page owes again what the write owed; or is clean, or has been charged again meanwhile.
         if newly_dirty {
-            self.nudge_writers()
+            self.member.nudge_writers()
         } else {
-            self.discharge(1)
+            self.member.discharge(1)
         }
         for _ in 0..errors {
             self.errors.ended();
         }
     }
 
-    /// T11: forgets that the page is dirty, without writing it. The caller holds the page lock and
+    /// Forgets that the page is dirty, without writing it. The caller holds the page lock and
     /// has waited for its writeback. Returns whether anything was dirty.
     ///
     /// What a hold has taken to write it is not dirty, and not forgotten: the page stays dirty over it, so that
@@ -336,7 +324,7 @@ impl Core {
         }
         drop(latch);
         if is_clean_now {
-            self.discharge(1);
+            self.member.discharge(1);
         }
         was_dirty
     }
@@ -356,7 +344,7 @@ impl Core {
         }
     }
 
-    /// T11 and T12: takes the page out of the index, dirty or not. The caller holds the page lock
+    /// Takes the page out of the index, dirty or not. The caller holds the page lock
     /// and has waited for its writeback.
     pub(crate) fn remove(&self, page: &Page) -> Result<(), Held> {
         // Under the latch nobody who has found the page in its place notes a log position afterwards.
@@ -377,12 +365,12 @@ impl Core {
         }
         drop(latch);
         if removed.unwrap_or(Ok(false))? {
-            self.discharge(1);
+            self.member.discharge(1);
         }
         Ok(())
     }
 
-    /// T13: takes the page out of the index if it is clean and nobody uses it, and frees its contents.
+    /// Takes the page out of the index if it is clean and nobody uses it, and frees its contents.
     ///
     /// References, flags and lock are looked at in one step with the removal, inside the section. So
     /// whoever found the page before has kept it, and it stays; or has not, and finds out under the latch
@@ -407,12 +395,10 @@ impl Core {
 
     fn uncount_cached(&self) {
         self.counters.cached.sub(1);
-        if let Some(member) = &self.member {
-            member.cache.give_back(1);
-        }
+        self.member.give_back();
     }
 
-    /// T9. A claim must have been resolved by now.
+    /// Unlocks the page. A claim must have been resolved by now.
     pub(crate) fn unlock(&self, page: &Page) {
         #[cfg(debug_assertions)]
         self.tree.pin().update(page.index(), |slot| {
@@ -437,7 +423,7 @@ impl Core {
         }
     }
 
-    fn count(&self, change: impl FnOnce(&crate::stats::Counters)) {
+    fn count(&self, change: impl FnOnce(&crate::counters::Counters)) {
         if !self.memory_backed {
             change(&self.counters);
         }

@@ -14,7 +14,7 @@
 //! copied, and dropping one, also in a panic, decides it on the safe side.
 
 use crate::modes::SyncMode;
-use crate::page::blocks::BlockMap;
+use crate::pages::blocks::BlockMap;
 use crate::rules::page_ref::PageRef;
 use crate::rules::writeback::Writeback;
 
@@ -28,7 +28,7 @@ use crate::rules::writeback::Writeback;
 /// ```compile_fail,E0382
 /// # let mapping = writeback::Mapping::open(writeback::MemStore::new()).unwrap();
 /// # mapping.handle().write_at(b"abc", 0).unwrap();
-/// let locked = mapping.page(0).unwrap().lock().unwrap();
+/// let locked = mapping.page(0).unwrap().lock_state().unwrap();
 /// let claim = locked.clear_dirty_for_io().unwrap();
 /// claim.redirty();
 /// claim.redirty(); // error: use of moved value
@@ -36,11 +36,12 @@ use crate::rules::writeback::Writeback;
 ///
 /// # Examples
 /// ```
-/// use writeback::{Mapping, MemStore, PageTag};
+/// use writeback::{Mapping, MemStore};
+/// use writeback::page::PageTag;
 ///
 /// let mapping = Mapping::open(MemStore::new())?;
 /// mapping.handle().write_at(b"abc", 0)?;
-/// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+/// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
 /// let claim = locked.clear_dirty_for_io().expect("it is dirty");
 /// assert!(claim.page().has_tag(PageTag::Dirty));
 /// drop(claim); // not decided: the page is dirty again
@@ -69,7 +70,7 @@ impl Claim {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// assert_eq!(claim.page().index(), 0);
     /// # Ok::<(), writeback::Error>(())
@@ -86,7 +87,7 @@ impl Claim {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// assert!(!claim.is_held());
     /// # Ok::<(), writeback::Error>(())
@@ -103,7 +104,7 @@ impl Claim {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// claim.wait_released(); // nobody holds it: returns at once
     /// assert!(claim.start_writeback().is_ok());
@@ -129,7 +130,7 @@ impl Claim {
     ///
     /// let mapping = Mapping::open(MemStore::new())?;
     /// mapping.handle().write_at(b"abc", 0)?;
-    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// let claim = locked.clear_dirty_for_io().expect("it is dirty");
     /// let writeback = claim.start_writeback().expect("nobody holds it");
     /// assert_eq!(writeback.image().as_ref(), b"abc");
@@ -154,12 +155,12 @@ impl Claim {
     /// writeback ends with the last of them. None if nothing dirty lies within the mapping. Blocks that became
     /// dirty since the claim come along.
     ///
-    /// If a block of the page is held, mode `None` leaves those that are, and the page is dirty again,
+    /// If a block of the page is held, mode `Skip` leaves those that are, and the page is dirty again,
     /// whether or not they seemed to be; if that leaves nothing to write, nothing is begun.
     ///
     /// # Errors
-    /// In mode `All`, gives the claim back if any of the page is held: [`redirty`](Self::redirty) it, or
-    /// [`wait_released`](Self::wait_released) and try again. In mode `None`, only if the page is one block.
+    /// In mode `Wait`, gives the claim back if any of the page is held: [`redirty`](Self::redirty) it, or
+    /// [`wait_released`](Self::wait_released) and try again. In mode `Skip`, only if the page is one block.
     ///
     /// # Examples
     /// ```
@@ -172,9 +173,9 @@ impl Claim {
     /// mapping.handle().sync_data()?;
     /// mapping.handle().write_at(&[2; 10], 0)?;
     /// mapping.handle().write_at(&[2; 10], 9000)?;
-    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// let claim = locked.clear_dirty_for_io().expect("it is dirty");
-    /// let pieces = claim.start_blocks(SyncMode::All).expect("nobody holds any");
+    /// let pieces = claim.start_blocks(SyncMode::Wait).expect("nobody holds any");
     /// let written: Vec<_> = pieces.iter().map(|piece| (piece.offset(), piece.image().len())).collect();
     /// assert_eq!(written, [(0, 4096), (8192, 4096)]);
     /// pieces.into_iter().for_each(|piece| piece.end(Ok(())));
@@ -182,27 +183,31 @@ impl Claim {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn start_blocks(self, mode: SyncMode) -> std::result::Result<Vec<Writeback>, Self> {
-        self.start_pieces(mode).map(|(pieces, _)| pieces)
+        let mut pieces = Vec::new();
+        self.start_pieces(mode, |piece| pieces.push(piece)).map(|_| pieces)
     }
 
-    /// As [`start_blocks`](Self::start_blocks); also tells whether the page was declined in part or whole.
-    pub(crate) fn start_pieces(
+    /// As [`start_blocks`](Self::start_blocks), calling `each` with the pieces; tells whether the page was declined, in
+    /// part or whole.
+    pub(super) fn start_pieces(
         mut self,
         mode: SyncMode,
-    ) -> std::result::Result<(Vec<Writeback>, bool), Self> {
+        each: impl FnMut(Writeback),
+    ) -> std::result::Result<bool, Self> {
         let page = self.page();
-        let core = &page.core();
-        let Ok(begun) = core.start_blocks(page, self.blocks, mode == SyncMode::All) else {
+        let core = page.core();
+        let Ok(begun) = core.start_blocks(page, self.blocks, mode == SyncMode::Wait) else {
             return Err(self);
         };
         let division = core.division;
         let page = self.page.take().expect("present until decided");
         let Some(ticket) = begun.ticket else {
             page.core().unlock(&page);
-            return Ok((Vec::new(), true));
+            return Ok(true);
         };
         let writeback = Writeback::begun(page, ticket, begun.blocks);
-        Ok((writeback.into_pieces(division), begun.declined))
+        writeback.into_pieces(division, each);
+        Ok(begun.declined)
     }
 
     /// Gives the claim up: the page is dirty again, as old as before, and unlocked.
@@ -215,7 +220,7 @@ impl Claim {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// claim.redirty();
     /// assert!(mapping.page(0)?.snapshot().is_dirty());

@@ -8,31 +8,31 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tagged_radix::ArrayVec;
-
 use crate::accounts;
 use crate::accounts::kick::Kick;
+use crate::accounts::membership::Membership;
 use crate::clock::Clock;
+use crate::counters::Counters;
 use crate::durable::errors::ErrorSequence;
 use crate::durable::flushes::Durability;
 use crate::durable::tail::Tail;
-use crate::error::{Error, Result, StoreError};
+use crate::error::{Error, Result};
 use crate::hooks::{Observers, Order, Sealer};
-use crate::index::{Index, tagged_pages};
+use crate::index::range::ALL;
+use crate::index::{Index, walk};
 #[cfg(feature = "rule-2003")]
 use crate::modes::DirtyRule;
-use crate::page::Page;
-use crate::page::blocks::Division;
-use crate::page::state::Snapshot;
-use crate::page::tag::PageTag;
+use crate::pages::Page;
+use crate::pages::blocks::Division;
+use crate::pages::state::Snapshot;
+use crate::pages::tag::PageTag;
 use crate::primitives::{AtomicBool, AtomicU64, HintU32, HintU64, Ordering};
 use crate::rules::writeback::Writeback;
-use crate::stats::Counters;
 
 /// A cached store: its pages in memory, which of them are dirty, and the way they are written back.
 ///
 /// Cheap to clone; all clones are the same mapping. Open it once for a store: two mappings over one store overwrite
-/// each other's pages unnoticed (see [`Store`]). Dropping the last
+/// each other's pages unnoticed (see [`Store`](crate::store::Store)). Dropping the last
 /// clone loses what was not synced: use [`close`](Self::close).
 ///
 /// # Concurrency
@@ -61,7 +61,7 @@ pub(crate) struct Core {
     pub(crate) division: Division,
     pub(crate) clock: Clock,
     /// In a cache, if it is in one.
-    pub(crate) member: Option<Member>,
+    pub(crate) member: Membership<Core>,
     /// Flags move, but nothing is counted or written.
     pub(crate) memory_backed: bool,
     #[cfg(feature = "rule-2003")]
@@ -86,7 +86,7 @@ pub(crate) struct Core {
     pub(crate) durability: Durability,
     pub(crate) kick: Kick,
     /// `None`: there is no log.
-    pub(crate) order: Option<Order>,
+    pub(crate) order: Option<Arc<Order>>,
     /// `None`: pages are stored as they are.
     pub(crate) sealer: Option<Sealer>,
     pub(crate) observers: Observers,
@@ -130,7 +130,7 @@ pub(crate) struct Parts {
     pub(crate) length: u64,
     pub(crate) len_max: u64,
     pub(crate) tail: Tail,
-    pub(crate) order: Option<Order>,
+    pub(crate) order: Option<Arc<Order>>,
     pub(crate) sealer: Option<Sealer>,
     pub(crate) observers: Observers,
 }
@@ -142,7 +142,7 @@ impl Core {
             page_size: parts.page_size,
             division: parts.division,
             clock: parts.clock,
-            member: parts.member,
+            member: Membership(parts.member),
             memory_backed: parts.memory_backed,
             #[cfg(feature = "rule-2003")]
             dirty_rule: parts.dirty_rule,
@@ -172,7 +172,7 @@ impl Core {
 impl Drop for Core {
     /// What it still has leaves the cache.
     fn drop(&mut self) {
-        if let Some(member) = &self.member {
+        if let Some(member) = &*self.member {
             member.leave(self.counters.cached.get(), self.counters.dirty.get());
         }
     }
@@ -253,20 +253,8 @@ impl Core {
         }
     }
 
-    /// Waits for the log, for who has nothing in its hands that could fail; returns whether it is durable.
-    pub(crate) fn ensure_log(&self, upto: u64) -> bool {
-        let Some(order) = &self.order else { return true };
-        let outcome = order.ensure(upto);
-        let ensured = outcome.is_ok();
-        if let Err(error) = outcome {
-            self.errors.record(StoreError::Log(Arc::new(error)), 0);
-            self.tell_counts();
-        }
-        ensured
-    }
-
     /// The log. `Err`: there is none.
-    pub(crate) fn order(&self) -> Result<&Order> {
+    pub(crate) fn order(&self) -> Result<&Arc<Order>> {
         self.order.as_ref().ok_or(Error::Config { reason: "the mapping has no log" })
     }
 
@@ -298,38 +286,8 @@ impl Core {
 
     /// How long the write that began first, of those under way, has been.
     pub(crate) fn oldest_writeback(&self) -> Option<Duration> {
-        let mut oldest: Option<u64> = None;
-        let mut next = Some(0);
-        while let Some(start) = next {
-            let mut found = ArrayVec::new();
-            next = tagged_pages(&self.tree, start, PageTag::Writeback, &mut found);
-            let began = found.iter().map(|(_, page)| page.writeback_since_ms());
-            oldest = oldest.into_iter().chain(began).min();
-        }
+        let pages = walk(&self.tree, ALL, PageTag::Writeback);
+        let oldest = pages.map(|(_, page)| page.writeback_since_ms()).min();
         oldest.map(|began| Duration::from_millis(self.clock.now_ms().saturating_sub(began)))
-    }
-
-    /// Every page with a tag, in batches, without holding a guard.
-    pub(crate) fn pages_tagged(&self, tag: PageTag) -> impl Iterator<Item = Arc<Page>> {
-        let mut next = Some(0);
-        std::iter::from_fn(move || {
-            let mut batch = ArrayVec::<_, 64>::new();
-            next = self.tree.gang_lookup_tagged_owned(next?, tag, &mut batch);
-            (!batch.is_empty()).then_some(batch)
-        })
-        .flatten()
-        .map(|(_, page)| page)
-    }
-
-    /// Every page, in batches, without holding a guard.
-    pub(crate) fn all_pages(&self) -> impl Iterator<Item = Arc<Page>> {
-        let mut next = Some(0);
-        std::iter::from_fn(move || {
-            let mut batch = ArrayVec::<_, 64>::new();
-            next = self.tree.gang_lookup_owned(next?, &mut batch);
-            (!batch.is_empty()).then_some(batch)
-        })
-        .flatten()
-        .map(|(_, page)| page)
     }
 }

@@ -4,14 +4,14 @@
 //!
 //! A hold and a writeback of the same block exclude each other. If a page is one block its HELD and WRITEBACK
 //! flags say so: they are in one word, and each is set only while the other is clear. If it has several, the
-//! sets in [`blocks`](crate::page::blocks) do, which sections change; a page under writeback can then be held where it
+//! sets in [`blocks`](crate::pages::blocks) do, which sections change; a page under writeback can then be held where it
 //! is not being written. A writeback that waits is next (WANTED, or the set of that name), so a journal that
 //! takes a page again and again cannot keep a sync waiting for ever.
 
 use std::ops::Range;
 
 use crate::buffer::Image;
-use crate::page::blocks::BlockMap;
+use crate::pages::blocks::BlockMap;
 use crate::rules::page_ref::PageRef;
 
 /// The right of one writer, such as a journal, to the contents of a page, or of some of its blocks: no
@@ -33,11 +33,11 @@ use crate::rules::page_ref::PageRef;
 ///
 /// let mapping = Mapping::open(MemStore::new())?;
 /// mapping.handle().write_at(b"abc", 0)?;
-/// let hold = mapping.hold(0)?;
-/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// let hold = mapping.hold_page(0)?;
+/// let progress = mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED)?;
 /// assert_eq!((progress.submitted, progress.declined), (0, 1));
 /// drop(hold);
-/// let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED)?;
+/// let progress = mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED)?;
 /// assert_eq!((progress.submitted, progress.declined), (1, 0));
 /// # Ok::<(), writeback::Error>(())
 /// ```
@@ -63,7 +63,7 @@ impl Hold {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// let hold = mapping.hold(0)?;
+    /// let hold = mapping.hold_page(0)?;
     /// assert_eq!(hold.index(), 0);
     /// # Ok::<(), writeback::Error>(())
     /// ```
@@ -78,7 +78,7 @@ impl Hold {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// let hold = mapping.hold(0)?;
+    /// let hold = mapping.hold_page(0)?;
     /// assert!(hold.page().snapshot().is_held());
     /// # Ok::<(), writeback::Error>(())
     /// ```
@@ -93,7 +93,7 @@ impl Hold {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// assert_eq!(mapping.hold(0)?.blocks(), 0..1);
+    /// assert_eq!(mapping.hold_page(0)?.blocks(), 0..1);
     /// # Ok::<(), writeback::Error>(())
     /// ```
     #[expect(
@@ -111,7 +111,7 @@ impl Hold {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// assert_eq!(mapping.hold(0)?.offset(), 0);
+    /// assert_eq!(mapping.hold_page(0)?.offset(), 0);
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn offset(&self) -> u64 {
@@ -123,14 +123,14 @@ impl Hold {
     }
 
     /// The contents of the held blocks as they are now, cut at the end of the mapping; padded with zeros, if
-    /// the store has an [alignment](crate::Limits::alignment).
+    /// the store has an [alignment](crate::store::Limits::alignment).
     ///
     /// # Examples
     /// ```
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// let hold = mapping.hold(0)?;
+    /// let hold = mapping.hold_page(0)?;
     /// assert_eq!(hold.image().as_ref(), b"abc");
     /// # Ok::<(), writeback::Error>(())
     /// ```
@@ -167,7 +167,7 @@ impl Hold {
         !taken.is_empty()
     }
 
-    /// How far the [log](crate::Log) has to be durable before the holder writes the blocks; `None`: nothing
+    /// How far the [log](crate::hooks::Log) has to be durable before the holder writes the blocks; `None`: nothing
     /// of the page was logged. Ask after the image was taken.
     ///
     /// # Examples
@@ -175,7 +175,7 @@ impl Hold {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// assert_eq!(mapping.hold(0)?.log_position(), None);
+    /// assert_eq!(mapping.hold_page(0)?.log_position(), None);
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn log_position(&self) -> Option<u64> {

@@ -6,29 +6,30 @@
 //!
 //! | name | sentence |
 //! |---|---|
-//! | I1 | DIRTY flag => DIRTY tag |
-//! | I2 | DIRTY tag without the flag => the page is locked (a claim is being decided) |
-//! | I3 | WRITEBACK flag <=> WRITEBACK tag |
-//! | I4 | TOWRITE tag => DIRTY tag, and without the DIRTY flag the page is locked |
-//! | I5 | not locked, not under writeback, not dirty => accepted by the store, or an error is recorded (only a test that knows the store can check it) |
-//! | I6 | two writebacks of one page never overlap |
-//! | I7 | DIRTY => UPTODATE |
-//! | I8 | in the index <=> MAPPED, at its own index |
-//! | I9 | at most one claim a page, resolved exactly once (the types see to it) |
-//! | I10 | the counters are the numbers of flags set; never below zero |
-//! | I11 | an image is submitted when the log is durable up to its newest position (only a test that knows the store can check it); a page with a log position that is in no image is dirty, locked, or a write of it failed just now, and the bound for truncation is not above it |
-//! | B1 | a block is dirty => DIRTY flag |
-//! | B2 | a block is held <=> HELD flag; what holds have taken is held |
-//! | B3 | a block is being written => WRITEBACK flag, and it is not held |
+//! | I-DIRTY-TAG | DIRTY flag => DIRTY tag |
+//! | I-CLAIM-LOCKED | DIRTY tag without the flag => the page is locked (a claim is being decided) |
+//! | I-WRITEBACK-TAG | WRITEBACK flag <=> WRITEBACK tag |
+//! | I-TOWRITE | TOWRITE tag => DIRTY tag, and without the DIRTY flag the page is locked |
+//! | I-STORED | not locked, not under writeback, not dirty => accepted by the store, or an error is recorded (only a test that knows the store can check it) |
+//! | I-ONE-WRITE | two writebacks of one page never overlap |
+//! | I-UPTODATE | DIRTY => UPTODATE |
+//! | I-MAPPED | in the index <=> MAPPED, at its own index |
+//! | I-ONE-CLAIM | at most one claim a page, resolved exactly once (the types see to it) |
+//! | I-COUNT | the counters are the numbers of flags set; never below zero |
+//! | I-LOG-FIRST | an image is submitted when the log is durable up to its newest position (only a test that knows the store can check it); a page with a log position that is in no image is dirty, locked, or a write of it failed just now, and the bound for truncation is not above it |
+//! | I-ERROR-FIRST | an error is recorded before anybody can see that the write is over (only a test can check it) |
+//! | I-BLOCK-DIRTY | a block is dirty => DIRTY flag |
+//! | I-BLOCK-HELD | a block is held <=> HELD flag; what holds have taken is held |
+//! | I-BLOCK-WRITTEN | a block is being written => WRITEBACK flag, and it is not held |
 //!
-//! B1 to B3 are of pages of several blocks.
+//! The last three are of pages of several blocks.
 
 use tagged_radix::TagSet;
 
-use crate::page::Page;
-use crate::page::blocks::Blocks;
-use crate::page::state::Snapshot;
-use crate::page::tag::PageTag;
+use crate::pages::Page;
+use crate::pages::blocks::Blocks;
+use crate::pages::state::Snapshot;
+use crate::pages::tag::PageTag;
 
 /// An invariant that does not hold: a bug in this crate, or below it.
 ///
@@ -55,7 +56,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) key: u64,
     pub(crate) state: Snapshot,
     pub(crate) tags: TagSet,
-    /// Claims clear flag and tag together: I2 and I4 are not kept, and the tags are to blame.
+    /// Claims clear flag and tag together: I-CLAIM-LOCKED and I-TOWRITE are not kept, and the tags are to blame.
     pub(crate) rule_2003: bool,
 }
 
@@ -113,15 +114,15 @@ impl Seen<'_> {
     /// Checks all that can be seen of one page.
     pub(crate) fn check(&self) -> Result<(), Violation> {
         let all = [
-            ("I1", self.dirty_flag_has_its_tag()),
-            ("I2", self.rule_2003 || self.stale_dirty_tag_is_locked()),
-            ("I3", self.writeback_flag_and_tag_agree()),
-            ("I4", self.rule_2003 || self.to_write_goes_with_dirty()),
-            ("I7", self.dirty_is_uptodate()),
-            ("I8", self.indexed_is_mapped()),
-            ("B1", self.dirty_blocks_make_dirty()),
-            ("B2", self.held_blocks_and_flag_agree()),
-            ("B3", self.blocks_are_written_or_held()),
+            ("I-DIRTY-TAG", self.dirty_flag_has_its_tag()),
+            ("I-CLAIM-LOCKED", self.rule_2003 || self.stale_dirty_tag_is_locked()),
+            ("I-WRITEBACK-TAG", self.writeback_flag_and_tag_agree()),
+            ("I-TOWRITE", self.rule_2003 || self.to_write_goes_with_dirty()),
+            ("I-UPTODATE", self.dirty_is_uptodate()),
+            ("I-MAPPED", self.indexed_is_mapped()),
+            ("I-BLOCK-DIRTY", self.dirty_blocks_make_dirty()),
+            ("I-BLOCK-HELD", self.held_blocks_and_flag_agree()),
+            ("I-BLOCK-WRITTEN", self.blocks_are_written_or_held()),
         ];
         match all.iter().find(|(_, holds)| !holds) {
             None => Ok(()),
@@ -132,7 +133,7 @@ impl Seen<'_> {
         }
     }
 
-    /// I11. `bound`: where the log is still needed.
+    /// I-LOG-FIRST. `bound`: where the log is still needed.
     pub(crate) fn check_log(&self, bound: impl FnOnce() -> Option<u64>) -> Result<(), Violation> {
         // Locked until the bound is known, which it moves with.
         let positions = self.page.positions.lock();
@@ -143,10 +144,10 @@ impl Seen<'_> {
             return Ok(());
         }
         let detail = format!("{:?} with log position {oldest}", self.page);
-        Err(Violation { invariant: "I11", detail })
+        Err(Violation { invariant: "I-LOG-FIRST", detail })
     }
 
-    /// Checks that no claim is left unresolved (I2, I9), before the page is unlocked.
+    /// Checks that no claim is left unresolved (I-CLAIM-LOCKED, I-ONE-CLAIM), before the page is unlocked.
     #[cfg(debug_assertions)]
     pub(crate) fn check_before_unlock(&self) -> Result<(), Violation> {
         let resolved = self.state.is_dirty() || !self.has(PageTag::Dirty) || self.rule_2003;
@@ -154,14 +155,17 @@ impl Seen<'_> {
             return self.check();
         }
         let detail = format!("{:?} is unlocked with an unresolved claim", self.page);
-        Err(Violation { invariant: "I2", detail })
+        Err(Violation { invariant: "I-CLAIM-LOCKED", detail })
     }
 }
 
-/// I10, at rest: the counters against the flags counted.
+/// I-COUNT, at rest: the counters against the flags counted.
 pub(crate) fn check_count(name: &str, counter: u64, counted: u64) -> Result<(), Violation> {
     if counter == counted {
         return Ok(());
     }
-    Err(Violation { invariant: "I10", detail: format!("{name} is {counter}, but {counted} are") })
+    Err(Violation {
+        invariant: "I-COUNT",
+        detail: format!("{name} is {counter}, but {counted} are"),
+    })
 }

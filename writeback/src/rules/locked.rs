@@ -15,7 +15,7 @@ use crate::rules::page_ref::PageRef;
 ///
 /// let mapping = Mapping::open(MemStore::new())?;
 /// mapping.handle().write_at(b"abc", 0)?;
-/// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+/// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
 /// let claim = locked.clear_dirty_for_io().expect("it is dirty");
 /// assert!(!claim.page().snapshot().is_dirty());
 /// claim.redirty();
@@ -43,7 +43,7 @@ impl LockedPage {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// assert!(locked.page().snapshot().is_locked());
     /// # Ok::<(), writeback::Error>(())
     /// ```
@@ -69,7 +69,7 @@ impl LockedPage {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// locked.cancel_dirty();
     /// assert!(locked.mark_dirty()?);
     /// assert!(!locked.mark_dirty()?);
@@ -91,7 +91,7 @@ impl LockedPage {
     /// # use writeback::{Config, Mapping, MemStore};
     /// let config = Config::new().block_size(512);
     /// let mapping = Mapping::with_config(Arc::new(MemStore::with_contents([0; 4096])), config)?;
-    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// assert!(locked.mark_blocks_dirty(2..4)?);
     /// assert_eq!(locked.page().dirty_blocks(), 0b1100);
     /// # Ok::<(), writeback::Error>(())
@@ -110,7 +110,7 @@ impl LockedPage {
     /// Forgets that the page is dirty, without writing it; returns whether it was. Its changes are
     /// lost unless they are made and marked again. For truncation and invalidation only.
     ///
-    /// What a hold has [taken](crate::Hold::take_dirty) is its holder's, and not forgotten.
+    /// What a hold has [taken](crate::page::Hold::take_dirty) is its holder's, and not forgotten.
     ///
     /// # Concurrency
     /// Waits until a writeback of the page has ended.
@@ -121,7 +121,7 @@ impl LockedPage {
     ///
     /// let mapping = Mapping::open(MemStore::new())?;
     /// mapping.handle().write_at(b"abc", 0)?;
-    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// assert!(locked.cancel_dirty());
     /// assert_eq!(mapping.stats().dirty, 0);
     /// # Ok::<(), writeback::Error>(())
@@ -138,7 +138,7 @@ impl LockedPage {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// locked.wait_writeback();
     /// assert!(!locked.page().snapshot().is_under_writeback());
     /// # Ok::<(), writeback::Error>(())
@@ -159,10 +159,10 @@ impl LockedPage {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// let claim = locked.clear_dirty_for_io().expect("dirty");
     /// claim.start_writeback().expect("not held").end(Ok(()));
-    /// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// assert!(locked.clear_dirty_for_io().is_err(), "clean");
     /// # Ok::<(), writeback::Error>(())
     /// ```

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::buffer::{Contents, Image};
 use crate::error::{Error, Result};
-use crate::page::Page;
-use crate::page::keep::Kept;
-use crate::page::positions::Positions;
-use crate::page::state::Snapshot;
-use crate::page::tag::PageTag;
+use crate::pages::Page;
+use crate::pages::keep::Kept;
+use crate::pages::positions::Positions;
+use crate::pages::state::Snapshot;
+use crate::pages::tag::PageTag;
 use crate::rules::core::{Core, Mapping};
 use crate::rules::locked::LockedPage;
 
@@ -137,7 +137,8 @@ impl PageRef {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::{Mapping, MemStore, PageTag};
+    /// # use writeback::{Mapping, MemStore};
+    /// # use writeback::page::PageTag;
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
     /// assert!(mapping.page(0)?.has_tag(PageTag::Dirty));
@@ -160,13 +161,13 @@ impl PageRef {
     ///
     /// let mapping = Mapping::open(MemStore::with_contents(vec![0; 4096]))?;
     /// let page = mapping.page(0)?;
-    /// let locked = page.lock().expect("nobody truncates");
-    /// assert!(page.try_lock().is_none());
+    /// let locked = page.lock_state().expect("nobody truncates");
+    /// assert!(page.try_lock_state().is_none());
     /// drop(locked);
-    /// assert!(page.try_lock().is_some());
+    /// assert!(page.try_lock_state().is_some());
     /// # Ok::<(), writeback::Error>(())
     /// ```
-    pub fn lock(&self) -> Option<LockedPage> {
+    pub fn lock_state(&self) -> Option<LockedPage> {
         self.page.lock();
         LockedPage::check(self.clone())
     }
@@ -179,11 +180,11 @@ impl PageRef {
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
     /// let page = mapping.page(0)?;
-    /// let locked = page.try_lock();
-    /// assert!(locked.is_some() && page.try_lock().is_none());
+    /// let locked = page.try_lock_state();
+    /// assert!(locked.is_some() && page.try_lock_state().is_none());
     /// # Ok::<(), writeback::Error>(())
     /// ```
-    pub fn try_lock(&self) -> Option<LockedPage> {
+    pub fn try_lock_state(&self) -> Option<LockedPage> {
         if !self.page.state.try_lock() {
             return None;
         }
@@ -197,7 +198,7 @@ impl PageRef {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// mapping.write_page(0, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// mapping.page(0)?.wait_writeback();
     /// assert_eq!(mapping.stats().written, 1);
     /// # Ok::<(), writeback::Error>(())

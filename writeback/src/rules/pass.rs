@@ -1,20 +1,18 @@
 //! A pass: one ascending walk over tagged pages that claims and submits what it finds.
 //!
-//! It submits in batches of pages that lie side by side. Mode `None` goes by what it would have to
-//! wait for; mode `All` waits, but first submits what it has: a page that is under writeback and not
+//! It submits in batches of pages that lie side by side. Mode `Skip` goes by what it would have to
+//! wait for; mode `Wait` waits, but first submits what it has: a page that is under writeback and not
 //! submitted must not be kept while anything is waited for, or two passes could wait for each other.
 
 use std::sync::Arc;
 
-use tagged_radix::ArrayVec;
-
 use crate::error::StoreError;
 use crate::hooks::trace;
 use crate::index::range::Inclusive;
-use crate::index::tagged_pages;
+use crate::index::walk;
 use crate::modes::{Budget, Progress, SyncMode};
-use crate::page::Page;
-use crate::page::tag::PageTag;
+use crate::pages::Page;
+use crate::pages::tag::PageTag;
 use crate::rules::claim::Claim;
 use crate::rules::core::Mapping;
 use crate::rules::locked::LockedPage;
@@ -40,8 +38,8 @@ pub(crate) struct Pass<'m> {
 impl<'m> Pass<'m> {
     pub(crate) fn new(mapping: &'m Mapping, mode: SyncMode, budget: Budget) -> Self {
         let budget = match mode {
-            SyncMode::None => budget.pages,
-            SyncMode::All => u64::MAX,
+            SyncMode::Skip => budget.pages,
+            SyncMode::Wait => u64::MAX,
         };
         Self {
             mapping,
@@ -57,23 +55,15 @@ impl<'m> Pass<'m> {
     }
 
     /// Visits the pages with `tag`. Returns where it stopped, if the budget was used up first.
-    pub(crate) fn walk(&mut self, (first, last): Inclusive, tag: PageTag) -> Option<u64> {
+    pub(crate) fn walk(&mut self, range: Inclusive, tag: PageTag) -> Option<u64> {
         let _span = trace::pass(self.mode);
-        let mut next = Some(first);
         let mut stopped = None;
-        'walk: while let Some(start) = next.filter(|start| *start <= last) {
-            let mut found = ArrayVec::new();
-            next = tagged_pages(&self.mapping.core.tree, start, tag, &mut found);
-            for (index, page) in found {
-                if index > last {
-                    break 'walk;
-                }
-                if self.budget == 0 || self.has_its_one() {
-                    stopped = Some(index);
-                    break 'walk;
-                }
-                self.visit(page);
+        for (index, page) in walk(&self.mapping.core.tree, range, tag) {
+            if self.budget == 0 || self.has_its_one() {
+                stopped = Some(index);
+                break;
             }
+            self.visit(page);
         }
         self.finish();
         stopped
@@ -98,11 +88,11 @@ impl<'m> Pass<'m> {
     pub(crate) fn visit(&mut self, page: Arc<Page>) {
         // `None`: it is leaving the index, and so was written, or is being cut.
         let Some(page) = PageRef::of_found(self.mapping, page) else { return };
-        if self.mode == SyncMode::None && self.goes_by(&page) {
+        if self.mode == SyncMode::Skip && self.goes_by(&page) {
             self.progress.skipped += 1;
             return;
         }
-        // `None` in mode All: truncated away, and nothing was promised about it any more.
+        // `None` in mode `Wait`: truncated away, and nothing was promised about it any more.
         let Some(locked) = self.lock(&page) else { return };
         if locked.page().snapshot().is_under_writeback() {
             self.submit();
@@ -115,7 +105,7 @@ impl<'m> Pass<'m> {
         }
     }
 
-    /// Mode None: not now.
+    /// Mode `Skip`: not now.
     fn goes_by(&self, page: &Page) -> bool {
         let state = page.snapshot();
         let core = &self.mapping.core;
@@ -125,80 +115,60 @@ impl<'m> Pass<'m> {
     }
 
     fn lock(&mut self, page: &PageRef) -> Option<LockedPage> {
-        if let Some(locked) = page.try_lock() {
+        if let Some(locked) = page.try_lock_state() {
             // It may have come under writeback since it was looked at.
             let busy = locked.page().snapshot().is_under_writeback();
-            if self.mode == SyncMode::All || !busy {
+            if self.mode == SyncMode::Wait || !busy {
                 return Some(locked);
             }
-        } else if self.mode == SyncMode::All {
+        } else if self.mode == SyncMode::Wait {
             self.submit();
-            return page.lock();
+            return page.lock_state();
         }
         self.progress.skipped += 1;
         None
     }
 
     /// Decides a claim.
-    pub(crate) fn write(&mut self, claim: Claim) {
+    pub(crate) fn write(&mut self, mut claim: Claim) {
         self.budget = self.budget.saturating_sub(1);
-        if self.mode == SyncMode::None && self.is_ahead_of_log(claim.page()) {
+        if self.mode == SyncMode::Skip && self.is_ahead_of_log(claim.page()) {
             claim.redirty();
             self.progress.unlogged += 1;
             return;
         }
-        if claim.page().blocks.is_some() {
-            self.write_blocks(claim);
-        } else {
-            self.write_page(claim);
-        }
-    }
-
-    fn write_page(&mut self, mut claim: Claim) {
-        let writeback = loop {
-            claim = match claim.start_writeback() {
-                Ok(writeback) => break writeback.telling(self.verdict.as_ref()),
-                Err(held) if self.mode == SyncMode::None => {
+        let mut writes = false;
+        let declined = loop {
+            let verdict = self.verdict.clone();
+            let started = claim.start_pieces(self.mode, |mut piece| {
+                writes |= piece.len() > 0;
+                piece.tell(verdict.as_ref());
+                self.push(piece);
+            });
+            claim = match started {
+                Ok(declined) => break declined,
+                Err(held) if self.mode == SyncMode::Skip => {
                     // Dirty again whether or not there seems to be anything left to write: the other
                     // writer's write may be the one that a sync is to wait for.
                     held.redirty();
-                    self.progress.declined += 1;
-                    return;
+                    break true;
                 }
                 Err(held) => held,
             };
             self.submit();
             claim.wait_released();
         };
-        if writeback.image().is_empty() {
-            // Beyond the end: a truncate is about to drop it.
-            writeback.end(Ok(()));
-            return;
-        }
-        self.progress.submitted += 1;
-        self.push(writeback);
-    }
-
-    /// As `write_page`, of a page of several blocks: writes those that are dirty, but in mode None not those
-    /// that another writer holds.
-    fn write_blocks(&mut self, mut claim: Claim) {
-        let (pieces, declined) = loop {
-            claim = match claim.start_pieces(self.mode) {
-                Ok(started) => break started,
-                Err(held) => held,
-            };
-            self.submit();
-            claim.wait_released();
-        };
-        self.progress.submitted += u64::from(!pieces.is_empty());
         self.progress.declined += u64::from(declined);
-        for piece in pieces {
-            self.push(piece.telling(self.verdict.as_ref()));
-        }
+        self.progress.submitted += u64::from(writes);
     }
 
     /// Puts a write into the batch; one that does not go on where the batch ends begins another.
+    #[inline]
     fn push(&mut self, writeback: Writeback) {
+        if writeback.len() == 0 {
+            // It could not be sealed, and so has failed already.
+            return writeback.end(Ok(()));
+        }
         if writeback.offset() != self.batch_end {
             self.submit();
         }
@@ -225,7 +195,7 @@ impl<'m> Pass<'m> {
         let batch = std::mem::take(&mut self.batch);
         let newest = batch.iter().filter_map(Writeback::log_position).max();
         if let (Some(order), Some(newest)) = (&self.mapping.core.order, newest) {
-            // Also in mode None, for a page that was changed since it was looked at.
+            // Also in mode `Skip`, for a page that was changed since it was looked at.
             if let Err(error) = order.ensure(newest) {
                 Writeback::end_batch(batch, 0, StoreError::Log(Arc::new(error)));
                 self.mapping.core.tell_counts();

@@ -10,13 +10,13 @@
 use std::sync::Arc;
 
 use crate::buffer::Image;
-use crate::page::blocks::{BlockMap, Division};
+use crate::pages::blocks::{BlockMap, Division};
 use crate::primitives::{AtomicU64, Ordering};
 use crate::rules::writeback::Writeback;
 
 /// What the pieces of one write of a page share.
 #[derive(Debug)]
-pub(crate) struct Pieces {
+pub(crate) struct Whole {
     /// Those that have not ended.
     open: AtomicU64,
     /// Blocks of those that failed, and how many did.
@@ -24,7 +24,7 @@ pub(crate) struct Pieces {
     errors: AtomicU64,
 }
 
-impl Pieces {
+impl Whole {
     fn new(count: usize) -> Arc<Self> {
         let (failed, errors) = (AtomicU64::new(0), AtomicU64::new(0));
         Arc::new(Self { open: AtomicU64::new(count as u64), failed, errors })
@@ -52,35 +52,35 @@ impl Pieces {
 impl Writeback {
     /// A writeback of a page in pieces, each of them contiguous. What lies beyond the end of the mapping is
     /// left out, as a page that does; if that is all, the writeback is over.
-    pub(crate) fn into_pieces(mut self, division: Division) -> Vec<Self> {
+    #[inline]
+    pub(super) fn into_pieces(mut self, division: Division, mut each: impl FnMut(Self)) {
         if self.unsealed.is_some() {
             // Nothing to write, and yet not over.
-            return vec![self];
+            return each(self);
         }
-        let part = |run| {
-            let image = self.image().part(division.bytes(&run));
-            (!image.is_empty()).then(|| (BlockMap::of(run), image))
-        };
-        let mut parts: Vec<_> = self.blocks.runs().filter_map(part).collect();
-        if parts.len() > 1 {
-            return self.split(parts);
+        if self.page().blocks.is_some() {
+            let part = |run| {
+                let image = self.image().part(division.bytes(&run));
+                (!image.is_empty()).then(|| (BlockMap::of(run), image))
+            };
+            let mut parts: Vec<_> = self.blocks.runs().filter_map(part).collect();
+            if parts.len() > 1 {
+                return self.split(parts).into_iter().for_each(each);
+            }
+            let nothing = || self.image().part(0..0);
+            let image = parts.pop().map_or_else(nothing, |(_, image)| image);
+            self.set_image(image);
         }
-        match parts.pop() {
-            None => {
-                let nothing = self.image().part(0..0);
-                self.set_image(nothing);
-                self.finish(false);
-                Vec::new()
-            }
-            Some((_, image)) => {
-                self.set_image(image);
-                vec![self]
-            }
+        if self.len() == 0 {
+            // Beyond the end: a truncate is about to drop it.
+            self.finish(false);
+        } else {
+            each(self);
         }
     }
 
     fn split(self, parts: Vec<(BlockMap, Image)>) -> Vec<Self> {
-        let whole = Pieces::new(parts.len());
+        let whole = Whole::new(parts.len());
         let piece = |(blocks, image)| self.piece(blocks, image, &whole);
         let pieces = parts.into_iter().map(piece).collect();
         self.become_pieces();

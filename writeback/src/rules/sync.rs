@@ -9,13 +9,11 @@
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use tagged_radix::ArrayVec;
-
 use crate::error::{Error, Result};
 use crate::index::range::inclusive;
-use crate::index::tagged_pages;
+use crate::index::walk;
 use crate::modes::{Budget, Progress, SyncMode};
-use crate::page::tag::PageTag;
+use crate::pages::tag::PageTag;
 use crate::primitives::Ordering;
 use crate::rules::core::Mapping;
 use crate::rules::page_ref::PageRef;
@@ -26,7 +24,7 @@ impl Mapping {
     /// Writes back the dirty pages of a range. Makes nothing durable: for that there are the syncs of
     /// [`Handle`](crate::Handle).
     ///
-    /// In mode `All` every page that was dirty when it was called has been submitted when it returns,
+    /// In mode `Wait` every page that was dirty when it was called has been submitted when it returns,
     /// or was truncated; [`wait_range`](Self::wait_range) waits for the store to accept them.
     ///
     /// # Concurrency
@@ -41,7 +39,7 @@ impl Mapping {
     ///
     /// let mapping = Mapping::open(MemStore::new())?;
     /// mapping.handle().write_at(&[1; 8192], 0)?;
-    /// let progress = mapping.write_range(1.., SyncMode::All, Budget::UNLIMITED)?;
+    /// let progress = mapping.write_range(1.., SyncMode::Wait, Budget::UNLIMITED)?;
     /// assert_eq!(progress.submitted, 1);
     /// # Ok::<(), writeback::Error>(())
     /// ```
@@ -59,7 +57,7 @@ impl Mapping {
             return Ok(Progress::default());
         }
         let mut pass = Pass::new(self, mode, budget);
-        if mode == SyncMode::None {
+        if mode == SyncMode::Skip {
             pass.walk((first, last), PageTag::Dirty);
             return Ok(pass.progress);
         }
@@ -73,7 +71,7 @@ impl Mapping {
         Ok(pass.progress)
     }
 
-    /// Writes back dirty pages in mode `None`, from where the last such pass stopped to the end; the
+    /// Writes back dirty pages in mode `Skip`, from where the last such pass stopped to the end; the
     /// one after that starts at the beginning again.
     ///
     /// # Errors
@@ -90,7 +88,7 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn write_cyclic(&self, budget: Budget) -> Result<Progress> {
-        self.write_on(Pass::new(self, SyncMode::None, budget))
+        self.write_on(Pass::new(self, SyncMode::Skip, budget))
     }
 
     /// Makes the pass from where the last one of this kind has stopped.
@@ -107,10 +105,10 @@ impl Mapping {
         Ok(pass.progress)
     }
 
-    /// Writes back, in mode `None`, the pages that have been dirty since `dirty_by_ms` or longer.
+    /// Writes back, in mode `Skip`, the pages that have been dirty since `dirty_by_ms` or longer.
     pub(crate) fn write_expired(&self, dirty_by_ms: u64) -> Result<Progress> {
         self.core.durability.check()?;
-        let mut pass = Pass::new(self, SyncMode::None, Budget::UNLIMITED);
+        let mut pass = Pass::new(self, SyncMode::Skip, Budget::UNLIMITED);
         pass.dirty_by_ms = dirty_by_ms;
         if !self.core.memory_backed {
             pass.walk((0, u64::MAX), PageTag::Dirty);
@@ -130,32 +128,27 @@ impl Mapping {
     ///
     /// let mapping = Mapping::open(MemStore::new())?;
     /// mapping.handle().write_at(&[1; 8192], 0)?;
-    /// mapping.write_range(.., SyncMode::All, Budget::UNLIMITED)?;
+    /// mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED)?;
     /// mapping.wait_range(..);
     /// assert_eq!(mapping.stats().written, 2);
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn wait_range(&self, pages: impl RangeBounds<u64>) {
-        let Some((first, last)) = inclusive(pages) else { return };
-        let mut next = Some(first);
-        while let Some(start) = next.filter(|start| *start <= last) {
-            let mut found = ArrayVec::new();
-            next = tagged_pages(&self.core.tree, start, PageTag::Writeback, &mut found);
-            for (_, page) in found.iter().take_while(|(index, _)| *index <= last) {
-                page.wait_ticket(page.ticket());
-            }
+        let Some(range) = inclusive(pages) else { return };
+        for (_, page) in walk(&self.core.tree, range, PageTag::Writeback) {
+            page.wait_ticket(page.ticket());
         }
     }
 
-    /// Writes back one page; returns whether it was written. With `wait` it waits for a write under
-    /// way before and for its own after, and for another writer that holds the page; without, it gives
+    /// Writes back one page; returns whether it was written. In mode `Wait` it waits for a write under
+    /// way before and for its own after, and for another writer that holds the page; in mode `Skip` it gives
     /// way to both and only submits.
     ///
     /// # Concurrency
     /// Waits for the page lock either way.
     ///
     /// # Errors
-    /// [`Error::Poisoned`]; with `wait`, [`Error::Write`] with what this very write failed with. The handles
+    /// [`Error::Poisoned`]; in mode `Wait`, [`Error::Write`] with what this very write failed with. The handles
     /// are told of it too.
     ///
     /// # Examples
@@ -164,23 +157,22 @@ impl Mapping {
     ///
     /// let mapping = Mapping::open(MemStore::new())?;
     /// mapping.handle().write_at(&[1; 8192], 0)?;
-    /// assert!(mapping.write_page(1, true)?);
-    /// assert!(!mapping.write_page(1, true)?, "it is clean now");
+    /// assert!(mapping.write_page(1, writeback::SyncMode::Wait)?);
+    /// assert!(!mapping.write_page(1, writeback::SyncMode::Wait)?, "it is clean now");
     /// # Ok::<(), writeback::Error>(())
     /// ```
-    pub fn write_page(&self, index: u64, wait: bool) -> Result<bool> {
-        let core = &self.core;
+    pub fn write_page(&self, index: u64, mode: SyncMode) -> Result<bool> {
+        let (core, wait) = (&self.core, mode == SyncMode::Wait);
         core.durability.check()?;
         let Some(page) = PageRef::cached(self, index).filter(|_| !core.memory_backed) else {
             return Ok(false);
         };
-        let Some(locked) = page.lock() else { return Ok(false) };
+        let Some(locked) = page.lock_state() else { return Ok(false) };
         if wait {
             locked.wait_writeback();
         }
         let Ok(claim) = locked.clear_dirty_for_io() else { return Ok(false) };
-        let mut pass =
-            Pass::new(self, if wait { SyncMode::All } else { SyncMode::None }, Budget::UNLIMITED);
+        let mut pass = Pass::new(self, mode, Budget::UNLIMITED);
         let verdict = wait.then(Arc::<Verdict>::default);
         pass.verdict.clone_from(&verdict);
         pass.write(claim);

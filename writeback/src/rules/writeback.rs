@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::buffer::{Image, copy_of, zeroed};
 use crate::error::StoreError;
-use crate::page::blocks::BlockMap;
-use crate::page::positions::Positions;
+use crate::pages::blocks::BlockMap;
+use crate::pages::positions::Positions;
 use crate::primitives::OnceLock;
 use crate::rules::changes::Ended;
 use crate::rules::page_ref::PageRef;
-use crate::rules::pieces::Pieces;
+use crate::rules::pieces::Whole;
 
 /// A page being written. Whoever does the I/O owns it and ends it, on any thread; it holds no lock.
 /// Dropping it ends it as [`StoreError::Lost`], which leaves the page dirty.
@@ -22,7 +22,7 @@ use crate::rules::pieces::Pieces;
 /// let mapping = Mapping::open(MemStore::new())?;
 /// let handle = mapping.handle();
 /// handle.write_at(b"abc", 0)?;
-/// let locked = mapping.page(0)?.lock().expect("nobody truncates");
+/// let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
 /// let claim = locked.clear_dirty_for_io().expect("it is dirty");
 /// drop(claim.start_writeback().expect("nobody holds it"));
 /// assert!(handle.check_error().is_err());
@@ -47,7 +47,7 @@ pub struct Writeback {
     /// What it writes.
     pub(crate) blocks: BlockMap,
     /// The writeback that this is a piece of, if there are others.
-    pub(crate) whole: Option<Arc<Pieces>>,
+    pub(crate) whole: Option<Arc<Whole>>,
     /// Where somebody looks for how this very write ended.
     pub(crate) verdict: Option<Arc<Verdict>>,
 }
@@ -57,6 +57,7 @@ pub(crate) type Verdict = OnceLock<StoreError>;
 
 impl Writeback {
     /// The writeback with `ticket` has begun; the caller has the page lock, which is released here.
+    #[inline]
     pub(super) fn begun(page: PageRef, ticket: u64, blocks: BlockMap) -> Self {
         // Clear, then take the image: never the other way round.
         let (image, positions) = page.image_for_io();
@@ -66,6 +67,7 @@ impl Writeback {
         writeback
     }
 
+    #[inline]
     fn new(
         page: PageRef,
         ticket: u64,
@@ -80,7 +82,7 @@ impl Writeback {
     }
 
     /// One of several pieces of this write: it writes these blocks, whose image this is.
-    pub(super) fn piece(&self, blocks: BlockMap, image: Image, whole: &Arc<Pieces>) -> Self {
+    pub(super) fn piece(&self, blocks: BlockMap, image: Image, whole: &Arc<Whole>) -> Self {
         let mut piece = Self::new(self.page.clone(), self.ticket, image, self.positions, blocks);
         piece.whole = Some(Arc::clone(whole));
         piece.verdict.clone_from(&self.verdict);
@@ -116,7 +118,7 @@ impl Writeback {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// # let writeback = claim.start_writeback().expect("not held");
     /// assert!(writeback.page().snapshot().is_under_writeback());
@@ -133,7 +135,7 @@ impl Writeback {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// # let writeback = claim.start_writeback().expect("not held");
     /// assert_eq!(writeback.offset(), 0);
@@ -145,7 +147,7 @@ impl Writeback {
 
     /// What to write: the page, or the part of it that this is a piece for, as it was when it was claimed or
     /// later, cut at the end of the mapping (padded with zeros, if the store has an
-    /// [alignment](crate::Limits::alignment)), and [sealed](crate::Seal). Empty if the page lies beyond the end;
+    /// [alignment](crate::store::Limits::alignment)), and [sealed](crate::hooks::Seal). Empty if the page lies beyond the end;
     /// then there is nothing to write. Empty, too, if it could not be sealed: then the write fails, however it
     /// is [ended](Self::end).
     ///
@@ -154,7 +156,7 @@ impl Writeback {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// # let writeback = claim.start_writeback().expect("not held");
     /// assert_eq!(writeback.image().as_ref(), b"abc");
@@ -165,7 +167,7 @@ impl Writeback {
         self.image.as_ref().expect("present until it is handed over")
     }
 
-    /// How far the [log](crate::Log) has to be durable before the image is handed to any store; `None`:
+    /// How far the [log](crate::hooks::Log) has to be durable before the image is handed to any store; `None`:
     /// nothing in it was logged. For who does the I/O himself: a pass sees to it.
     ///
     /// # Examples
@@ -173,7 +175,7 @@ impl Writeback {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// # let writeback = claim.start_writeback().expect("not held");
     /// assert_eq!(writeback.log_position(), None);
@@ -191,7 +193,7 @@ impl Writeback {
     /// # use writeback::{Mapping, MemStore};
     /// # let mapping = Mapping::open(MemStore::new())?;
     /// # mapping.handle().write_at(b"abc", 0)?;
-    /// # let locked = mapping.page(0)?.lock().expect("nobody truncates");
+    /// # let locked = mapping.page(0)?.lock_state().expect("nobody truncates");
     /// # let claim = locked.clear_dirty_for_io().expect("dirty");
     /// # let writeback = claim.start_writeback().expect("not held");
     /// writeback.end(Ok(()));
@@ -202,7 +204,7 @@ impl Writeback {
         let result = self.unsealed.take().map_or(result, |error| Err(StoreError::Seal(error)));
         let failed = result.is_err();
         if let Err(error) = result {
-            // I12: recorded before anybody can see that the write is over.
+            // I-ERROR-FIRST: recorded before anybody can see that the write is over.
             self.judge(&error);
             self.page.core().errors.record(error, 1);
         }
@@ -251,10 +253,9 @@ impl Writeback {
         self.set_image(Image::new(Arc::new(bytes), len));
     }
 
-    /// The same, and `verdict` is to tell what it fails with, if it does.
-    pub(crate) fn telling(mut self, verdict: Option<&Arc<Verdict>>) -> Self {
+    /// `verdict` is to tell what it fails with, if it does.
+    pub(crate) fn tell(&mut self, verdict: Option<&Arc<Verdict>>) {
         self.verdict = verdict.cloned();
-        self
     }
 
     fn judge(&self, error: &StoreError) {

@@ -11,7 +11,8 @@ use crate::error::StoreError;
 /// ```
 /// # use std::sync::Arc;
 /// # use parking_lot::Mutex;
-/// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+/// # use writeback::{Config, Mapping, StoreError};
+/// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 /// #
 /// # /// Keeps what it is given until it is told to write it.
 /// # #[derive(Debug, Default)]
@@ -31,8 +32,8 @@ use crate::error::StoreError;
 /// # let store = Arc::new(Lazy::default());
 /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
 /// # mapping.handle().write_at(&[1; 8192], 0)?;
-/// # mapping.write_page(0, false)?;
-/// # mapping.write_page(1, false)?;
+/// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+/// # mapping.write_page(1, writeback::SyncMode::Skip)?;
 /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
 /// assert_eq!((batch.first_page(), batch.offset(), batch.len()), (1, 4096, 4096));
 /// completion.complete(Ok(batch.len()));
@@ -59,7 +60,8 @@ impl WriteBatch {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]
@@ -79,8 +81,8 @@ impl WriteBatch {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// assert_eq!(batch.first_page(), 1);
     /// # drop(completion);
@@ -96,7 +98,8 @@ impl WriteBatch {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]
@@ -116,8 +119,8 @@ impl WriteBatch {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// assert_eq!(batch.offset(), 4096);
     /// # drop(completion);
@@ -133,7 +136,8 @@ impl WriteBatch {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]
@@ -153,8 +157,8 @@ impl WriteBatch {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// assert_eq!(batch.len(), 4096);
     /// # drop(completion);
@@ -171,7 +175,8 @@ impl WriteBatch {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]
@@ -191,8 +196,8 @@ impl WriteBatch {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// assert_eq!(batch.images()[0].as_ref(), [1; 4096]);
     /// # drop(completion);
@@ -209,7 +214,8 @@ impl WriteBatch {
 /// ```
 /// # use std::sync::Arc;
 /// # use parking_lot::Mutex;
-/// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+/// # use writeback::{Config, Mapping, StoreError};
+/// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 /// #
 /// # /// Keeps what it is given until it is told to write it.
 /// # #[derive(Debug, Default)]
@@ -229,8 +235,8 @@ impl WriteBatch {
 /// # let store = Arc::new(Lazy::default());
 /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
 /// # mapping.handle().write_at(&[1; 8192], 0)?;
-/// # mapping.write_page(0, false)?;
-/// # mapping.write_page(1, false)?;
+/// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+/// # mapping.write_page(1, writeback::SyncMode::Skip)?;
 /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
 /// std::thread::spawn(move || completion.complete(Ok(batch.len()))).join().expect("no panic");
 /// assert!(!mapping.page(1)?.snapshot().is_dirty());
@@ -269,7 +275,8 @@ impl Completion {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]
@@ -289,8 +296,8 @@ impl Completion {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// completion.complete(Ok(batch.len()));
     /// assert_eq!(mapping.stats().written, 1);
@@ -315,7 +322,8 @@ impl Completion {
     /// ```
     /// # use std::sync::Arc;
     /// # use parking_lot::Mutex;
-    /// # use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// # use writeback::{Config, Mapping, StoreError};
+    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     /// #
     /// # /// Keeps what it is given until it is told to write it.
     /// # #[derive(Debug, Default)]
@@ -335,8 +343,8 @@ impl Completion {
     /// # let store = Arc::new(Lazy::default());
     /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, false)?;
-    /// # mapping.write_page(1, false)?;
+    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
     /// completion.fail_after(0, StoreError::NoSpace);
     /// # drop(batch);

@@ -96,7 +96,7 @@ impl MemStore {
     /// let store = MemStore::new().aligned(512);
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(&[7; 1000], 0)?;
-    /// mapping.write_page(0, true)?;
+    /// mapping.write_page(0, writeback::SyncMode::Wait)?;
     /// assert_eq!(store.accepted().len(), 1024);
     /// mapping.handle().sync_data()?;
     /// assert_eq!(store.accepted(), [7; 1000]);
@@ -120,7 +120,7 @@ impl MemStore {
     /// let store = MemStore::new();
     /// let handle = Mapping::open(store.clone())?.handle();
     /// handle.write_at(b"abc", 0)?;
-    /// handle.mapping().write_page(0, true)?;
+    /// handle.mapping().write_page(0, writeback::SyncMode::Wait)?;
     /// assert_eq!(store.accepted(), b"abc");
     /// assert_eq!(store.durable(), b"");
     /// # Ok::<(), writeback::Error>(())

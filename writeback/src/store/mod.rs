@@ -26,13 +26,14 @@ pub(crate) use null::NullStore;
 pub use open::FileOptions;
 
 use crate::error::StoreError;
-use crate::modes::FlushKind;
+pub use crate::modes::FlushKind;
 
 /// What a store can take.
 ///
 /// # Examples
 /// ```
-/// use writeback::{MemStore, Store};
+/// use writeback::MemStore;
+/// use writeback::store::Store;
 ///
 /// assert!(MemStore::new().limits().batch_pages_max > 0);
 /// ```
@@ -89,7 +90,8 @@ impl Default for Limits {
 /// ```
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicU64, Ordering};
-/// use writeback::{Completion, Config, FlushKind, Limits, Mapping, MemStore, Store, StoreError, WriteBatch};
+/// use writeback::{Config, Mapping, MemStore, StoreError};
+/// use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 ///
 /// #[derive(Debug, Default)]
 /// struct Counting { inner: MemStore, bytes: AtomicU64 }
@@ -118,7 +120,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::{FlushKind, MemStore, Store};
+    /// # use writeback::MemStore;
+    /// # use writeback::store::{FlushKind, Store};
     /// let store = MemStore::with_contents(b"abc");
     /// assert!(store.limits().len_max > 1 << 40);
     /// ```
@@ -131,7 +134,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::{FlushKind, MemStore, Store};
+    /// # use writeback::MemStore;
+    /// # use writeback::store::{FlushKind, Store};
     /// let store = MemStore::with_contents(b"abc");
     /// assert_eq!(store.len()?, 3);
     /// # Ok::<(), writeback::StoreError>(())
@@ -145,7 +149,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::{FlushKind, MemStore, Store};
+    /// # use writeback::MemStore;
+    /// # use writeback::store::{FlushKind, Store};
     /// let store = MemStore::with_contents(b"abc");
     /// assert!(!store.is_empty()?);
     /// # Ok::<(), writeback::StoreError>(())
@@ -161,7 +166,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::{FlushKind, MemStore, Store};
+    /// # use writeback::MemStore;
+    /// # use writeback::store::{FlushKind, Store};
     /// let store = MemStore::with_contents(b"abc");
     /// store.set_len(2)?;
     /// assert_eq!(store.accepted(), b"ab");
@@ -176,7 +182,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::{FlushKind, MemStore, Store};
+    /// # use writeback::MemStore;
+    /// # use writeback::store::{FlushKind, Store};
     /// let store = MemStore::with_contents(b"abc");
     /// let mut bytes = [0; 10];
     /// assert_eq!(store.read(1, &mut bytes)?, 2);
@@ -193,7 +200,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// ```
     /// use std::sync::Arc;
     /// use parking_lot::Mutex;
-    /// use writeback::{Completion, Config, FlushKind, Limits, Mapping, Store, StoreError, WriteBatch};
+    /// use writeback::{Config, Mapping, StoreError};
+    /// use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
     ///
     /// /// Keeps what it is given until it is told to write it.
     /// #[derive(Debug, Default)]
@@ -213,8 +221,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// let store = Arc::new(Lazy::default());
     /// let mapping = Mapping::with_config(store.clone(), Config::new())?;
     /// mapping.handle().write_at(&[1; 8192], 0)?;
-    /// mapping.write_page(0, false)?;
-    /// mapping.write_page(1, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
+    /// mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// assert_eq!(mapping.stats().writeback, 2);
     /// for (batch, completion) in store.0.lock().drain(..) {
     ///     completion.complete(Ok(batch.len()));
@@ -231,7 +239,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::{MemStore, Store};
+    /// # use writeback::MemStore;
+    /// # use writeback::store::Store;
     /// assert!(!MemStore::new().is_congested());
     /// ```
     fn is_congested(&self) -> bool {
@@ -246,7 +255,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::{FlushKind, MemStore, Store};
+    /// # use writeback::MemStore;
+    /// # use writeback::store::{FlushKind, Store};
     /// let store = MemStore::with_contents(b"abc");
     /// store.set_len(1)?;
     /// store.flush(FlushKind::Data)?;

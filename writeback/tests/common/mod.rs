@@ -11,10 +11,9 @@ use parking_lot::{Condvar, Mutex};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use writeback::{
-    Completion, Config, FlushKind, Limits, Mapping, MemStore, PageRef, Store, StoreError,
-    WriteBatch,
-};
+use writeback::page::PageRef;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Config, Mapping, MemStore, StoreError};
 
 mod watchdog;
 

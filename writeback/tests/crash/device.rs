@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule, Stage};
+use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule, Stage};
 use writeback::{Budget, Config, Error, Mapping, StoreError, SyncMode};
 
 use crate::common::{eventually, watch};
@@ -40,7 +40,7 @@ fn a_stuck_write_holds_up_nobody_who_does_not_wait_for_it() {
     let (store, mapping) = dirty(FaultConfig::new(1), 2);
     let (_, other) = dirty(FaultConfig::new(2), 2);
     store.inject(Rule::new(Fault::Stuck).on(Action::Write).touching(0..1));
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     let syncer = thread::spawn({
         let handle = mapping.handle();
         move || handle.sync_data()
@@ -54,7 +54,7 @@ fn a_stuck_write_holds_up_nobody_who_does_not_wait_for_it() {
     handle.read_at(&mut bytes, 0).unwrap();
     assert_eq!(&bytes, b"new");
     handle.sync_range(PAGE as u64..).unwrap();
-    assert_eq!(mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap().submitted, 0);
+    assert_eq!(mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap().submitted, 0);
 
     assert_eq!(mapping.stats().oldest_writeback, Some(Duration::ZERO));
     store.advance(Duration::from_secs(7));
@@ -83,7 +83,7 @@ fn a_stuck_flush_holds_up_syncs_and_nobody_else() {
     let handle = mapping.handle();
     handle.write_at(&[2; 10], 5).unwrap();
     // Here, or by the second sync, should that begin after the change.
-    mapping.write_page(0, true).unwrap();
+    mapping.write_page(0, SyncMode::Wait).unwrap();
     assert_eq!((mapping.stats().written, mapping.stats().dirty), (3, 0));
     assert!(!first.is_finished() && !second.is_finished());
     store.release_stuck();
@@ -120,7 +120,7 @@ fn a_slow_device_takes_the_time_it_takes_and_no_other() {
     let second = Duration::from_secs(1);
     store.inject(Rule::new(Fault::Slow(5 * second)).on(Action::Write));
     store.inject(Rule::new(Fault::Slow(second)).on(Action::Flush));
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     store.advance(4 * second);
     assert_eq!(store.deliver_all(), 0);
     assert_eq!(mapping.stats().oldest_writeback, Some(4 * second));
@@ -150,7 +150,7 @@ fn who_waits_for_a_write_that_is_forgotten_is_told() {
 fn writes_may_end_in_any_order_on_any_thread() {
     for seed in 0..30 {
         let (store, mapping) = dirty(FaultConfig::new(seed).queued(true).batch_pages_max(1), 6);
-        mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+        mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap();
         assert_eq!((store.pending(), mapping.stats().writeback), (6, 6));
         // Dirty again before they end: each page is to be written twice.
         mapping.handle().write_at(&[2; 6 * PAGE], 0).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
-use writeback::fault::{Action, Event, Fault, FaultConfig, FaultStore, Stage};
+use writeback::store::fault::{Action, Event, Fault, FaultConfig, FaultStore, Stage};
 use writeback::{Budget, CacheConfig, Config, Error, Handle, Mapping, PageCache, SyncMode};
 
 use crate::common::watch;
@@ -178,7 +178,7 @@ impl Driver {
             Op::WritePage { page, wait } => self.write_page(page, wait),
             Op::Background { budget } => {
                 let budget = Budget::pages(budget);
-                self.pass(|mapping| mapping.write_range(.., SyncMode::None, budget).map(drop));
+                self.pass(|mapping| mapping.write_range(.., SyncMode::Skip, budget).map(drop));
             }
             Op::Cyclic { budget } => {
                 self.pass(|mapping| mapping.write_cyclic(Budget::pages(budget)).map(drop));
@@ -340,7 +340,7 @@ impl Driver {
     fn write_page(&mut self, page: u64, wait: bool) {
         let was_poisoned = self.poisoned;
         let failures = self.failures();
-        let outcome = call(|| self.mapping.write_page(page, wait));
+        let outcome = call(|| self.mapping.write_page(page, mode(wait)));
         let failed = self.failures() > failures;
         self.absorb();
         match outcome {
@@ -499,4 +499,8 @@ pub(crate) fn silence_ordered_panics() {
             }
         }));
     });
+}
+
+fn mode(waits: bool) -> SyncMode {
+    if waits { SyncMode::Wait } else { SyncMode::Skip }
 }

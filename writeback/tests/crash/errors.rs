@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
-use writeback::{
-    Completion, Config, Error, FlushKind, Handle, Limits, Mapping, Store, StoreError, WriteBatch,
-    Writeback,
-};
+use writeback::page::Writeback;
+use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Config, Error, Handle, Mapping, StoreError, SyncMode};
 
 use crate::driver::{open, read_all};
 
@@ -217,15 +216,15 @@ fn who_writes_one_page_is_told_what_became_of_that_page() {
     let mapping = Mapping::with_config(Arc::<EndsAnother>::clone(&store), Config::new()).unwrap();
     mapping.handle().write_at(&[1; 2 * PAGE], 0).unwrap();
     let begin = |index| {
-        let locked = mapping.page(index).unwrap().lock().unwrap();
+        let locked = mapping.page(index).unwrap().lock_state().unwrap();
         locked.clear_dirty_for_io().unwrap().start_writeback().unwrap()
     };
     *store.other.lock() = Some(begin(1));
     store.store.inject(Rule::new(Fault::NoSpace).on(Action::Write));
-    let error = mapping.write_page(0, true).unwrap_err();
+    let error = mapping.write_page(0, SyncMode::Wait).unwrap_err();
     assert!(error.is_no_space(), "the other page's error came later: {error}");
     *store.other.lock() = Some(begin(1));
-    assert!(mapping.write_page(0, true).unwrap(), "its own write went well");
+    assert!(mapping.write_page(0, SyncMode::Wait).unwrap(), "its own write went well");
     let handle = mapping.handle();
     assert!(handle.check_error().is_err(), "who asks for the mapping's errors is told");
     handle.sync_data().unwrap();
@@ -238,7 +237,7 @@ fn a_locked_page_takes_no_change_that_the_mapping_does_not_take() {
     handles[0].sync_data().unwrap();
     let page = mapping.page(0).unwrap();
     mapping.clone().close().unwrap();
-    let locked = page.lock().unwrap();
+    let locked = page.lock_state().unwrap();
     assert!(matches!(locked.mark_dirty(), Err(Error::Closed)), "nobody would save it");
     assert_eq!(mapping.stats().dirty, 0);
     drop(locked);
@@ -248,7 +247,7 @@ fn a_locked_page_takes_no_change_that_the_mapping_does_not_take() {
     handle.write_at(b"x", 0).unwrap();
     store.inject(Rule::new(Fault::Io).on(Action::Flush));
     handle.sync_data().unwrap_err();
-    let locked = mapping.page(0).unwrap().lock().unwrap();
+    let locked = mapping.page(0).unwrap().lock_state().unwrap();
     assert!(locked.mark_dirty().unwrap_err().is_poisoned());
     assert_eq!(mapping.stats().dirty, 0);
 }

@@ -3,7 +3,7 @@
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::sync::atomic::Ordering;
-use writeback::fault::{Action, Fault, Rule};
+use writeback::store::fault::{Action, Fault, Rule};
 
 use crate::driver::{Driver, Shape, any_op, silence_ordered_panics};
 

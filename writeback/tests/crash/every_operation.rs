@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use writeback::fault::{Action, Fault, Rule};
+use writeback::store::fault::{Action, Fault, Rule};
 
 use crate::driver::{ALL, Driver, HANDLES, Op, Shape, silence_ordered_panics};
 

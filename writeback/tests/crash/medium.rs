@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule, Stage};
-use writeback::{Config, FlushKind, Mapping, Store, StoreError};
+use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule, Stage};
+use writeback::store::{FlushKind, Store};
+use writeback::{Config, Mapping, StoreError, SyncMode};
 
 use crate::common::{eventually, watch};
 use crate::driver::silence_ordered_panics;
@@ -30,7 +31,7 @@ fn new(pages: usize) -> (FaultStore, Mapping) {
 fn write(mapping: &Mapping, page: u64, byte: u8) {
     mapping.handle().write_at(&[byte; PAGE], page * PAGE as u64).unwrap();
     silence_ordered_panics();
-    let _ = catch_unwind(AssertUnwindSafe(|| mapping.write_page(page, false)));
+    let _ = catch_unwind(AssertUnwindSafe(|| mapping.write_page(page, SyncMode::Skip)));
 }
 
 fn flush(store: &FaultStore) {
@@ -225,7 +226,7 @@ fn a_stuck_flush_that_fails_leaves_what_came_after_it_began_to_the_next() {
         let is_flush = event.operation.action == Action::Flush && event.operation.number == 1;
         if is_flush && event.stage == Stage::Begun {
             during.page(1).unwrap().write(0..PAGE, |bytes| bytes.fill(1)).unwrap();
-            during.write_page(1, false).unwrap();
+            during.write_page(1, SyncMode::Skip).unwrap();
         }
     });
     store.inject(Rule::new(Fault::Io).on(Action::Flush));

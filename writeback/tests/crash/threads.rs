@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
-use writeback::fault::{Action, Fault, Rule};
+use writeback::store::fault::{Action, Fault, Rule};
 use writeback::{Flusher, FlusherConfig};
 
 use crate::common::SetOnDrop;

@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use writeback::hooks::{Log, Observer, Seal};
+use writeback::stats::Progress;
+use writeback::store::Store;
 use writeback::{
-    Budget, CacheConfig, Clock, Config, Error, Flusher, FlusherConfig, Log, Mapping, Observer,
-    PageCache, Progress, Seal, Store, StoreError, SyncMode,
+    Budget, CacheConfig, Clock, Config, Error, Flusher, FlusherConfig, Mapping, PageCache,
+    StoreError, SyncMode,
 };
 
 use crate::common::*;
@@ -19,7 +22,7 @@ fn write(mapping: &Mapping, page: u64) {
 }
 
 fn background(mapping: &Mapping) -> Progress {
-    mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap()
+    mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap()
 }
 
 /// A log that is durable as far as it was asked to be.
@@ -62,16 +65,19 @@ fn each_number_of_a_mapping_is_its_own() {
     clock.advance(Duration::from_secs(3));
     // Dirtied: nine, one at a time; written: five, of which three have an end that comes late.
     (20..29).for_each(|page| write(&mapping, page));
-    assert_eq!(mapping.write_range(20..22, SyncMode::All, Budget::UNLIMITED).unwrap().submitted, 2);
+    assert_eq!(
+        mapping.write_range(20..22, SyncMode::Wait, Budget::UNLIMITED).unwrap().submitted,
+        2
+    );
     handle.sync_range(20 * PAGE as u64..22 * PAGE as u64).unwrap();
     store.writes(Writes::Keep);
-    (22..25).for_each(|page| _ = mapping.write_page(page, false).unwrap());
+    (22..25).for_each(|page| _ = mapping.write_page(page, SyncMode::Skip).unwrap());
     clock.advance(Duration::from_secs(8));
     // Failed: two, one after the other; declined, skipped and left for the log.
     store.writes(Writes::Fail(StoreError::NoSpace));
-    (25..27).for_each(|page| _ = mapping.write_page(page, false).unwrap());
+    (25..27).for_each(|page| _ = mapping.write_page(page, SyncMode::Skip).unwrap());
     store.writes(Writes::Accept);
-    let (locked, hold) = (page(&mapping, 27).lock().unwrap(), mapping.hold(28).unwrap());
+    let (locked, hold) = (page(&mapping, 27).lock_state().unwrap(), mapping.hold_page(28).unwrap());
     handle.write_logged_at(b"x", 30 * PAGE as u64, 1).unwrap();
     handle.write_logged_at(b"x", 32 * PAGE as u64, 2).unwrap();
     let progress = background(&mapping);
@@ -158,8 +164,8 @@ fn each_number_of_a_flusher_is_its_own() {
     (6..8).for_each(|page| {
         mapping.handle().write_logged_at(b"x", page * PAGE as u64, 1 + page).unwrap();
     });
-    let hold = mapping.hold(0).unwrap();
-    let locks: Vec<_> = (1..4).map(|index| page(&mapping, index).lock().unwrap()).collect();
+    let hold = mapping.hold_page(0).unwrap();
+    let locks: Vec<_> = (1..4).map(|index| page(&mapping, index).lock_state().unwrap()).collect();
     let config = FlusherConfig::new().background_pages(1000).dirty_expire(Duration::ZERO);
     let flusher = Flusher::manual([mapping.clone()], config);
     let done = flusher.step();
@@ -188,7 +194,7 @@ fn a_range_is_the_pages_that_it_names_and_no_others() {
         ((Bound::Included(2), Bound::Excluded(2)), &[]),
         ((Bound::Unbounded, Bound::Unbounded), &[0, 1, 2, 3, 4, 5]),
     ];
-    for mode in [SyncMode::None, SyncMode::All] {
+    for mode in [SyncMode::Skip, SyncMode::Wait] {
         for (range, expected) in ranges {
             let (mapping, _store) = open_dirty(6, 1);
             let progress = mapping.write_range(range, mode, Budget::UNLIMITED).unwrap();
@@ -204,7 +210,7 @@ fn a_range_is_the_pages_that_it_names_and_no_others() {
 fn a_wait_is_for_the_writes_of_its_range() {
     let (mapping, store) = open_dirty(4, 1);
     store.writes(Writes::Keep);
-    (0..4).for_each(|page| _ = mapping.write_page(page, false).unwrap());
+    (0..4).for_each(|page| _ = mapping.write_page(page, SyncMode::Skip).unwrap());
     store.release_first(Ok(()));
     store.release_first(Ok(()));
     mapping.wait_range(0..2);
@@ -224,8 +230,8 @@ fn a_wait_is_for_the_writes_of_its_range() {
 #[test]
 fn a_budget_is_of_pages_tried_and_the_next_pass_goes_on_after_them() {
     let (mapping, store) = open_dirty(8, 1);
-    let hold = mapping.hold(1).unwrap();
-    let locked = page(&mapping, 2).lock().unwrap();
+    let hold = mapping.hold_page(1).unwrap();
+    let locked = page(&mapping, 2).lock_state().unwrap();
     // Pages 0 and 1, which is held; page 2 costs nothing and is not reached.
     let progress = mapping.write_cyclic(Budget::pages(2)).unwrap();
     assert_eq!((progress.submitted, progress.declined, progress.skipped), (1, 1, 0));
@@ -256,7 +262,7 @@ fn a_page_is_old_enough_and_due_at_the_very_millisecond() {
     assert_eq!(flusher.step().submitted, 0);
     assert_eq!(mapping.oldest_dirty_age(), Some(Duration::from_millis(9_999)), "as old as ever");
     // A claim that is given up makes it no younger; as long as it is open the page is not dirty.
-    let claim = page(&mapping, 0).lock().unwrap().clear_dirty_for_io().unwrap();
+    let claim = page(&mapping, 0).lock_state().unwrap().clear_dirty_for_io().unwrap();
     assert_eq!(mapping.oldest_dirty_age(), None);
     claim.redirty();
     clock.advance(Duration::from_millis(1));

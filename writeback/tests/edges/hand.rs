@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use writeback::{CacheConfig, Config, Flusher, FlusherConfig, Mapping, PageCache, PageTag, Store};
+use writeback::page::PageTag;
+use writeback::store::Store;
+use writeback::{CacheConfig, Config, Flusher, FlusherConfig, Mapping, PageCache};
 
 use crate::common::*;
 

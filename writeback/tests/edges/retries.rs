@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use writeback::hooks::{Log, Seal};
+use writeback::store::{FlushKind, Store};
 use writeback::{
-    Budget, Clock, Config, Error, FlushKind, Flusher, FlusherConfig, Log, Mapping, Seal, Store,
-    StoreError, SyncMode,
+    Budget, Clock, Config, Error, Flusher, FlusherConfig, Mapping, StoreError, SyncMode,
 };
 
 use crate::common::*;
@@ -105,7 +106,7 @@ impl Seal for Broken {
 
 #[test]
 fn a_page_that_could_not_be_sealed_stays_dirty_also_when_it_is_begun_in_pieces() {
-    for mode in [SyncMode::None, SyncMode::All] {
+    for mode in [SyncMode::Skip, SyncMode::Wait] {
         for end_well in [true, false] {
             let (store, seal) = (TestStore::new(), Arc::new(Broken::default()));
             let config = Config::new().seal(seal.clone());
@@ -113,7 +114,7 @@ fn a_page_that_could_not_be_sealed_stays_dirty_also_when_it_is_begun_in_pieces()
             let handle = mapping.handle();
             handle.write_at(b"abc", 0).unwrap();
             seal.0.store(true, Ordering::Relaxed);
-            let claim = page(&mapping, 0).lock().unwrap().clear_dirty_for_io().unwrap();
+            let claim = page(&mapping, 0).lock_state().unwrap().clear_dirty_for_io().unwrap();
             let mut pieces = claim.start_blocks(mode).unwrap();
             let piece = pieces.pop().expect("one that fails however it is ended");
             assert!(pieces.is_empty() && piece.image().is_empty());
@@ -151,7 +152,7 @@ fn two_pieces() -> (Mapping, TestStore) {
 fn a_sync_that_was_told_before_writes_again_what_failed_once_and_ends() {
     let (mapping, store) = two_pieces();
     let handle = mapping.handle();
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     // One piece has failed, which is told; the page is dirty again when the other ends.
     store.release_first(Err(StoreError::NoSpace));
     handle.check_error().unwrap_err();
@@ -184,7 +185,7 @@ fn a_sync_makes_one_pass_when_all_errors_before_it_are_over() {
         |mapping, store| {
             store.set_len(PAGE as u64).unwrap();
             mapping.handle().write_at(&[1; 10], 0).unwrap();
-            let claim = page(mapping, 0).lock().unwrap().clear_dirty_for_io().unwrap();
+            let claim = page(mapping, 0).lock_state().unwrap().clear_dirty_for_io().unwrap();
             claim.start_writeback().unwrap().end(Err(StoreError::Lost));
         },
     ];
@@ -208,7 +209,7 @@ fn a_sync_makes_one_pass_when_all_errors_before_it_are_over() {
 fn fail(mapping: &Mapping, store: &TestStore, len: usize, writes: Writes) {
     mapping.handle().write_at(&vec![1; len], 0).unwrap();
     store.writes(writes);
-    mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+    mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap();
 }
 
 #[test]
@@ -217,7 +218,7 @@ fn who_waits_for_a_page_in_pieces_is_told_what_became_of_each() {
         let (mapping, store) = two_pieces();
         let writer = thread::spawn({
             let mapping = mapping.clone();
-            move || mapping.write_page(0, true)
+            move || mapping.write_page(0, SyncMode::Wait)
         });
         eventually("both are being written", || store.kept() == 2);
         for piece in 0..2 {
@@ -234,7 +235,7 @@ fn a_sync_that_can_promise_nothing_waits_all_the_same() {
     // The store may still be using what it was given.
     let (mapping, store) = open_dirty(2, 1);
     store.writes(Writes::Keep);
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     store.writes(Writes::Accept);
     store.fail_flush(true);
     mapping.handle().sync_range(PAGE as u64..).unwrap_err();
@@ -330,7 +331,7 @@ fn a_page_that_is_written_after_all_backs_off_from_the_beginning_the_next_time()
 struct Scribbling(TestStore);
 
 impl Store for Scribbling {
-    fn limits(&self) -> writeback::Limits {
+    fn limits(&self) -> writeback::store::Limits {
         self.0.limits()
     }
 
@@ -347,7 +348,11 @@ impl Store for Scribbling {
         self.0.read(offset, into)
     }
 
-    fn submit(&self, batch: writeback::WriteBatch, completion: writeback::Completion) {
+    fn submit(
+        &self,
+        batch: writeback::store::WriteBatch,
+        completion: writeback::store::Completion,
+    ) {
         self.0.submit(batch, completion);
     }
 

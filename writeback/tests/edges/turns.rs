@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{
-    CacheConfig, Completion, Config, Error, FlushKind, Flusher, FlusherConfig, Limits, Mapping,
-    PageCache, Store, StoreError, WriteBatch,
+    CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError, SyncMode,
 };
 
 use crate::common::*;
@@ -155,7 +155,7 @@ fn who_comes_later_does_not_overtake_those_who_wait_for_room() {
     let store = &store.inner;
     (0..2).for_each(|page| write(&mapping, page));
     store.writes(Writes::Keep);
-    (0..2).for_each(|page| _ = mapping.write_page(page, false).unwrap());
+    (0..2).for_each(|page| _ = mapping.write_page(page, SyncMode::Skip).unwrap());
     thread::scope(|scope| {
         // Let in first, and a while on its way: it must read the page that it changes a part of.
         let first = scope.spawn(|| mapping.handle().write_at(b"part", 5 * PAGE as u64));
@@ -190,18 +190,18 @@ fn a_background_pass_waits_for_nothing_that_it_meets() {
     let mapping = Mapping::with_config(Arc::new(store.clone()), Config::new().log(log)).unwrap();
     (0..5).for_each(|page| write(&mapping, page));
     store.writes(Writes::Keep);
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     write(&mapping, 0);
     store.writes(Writes::Accept);
-    let locked = page(&mapping, 1).lock().unwrap();
-    let hold = mapping.hold(2).unwrap();
+    let locked = page(&mapping, 1).lock_state().unwrap();
+    let hold = mapping.hold_page(2).unwrap();
     mapping.handle().write_logged_at(b"x", 3 * PAGE as u64, 7).unwrap();
-    let (budget, mode) = (writeback::Budget::UNLIMITED, writeback::SyncMode::None);
+    let (budget, mode) = (writeback::Budget::UNLIMITED, writeback::SyncMode::Skip);
     let progress = mapping.write_range(.., mode, budget).unwrap();
     let counts = (progress.submitted, progress.skipped, progress.declined, progress.unlogged);
     assert_eq!(counts, (1, 2, 1, 1));
     // The page that is being written, named: not its turn.
-    assert!(!mapping.write_page(0, false).unwrap());
+    assert!(!mapping.write_page(0, SyncMode::Skip).unwrap());
     assert!(page(&mapping, 0).snapshot().is_dirty());
     drop((locked, hold));
     store.release_first(Ok(()));
@@ -213,7 +213,7 @@ fn a_background_pass_waits_for_nothing_that_it_meets() {
 #[derive(Debug)]
 struct Unready;
 
-impl writeback::Log for Unready {
+impl writeback::hooks::Log for Unready {
     fn durable(&self) -> u64 {
         0
     }

@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use proptest::prelude::*;
-use writeback::{Budget, Mapping, MemStore, Store, StoreError, SyncMode};
+use writeback::store::Store;
+use writeback::{Budget, Mapping, MemStore, StoreError, SyncMode};
 
 use crate::common::{PAGE, SetOnDrop, TestStore, Writes, assert_settled, eventually};
 use crate::journal::{Journal, NUMBER, NUMBERS, logged, logged_in_memory, numbers, write_number};
@@ -24,7 +25,7 @@ fn a_change_holds_the_log_until_a_flush_after_its_write_has_succeeded() {
     assert_eq!(mapping.oldest_unwritten(), Some(1), "in memory");
     store.writes(Writes::Keep);
     journal.commit();
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     assert_eq!(mapping.oldest_unwritten(), Some(1), "being written");
     store.release_first(Ok(()));
     assert_eq!(mapping.oldest_unwritten(), Some(1), "written, not durable");
@@ -44,7 +45,7 @@ fn a_change_made_while_the_page_is_written_has_a_place_of_its_own() {
     store.writes(Writes::Keep);
     write_number(&mapping, &journal, 0, 0);
     journal.commit();
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     write_number(&mapping, &journal, 0, 1);
     assert_eq!(mapping.oldest_unwritten(), Some(1));
     store.release_first(Ok(()));
@@ -75,7 +76,7 @@ fn of_a_failed_write_and_a_later_change_the_older_counts_whichever_ends_first() 
         };
         write(positions[0]).unwrap();
         store.writes(Writes::Keep);
-        mapping.write_page(0, false).unwrap();
+        mapping.write_page(0, SyncMode::Skip).unwrap();
         write(positions[1]).unwrap();
         assert_eq!(mapping.oldest_unwritten(), Some(1));
         store.release_first(Err(StoreError::NoSpace));
@@ -83,7 +84,7 @@ fn of_a_failed_write_and_a_later_change_the_older_counts_whichever_ends_first() 
         mapping.check().unwrap();
         if later_fails {
             handle.check_error().unwrap_err();
-            mapping.write_page(0, false).unwrap();
+            mapping.write_page(0, SyncMode::Skip).unwrap();
             store.release_first(Err(StoreError::NoSpace));
             assert_eq!(mapping.oldest_unwritten(), Some(1));
         }
@@ -102,7 +103,7 @@ fn of_a_failed_write_and_a_later_change_the_older_counts_whichever_ends_first() 
 fn a_change_after_one_that_was_cancelled_counts() {
     let (mapping, journal, _) = logged_in_memory(1);
     write_number(&mapping, &journal, 0, 0);
-    mapping.page(0).unwrap().lock().unwrap().cancel_dirty();
+    mapping.page(0).unwrap().lock_state().unwrap().cancel_dirty();
     assert_eq!(mapping.oldest_unwritten(), None);
     let position = write_number(&mapping, &journal, 0, 1);
     assert_eq!(mapping.oldest_unwritten(), Some(position));
@@ -122,7 +123,7 @@ fn a_flush_covers_no_write_that_ended_after_it_began() {
     eventually("begun", || store.flushes_begun() == 1);
     write_number(&mapping, &journal, 1, 0);
     journal.commit();
-    assert!(mapping.write_page(1, true).unwrap());
+    assert!(mapping.write_page(1, SyncMode::Wait).unwrap());
     store.block_flush(false);
     flush.join().unwrap().unwrap();
     assert_eq!(mapping.oldest_unwritten(), Some(2), "the flush began before its write ended");
@@ -203,7 +204,7 @@ fn a_write_of_several_pages_counts_until_all_have_it() {
         move || handle.write_logged_at(&[0; 2 * PAGE - 1], 0, 5)
     });
     eventually("at the second page", || store.reads_begun() == 1);
-    mapping.page(0).unwrap().lock().unwrap().cancel_dirty();
+    mapping.page(0).unwrap().lock_state().unwrap().cancel_dirty();
     assert_eq!(mapping.oldest_unwritten(), Some(5));
     store.block_read(false);
     writer.join().unwrap().unwrap();
@@ -217,7 +218,7 @@ fn what_is_cut_away_or_cancelled_holds_nothing() {
         write_number(&mapping, &journal, page, 0);
     }
     let cut = mapping.page(0).unwrap();
-    mapping.page(0).unwrap().lock().unwrap().cancel_dirty();
+    mapping.page(0).unwrap().lock_state().unwrap().cancel_dirty();
     assert_eq!(mapping.oldest_unwritten(), Some(2));
     mapping.handle().set_len(0).unwrap();
     assert_eq!(mapping.oldest_unwritten(), None);
@@ -231,9 +232,9 @@ fn an_image_that_a_cut_has_emptied_holds_nothing_however_it_ends() {
         let (mapping, journal, _) = logged_in_memory(2);
         write_number(&mapping, &journal, 0, 0);
         write_number(&mapping, &journal, 1, 0);
-        mapping.write_range(0..1, SyncMode::All, Budget::UNLIMITED).unwrap();
+        mapping.write_range(0..1, SyncMode::Wait, Budget::UNLIMITED).unwrap();
         mapping.handle().sync_range(0..1).unwrap();
-        let claim = mapping.page(1).unwrap().lock().unwrap().clear_dirty_for_io().unwrap();
+        let claim = mapping.page(1).unwrap().lock_state().unwrap().clear_dirty_for_io().unwrap();
         thread::scope(|scope| {
             let cut = scope.spawn(|| mapping.handle().set_len(PAGE as u64));
             eventually("the length is cut", || mapping.len() == PAGE as u64);
@@ -308,9 +309,9 @@ impl Case {
             }
             Op::WriteUnlogged(page) => handle.write_at(&[1], page * PAGE as u64 + 100).unwrap(),
             Op::Commit => self.journal.commit(),
-            Op::Page(page, wait) => drop(mapping.write_page(page, wait)),
+            Op::Page(page, wait) => drop(mapping.write_page(page, mode(wait))),
             Op::Background => {
-                mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+                mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
             }
             Op::Range(first) => drop(handle.sync_range(first * PAGE as u64..)),
             Op::Sync => drop(handle.sync_data()),
@@ -333,7 +334,7 @@ impl Case {
 
     /// An engine's own writeback of a page.
     fn claim(&self, page: u64, fail: bool) {
-        let Some(locked) = self.mapping.page(page).unwrap().lock() else { return };
+        let Some(locked) = self.mapping.page(page).unwrap().lock_state() else { return };
         let Ok(claim) = locked.clear_dirty_for_io() else { return };
         let writeback = claim.start_writeback().unwrap();
         if fail {
@@ -342,7 +343,7 @@ impl Case {
         }
         let Ok(()) = writeback
             .log_position()
-            .map_or(Ok(()), |upto| writeback::Log::ensure(&self.journal, upto))
+            .map_or(Ok(()), |upto| writeback::hooks::Log::ensure(&self.journal, upto))
         else {
             return;
         };
@@ -403,7 +404,7 @@ fn the_bound_is_never_too_high_while_all_are_at_work() {
         }
         scope.spawn(move || {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+                mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
                 mapping.handle().sync_range(0..2 * PAGE as u64).unwrap();
                 mapping.handle().sync_data().unwrap();
             }
@@ -429,4 +430,8 @@ fn the_bound_is_never_too_high_while_all_are_at_work() {
     mapping.handle().sync_data().unwrap();
     assert_eq!(mapping.oldest_unwritten(), None);
     assert_settled(mapping);
+}
+
+fn mode(waits: bool) -> SyncMode {
+    if waits { SyncMode::Wait } else { SyncMode::Skip }
 }

@@ -7,7 +7,10 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use writeback::{Budget, Config, Hold, Log, Mapping, Store, StoreError, SyncMode};
+use writeback::hooks::Log;
+use writeback::page::Hold;
+use writeback::store::Store;
+use writeback::{Budget, Config, Mapping, StoreError, SyncMode};
 
 use crate::common::{PAGE, TestStore, Writes, assert_settled};
 use crate::journal::Journal;
@@ -106,7 +109,7 @@ impl Case {
             Op::Background => self.background(),
             Op::Page { page, wait } => {
                 self.free(wait);
-                let _told = self.mapping.write_page(page, wait);
+                let _told = self.mapping.write_page(page, mode(wait));
             }
             Op::Range(first) => {
                 self.free(true);
@@ -162,7 +165,7 @@ impl Case {
 
     fn write(&mut self, page: u64, block: usize) {
         let from = block * BLOCK;
-        let write = |change: &mut writeback::LoggedChange<'_>| {
+        let write = |change: &mut writeback::hooks::LoggedChange<'_>| {
             let position = self.journal.append();
             change.at(position).copy_from_slice(&position.to_le_bytes());
             position
@@ -173,14 +176,14 @@ impl Case {
     }
 
     fn background(&self) {
-        self.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        self.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
     }
 
     /// An engine's own writeback of a page; the first piece fails, or none.
     fn claim(&self, page: u64, well: bool) {
-        let Some(locked) = self.mapping.page(page).unwrap().lock() else { return };
+        let Some(locked) = self.mapping.page(page).unwrap().lock_state() else { return };
         let Ok(claim) = locked.clear_dirty_for_io() else { return };
-        let pieces = claim.start_blocks(SyncMode::None).unwrap();
+        let pieces = claim.start_blocks(SyncMode::Skip).unwrap();
         for (number, piece) in pieces.into_iter().enumerate() {
             if number == 0 && !well {
                 drop(piece);
@@ -226,7 +229,7 @@ impl Case {
             return;
         }
         let dirty = cached.dirty_blocks();
-        cached.lock().unwrap().cancel_dirty();
+        cached.lock_state().unwrap().cancel_dirty();
         self.drop_changes(|change| change.page == page && dirty >> change.block & 1 == 1);
     }
 
@@ -279,8 +282,8 @@ fn a_part_of_a_page_waits_for_the_log_as_the_whole_does() {
     case.write(0, 2);
     let hold = case.mapping.hold_blocks(0, 0..1).unwrap();
     assert_eq!(hold.log_position(), Some(2));
-    let claim = case.mapping.page(0).unwrap().lock().unwrap().clear_dirty_for_io().unwrap();
-    let pieces = claim.start_blocks(SyncMode::None).unwrap();
+    let claim = case.mapping.page(0).unwrap().lock_state().unwrap().clear_dirty_for_io().unwrap();
+    let pieces = claim.start_blocks(SyncMode::Skip).unwrap();
     assert_eq!(pieces.len(), 1);
     assert_eq!(pieces[0].log_position(), Some(2), "the newest of the page is in it");
     assert_eq!(case.mapping.oldest_unwritten(), Some(1), "the oldest stays the page's");
@@ -328,4 +331,8 @@ proptest! {
         case.mapping.handle().sync_data().unwrap();
         prop_assert_eq!(case.mapping.oldest_unwritten(), None);
     }
+}
+
+fn mode(waits: bool) -> SyncMode {
+    if waits { SyncMode::Wait } else { SyncMode::Skip }
 }

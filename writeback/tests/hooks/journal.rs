@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use writeback::{
-    Completion, Config, FlushKind, Limits, Log, Mapping, MemStore, Store, StoreError, WriteBatch,
-};
+use writeback::hooks::Log;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Config, Mapping, MemStore, StoreError};
 
 use crate::common::{PAGE, watch};
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use writeback::hooks::Log;
+use writeback::page::PageTag;
 use writeback::{
-    Budget, Clock, Config, Error, Flusher, FlusherConfig, Log, Mapping, MemStore, PageTag,
-    StoreError, SyncMode,
+    Budget, Clock, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, StoreError, SyncMode,
 };
 
 use crate::common::{PAGE, TestStore, Writes, assert_settled, eventually, never};
@@ -15,7 +16,7 @@ use crate::journal::{Journal, logged, logged_in_memory, write_number};
 
 fn on_test_store(pages: usize) -> (Mapping, Journal, TestStore) {
     let store = TestStore::new();
-    writeback::Store::set_len(&store, (pages * PAGE) as u64).unwrap();
+    writeback::store::Store::set_len(&store, (pages * PAGE) as u64).unwrap();
     let (mapping, journal) = logged(store.clone());
     (mapping, journal, store)
 }
@@ -39,7 +40,7 @@ fn a_log_that_is_durable_is_not_asked_for() {
     let (mapping, journal, _) = logged_in_memory(1);
     write_number(&mapping, &journal, 0, 0);
     journal.commit();
-    mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
     mapping.handle().sync_data().unwrap();
     assert_eq!((journal.ensured(), journal.requested()), (vec![], vec![]));
 }
@@ -59,7 +60,7 @@ fn an_older_change_still_counts_for_a_later_image() {
     // The first change stays in the bytes though its write failed, or was cancelled, or never began.
     let (mapping, journal, _) = logged_in_memory(1);
     write_number(&mapping, &journal, 0, 0);
-    mapping.page(0).unwrap().lock().unwrap().cancel_dirty();
+    mapping.page(0).unwrap().lock_state().unwrap().cancel_dirty();
     mapping.handle().write_at(&[0], 100).unwrap();
     mapping.handle().sync_data().unwrap();
     assert_eq!(journal.ensured(), [1]);
@@ -72,18 +73,18 @@ fn background_writeback_leaves_what_the_log_may_lose_and_asks_for_it() {
     journal.commit();
     write_number(&mapping, &journal, 1, 0);
     write_number(&mapping, &journal, 2, 0);
-    let progress = mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    let progress = mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
     assert_eq!((progress.submitted, progress.unlogged, progress.declined), (1, 2, 0));
     assert_eq!((journal.ensured(), journal.requested()), (vec![], vec![3]));
-    assert!(!mapping.write_page(1, false).unwrap());
+    assert!(!mapping.write_page(1, SyncMode::Skip).unwrap());
     assert_eq!((mapping.stats().dirty, mapping.stats().unlogged), (2, 3));
     mapping.check().unwrap();
     journal.commit();
-    assert!(mapping.write_page(1, false).unwrap());
+    assert!(mapping.write_page(1, SyncMode::Skip).unwrap());
     // What is asked for is the newest, not that of the last page.
     write_number(&mapping, &journal, 2, 1);
     write_number(&mapping, &journal, 1, 1);
-    mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
     assert_eq!(journal.requested().last(), Some(&5));
 }
 
@@ -93,14 +94,14 @@ fn a_page_left_for_the_log_stays_tagged_for_a_sync_that_is_under_way() {
     write_number(&mapping, &journal, 0, 0);
     write_number(&mapping, &journal, 1, 0);
     // The sync stops at page 0, with page 1 tagged.
-    let locked = mapping.page(0).unwrap().lock().unwrap();
+    let locked = mapping.page(0).unwrap().lock_state().unwrap();
     let sync = thread::spawn({
         let handle = mapping.handle();
         move || handle.sync_data()
     });
     let page = mapping.page(1).unwrap();
     eventually("tagged", || page.has_tag(PageTag::ToWrite));
-    let progress = mapping.write_range(1.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    let progress = mapping.write_range(1.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
     assert_eq!(progress.unlogged, 1);
     assert!(page.has_tag(PageTag::ToWrite));
     drop(locked);
@@ -158,7 +159,7 @@ fn a_log_that_fails_loses_nothing() {
     assert_eq!((store.writes(), mapping.stats().dirty), (0, 2));
     assert_eq!(mapping.oldest_unwritten(), Some(1));
     mapping.check().unwrap();
-    let told = mapping.write_page(0, true);
+    let told = mapping.write_page(0, SyncMode::Wait);
     assert!(matches!(told, Err(Error::Write { source: StoreError::Log(_) })), "{told:?}");
     let failed = mapping.clone().close().unwrap_err();
     assert_eq!(failed.unsaved_pages, 2);
@@ -180,7 +181,7 @@ fn a_log_that_panics_has_failed() {
         told.contains("the log could not be made durable") && told.contains("told to"),
         "{told}"
     );
-    assert!(mapping.page(0).unwrap().try_lock().is_some(), "no lock is kept");
+    assert!(mapping.page(0).unwrap().try_lock_state().is_some(), "no lock is kept");
     journal.with(|state| state.panic = false);
     handle.sync_data().unwrap();
     assert_settled(&mapping);
@@ -236,7 +237,7 @@ fn a_change_that_is_given_up_leaves_no_trace_in_the_bound() {
 fn an_image_that_the_caller_writes_tells_how_far_the_log_must_be() {
     let (mapping, journal, store) = on_test_store(1);
     write_number(&mapping, &journal, 0, 0);
-    let claim = mapping.page(0).unwrap().lock().unwrap().clear_dirty_for_io().unwrap();
+    let claim = mapping.page(0).unwrap().lock_state().unwrap().clear_dirty_for_io().unwrap();
     let writeback = claim.start_writeback().unwrap();
     write_number(&mapping, &journal, 0, 1);
     assert_eq!(writeback.log_position(), Some(1));
@@ -275,8 +276,8 @@ fn a_log_that_is_slow_holds_up_who_waits_for_it_and_nobody_else() {
     handle.write_logged_at(b"b", 0, 1).unwrap();
     handle.read_at(&mut [0], 0).unwrap();
     handle.write_at(b"c", PAGE as u64).unwrap();
-    assert!(mapping.write_page(1, true).unwrap());
-    assert!(mapping.page(0).unwrap().try_lock().is_some(), "no page lock is kept");
+    assert!(mapping.write_page(1, SyncMode::Wait).unwrap());
+    assert!(mapping.page(0).unwrap().try_lock_state().is_some(), "no page lock is kept");
     never("the log is not durable", || sync.is_finished());
     *log.0.lock() = true;
     log.1.notify_all();

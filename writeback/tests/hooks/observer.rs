@@ -8,9 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use writeback::hooks::{Metrics, Observer, WriteEvent};
+use writeback::store::FlushKind;
 use writeback::{
-    Budget, CacheConfig, Clock, Config, Error, FlushKind, Mapping, MemStore, Metrics, Observer,
-    PageCache, StoreError, SyncMode, WriteEvent,
+    Budget, CacheConfig, Clock, Config, Error, Mapping, MemStore, PageCache, StoreError, SyncMode,
 };
 
 use crate::common::{PAGE, TestStore, Writes, eventually};
@@ -45,7 +46,7 @@ fn assert_page_is_free(mapping: &Mapping, when: &str) {
     thread::spawn(move || {
         let page = mapping.cached_page(0).unwrap();
         page.read(|bytes| assert_eq!(bytes.len(), PAGE));
-        drop(page.lock());
+        drop(page.lock_state());
         done.send(()).unwrap();
     });
     is_done.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|_| panic!("held: {when}"));
@@ -108,7 +109,7 @@ fn a_write_and_a_sync_are_told_step_by_step() {
     assert_eq!(diary.take(), ["synced true"], "covered");
     mapping.page(0).unwrap().write(0..1, |_| ()).unwrap();
     mapping.page(1).unwrap().mark_dirty().unwrap();
-    mapping.page(2).unwrap().lock().unwrap().mark_dirty().unwrap();
+    mapping.page(2).unwrap().lock_state().unwrap().mark_dirty().unwrap();
     assert_eq!(diary.take(), ["dirtied 1", "dirtied 1", "dirtied 1"]);
 }
 
@@ -120,7 +121,7 @@ fn every_way_to_dirty_a_page_is_told() {
     let config = config.observer(diary.clone());
     let mapping = Mapping::with_config(Arc::new(store), config).unwrap();
     let (page, handle) = (mapping.page(0).unwrap(), mapping.handle());
-    let lock = || page.lock().expect("nobody truncates");
+    let lock = || page.lock_state().expect("nobody truncates");
     type Dirtier<'d> = (&'d str, &'d dyn Fn());
     let ways: [Dirtier<'_>; 9] = [
         ("write_at", &|| handle.write_at(b"x", 0).unwrap()),
@@ -172,7 +173,7 @@ fn a_writeback_of_the_engines_own_tells_its_error() {
     mapping.handle().write_at(&[1; PAGE], 0).unwrap();
     for forget in [true, false] {
         diary.take();
-        let claim = mapping.page(0).unwrap().lock().unwrap().clear_dirty_for_io().unwrap();
+        let claim = mapping.page(0).unwrap().lock_state().unwrap().clear_dirty_for_io().unwrap();
         let writeback = claim.start_writeback().unwrap();
         if forget {
             drop(writeback);
@@ -229,7 +230,7 @@ fn an_observer_is_called_with_the_page_free() {
     handle.sync_data().unwrap();
     mapping.page(0).unwrap().write(0..4, |bytes| bytes.fill(3)).unwrap();
     store.writes(Writes::Fail(StoreError::NoSpace));
-    mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+    mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap();
     store.writes(Writes::Accept);
     handle.sync_data().unwrap_err();
     mapping.page(0).unwrap().mark_dirty().unwrap();
@@ -243,7 +244,7 @@ fn late_writes_are_told_when_they_end() {
     let (mapping, store, diary) = observed();
     mapping.handle().write_at(&[1; PAGE], 0).unwrap();
     store.writes(Writes::Keep);
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     assert_eq!(diary.take(), ["dirtied 1", "submitted 0+1 4096"]);
     eventually("kept", || store.kept() == 1);
     store.release_first(Ok(()));
@@ -289,7 +290,7 @@ fn stats_tell_bytes_flushes_and_age() {
     clock.advance(Duration::from_millis(1500));
     handle.write_at(&[1; PAGE], PAGE as u64).unwrap();
     assert_eq!(mapping.oldest_dirty_age(), Some(Duration::from_millis(1500)));
-    mapping.write_page(0, true).unwrap();
+    mapping.write_page(0, SyncMode::Wait).unwrap();
     assert_eq!(mapping.oldest_dirty_age(), Some(Duration::ZERO));
     let stats = mapping.stats();
     // What it found, and what it wrote.

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use parking_lot::Mutex;
-use writeback::{
-    Budget, Completion, Config, Crc32c, Error, FlushKind, Limits, Mapping, MemStore, Seal, Store,
-    StoreError, SyncMode, WriteBatch,
-};
+use writeback::hooks::{Crc32c, Seal};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
 use crate::common::{LateStore, PAGE, SetOnDrop, TestStore, assert_settled, eventually, watch};
 
@@ -228,7 +227,7 @@ fn bit_rot_is_seen_and_the_page_can_be_read_when_it_is_gone() {
         let told = handle.read_at(&mut [0; 8], PAGE as u64);
         assert!(is_corrupt(&told, 1), "bit {bit}: {told:?}");
         assert!(!mapping.cached_page(1).unwrap().snapshot().is_uptodate());
-        assert!(mapping.cached_page(1).unwrap().try_lock().is_some(), "no lock is kept");
+        assert!(mapping.cached_page(1).unwrap().try_lock_state().is_some(), "no lock is kept");
     }
     *store.turned.lock() = Some(9);
     let told = handle.write_at(b"part", PAGE as u64);
@@ -307,10 +306,10 @@ fn a_seal_that_fails_or_panics_loses_nothing_and_keeps_no_lock() {
             let told = handle.sync_data();
             assert!(matches!(told, Err(Error::Write { source: StoreError::Seal(_) })), "{told:?}");
         }
-        mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         let page = mapping.page(0).unwrap();
-        assert!(page.try_lock().is_some() && page.snapshot().is_dirty());
-        assert!(matches!(mapping.write_page(0, true), Err(Error::Write { .. })));
+        assert!(page.try_lock_state().is_some() && page.snapshot().is_dirty());
+        assert!(matches!(mapping.write_page(0, SyncMode::Wait), Err(Error::Write { .. })));
         assert_eq!((store.writes(), mapping.stats().dirty, mapping.stats().writeback), (0, 1, 0));
         assert!(mapping.stats().seal_errors >= 4);
         assert_eq!(read_page(&mapping, 0).unwrap()[..4], *b"abc\0");
@@ -322,7 +321,7 @@ fn a_seal_that_fails_or_panics_loses_nothing_and_keeps_no_lock() {
         let again = sealed(store, &seal);
         switch.store(true, Ordering::Relaxed);
         assert!(is_corrupt(&read_page(&again, 0), 0));
-        assert!(again.cached_page(0).unwrap().try_lock().is_some());
+        assert!(again.cached_page(0).unwrap().try_lock_state().is_some());
         switch.store(false, Ordering::Relaxed);
         assert_eq!(read_page(&again, 0).unwrap()[..4], *b"abc\0");
         again.check().unwrap();
@@ -337,7 +336,7 @@ fn a_page_that_could_not_be_sealed_fails_however_its_write_is_ended() {
     handle.write_at(b"abc", 0).unwrap();
     seal.fail.store(true, Ordering::Relaxed);
     for end_well in [true, false] {
-        let claim = mapping.page(0).unwrap().lock().unwrap().clear_dirty_for_io().unwrap();
+        let claim = mapping.page(0).unwrap().lock_state().unwrap().clear_dirty_for_io().unwrap();
         let writeback = claim.start_writeback().unwrap();
         assert!(writeback.image().is_empty());
         if end_well {
@@ -388,7 +387,7 @@ fn the_image_that_is_sealed_is_not_the_page() {
     let mapping = sealed(store.clone(), &seal);
     mapping.handle().write_at(&[5; PAGE], 0).unwrap();
     store.writes(crate::common::Writes::Keep);
-    mapping.write_page(0, false).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
     eventually("kept", || store.kept() == 1);
     assert_eq!(read_page(&mapping, 0).unwrap(), [5; PAGE], "readers see the page open");
     mapping.handle().write_at(&[6; PAGE], 0).unwrap();

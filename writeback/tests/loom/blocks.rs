@@ -9,7 +9,7 @@ use crate::model::model;
 use crate::world::{Inner, World};
 
 fn background(world: &Inner) {
-    world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
 }
 
 /// A block that is written to while another is claimed is written with it, or stays dirty.
@@ -22,7 +22,7 @@ fn write_of_a_block_vs_start_of_another() {
             world.write(1, 2);
             world.sync(1, 2);
         });
-        for piece in claim.start_blocks(SyncMode::All).expect("not held") {
+        for piece in claim.start_blocks(SyncMode::Wait).expect("not held") {
             world.write_out(piece);
         }
         writer.join().unwrap();
@@ -36,7 +36,7 @@ fn write_of_a_block_vs_its_end() {
     model("write_of_a_block_vs_its_end", || {
         let world = World::blocks(2, &[0]);
         let claim = world.claim(0).expect("dirty");
-        let pieces = claim.start_blocks(SyncMode::All).expect("not held");
+        let pieces = claim.start_blocks(SyncMode::Wait).expect("not held");
         let writer = world.spawn(|world| world.write(0, 2));
         pieces.into_iter().for_each(|piece| world.write_out(piece));
         writer.join().unwrap();
@@ -185,9 +185,9 @@ fn pieces_end_on_two_threads() {
         model("pieces_end_on_two_threads", move || {
             let world = World::blocks(4, &[0, 2]);
             let claim = world.claim(0).expect("dirty");
-            let mut pieces = claim.start_blocks(SyncMode::All).expect("not held");
+            let mut pieces = claim.start_blocks(SyncMode::Wait).expect("not held");
             let (second, first) = (pieces.pop().unwrap(), pieces.pop().unwrap());
-            let end = move |world: &Inner, piece: writeback::Writeback, number: usize| {
+            let end = move |world: &Inner, piece: writeback::page::Writeback, number: usize| {
                 if number == failing {
                     piece.end(Err(writeback::StoreError::NoSpace));
                 } else {
@@ -219,7 +219,7 @@ fn pieces_end_vs_sync() {
     model("pieces_end_vs_sync", || {
         let world = World::blocks(4, &[0, 2]);
         let claim = world.claim(0).expect("dirty");
-        let pieces = claim.start_blocks(SyncMode::All).expect("not held");
+        let pieces = claim.start_blocks(SyncMode::Wait).expect("not held");
         let syncer = world.spawn(|world| {
             let handle = Arc::new(world.mapping.handle());
             if world.sync_by(&handle, 0, 1).is_ok() {

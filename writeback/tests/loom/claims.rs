@@ -23,9 +23,9 @@ fn sync_vs_declined_claim() {
 fn sync_vs_flusher_vs_journal() {
     model("sync_vs_flusher_vs_journal", || {
         let world = World::dirty(1);
-        let hold = world.mapping.hold(0).unwrap();
+        let hold = world.mapping.hold_page(0).unwrap();
         let flusher = world.spawn(|world| {
-            world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+            world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         });
         let syncer = world.spawn(|world| world.sync(0, 1));
         drop(hold);

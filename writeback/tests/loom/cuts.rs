@@ -1,5 +1,7 @@
 //! Changes of the length.
 
+use writeback::SyncMode;
+
 use crate::disk::PAGE;
 use crate::model::model;
 use crate::world::{Ledger, World};
@@ -39,7 +41,7 @@ fn cut_vs_end_writeback() {
 fn cut_vs_write_page() {
     model("cut_vs_write_page", || {
         let world = World::dirty(1);
-        let flusher = world.spawn(|world| world.mapping.write_page(0, false).unwrap());
+        let flusher = world.spawn(|world| world.mapping.write_page(0, SyncMode::Skip).unwrap());
         cut(&world, 0);
         flusher.join().unwrap();
         world.settle();
@@ -64,7 +66,7 @@ fn cut_vs_declined_claim() {
 fn cut_vs_hold() {
     model("cut_vs_hold", || {
         let world = World::dirty(1);
-        let hold = world.mapping.hold(0).unwrap();
+        let hold = world.mapping.hold_page(0).unwrap();
         let cutter = world.spawn(|world| {
             cut(world, 0);
             assert_eq!(world.mapping.stats().cached, 0);
@@ -169,7 +171,7 @@ fn cut_vs_lock() {
         let world = World::dirty(1);
         let page = world.page(0);
         let locker = world.spawn(move |_| {
-            let Some(locked) = page.lock() else { return };
+            let Some(locked) = page.lock_state() else { return };
             assert!(
                 locked.page().snapshot().is_mapped()
                     && locked.mark_dirty().is_ok_and(|newly| !newly)
@@ -223,7 +225,7 @@ fn sync_that_cuts_vs_append() {
         world.mapping.handle().set_len(0).unwrap_err();
         let syncer = world.spawn(|world| world.mapping.handle().sync_data().unwrap());
         world.write(0, 2);
-        world.mapping.write_page(0, true).unwrap();
+        world.mapping.write_page(0, SyncMode::Wait).unwrap();
         assert_eq!(world.disk.accepted(0), 2);
         syncer.join().unwrap();
         world.settle();

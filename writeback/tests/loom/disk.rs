@@ -7,7 +7,9 @@ use std::sync::Mutex as Unmodelled;
 
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::sync::{Condvar, Mutex};
-use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch, Writeback};
+use writeback::StoreError;
+use writeback::page::Writeback;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 
 /// Bytes of a page: the least there is. Where pages have several blocks, of a block, and what is called a page
 /// here and counted from the beginning of the disk is one.

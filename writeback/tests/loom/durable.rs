@@ -1,5 +1,7 @@
 //! From accepted to durable: the generations.
 
+use writeback::SyncMode;
+
 use crate::model::model;
 use crate::world::{Ledger, World};
 
@@ -8,9 +10,9 @@ use crate::world::{Ledger, World};
 fn late_write_vs_flush() {
     model("late_write_vs_flush", || {
         let world = World::dirty(2);
-        world.mapping.write_page(0, true).unwrap();
+        world.mapping.write_page(0, SyncMode::Wait).unwrap();
         let other = world.spawn(|world| world.mapping.handle().sync_range(..512).unwrap());
-        world.mapping.write_page(1, true).unwrap();
+        world.mapping.write_page(1, SyncMode::Wait).unwrap();
         world.mapping.wait_range(..);
         world.mapping.handle().sync_range(..512).unwrap();
         world.assert_durable(0, 1);
@@ -26,7 +28,7 @@ fn late_write_vs_flush() {
 fn late_write_vs_two_flushes() {
     model("late_write_vs_two_flushes", || {
         let world = World::dirty(2);
-        world.mapping.write_page(0, true).unwrap();
+        world.mapping.write_page(0, SyncMode::Wait).unwrap();
         let flush = |world: &World| world.mapping.handle().sync_range(..512).unwrap();
         let others = [world.spawn(flush), world.spawn(flush)];
         let writeback = world.start(1);
@@ -44,11 +46,11 @@ fn write_and_sync_vs_write_and_sync() {
     model("write_and_sync_vs_write_and_sync", || {
         let world = World::dirty(2);
         let other = world.spawn(|world| {
-            world.mapping.write_page(1, true).unwrap();
+            world.mapping.write_page(1, SyncMode::Wait).unwrap();
             world.mapping.handle().sync_range(512..).unwrap();
             world.assert_durable(1, 1);
         });
-        world.mapping.write_page(0, true).unwrap();
+        world.mapping.write_page(0, SyncMode::Wait).unwrap();
         world.mapping.handle().sync_range(..512).unwrap();
         world.assert_durable(0, 1);
         other.join().unwrap();
@@ -74,7 +76,7 @@ fn end_writeback_vs_sync() {
 fn sync_vs_sync_of_clean_page() {
     model("sync_vs_sync_of_clean_page", || {
         let world = World::dirty(1);
-        world.mapping.write_page(0, true).unwrap();
+        world.mapping.write_page(0, SyncMode::Wait).unwrap();
         let other = world.spawn(|world| world.sync(0, 1));
         world.sync(0, 1);
         other.join().unwrap();
@@ -88,7 +90,7 @@ fn sync_vs_sync_of_clean_page() {
 fn sync_all_vs_sync_all() {
     model("sync_all_vs_sync_all", || {
         let world = World::dirty(1);
-        world.mapping.write_page(0, true).unwrap();
+        world.mapping.write_page(0, SyncMode::Wait).unwrap();
         let sync = |world: &World| {
             world.mapping.handle().sync_all().unwrap();
             world.assert_durable(0, 1);
@@ -142,7 +144,7 @@ fn write_vs_late_completion_vs_sync() {
     model("write_vs_late_completion_vs_sync", || {
         let (world, ledger) = (World::dirty(1), Ledger::new());
         world.disk.keep_writes(true);
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         world.disk.keep_writes(false);
         let device = world.spawn(|world| world.disk.complete());
         let writer = world.spawn_writer(&ledger, 0, 2);

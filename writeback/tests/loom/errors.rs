@@ -78,7 +78,7 @@ fn failed_batch_vs_told_handle() {
         let handle = world.mapping.handle();
         world.disk.fail_writes(1);
         let writer = world.spawn(|world| {
-            world.mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+            world.mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap();
         });
         let told = handle.check_error().is_err();
         writer.join().unwrap();
@@ -172,7 +172,7 @@ fn failed_flush_vs_sync() {
 fn failed_flush_vs_write_and_sync() {
     model("failed_flush_vs_write_and_sync", || {
         let world = World::dirty(1);
-        world.mapping.write_page(0, true).unwrap();
+        world.mapping.write_page(0, SyncMode::Wait).unwrap();
         world.disk.fail_flushes(1);
         let other = world.spawn(|world| {
             world.try_write(0, 2).is_ok() && world.mapping.handle().sync_data().is_ok()

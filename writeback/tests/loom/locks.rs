@@ -15,12 +15,12 @@ fn lock_vs_lock() {
         let other = world.spawn({
             let guarded = Arc::clone(&guarded);
             move |world| {
-                let _locked = world.page(0).lock().expect("nobody truncates");
+                let _locked = world.page(0).lock_state().expect("nobody truncates");
                 guarded.increment();
             }
         });
         {
-            let _locked = world.page(0).lock().expect("nobody truncates");
+            let _locked = world.page(0).lock_state().expect("nobody truncates");
             guarded.increment();
         }
         other.join().unwrap();
@@ -38,7 +38,7 @@ fn lock_vs_try_lock() {
         let other = world.spawn({
             let guarded = Arc::clone(&guarded);
             move |_| {
-                if let Some(_locked) = page.try_lock() {
+                if let Some(_locked) = page.try_lock_state() {
                     guarded.increment();
                     return 1;
                 }
@@ -46,7 +46,7 @@ fn lock_vs_try_lock() {
             }
         });
         {
-            let _locked = world.page(0).lock().expect("nobody truncates");
+            let _locked = world.page(0).lock_state().expect("nobody truncates");
             guarded.increment();
         }
         let count = 1 + other.join().unwrap();
@@ -63,12 +63,12 @@ fn hold_vs_hold() {
         let other = world.spawn({
             let guarded = Arc::clone(&guarded);
             move |world| {
-                let _hold = world.mapping.hold(0).unwrap();
+                let _hold = world.mapping.hold_page(0).unwrap();
                 guarded.increment();
             }
         });
         {
-            let _hold = world.mapping.hold(0).unwrap();
+            let _hold = world.mapping.hold_page(0).unwrap();
             guarded.increment();
         }
         other.join().unwrap();
@@ -85,7 +85,7 @@ fn hold_vs_start_writeback() {
         let holder = world.spawn({
             let guarded = Arc::clone(&guarded);
             move |world| {
-                let hold = world.mapping.hold(0).unwrap();
+                let hold = world.mapping.hold_page(0).unwrap();
                 assert!(!hold.page().snapshot().is_under_writeback());
                 guarded.increment();
             }
@@ -114,8 +114,8 @@ fn hold_vs_start_writeback() {
 fn hold_vs_pass() {
     model("hold_vs_pass", || {
         let world = World::dirty(1);
-        let holder = world.spawn(|world| drop(world.mapping.hold(0).unwrap()));
-        let pass = world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        let holder = world.spawn(|world| drop(world.mapping.hold_page(0).unwrap()));
+        let pass = world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         assert_eq!(pass.submitted + pass.declined + pass.skipped, 1);
         assert_eq!(world.mapping.stats().dirty, 1 - pass.submitted);
         holder.join().unwrap();

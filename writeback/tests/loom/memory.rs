@@ -88,7 +88,7 @@ fn evict_vs_lock() {
     model("evict_vs_lock", || {
         let (world, cache) = clean();
         let evictor = spawn_evictor(&world, &cache);
-        let locked = world.page(0).lock().expect("not cut");
+        let locked = world.page(0).lock_state().expect("not cut");
         assert!(locked.mark_dirty().unwrap());
         drop(locked);
         evictor.join().unwrap();
@@ -103,7 +103,7 @@ fn write_then_evict_vs_sync() {
         let (world, cache) = World::in_cache(1, 8);
         world.write(0, 1);
         let syncer = world.spawn(|world| world.sync(0, 1));
-        world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         cache.evict(8);
         syncer.join().unwrap();
         settle(&world, &cache, 1);
@@ -161,7 +161,7 @@ fn evict_vs_hold() {
     model("evict_vs_hold", || {
         let (world, cache) = clean();
         let evictor = spawn_evictor(&world, &cache);
-        let hold = world.mapping.hold(0).unwrap();
+        let hold = world.mapping.hold_page(0).unwrap();
         assert!(hold.page().snapshot().is_mapped());
         assert_eq!(hold.image().as_ref()[0], 1);
         drop(hold);

@@ -1,6 +1,7 @@
 //! A page that is written to while it is written back.
 
-use writeback::{Budget, PageTag, SyncMode};
+use writeback::page::PageTag;
+use writeback::{Budget, SyncMode};
 
 use crate::model::model;
 use crate::world::{Ledger, World};
@@ -63,7 +64,7 @@ fn write_vs_image() {
         let world = World::dirty(1);
         world.disk.keep_writes(true);
         let flusher = world.spawn(|world| {
-            world.mapping.write_page(0, false).unwrap();
+            world.mapping.write_page(0, SyncMode::Skip).unwrap();
             world.disk.complete();
         });
         world.write(0, 2);
@@ -144,7 +145,7 @@ fn write_vs_pass_vs_sync() {
     model("write_vs_pass_vs_sync", || {
         let (world, ledger) = (World::dirty(1), Ledger::new());
         let flusher = world.spawn(|world| {
-            world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+            world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         });
         let writer = world.spawn_writer(&ledger, 0, 2);
         let due = ledger.due().max(1);

@@ -7,7 +7,7 @@ use crate::model::model;
 use crate::world::World;
 
 /// A cache in which one page may be dirty, and page 0 is being written.
-fn full() -> (World, PageCache, writeback::Writeback) {
+fn full() -> (World, PageCache, writeback::page::Writeback) {
     let (world, cache) = World::in_cache(2, 1);
     world.write(0, 1);
     let writeback = world.start(0);

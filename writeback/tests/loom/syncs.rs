@@ -52,7 +52,7 @@ fn sync_vs_sync_of_two_pages() {
 fn write_page_vs_sync() {
     model("write_page_vs_sync", || {
         let world = World::dirty(1);
-        let writer = world.spawn(|world| world.mapping.write_page(0, false).unwrap());
+        let writer = world.spawn(|world| world.mapping.write_page(0, SyncMode::Skip).unwrap());
         world.sync(0, 1);
         writer.join().unwrap();
         assert_eq!(world.mapping.stats().written, 1);
@@ -66,7 +66,7 @@ fn write_page_vs_write_page() {
     model("write_page_vs_write_page", || {
         let world = World::dirty(1);
         let write = |world: &World| {
-            world.mapping.write_page(0, true).unwrap();
+            world.mapping.write_page(0, SyncMode::Wait).unwrap();
             assert_eq!(world.disk.accepted(0), 1);
         };
         let other = world.spawn(write);
@@ -82,7 +82,7 @@ fn sync_vs_late_completion() {
     model("sync_vs_late_completion", || {
         let world = World::dirty(1);
         world.disk.keep_writes(true);
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         world.disk.keep_writes(false);
         let device = world.spawn(|world| world.disk.complete());
         world.sync(0, 1);
@@ -97,7 +97,7 @@ fn sync_of_redirtied_vs_late_completion() {
     model("sync_of_redirtied_vs_late_completion", || {
         let world = World::dirty(1);
         world.disk.keep_writes(true);
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         world.disk.keep_writes(false);
         world.write(0, 2);
         let device = world.spawn(|world| world.disk.complete());
@@ -114,10 +114,10 @@ fn sync_vs_pass_vs_device() {
         let world = World::dirty(2);
         world.disk.keep_writes(true);
         let flusher = world.spawn(|world| {
-            world.mapping.write_range(1.., SyncMode::None, Budget::UNLIMITED).unwrap().submitted
+            world.mapping.write_range(1.., SyncMode::Skip, Budget::UNLIMITED).unwrap().submitted
         });
         let device = world.spawn(|world| (0..2).for_each(|_| world.disk.complete()));
-        let first = world.mapping.write_range(..1, SyncMode::All, Budget::UNLIMITED).unwrap();
+        let first = world.mapping.write_range(..1, SyncMode::Wait, Budget::UNLIMITED).unwrap();
         assert_eq!((first.submitted, flusher.join().unwrap()), (1, 1));
         world.mapping.wait_range(..);
         world.disk.keep_writes(false);
@@ -155,7 +155,7 @@ fn sync_vs_lost_completion() {
         let world = World::dirty(1);
         let handle = world.mapping.handle();
         world.disk.keep_writes(true);
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         world.disk.keep_writes(false);
         let device = world.spawn(|world| world.disk.lose());
         world.sync_by(&handle, 0, 1).unwrap_err();

@@ -1,5 +1,7 @@
 //! A disk that is written in whole pages only: the last one is padded, and a sync sets the length right.
 
+use writeback::SyncMode;
+
 use crate::disk::PAGE;
 use crate::model::model;
 use crate::world::World;
@@ -19,10 +21,10 @@ fn trim_vs_lengthening_write() {
     model("trim_vs_lengthening_write", || {
         let world = World::aligned(2);
         write_tail(&world, 0, 1);
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         let writer = world.spawn(|world| {
             write_tail(world, 1, 2);
-            world.mapping.write_page(1, false).unwrap();
+            world.mapping.write_page(1, SyncMode::Skip).unwrap();
         });
         world.sync(0, 1);
         writer.join().unwrap();
@@ -52,7 +54,7 @@ fn trim_vs_cut() {
     model("trim_vs_cut", || {
         let world = World::aligned(1);
         write_tail(&world, 0, 1);
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         let cutter = world.spawn(|world| world.mapping.handle().set_len(10).unwrap());
         world.mapping.handle().sync_data().unwrap();
         cutter.join().unwrap();
@@ -67,7 +69,7 @@ fn trim_vs_lengthening() {
     model("trim_vs_lengthening", || {
         let world = World::aligned(2);
         write_tail(&world, 0, 1);
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         let other = world.spawn(|world| {
             let len = (PAGE + TAIL) as u64;
             world.mapping.handle().set_len(len).unwrap();

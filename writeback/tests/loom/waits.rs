@@ -119,10 +119,10 @@ fn wait_writeback_vs_failed_end() {
 fn sync_vs_hold() {
     model("sync_vs_hold", || {
         let world = World::dirty(1);
-        let hold = world.mapping.hold(0).unwrap();
+        let hold = world.mapping.hold_page(0).unwrap();
         let syncer = world.spawn(|world| world.sync(0, 1));
         drop(hold);
-        drop(world.mapping.hold(0).unwrap());
+        drop(world.mapping.hold_page(0).unwrap());
         syncer.join().unwrap();
         world.settle();
     });
@@ -135,7 +135,7 @@ fn hold_vs_end_writeback() {
         let world = World::dirty(1);
         let writeback = world.start(0);
         let holder = world.spawn(|world| {
-            let hold = world.mapping.hold(0).unwrap();
+            let hold = world.mapping.hold_page(0).unwrap();
             assert!(!hold.page().snapshot().is_under_writeback());
             assert_eq!(world.disk.accepted(0), 1);
         });
@@ -152,7 +152,7 @@ fn locked_wait_vs_end_vs_lock() {
         let world = World::dirty(1);
         let writeback = world.start(0);
         let wait_locked = |world: &World| {
-            let locked = world.page(0).lock().expect("nobody truncates");
+            let locked = world.page(0).lock_state().expect("nobody truncates");
             locked.wait_writeback();
             assert!(!locked.page().snapshot().is_under_writeback());
         };

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use loom::thread::{self, JoinHandle};
-use writeback::{
-    CacheConfig, Claim, Clock, Config, Handle, Mapping, PageCache, PageRef, Result, Writeback,
-};
+use writeback::page::{Claim, PageRef, Writeback};
+use writeback::{CacheConfig, Clock, Config, Handle, Mapping, PageCache, Result};
 
 use crate::disk::{Disk, PAGE, Word, version_of};
 
@@ -145,7 +144,7 @@ impl Inner {
 
     /// Locks the page and claims it, if there is anything to claim.
     pub(crate) fn claim(&self, page: usize) -> Option<Claim> {
-        let locked = self.page(page).lock()?;
+        let locked = self.page(page).lock_state()?;
         locked.wait_writeback();
         locked.clear_dirty_for_io().ok()
     }

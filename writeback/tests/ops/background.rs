@@ -1,6 +1,7 @@
 //! Writing back without waiting: what would have to be waited for is gone by.
 
-use writeback::{Budget, Progress, Result, SyncMode};
+use writeback::stats::Progress;
+use writeback::{Budget, Result, SyncMode};
 
 use super::data::Op;
 use super::session::Session;
@@ -30,7 +31,7 @@ impl Session {
                 let run = |session: &Session| {
                     session.mapping.write_range(
                         first..=last,
-                        SyncMode::None,
+                        SyncMode::Skip,
                         Budget::pages(budget.into()),
                     )
                 };
@@ -106,7 +107,7 @@ impl Session {
         let model = &self.model;
         let free = !model.poisoned && !model.under.contains(&page) && !model.held.contains(&page);
         let expected = free && model.dirty.contains(&page);
-        let result = self.mapping.write_page(page, false);
+        let result = self.mapping.write_page(page, SyncMode::Skip);
         let written = self.absorb().iter().filter_map(Event::begun).eq([page]);
         assert_eq!(written, expected, "page {page}");
         match result {

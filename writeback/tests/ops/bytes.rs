@@ -124,7 +124,7 @@ impl Session {
         };
         let marked = match how {
             Mark::Page => page.mark_dirty(),
-            Mark::Locked => match page.try_lock() {
+            Mark::Locked => match page.try_lock_state() {
                 Some(locked) => locked.mark_dirty(),
                 None => {
                     return assert!(self.model.claimed.contains(&at), "page {at} is locked");

@@ -132,9 +132,9 @@ pub(crate) enum Op {
         page: u8,
         wait: bool,
     },
-    /// Mode All.
+    /// Mode `Wait`.
     WriteRange(Pages),
-    /// Mode None; `early`: also right after a failure, when the cache may back off.
+    /// Mode `Skip`; `early`: also right after a failure, when the cache may back off.
     Background {
         pages: Pages,
         budget: u8,

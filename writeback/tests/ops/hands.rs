@@ -1,6 +1,6 @@
 //! What an engine does by hand: claims, writes of its own, holds; and forgetting that a page is dirty.
 
-use writeback::{Claim, Hold, Writeback};
+use writeback::page::{Claim, Hold, Writeback};
 
 use super::data::{Ending, Op, Wrong};
 use super::history::PAGES_MAX;
@@ -32,7 +32,7 @@ impl Session {
 
     fn claim(&mut self, at: u64) {
         let Some(page) = self.cached(at) else { return };
-        let Some(locked) = page.try_lock() else {
+        let Some(locked) = page.try_lock_state() else {
             return assert!(self.model.claimed.contains(&at), "page {at} is locked");
         };
         let free = self.model.dirty.contains(&at) && !self.model.under.contains(&at);
@@ -49,7 +49,7 @@ impl Session {
 
     fn hold(&mut self, at: u64) {
         let busy = self.model.under.contains(&at) || self.model.held.contains(&at);
-        match self.mapping.try_hold(at) {
+        match self.mapping.try_hold_page(at) {
             Ok(Some(hold)) => {
                 assert!(!busy, "page {at} is held and was busy");
                 assert_eq!(hold.image().as_ref(), self.model.image(at));
@@ -64,7 +64,7 @@ impl Session {
     fn cancel(&mut self, at: u64) {
         self.drop_hands();
         let (cancelled, _) = self.waiting(&(at..=at), |session| {
-            let locked = session.cached(at)?.try_lock().expect("nobody has the lock");
+            let locked = session.cached(at)?.try_lock_state().expect("nobody has the lock");
             Some(locked.cancel_dirty())
         });
         if let Some(was_dirty) = cancelled {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use writeback::FlushKind;
+use writeback::store::FlushKind;
 
 use super::data::{PAGE, Wrong};
 use super::errors::Told;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use writeback::{Clock, Config, Error, FlushKind, Handle, Mapping, PageRef, PageTag, Store};
+use writeback::page::{PageRef, PageTag};
+use writeback::store::{FlushKind, Store};
+use writeback::{Clock, Config, Error, Handle, Mapping};
 
 use super::data::{Op, PAGE, Setup, Sync};
 use super::errors::{HANDLES, Verdict};

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use writeback::{Completion, FlushKind, Limits, Store, StoreError, WriteBatch};
+use writeback::StoreError;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 
 use super::data::{Fault, PAGE, Wrong};
 

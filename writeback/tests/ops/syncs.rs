@@ -1,6 +1,7 @@
 //! Syncs, and the other ways to wait for writes and to learn of errors.
 
-use writeback::{Budget, FlushKind, SyncMode};
+use writeback::store::FlushKind;
+use writeback::{Budget, SyncMode};
 
 use super::data::{Op, PAGE, Pages, Sync};
 use super::errors::{HANDLES, Verdict};
@@ -89,8 +90,8 @@ impl Session {
 
     fn write_page_and_wait(&mut self, page: u64) {
         self.drop_hands();
-        let (result, events) =
-            self.waiting(&(page..=page), |session| session.mapping.write_page(page, true));
+        let (result, events) = self
+            .waiting(&(page..=page), |session| session.mapping.write_page(page, SyncMode::Wait));
         let last = events.iter().rev().find_map(|event| match event {
             Event::Ended { page: ended, outcome } if *ended == page => Some(*outcome),
             _ => None,
@@ -114,7 +115,7 @@ impl Session {
         let inside = |page: &u64| (first..=last).contains(page);
         let dirty: Vec<_> = self.model.dirty.iter().copied().filter(inside).collect();
         let run = |session: &Session| {
-            session.mapping.write_range(first..=last, SyncMode::All, Budget::pages(1))
+            session.mapping.write_range(first..=last, SyncMode::Wait, Budget::pages(1))
         };
         let (result, events) = self.waiting(&(first..=last), run);
         let Ok(progress) = result else {

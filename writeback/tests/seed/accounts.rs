@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use writeback::{CacheConfig, Config, Hold, Mapping, PageCache, Store, StoreError, SyncMode};
+use writeback::page::Hold;
+use writeback::store::Store;
+use writeback::{CacheConfig, Config, Mapping, PageCache, StoreError, SyncMode};
 
 use crate::world::*;
 
@@ -67,7 +69,7 @@ fn a_claim_takes_along_what_became_dirty_since_and_what_that_owes() {
     let claimed = claim(&mapping, 0);
     fill(&mapping, 1, 1);
     assert_eq!(owed(&cache), 2);
-    let pieces = claimed.start_blocks(SyncMode::All).unwrap();
+    let pieces = claimed.start_blocks(SyncMode::Wait).unwrap();
     assert_owes(&cache, 1);
     pieces.into_iter().for_each(|piece| piece.end(Ok(())));
     assert_owes(&cache, 0);
@@ -101,12 +103,12 @@ fn a_page_that_is_held_where_it_is_dirty_owes_once() {
     let claimed = claim(&mapping, 0);
     fill(&mapping, 1, 1);
     assert_eq!(owed(&cache), 2);
-    assert!(claimed.start_blocks(SyncMode::None).unwrap().is_empty());
+    assert!(claimed.start_blocks(SyncMode::Skip).unwrap().is_empty());
     assert_owes(&cache, 1);
     // In part: it is dirty and it is written.
     let claimed = claim(&mapping, 0);
     fill(&mapping, 3, 1);
-    let pieces = claimed.start_blocks(SyncMode::None).unwrap();
+    let pieces = claimed.start_blocks(SyncMode::Skip).unwrap();
     assert_owes(&cache, 2);
     drop((pieces, hold));
     assert_owes(&cache, 1);
@@ -173,7 +175,7 @@ fn who_took_a_block_and_did_not_write_it_gives_back_what_it_owes() {
         drop(hold);
         assert_eq!(owed(&cache), 2);
         if starts {
-            drop(claimed.start_blocks(SyncMode::All).unwrap());
+            drop(claimed.start_blocks(SyncMode::Wait).unwrap());
         } else {
             claimed.redirty();
         }

@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use writeback::{
-    Budget, CacheConfig, Config, FlushKind, Hold, Mapping, PageCache, Store, StoreError, SyncMode,
-};
+use writeback::page::Hold;
+use writeback::store::{FlushKind, Store};
+use writeback::{Budget, CacheConfig, Config, Mapping, PageCache, StoreError, SyncMode};
 
 use crate::world::*;
 
@@ -155,11 +155,11 @@ impl Session {
             }
             Op::Background { budget } => {
                 let budget = Budget::pages(budget);
-                self.mapping.write_range(.., SyncMode::None, budget).unwrap();
+                self.mapping.write_range(.., SyncMode::Skip, budget).unwrap();
                 self.absorb();
             }
             Op::WritePage { page } => {
-                self.mapping.write_page(page as u64, false).unwrap();
+                self.mapping.write_page(page as u64, SyncMode::Skip).unwrap();
                 self.absorb();
             }
             Op::Claim { page, redirties } => self.claim(page, redirties),
@@ -289,7 +289,7 @@ impl Session {
 
     /// By hand: given back, or written with one piece failing.
     fn claim(&mut self, page: usize, redirties: bool) {
-        let Some(locked) = self.mapping.cached_page(page as u64).and_then(|page| page.lock())
+        let Some(locked) = self.mapping.cached_page(page as u64).and_then(|page| page.lock_state())
         else {
             return;
         };
@@ -297,7 +297,7 @@ impl Session {
         if redirties {
             return claim.redirty();
         }
-        let pieces = claim.start_blocks(SyncMode::None).unwrap();
+        let pieces = claim.start_blocks(SyncMode::Skip).unwrap();
         let mut fails = pieces.len() > 1;
         let begun: Vec<_> = pieces
             .iter()
@@ -327,7 +327,7 @@ impl Session {
     }
 
     fn cancel(&mut self, page: usize) {
-        let Some(locked) = self.mapping.cached_page(page as u64).and_then(|page| page.lock())
+        let Some(locked) = self.mapping.cached_page(page as u64).and_then(|page| page.lock_state())
         else {
             return;
         };

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use writeback::{Clock, Completion, Config, Mapping, StoreError, SyncMode, WriteBatch};
+use writeback::store::{Completion, WriteBatch};
+use writeback::{Clock, Config, Mapping, StoreError, SyncMode};
 
 use crate::world::*;
 
@@ -92,7 +93,7 @@ fn block_write_full_page_by_hand_takes_what_became_dirty_since_the_claim() {
     let (mapping, _store) = dirty_blocks(&[0]);
     let claim = claim(&mapping, 0);
     fill(&mapping, 1, 7);
-    let pieces = claim.start_blocks(SyncMode::All).unwrap();
+    let pieces = claim.start_blocks(SyncMode::Wait).unwrap();
     assert_eq!(pieces.len(), 1);
     assert_eq!((pieces[0].offset(), pieces[0].image().len()), (0, 2 * BLOCK));
     assert_eq!(pieces[0].image().as_ref()[BLOCK..], [7; BLOCK]);

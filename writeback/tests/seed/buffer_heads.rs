@@ -36,7 +36,7 @@ fn buffer_heads_of_a_page_are_marked_by_who_can_name_them_and_all_by_who_cannot(
     assert!(!page.mark_dirty().unwrap());
     assert_eq!(page.dirty_blocks(), 0b1111);
 
-    let locked = page.lock().unwrap();
+    let locked = page.lock_state().unwrap();
     assert!(locked.cancel_dirty());
     assert_eq!(page.dirty_blocks(), 0);
     assert!(locked.mark_blocks_dirty(3..4).unwrap());

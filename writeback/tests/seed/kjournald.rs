@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use writeback::{Budget, Config, Error, Log, Mapping, Result, SyncMode};
+use writeback::hooks::Log;
+use writeback::{Budget, Config, Error, Mapping, Result, SyncMode};
 
 use crate::world::*;
 
@@ -72,7 +73,7 @@ fn kjournald_writes_a_block_itself_and_the_sync_waits_for_it() {
     let claim = claim(&mapping, 0);
     let syncer = sync_on_a_thread(&mapping);
     never("the page is claimed", || syncer.is_finished());
-    let pieces = claim.start_blocks(SyncMode::None).unwrap();
+    let pieces = claim.start_blocks(SyncMode::Skip).unwrap();
     assert!(pieces.is_empty(), "the page is put back");
     never("the journal has the block", || syncer.is_finished());
     assert_eq!(store.flushes_begun(), flushes);
@@ -122,7 +123,7 @@ fn kjournald_declines_in_part_and_takes_nothing_from_a_sync_that_tagged_the_page
     let hold = mapping.hold_blocks(1, 1..2).unwrap();
     let syncer = sync_on_a_thread(&mapping);
     eventually("tagged", || tags(&page(&mapping, 1)) == "dt");
-    let progress = mapping.write_range(1.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    let progress = mapping.write_range(1.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
     assert_eq!((progress.submitted, progress.declined), (1, 1));
     assert_eq!(tags(&page(&mapping, 1)), "dt");
     drop(first);
@@ -138,7 +139,7 @@ fn kjournald_takes_blocks_of_a_page_that_is_being_written_elsewhere() {
     let (mapping, store) = dirty_blocks(&[0]);
     store.writes(Writes::Keep);
     background(&mapping);
-    assert!(mapping.try_hold(0).unwrap().is_none());
+    assert!(mapping.try_hold_page(0).unwrap().is_none());
     assert!(mapping.try_hold_blocks(0, 0..1).unwrap().is_none());
     let other = mapping.try_hold_blocks(0, 1..4).unwrap().expect("not being written");
     let waiting = {
@@ -150,7 +151,7 @@ fn kjournald_takes_blocks_of_a_page_that_is_being_written_elsewhere() {
     waiting.join().unwrap();
     assert_eq!(other.page().held_blocks(), 0b1110);
     drop(other);
-    assert!(mapping.try_hold(0).unwrap().is_some());
+    assert!(mapping.try_hold_page(0).unwrap().is_some());
     assert_settled(&mapping);
 }
 
@@ -192,7 +193,7 @@ fn kjournald_cannot_keep_a_sync_waiting_by_taking_blocks_again_and_again() {
     assert_eq!(accepted(&store), [0; 4]);
     drop(second);
     syncer.join().unwrap().unwrap();
-    assert!(mapping.try_hold(0).unwrap().is_some(), "nobody waits any more");
+    assert!(mapping.try_hold_page(0).unwrap().is_some(), "nobody waits any more");
     assert_settled(&mapping);
 }
 
@@ -221,18 +222,18 @@ fn kjournald_and_whole_pages() {
     // A page of one block is held as a block, too; a hold of a page is one of all its blocks.
     let (mapping, _store) = open_dirty(1, 1);
     let mut hold = mapping.hold_blocks(0, 0..1).unwrap();
-    assert!(mapping.try_hold(0).unwrap().is_none());
+    assert!(mapping.try_hold_page(0).unwrap().is_none());
     assert!(mapping.hold_blocks(0, 1..2).is_err());
     assert!(!hold.take_dirty(), "writeback writes it");
     hold.written();
     assert!(page(&mapping, 0).snapshot().is_dirty());
     let (mapping, _store) = dirty_blocks(&[2]);
-    let hold = mapping.hold(0).unwrap();
+    let hold = mapping.hold_page(0).unwrap();
     assert_eq!((hold.blocks(), hold.image().len()), (0..4, PAGE));
     let progress = background(&mapping);
     assert_eq!((progress.submitted, progress.declined), (0, 1));
     assert!(claim(&mapping, 0).start_writeback().is_err());
-    assert!(claim(&mapping, 0).start_blocks(SyncMode::All).is_err());
+    assert!(claim(&mapping, 0).start_blocks(SyncMode::Wait).is_err());
     drop(hold);
     mapping.handle().sync_data().unwrap();
     assert_eq!(mapping.store().len().unwrap(), PAGE as u64);
@@ -257,7 +258,7 @@ impl Log for Journal {
 #[test]
 fn kjournald_may_not_drop_a_transaction_some_blocks_of_which_are_not_written() {
     let (store, journal) = (TestStore::new(), Arc::new(Journal::default()));
-    writeback::Store::set_len(&store, PAGE as u64).unwrap();
+    writeback::store::Store::set_len(&store, PAGE as u64).unwrap();
     let config = Config::new().block_size(BLOCK).log(journal.clone());
     let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
     let handle = mapping.handle();
@@ -276,7 +277,7 @@ fn kjournald_may_not_drop_a_transaction_some_blocks_of_which_are_not_written() {
     assert!(hold.take_dirty());
     store.put(hold.offset(), hold.image().as_ref());
     hold.written();
-    mapping.write_page(0, true).unwrap();
+    mapping.write_page(0, SyncMode::Wait).unwrap();
     assert_eq!(mapping.oldest_unwritten(), Some(5), "not flushed yet");
     handle.sync_data().unwrap();
     assert_eq!(mapping.oldest_unwritten(), None);
@@ -301,7 +302,7 @@ fn kjournald_may_not_drop_a_transaction_some_blocks_of_which_are_not_written() {
 /// A mapping of one page with a log, and its store.
 fn logged() -> (Mapping, TestStore, Arc<Journal>) {
     let (store, journal) = (TestStore::new(), Arc::new(Journal::default()));
-    writeback::Store::set_len(&store, PAGE as u64).unwrap();
+    writeback::store::Store::set_len(&store, PAGE as u64).unwrap();
     let config = Config::new().block_size(BLOCK).log(journal.clone());
     (Mapping::with_config(Arc::new(store.clone()), config).unwrap(), store, journal)
 }

@@ -4,7 +4,8 @@
 
 use std::thread;
 
-use writeback::{Budget, Config, Error, Mapping, PageTag, StoreError, SyncMode};
+use writeback::page::PageTag;
+use writeback::{Budget, Config, Error, Mapping, StoreError, SyncMode};
 
 use crate::world::*;
 
@@ -13,7 +14,7 @@ fn radix_tree_tags_say_what_a_walk_looks_for() {
     let (mapping, store) = open_dirty(3, 1);
     assert_eq!(tags(&page(&mapping, 1)), "d");
     store.writes(Writes::Keep);
-    mapping.write_page(1, false).unwrap();
+    mapping.write_page(1, SyncMode::Skip).unwrap();
     assert_eq!(tags(&page(&mapping, 1)), "w");
     page(&mapping, 1).mark_dirty().unwrap();
     assert_eq!(tags(&page(&mapping, 1)), "dw", "PAGECACHE_TAG_DIRTY and PAGECACHE_TAG_WRITEBACK");
@@ -48,7 +49,7 @@ fn set_page_dirty_of_a_page_that_was_truncated_does_nothing() {
     let gone = page(&mapping, 1);
     mapping.handle().set_len(10).unwrap();
     assert!(matches!(gone.mark_dirty(), Err(Error::Gone { index: 1 })));
-    assert!(gone.lock().is_none());
+    assert!(gone.lock_state().is_none());
     assert!(!gone.snapshot().is_dirty());
     assert_eq!(mapping.stats().dirty, 0);
 }
@@ -135,7 +136,7 @@ fn set_page_writeback_clears_the_dirty_tag_and_end_page_writeback_wakes() {
     for (mapping, _store) in [open_dirty(1, 1), dirty_blocks(&[1, 3])] {
         let page = page(&mapping, 0);
         let claim = claim(&mapping, 0);
-        let mut pieces = claim.start_blocks(SyncMode::All).unwrap();
+        let mut pieces = claim.start_blocks(SyncMode::Wait).unwrap();
         assert!(page.snapshot().is_under_writeback() && !page.snapshot().is_locked());
         assert_eq!(tags(&page), "w");
         let waiter = {
@@ -158,13 +159,13 @@ fn write_one_page_waits_or_does_not() {
     for (mapping, store) in [open_dirty(1, 1), dirty_blocks(&[1, 3])] {
         // Without wait: it gives way to a write under way, and only submits.
         store.writes(Writes::Keep);
-        assert!(mapping.write_page(0, false).unwrap());
+        assert!(mapping.write_page(0, SyncMode::Skip).unwrap());
         page(&mapping, 0).mark_dirty().unwrap();
-        assert!(!mapping.write_page(0, false).unwrap(), "under writeback");
+        assert!(!mapping.write_page(0, SyncMode::Skip).unwrap(), "under writeback");
         // With wait: for the one before, then for its own.
         let waiter = {
             let mapping = mapping.clone();
-            thread::spawn(move || mapping.write_page(0, true).unwrap())
+            thread::spawn(move || mapping.write_page(0, SyncMode::Wait).unwrap())
         };
         never("the write before it has not ended", || store.spans().len() > 2);
         while !waiter.is_finished() {
@@ -174,20 +175,20 @@ fn write_one_page_waits_or_does_not() {
             thread::yield_now();
         }
         assert!(waiter.join().unwrap());
-        assert!(!mapping.write_page(0, true).unwrap(), "clean");
+        assert!(!mapping.write_page(0, SyncMode::Wait).unwrap(), "clean");
         assert_settled(&mapping);
         // With wait: an error is told here, too.
         store.writes(Writes::Fail(StoreError::NoSpace));
         page(&mapping, 0).mark_dirty().unwrap();
-        assert!(mapping.write_page(0, true).unwrap_err().is_no_space());
+        assert!(mapping.write_page(0, SyncMode::Wait).unwrap_err().is_no_space());
         // Without: it leaves what another writer has. With: it waits for that.
         store.writes(Writes::Accept);
-        let hold = mapping.hold(0).unwrap();
-        assert!(!mapping.write_page(0, false).unwrap());
+        let hold = mapping.hold_page(0).unwrap();
+        assert!(!mapping.write_page(0, SyncMode::Skip).unwrap());
         assert!(page(&mapping, 0).snapshot().is_dirty());
         let waiter = {
             let mapping = mapping.clone();
-            thread::spawn(move || mapping.write_page(0, true).unwrap())
+            thread::spawn(move || mapping.write_page(0, SyncMode::Wait).unwrap())
         };
         never("the page is held", || waiter.is_finished());
         drop(hold);
@@ -204,16 +205,16 @@ fn memory_backed_mappings_move_flags_and_count_and_write_nothing() {
         handle.write_at(&[5; 2 * PAGE + 1], 0).unwrap();
         handle.sync_data().unwrap();
         handle.sync_all().unwrap();
-        let all = mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+        let all = mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap();
         let cyclic = mapping.write_cyclic(Budget::UNLIMITED).unwrap();
         assert_eq!((all.submitted, cyclic.submitted), (0, 0));
-        assert!(!mapping.write_page(0, true).unwrap());
+        assert!(!mapping.write_page(0, SyncMode::Wait).unwrap());
         let page = page(&mapping, 1);
         assert!(page.snapshot().is_dirty() && tags(&page) == "d");
-        let hold = mapping.hold(1).unwrap();
+        let hold = mapping.hold_page(1).unwrap();
         assert!(claim(&mapping, 1).start_writeback().is_err());
         drop(hold);
-        let pieces = claim(&mapping, 1).start_blocks(SyncMode::All).unwrap();
+        let pieces = claim(&mapping, 1).start_blocks(SyncMode::Wait).unwrap();
         assert_eq!(tags(&page), "w");
         pieces.into_iter().for_each(|piece| piece.end(Ok(())));
         assert!(!page.snapshot().is_dirty());

@@ -32,12 +32,12 @@ fn mpage_writepages_in_mode_all_waits() {
     // WB_SYNC_ALL: for the lock, for a held block, for a write under way.
     let (mapping, store) = mixed();
     store.writes(Writes::Keep);
-    mapping.write_page(3, false).unwrap();
+    mapping.write_page(3, SyncMode::Skip).unwrap();
     fill(&mapping, 12, 7);
     let (locked, hold) = (lock(&mapping, 0), mapping.hold_blocks(1, 3..4).unwrap());
     let pass = {
         let mapping = mapping.clone();
-        thread::spawn(move || mapping.write_range(.., SyncMode::All, Budget::pages(1)).unwrap())
+        thread::spawn(move || mapping.write_range(.., SyncMode::Wait, Budget::pages(1)).unwrap())
     };
     never("page 0 is locked", || store.spans().len() > 1);
     drop(locked);
@@ -59,7 +59,7 @@ fn mpage_writepages_in_mode_all_waits() {
 fn mpage_writepages_in_mode_all_does_not_wait_for_the_end_of_its_own_writes() {
     let (mapping, store) = mixed();
     store.writes(Writes::Keep);
-    let progress = mapping.write_range(0..=1, SyncMode::All, Budget::UNLIMITED).unwrap();
+    let progress = mapping.write_range(0..=1, SyncMode::Wait, Budget::UNLIMITED).unwrap();
     assert_eq!((progress.submitted, mapping.stats().writeback), (2, 2));
     assert_eq!(mapping.stats().dirty, 1, "outside the range");
     let waiter = {
@@ -77,7 +77,7 @@ fn mpage_writepages_in_mode_all_does_not_wait_for_the_end_of_its_own_writes() {
 fn mpage_writepages_writes_so_many_pages_and_goes_round() {
     // nr_to_write counts pages, however many pieces they have; range_cyclic goes on where the last pass stopped.
     let (mapping, store) = mixed();
-    let progress = mapping.write_range(.., SyncMode::None, Budget::pages(2)).unwrap();
+    let progress = mapping.write_range(.., SyncMode::Skip, Budget::pages(2)).unwrap();
     assert_eq!(progress.submitted, 2);
     // The first piece of page 1 goes on where page 0 ends.
     assert_eq!(store.spans(), [(0, 5 * 1024), (7 * 1024, 1024)]);
@@ -133,7 +133,7 @@ fn fdatasync_waits_for_a_page_that_a_flusher_has_claimed() {
         if decline {
             claim.redirty();
         } else {
-            for piece in claim.start_blocks(SyncMode::None).unwrap() {
+            for piece in claim.start_blocks(SyncMode::Skip).unwrap() {
                 never("a piece is under way", || syncer.is_finished());
                 store.put(piece.offset(), piece.image().as_ref());
                 piece.end(Ok(()));

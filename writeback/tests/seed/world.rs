@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use writeback::{
-    Budget, Claim, Config, LockedPage, Mapping, PageRef, PageTag, Progress, Store, SyncMode,
-};
+use writeback::page::{Claim, LockedPage, PageRef, PageTag};
+use writeback::stats::Progress;
+use writeback::store::Store;
+use writeback::{Budget, Config, Mapping, SyncMode};
 
 pub(crate) use crate::common::*;
 
@@ -37,11 +38,11 @@ pub(crate) fn accepted(store: &TestStore) -> Vec<u8> {
 }
 
 pub(crate) fn background(mapping: &Mapping) -> Progress {
-    mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap()
+    mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap()
 }
 
 pub(crate) fn lock(mapping: &Mapping, index: u64) -> LockedPage {
-    page(mapping, index).lock().expect("nobody truncates")
+    page(mapping, index).lock_state().expect("nobody truncates")
 }
 
 pub(crate) fn claim(mapping: &Mapping, index: u64) -> Claim {

@@ -15,7 +15,7 @@ fn claim_put_back_vs_sync() {
     // A sync never misses a page that was dirty when it began, whoever has claimed it.
     play("claim_put_back_vs_sync", || {
         let world = World::dirty(1, 0);
-        let hold = world.mapping.hold(0).unwrap();
+        let hold = world.mapping.hold_page(0).unwrap();
         let flusher = world.spawn(|world| {
             let Some(claim) = world.claim(0) else { return };
             match claim.start_writeback() {
@@ -38,9 +38,9 @@ fn declining_pass_vs_sync() {
     // A pass that declines a page leaves it dirty, and a sync that tagged it still finds it.
     play("declining_pass_vs_sync", || {
         let world = World::dirty(2, 0);
-        let hold = world.mapping.hold(1).unwrap();
+        let hold = world.mapping.hold_page(1).unwrap();
         let flusher = world.spawn(|world| {
-            world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+            world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         });
         let journal = thread::spawn(move || drop(hold));
         let syncer = world.spawn_syncer();
@@ -71,7 +71,7 @@ fn redirty_vs_completion() {
     // The end of a write does not make clean what was dirtied since it began.
     play("redirty_vs_completion", || {
         let world = World::dirty(1, 1);
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         let writer = world.spawn_writer(Place::of(0, 1));
         writer.join().unwrap();
         world.finish();
@@ -85,7 +85,7 @@ fn two_dirtiers_then_sync() {
     play("two_dirtiers_then_sync", || {
         let world = World::new(1, 0);
         let page = world.page(0);
-        let first = thread::spawn(move || page.lock().expect("not cut").mark_dirty());
+        let first = thread::spawn(move || page.lock_state().expect("not cut").mark_dirty());
         let second = world.spawn_writer(Place::of(0, 1));
         first.join().unwrap().unwrap();
         second.join().unwrap();
@@ -158,7 +158,7 @@ fn lengthening_write_vs_batch() {
             (1..4).for_each(|page| world.write(&handle, Place::of(page, 0)));
         });
         for _ in 0..2 {
-            world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+            world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         }
         writer.join().unwrap();
         world.finish();
@@ -175,7 +175,7 @@ fn write_vs_write_under_way() {
             let handle = world.mapping.handle();
             (0..3).for_each(|_| world.write(&handle, Place::of(0, 1)));
         });
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         world.read(&world.mapping.handle(), 0);
         writer.join().unwrap();
         world.finish();
@@ -226,7 +226,7 @@ fn failed_write_vs_write() {
             world.write(&handle, Place::of(0, 1));
             let _told = world.sync(&handle);
         });
-        let written = world.mapping.write_page(0, true);
+        let written = world.mapping.write_page(0, SyncMode::Wait);
         let lost = |error: &writeback::Error| error.is_no_space();
         assert!(written.as_ref().err().is_none_or(lost), "{written:?}");
         writer.join().unwrap();
@@ -246,7 +246,7 @@ fn claim_vs_claim() {
             }
         });
         world.write(&world.mapping.handle(), Place::of(0, 1));
-        if let Some(locked) = world.page(0).try_lock()
+        if let Some(locked) = world.page(0).try_lock_state()
             && let Ok(claim) = locked.clear_dirty_for_io()
         {
             claim.start_writeback().expect("not held").end(Err(StoreError::Lost));

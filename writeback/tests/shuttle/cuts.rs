@@ -29,7 +29,7 @@ fn cut_vs_late_write() {
     // The store is cut when no write beyond the new length is under way any more.
     play("cut_vs_late_write", || {
         let world = World::dirty(2, 1);
-        world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         world.cut(&world.mapping.handle(), ONE_PLACE);
         world.finish();
     });
@@ -41,7 +41,7 @@ fn cut_vs_late_write_and_sync() {
     // A sync leaves a cut alone that a truncation has still to make.
     play("cut_vs_late_write_and_sync", || {
         let world = World::dirty(2, 1);
-        world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         // Of the other page: it does not wait for the write.
         let syncer = world.spawn(|world| {
             world.sync_pages(&world.mapping.handle(), 0..1).unwrap();
@@ -97,7 +97,7 @@ fn cut_vs_dirtiers() {
         let world = World::new(2, 0);
         let (page, other) = (world.page(1), world.page(1));
         let dirtier = thread::spawn(move || page.mark_dirty().is_ok());
-        let locker = thread::spawn(move || other.lock().map(|locked| locked.mark_dirty()));
+        let locker = thread::spawn(move || other.lock_state().map(|locked| locked.mark_dirty()));
         world.cut(&world.mapping.handle(), ONE_PAGE);
         dirtier.join().unwrap();
         locker.join().unwrap();
@@ -166,7 +166,7 @@ fn cut_vs_claim_of_old_reference() {
         let world = World::dirty(2, 0);
         let old = world.page(1);
         let flusher = world.spawn(move |world| {
-            let Some(locked) = old.lock() else { return };
+            let Some(locked) = old.lock_state() else { return };
             if let Ok(claim) = locked.clear_dirty_for_io() {
                 world.write_out(claim.start_writeback().expect("not held"));
             }
@@ -292,7 +292,7 @@ fn cut_vs_hold() {
         let world = World::dirty(2, 0);
         let journal = world.spawn(|world| {
             // `Err`: it was cut away before.
-            let Ok(hold) = world.mapping.hold(1) else { return };
+            let Ok(hold) = world.mapping.hold_page(1) else { return };
             thread::yield_now();
             assert!(hold.page().snapshot().is_mapped());
         });

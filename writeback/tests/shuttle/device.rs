@@ -8,7 +8,9 @@ use std::sync::Arc;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
 use shuttle::thread;
-use writeback::{Completion, FlushKind, Image, Limits, Store, StoreError, WriteBatch};
+use writeback::StoreError;
+use writeback::page::Image;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 
 use crate::ledger::PAGE;
 

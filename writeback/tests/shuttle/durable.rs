@@ -27,7 +27,7 @@ fn flush_vs_flush() {
     // A sync with nothing to write waits for the flush that covers what was written.
     play("flush_vs_flush", || {
         let world = World::dirty(1, 0);
-        assert!(world.mapping.write_page(0, true).unwrap());
+        assert!(world.mapping.write_page(0, SyncMode::Wait).unwrap());
         let other = world.spawn_syncer();
         world.sync(&world.mapping.handle()).unwrap();
         other.join().unwrap();
@@ -85,7 +85,7 @@ fn failed_write_vs_flush() {
         world.device.fail_writes(1);
         let other = world.spawn(|world| {
             let budget = writeback::Budget::UNLIMITED;
-            world.mapping.write_range(.., SyncMode::All, budget).unwrap();
+            world.mapping.write_range(.., SyncMode::Wait, budget).unwrap();
             world.mapping.wait_range(..);
         });
         let told = world.sync(&world.mapping.handle());

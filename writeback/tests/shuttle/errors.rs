@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use shuttle::thread;
 use writeback::StoreError;
+use writeback::SyncMode;
 
 use crate::ledger::Place;
 use crate::play::play;
@@ -134,7 +135,7 @@ fn failed_write_page_vs_handle() {
         world.device.fail_writes(1);
         let handle = world.mapping.handle();
         let writer = world.spawn(|world| world.write(&world.mapping.handle(), Place::of(0, 1)));
-        world.mapping.write_page(0, true).expect_err("its write failed");
+        world.mapping.write_page(0, SyncMode::Wait).expect_err("its write failed");
         handle.check_error().expect_err("not told yet");
         writer.join().unwrap();
         world.finish();

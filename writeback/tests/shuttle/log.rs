@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use shuttle::sync::Mutex;
 use shuttle::thread::{self, JoinHandle};
-use writeback::{
-    Budget, Clock, Completion, Config, FlushKind, Flusher, FlusherConfig, Limits, Log, Mapping,
-    Store, StoreError, SyncMode, WriteBatch,
-};
+use writeback::hooks::Log;
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Budget, Clock, Config, Flusher, FlusherConfig, Mapping, StoreError, SyncMode};
 
 use crate::device::Device;
 use crate::ledger::PAGE;
@@ -195,8 +194,8 @@ fn logged_write_vs_image() {
             world.write(0);
             world.write(0);
         });
-        world.write_range(SyncMode::All);
-        world.write_range(SyncMode::All);
+        world.write_range(SyncMode::Wait);
+        world.write_range(SyncMode::Wait);
         writer.join().unwrap();
         world.finish();
     });
@@ -204,7 +203,7 @@ fn logged_write_vs_image() {
 
 #[test]
 fn logged_write_vs_background() {
-    // Also in mode None, which looks at the position before the image is taken.
+    // Also in mode `Skip`, which looks at the position before the image is taken.
     play("logged_write_vs_background", || {
         let world = World::new(1, false);
         let writer = world.spawn(|world| {
@@ -215,8 +214,8 @@ fn logged_write_vs_background() {
             let end = world.journal.end();
             world.journal.ensure(end - 1).unwrap();
         });
-        world.write_range(SyncMode::None);
-        world.write_range(SyncMode::None);
+        world.write_range(SyncMode::Skip);
+        world.write_range(SyncMode::Skip);
         writer.join().unwrap();
         committer.join().unwrap();
         world.finish();

@@ -64,7 +64,7 @@ fn evict_vs_page_in_hand() {
             world.spawn(move |world| {
                 let page = world.page(0);
                 world.write_page(&page, number).expect("nobody cuts it");
-                let locked = page.lock().expect("nobody cuts it");
+                let locked = page.lock_state().expect("nobody cuts it");
                 assert!(locked.page().snapshot().is_mapped());
             })
         };

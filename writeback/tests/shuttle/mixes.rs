@@ -106,13 +106,15 @@ impl Player<'_> {
                 self.allow_failure(world.sync_pages(handle, first..last + 1))
             }
             Op::Background => {
-                let _ = world.mapping.write_range(.., SyncMode::None, unlimited).unwrap();
+                let _ = world.mapping.write_range(.., SyncMode::Skip, unlimited).unwrap();
             }
             Op::Cyclic(pages) => {
                 let _ = world.mapping.write_cyclic(Budget::pages(pages)).unwrap();
             }
             Op::WritePage(page, true) if !self.kind.failures => world.write_page_and_look(page),
-            Op::WritePage(page, wait) => self.allow_failure(world.mapping.write_page(page, wait)),
+            Op::WritePage(page, wait) => {
+                self.allow_failure(world.mapping.write_page(page, mode(wait)))
+            }
             Op::Flusher => self.step_flusher(),
             Op::Claim(page, outcome) => self.claim(page, outcome),
             Op::Hold(page) => self.hold(page),
@@ -138,7 +140,7 @@ impl Player<'_> {
 
     fn mark_dirty_locked(&self, index: u64) {
         let Ok(page) = self.world.mapping.page(index) else { return };
-        if let Some(locked) = page.lock() {
+        if let Some(locked) = page.lock_state() {
             let _ = locked.mark_dirty();
         }
     }
@@ -151,7 +153,7 @@ impl Player<'_> {
 
     fn claim(&self, index: u64, outcome: Outcome) {
         let Some(page) = self.world.mapping.cached_page(index) else { return };
-        let Some(locked) = page.lock() else { return };
+        let Some(locked) = page.lock_state() else { return };
         let Ok(claim) = locked.clear_dirty_for_io() else { return };
         let outcome = if claim.is_held() { Outcome::Redirty } else { outcome };
         match outcome {
@@ -171,7 +173,7 @@ impl Player<'_> {
     }
 
     fn hold(&self, index: u64) {
-        let Ok(hold) = self.world.mapping.hold(index) else { return };
+        let Ok(hold) = self.world.mapping.hold_page(index) else { return };
         thread::yield_now();
         let image = hold.image();
         thread::yield_now();
@@ -179,4 +181,8 @@ impl Player<'_> {
         assert!(state.is_held() && state.is_mapped() && !state.is_under_writeback(), "{state:?}");
         drop(image);
     }
+}
+
+fn mode(waits: bool) -> SyncMode {
+    if waits { SyncMode::Wait } else { SyncMode::Skip }
 }

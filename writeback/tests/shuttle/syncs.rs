@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use writeback::{Budget, PageTag, SyncMode};
+use writeback::page::PageTag;
+use writeback::{Budget, SyncMode};
 
 use crate::ledger::Place;
 use crate::play::play;
@@ -29,7 +30,7 @@ fn background_pass_vs_sync() {
     play("background_pass_vs_sync", || {
         let world = World::dirty(2, 2);
         let flusher = world.spawn(|world| {
-            world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+            world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         });
         world.sync(&world.mapping.handle()).unwrap();
         flusher.join().unwrap();
@@ -43,7 +44,7 @@ fn sync_vs_write_of_an_old_image() {
     // A sync that meets a page under writeback waits, and then writes it again if it is dirty.
     play("sync_vs_write_of_an_old_image", || {
         let world = World::dirty(1, 1);
-        world.mapping.write_page(0, false).unwrap();
+        world.mapping.write_page(0, SyncMode::Skip).unwrap();
         let handle = world.mapping.handle();
         world.write(&handle, Place::of(0, 1));
         let other = world.spawn_writer(Place::of(0, 2));
@@ -69,7 +70,7 @@ fn sync_vs_dirtier_behind_it() {
                 world.write(&world.mapping.handle(), Place::of(1, 0));
             }
         });
-        let pass = world.mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+        let pass = world.mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap();
         assert!(pass.submitted == 1 || !late.load(SeqCst), "{pass:?}");
         writer.join().unwrap();
         world.finish();

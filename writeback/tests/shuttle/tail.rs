@@ -18,7 +18,7 @@ fn tail(page: u64) -> [Place; 2] {
 fn world(threads: usize) -> Arc<World> {
     let world = World::aligned(threads);
     world.write(&world.mapping.handle(), tail(0)[0]);
-    world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
     world
 }
 
@@ -31,7 +31,7 @@ fn trim_vs_appending_writer() {
         let writers = [tail(0)[1], tail(1)[0]].map(|place| {
             world.spawn(move |world| {
                 world.write(&world.mapping.handle(), place);
-                world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+                world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
             })
         });
         world.sync(&world.mapping.handle()).unwrap();
@@ -51,7 +51,7 @@ fn trim_vs_writer_of_a_page() {
         let page = world.page(0);
         let writer = world.spawn(move |world| {
             world.write_page(&page, 1).unwrap();
-            world.mapping.write_page(0, false).unwrap();
+            world.mapping.write_page(0, SyncMode::Skip).unwrap();
         });
         world.sync(&world.mapping.handle()).unwrap();
         writer.join().unwrap();
@@ -69,7 +69,7 @@ fn trim_vs_late_write() {
         let world = world(1);
         world.mapping.wait_range(..);
         world.write(&world.mapping.handle(), tail(0)[1]);
-        world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         let syncer = world.spawn(|world| {
             world.sync_pages(&world.mapping.handle(), 1..2).unwrap();
         });
@@ -89,7 +89,7 @@ fn trim_vs_cut() {
         let world = world(1);
         let handle = world.mapping.handle();
         [tail(0)[1], tail(1)[0]].into_iter().for_each(|place| world.write(&handle, place));
-        world.mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+        world.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         let syncer = world.spawn_syncer();
         let writer = world.spawn(|world| world.write(&world.mapping.handle(), tail(2)[0]));
         world.cut(&handle, PLACE as u64);

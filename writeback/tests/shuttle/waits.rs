@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use shuttle::thread;
-use writeback::{Budget, Flusher, FlusherConfig, Page, SyncMode};
+use writeback::page::Page;
+use writeback::{Budget, Flusher, FlusherConfig, SyncMode};
 
 use crate::ledger::Place;
 use crate::play::play;
@@ -27,7 +28,7 @@ fn lockers_of_one_page() {
         let lock = |_| {
             let (page, free) = (world.page(0), Arc::clone(&free));
             thread::spawn(move || {
-                let _locked = page.lock().expect("not cut");
+                let _locked = page.lock_state().expect("not cut");
                 assert!(free.swap(false, SeqCst), "two have the lock");
                 thread::yield_now();
                 free.store(true, SeqCst);
@@ -84,7 +85,7 @@ fn late_end_vs_next_writeback() {
         let first = world.claim(0).expect("dirty").start_writeback().expect("not held");
         let ender = thread::spawn(move || first.end(Ok(())));
         world.write(&world.mapping.handle(), Place::of(0, 1));
-        let locked = world.page(0).lock().expect("not cut");
+        let locked = world.page(0).lock_state().expect("not cut");
         if let Ok(claim) = locked.clear_dirty_for_io() {
             world.write_out(claim.start_writeback().expect("not held"));
         }
@@ -122,7 +123,7 @@ fn holds_vs_sync() {
         let world = World::dirty(1, 0);
         let hold = |_| {
             world.spawn(|world| {
-                let hold = world.mapping.hold(0).unwrap();
+                let hold = world.mapping.hold_page(0).unwrap();
                 thread::yield_now();
                 let state = hold.page().snapshot();
                 assert!(state.is_held() && !state.is_under_writeback(), "{state:?}");
@@ -141,13 +142,13 @@ fn hold_vs_waiting_claim() {
     // A writeback that waits for a hold comes before the next hold.
     play("hold_vs_waiting_claim", || {
         let world = World::dirty(1, 0);
-        let hold = world.mapping.hold(0).unwrap();
+        let hold = world.mapping.hold_page(0).unwrap();
         let claim = world.claim(0).expect("dirty");
         let writer = thread::spawn(move || {
             claim.wait_released();
             claim.start_writeback().expect("nobody came between").end(Ok(()));
         });
-        let journal = world.spawn(|world| drop(world.mapping.hold(0).unwrap()));
+        let journal = world.spawn(|world| drop(world.mapping.hold_page(0).unwrap()));
         drop(hold);
         writer.join().unwrap();
         journal.join().unwrap();
@@ -164,7 +165,7 @@ fn pass_vs_lock_holder() {
     play("pass_vs_lock_holder", || {
         let world = World::dirty(2, 0);
         let holder = world.spawn(|world| {
-            let _locked = world.page(1).lock().expect("not cut");
+            let _locked = world.page(1).lock_state().expect("not cut");
             world.page(0).wait_writeback();
         });
         world.sync(&world.mapping.handle()).unwrap();
@@ -179,7 +180,7 @@ fn pass_vs_journal() {
     // Nobody waits for a hold with a page under writeback in hand that was not submitted.
     play("pass_vs_journal", || {
         let world = World::dirty(2, 0);
-        let hold = world.mapping.hold(1).unwrap();
+        let hold = world.mapping.hold_page(1).unwrap();
         let journal = world.spawn(move |world| {
             world.page(0).wait_writeback();
             drop(hold);
@@ -220,7 +221,7 @@ fn cyclic_pass_vs_sync() {
             }
         });
         let expired = world.spawn(|world| {
-            world.mapping.write_range(1.., SyncMode::None, Budget::UNLIMITED).unwrap();
+            world.mapping.write_range(1.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
         });
         world.sync(&world.mapping.handle()).unwrap();
         flusher.join().unwrap();

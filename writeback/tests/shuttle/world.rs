@@ -11,10 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use shuttle::thread::{self, JoinHandle};
-use writeback::{
-    Budget, CacheConfig, Claim, Clock, Config, Handle, Mapping, PageCache, PageRef, Result,
-    SyncMode, Writeback,
-};
+use writeback::page::{Claim, PageRef, Writeback};
+use writeback::{Budget, CacheConfig, Clock, Config, Handle, Mapping, PageCache, Result, SyncMode};
 
 use crate::device::Device;
 use crate::ledger::{Ledger, PAGE, PLACE, PLACES, Place, stamp};
@@ -175,7 +173,7 @@ impl World {
     /// Writes the page and waits; what had been written to it must be accepted by the store then.
     pub(crate) fn write_page_and_look(&self, index: u64) {
         let begin = self.ledger.now();
-        self.mapping.write_page(index, true).unwrap();
+        self.mapping.write_page(index, SyncMode::Wait).unwrap();
         let places = Place::of(index, 0)..Place::of(index + 1, 0);
         let accepted = self.device.accepted();
         let from = usize::try_from(index).unwrap() * PAGE;
@@ -185,7 +183,7 @@ impl World {
     /// Writes all pages and waits; what had been written must be accepted by the store then.
     pub(crate) fn write_range_and_look(&self) {
         let begin = self.ledger.now();
-        self.mapping.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+        self.mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap();
         self.mapping.wait_range(..);
         let all = Place(0)..Place::of(PAGES_MAX, 0);
         self.ledger.check("accepted", begin, all, &self.device.accepted());
@@ -223,7 +221,7 @@ impl World {
 
     /// Locks the page and claims it, if there is anything to claim.
     pub(crate) fn claim(&self, index: u64) -> Option<Claim> {
-        let locked = self.page(index).lock()?;
+        let locked = self.page(index).lock_state()?;
         locked.wait_writeback();
         locked.clear_dirty_for_io().ok()
     }

@@ -6,11 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
-use writeback::{
-    Budget, Completion, Config, Error, FlushKind, Limits, Mapping, MemStore, Store, StoreError,
-    SyncMode, WriteBatch,
-};
+use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
 use crate::limited;
 
@@ -24,7 +22,7 @@ fn open(alignment: usize, contents: &[u8]) -> (MemStore, Mapping) {
 
 /// As a flusher does.
 fn write_out(mapping: &Mapping) {
-    mapping.write_range(.., SyncMode::None, Budget::UNLIMITED).unwrap();
+    mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
 }
 
 #[test]
@@ -99,7 +97,7 @@ fn what_a_cut_has_not_cleared_yet_is_not_in_an_image() {
     limited(|| {
         let (store, mapping) = open(512, b"");
         mapping.handle().write_at(&[1; 1000], 0).unwrap();
-        let claim = mapping.page(0).unwrap().lock().unwrap().clear_dirty_for_io().unwrap();
+        let claim = mapping.page(0).unwrap().lock_state().unwrap().clear_dirty_for_io().unwrap();
         let handle = mapping.handle();
         let cutter = thread::spawn(move || handle.set_len(100).unwrap());
         while mapping.len() != 100 {
@@ -120,7 +118,7 @@ fn what_a_cut_has_not_cleared_yet_is_not_in_an_image() {
 #[test]
 fn every_image_is_padded() {
     let (_store, mapping) = open(512, &[3; 700]);
-    let hold = mapping.hold(0).unwrap();
+    let hold = mapping.hold_page(0).unwrap();
     let image = hold.image();
     assert!(image.as_ref()[..700] == [3; 700] && image.as_ref()[700..] == [0; 324]);
 }

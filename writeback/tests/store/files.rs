@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::OFlags;
-use writeback::{Error, FileStore, Mapping, Store};
+use writeback::store::Store;
+use writeback::{Error, FileStore, Mapping};
 
 use crate::limited;
 

@@ -3,9 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use writeback::{
-    Completion, Config, Error, FlushKind, Limits, Mapping, MemStore, Store, StoreError, WriteBatch,
-};
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::{Config, Error, Mapping, MemStore, StoreError};
 
 use crate::limited;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
+use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 use writeback::{CacheConfig, Config, Error, Mapping, PageCache, Result, StoreError};
 
 use crate::limited;

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use writeback::fault::{Action, FaultConfig, FaultStore};
-use writeback::{Budget, FileStore, FlushKind, Handle, Mapping, MemStore, Result, Store, SyncMode};
+use writeback::store::fault::{Action, FaultConfig, FaultStore};
+use writeback::store::{FlushKind, Store};
+use writeback::{Budget, FileStore, Handle, Mapping, MemStore, Result, SyncMode};
 
 use crate::limited;
 
@@ -13,7 +14,7 @@ fn abandoned(seed: u64) -> FaultStore {
     let store = FaultStore::with_config(FaultConfig::new(seed).contents([1; 3000]));
     let first = Mapping::open(store.clone()).unwrap();
     first.handle().write_at(&[7; 8192], 0).unwrap();
-    first.write_range(.., SyncMode::All, Budget::UNLIMITED).unwrap();
+    first.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap();
     first.wait_range(..);
     first.handle().set_len(5000).unwrap();
     assert_eq!(store.operations(Action::Flush), 0);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{
-    CacheConfig, Completion, Config, Error, FlushKind, Flusher, FlusherConfig, Handle, Limits,
-    Mapping, MemStore, PageCache, Store, StoreError, WriteBatch,
+    CacheConfig, Config, Error, Flusher, FlusherConfig, Handle, Mapping, MemStore, PageCache,
+    StoreError,
 };
 
 use crate::limited;

@@ -1,9 +1,9 @@
 //! The transitions that pages of several blocks have of their own, and holds.
 
 use super::Held;
-use crate::page::Page;
-use crate::page::blocks::BlockMap;
-use crate::page::tag::{DIRTY_TAGS, PageTag};
+use crate::pages::Page;
+use crate::pages::blocks::BlockMap;
+use crate::pages::tag::{DIRTY_TAGS, PageTag};
 use crate::rules::core::Core;
 
 /// Why blocks cannot be held now.
@@ -27,7 +27,7 @@ pub(crate) struct Begun {
 }
 
 impl Core {
-    /// T6 of a page of several blocks: those of the claimed that nobody holds are under writeback.
+    /// As [`start_writeback`](Self::start_writeback), of a page of several blocks: those of the claimed that nobody holds are under writeback.
     ///
     /// If anything of the page is held it is declined: `Err` if all or nothing is asked for. Else the page
     /// is dirty again, in the same section; also if what is held was not claimed, since it may look clean
@@ -80,7 +80,7 @@ impl Core {
             // A page is charged for once while it is dirty, and once while it is being written.
             let (charged, owed) = (1 + i8::from(redirtied), i8::from(declined) + i8::from(writes));
             if owed > charged {
-                self.charge();
+                self.member.charge();
             }
             Ok((Begun { ticket, blocks, declined }, charged > owed, first))
         });
@@ -88,9 +88,9 @@ impl Core {
         let (begun, discharges, first) = started.unwrap_or(Err(Held))?;
         self.tell_flushers(first);
         if discharges {
-            self.discharge(1);
+            self.member.discharge(1);
         } else if begun.ticket.is_none() {
-            self.claim_given_up();
+            self.member.claim_given_up();
         }
         Ok(begun)
     }
@@ -165,7 +165,7 @@ impl Core {
                 slot.set(PageTag::Dirty);
                 if page.state.set_dirty() {
                     first = self.count_dirty();
-                    self.charge();
+                    self.member.charge();
                 }
             }
             sets.held.remove(blocks);

@@ -7,7 +7,7 @@ use crate::store::sparse::Sparse;
 ///
 /// # Examples
 /// ```
-/// use writeback::fault::{FaultConfig, FaultStore};
+/// use writeback::store::fault::{FaultConfig, FaultStore};
 ///
 /// let config = FaultConfig::new(42).contents(b"old").sector_size(4096).queued(true);
 /// let store = FaultStore::with_config(config);
@@ -31,7 +31,7 @@ impl FaultConfig {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
+    /// use writeback::store::fault::{FaultConfig, FaultStore};
     ///
     /// assert!(FaultStore::with_config(FaultConfig::new(1)).accepted().is_empty());
     /// ```
@@ -55,7 +55,7 @@ impl FaultConfig {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::FaultConfig;
+    /// use writeback::store::fault::FaultConfig;
     ///
     /// let config = FaultConfig::new(1).sector_size(4096);
     /// # let _ = config;
@@ -75,8 +75,9 @@ impl FaultConfig {
     /// # Examples
     /// ```
     /// use std::time::Duration;
-    /// use writeback::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
-    /// use writeback::{Clock, Store};
+    /// use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
+    /// use writeback::Clock;
+    /// use writeback::store::Store;
     ///
     /// let clock = Clock::manual();
     /// let store = FaultStore::with_config(FaultConfig::new(1).clock(clock.clone()));
@@ -97,7 +98,7 @@ impl FaultConfig {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
+    /// use writeback::store::fault::{FaultConfig, FaultStore};
     ///
     /// let store = FaultStore::with_config(FaultConfig::new(1).contents([7; 10_000]));
     /// assert_eq!(store.durable(), [7; 10_000]);
@@ -114,7 +115,7 @@ impl FaultConfig {
     /// # Examples
     /// ```
     /// use writeback::Mapping;
-    /// use writeback::fault::{Action, FaultConfig, FaultStore};
+    /// use writeback::store::fault::{Action, FaultConfig, FaultStore};
     ///
     /// let store = FaultStore::with_config(FaultConfig::new(1).batch_pages_max(2));
     /// let handle = Mapping::open(store.clone())?.handle();
@@ -130,7 +131,7 @@ impl FaultConfig {
     }
 
     /// Sets what reads and writes, and their memory, are aligned to (see
-    /// [`Limits::alignment`](crate::Limits::alignment)), at least 1.
+    /// [`Limits::alignment`](crate::store::Limits::alignment)), at least 1.
     #[must_use]
     pub fn alignment(mut self, bytes: usize) -> Self {
         self.alignment = bytes.max(1);
@@ -143,12 +144,12 @@ impl FaultConfig {
     /// # Examples
     /// ```
     /// use writeback::Mapping;
-    /// use writeback::fault::{FaultConfig, FaultStore};
+    /// use writeback::store::fault::{FaultConfig, FaultStore};
     ///
     /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true));
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(b"abc", 0)?;
-    /// mapping.write_page(0, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// assert_eq!((store.pending(), mapping.stats().writeback), (1, 1));
     /// assert_eq!(store.deliver_all(), 1);
     /// assert_eq!(mapping.stats().writeback, 0);
@@ -164,8 +165,8 @@ impl FaultConfig {
     ///
     /// # Examples
     /// ```
-    /// use writeback::Store;
-    /// use writeback::fault::{FaultConfig, FaultStore};
+    /// use writeback::store::Store;
+    /// use writeback::store::fault::{FaultConfig, FaultStore};
     ///
     /// let store = FaultStore::with_config(FaultConfig::new(1).keep_log(false));
     /// store.set_len(1)?;

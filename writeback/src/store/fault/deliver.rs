@@ -12,7 +12,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::FaultStore;
+    /// use writeback::store::fault::FaultStore;
     ///
     /// assert_eq!(FaultStore::new(1).pending(), 0);
     /// ```
@@ -24,8 +24,8 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{Action, Fault, FaultStore, Rule};
-    /// use writeback::{FlushKind, Store};
+    /// use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+    /// use writeback::store::{FlushKind, Store};
     ///
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Stuck).on(Action::Flush));
@@ -47,14 +47,14 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{Action, Fault, FaultStore, Rule};
+    /// use writeback::store::fault::{Action, Fault, FaultStore, Rule};
     /// use writeback::Mapping;
     ///
     /// let store = FaultStore::new(1);
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(b"abc", 0)?;
     /// store.inject(Rule::new(Fault::Stuck).on(Action::Write));
-    /// mapping.write_page(0, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// assert_eq!((store.pending(), store.deliver_all()), (1, 0));
     /// store.release_stuck();
     /// assert_eq!((store.deliver_all(), store.pending()), (1, 0));
@@ -72,7 +72,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::FaultStore;
+    /// use writeback::store::fault::FaultStore;
     ///
     /// assert!(!FaultStore::new(1).deliver_one(), "none has begun");
     /// ```
@@ -90,13 +90,13 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
+    /// use writeback::store::fault::{FaultConfig, FaultStore};
     /// use writeback::{Budget, Mapping, SyncMode};
     ///
     /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true).batch_pages_max(1));
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(&[1; 5 * 4096], 0)?;
-    /// mapping.write_range(.., SyncMode::All, Budget::UNLIMITED)?;
+    /// mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED)?;
     /// assert_eq!(store.deliver_all(), 5);
     /// mapping.handle().sync_data()?; // nothing is left to write, only to flush
     /// # Ok::<(), writeback::Error>(())
@@ -112,7 +112,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
+    /// use writeback::store::fault::{FaultConfig, FaultStore};
     /// use writeback::Mapping;
     ///
     /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true));
@@ -151,13 +151,13 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
+    /// use writeback::store::fault::{FaultConfig, FaultStore};
     /// use writeback::Mapping;
     ///
     /// let store = FaultStore::with_config(FaultConfig::new(1).queued(true));
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(b"abc", 0)?;
-    /// mapping.write_page(0, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// assert_eq!(store.lose_pending(), 1);
     /// assert!(mapping.handle().check_error().is_err());
     /// assert_eq!(mapping.stats().dirty, 1);
@@ -179,7 +179,7 @@ impl FaultStore {
 ///
 /// # Examples
 /// ```
-/// use writeback::fault::FaultStore;
+/// use writeback::store::fault::FaultStore;
 ///
 /// let store = FaultStore::new(1);
 /// let deliverer = store.deliver_in_background();
@@ -201,7 +201,7 @@ impl Deliverer {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::FaultStore;
+    /// use writeback::store::fault::FaultStore;
     ///
     /// FaultStore::new(1).deliver_in_background().stop();
     /// ```

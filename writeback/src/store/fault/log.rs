@@ -6,8 +6,8 @@ use super::plan::{Fault, Operation};
 ///
 /// # Examples
 /// ```
-/// use writeback::Store;
-/// use writeback::fault::{FaultStore, Stage};
+/// use writeback::store::Store;
+/// use writeback::store::fault::{FaultStore, Stage};
 ///
 /// let store = FaultStore::new(1);
 /// store.set_len(1)?;
@@ -27,8 +27,8 @@ pub enum Stage {
 ///
 /// # Examples
 /// ```
-/// use writeback::Store;
-/// use writeback::fault::{Fault, FaultStore, Rule};
+/// use writeback::store::Store;
+/// use writeback::store::fault::{Fault, FaultStore, Rule};
 ///
 /// let store = FaultStore::new(1);
 /// store.inject(Rule::new(Fault::Io).nth(2));

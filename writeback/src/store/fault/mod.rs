@@ -31,7 +31,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use std::sync::atomic::{AtomicU64, Ordering};
-//! use writeback::fault::FaultStore;
+//! use writeback::store::fault::FaultStore;
 //! use writeback::Mapping;
 //!
 //! let store = FaultStore::new(42);
@@ -118,12 +118,12 @@ struct Inner {
 /// cannot be replayed.
 ///
 /// # Panics
-/// It panics where its caller breaks the rules of [`Store`](crate::Store): two writes of the same bytes
+/// It panics where its caller breaks the rules of [`Store`](crate::store::Store): two writes of the same bytes
 /// under way at once, a read of bytes that are being written, or bytes that are not aligned as it needs.
 ///
 /// # Examples
 /// ```
-/// use writeback::fault::{Action, Fault, FaultStore, Rule};
+/// use writeback::store::fault::{Action, Fault, FaultStore, Rule};
 /// use writeback::Mapping;
 ///
 /// let store = FaultStore::new(42);
@@ -148,7 +148,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::FaultStore;
+    /// use writeback::store::fault::FaultStore;
     ///
     /// assert!(FaultStore::new(1).accepted().is_empty());
     /// ```
@@ -160,7 +160,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{FaultConfig, FaultStore};
+    /// use writeback::store::fault::{FaultConfig, FaultStore};
     ///
     /// let store = FaultStore::with_config(FaultConfig::new(1).contents(b"abc"));
     /// assert_eq!(store.accepted(), b"abc");
@@ -188,7 +188,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{Action, Fault, FaultStore, Rule};
+    /// use writeback::store::fault::{Action, Fault, FaultStore, Rule};
     /// use writeback::Mapping;
     ///
     /// let store = FaultStore::new(1);
@@ -207,8 +207,8 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::{Fault, FaultStore, Rule};
-    /// # use writeback::Store;
+    /// # use writeback::store::fault::{Fault, FaultStore, Rule};
+    /// # use writeback::store::Store;
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Io).persistent());
     /// assert!(store.set_len(1).is_err());
@@ -226,7 +226,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::FaultStore;
+    /// use writeback::store::fault::FaultStore;
     /// use writeback::Mapping;
     ///
     /// let store = FaultStore::new(1);
@@ -246,14 +246,14 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::FaultStore;
+    /// use writeback::store::fault::FaultStore;
     /// use writeback::Mapping;
     ///
     /// let store = FaultStore::new(1);
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(b"abc", 0)?;
     /// store.set_queued(true);
-    /// mapping.write_page(0, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// assert!(store.deliver_one() && !store.deliver_one());
     /// assert_eq!(store.accepted(), b"abc");
     /// # Ok::<(), writeback::Error>(())
@@ -267,7 +267,7 @@ impl FaultStore {
     /// # Examples
     /// ```
     /// use std::time::Duration;
-    /// use writeback::fault::FaultStore;
+    /// use writeback::store::fault::FaultStore;
     ///
     /// assert_eq!(FaultStore::new(1).clock().now(), Duration::ZERO);
     /// ```
@@ -280,14 +280,14 @@ impl FaultStore {
     /// # Examples
     /// ```
     /// use std::time::Duration;
-    /// use writeback::fault::{Action, Fault, FaultStore, Rule};
+    /// use writeback::store::fault::{Action, Fault, FaultStore, Rule};
     /// use writeback::Mapping;
     ///
     /// let store = FaultStore::new(1);
     /// let mapping = Mapping::open(store.clone())?;
     /// mapping.handle().write_at(b"abc", 0)?;
     /// store.inject(Rule::new(Fault::Slow(Duration::from_secs(3))).on(Action::Write));
-    /// mapping.write_page(0, false)?;
+    /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// assert_eq!(store.deliver_all(), 0);
     /// store.advance(Duration::from_secs(3));
     /// assert_eq!(store.deliver_all(), 1);
@@ -310,7 +310,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::FaultStore;
+    /// use writeback::store::fault::FaultStore;
     /// use writeback::Mapping;
     ///
     /// let store = FaultStore::new(1);
@@ -318,7 +318,7 @@ impl FaultStore {
     /// handle.write_at(&[1; 1024], 0)?;
     /// handle.sync_data()?;
     /// handle.write_at(&[2; 1024], 0)?;
-    /// handle.mapping().write_page(0, true)?; // accepted, and not flushed
+    /// handle.mapping().write_page(0, writeback::SyncMode::Wait)?; // accepted, and not flushed
     /// let left: std::collections::BTreeSet<_> =
     ///     (0..100).map(|seed| store.crash_clone(seed).accepted()).collect();
     /// assert_eq!(left.len(), 4, "two sectors, each the old one or the new one");
@@ -356,12 +356,12 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::FaultStore;
+    /// # use writeback::store::fault::FaultStore;
     /// # use writeback::Mapping;
     /// let store = FaultStore::new(1);
     /// let handle = Mapping::open(store.clone())?.handle();
     /// handle.write_at(b"abc", 0)?;
-    /// handle.mapping().write_page(0, true)?;
+    /// handle.mapping().write_page(0, writeback::SyncMode::Wait)?;
     /// assert_eq!((store.accepted(), store.durable()), (b"abc".to_vec(), vec![]));
     /// # Ok::<(), writeback::Error>(())
     /// ```
@@ -376,7 +376,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::FaultStore;
+    /// # use writeback::store::fault::FaultStore;
     /// # use writeback::Mapping;
     /// let store = FaultStore::new(1);
     /// let handle = Mapping::open(store.clone())?.handle();
@@ -393,7 +393,7 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::{Action, FaultStore};
+    /// # use writeback::store::fault::{Action, FaultStore};
     /// # use writeback::Mapping;
     /// let store = FaultStore::new(1);
     /// let handle = Mapping::open(store.clone())?.handle();
@@ -411,8 +411,8 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::{Action, FaultStore};
-    /// # use writeback::Store;
+    /// # use writeback::store::fault::{Action, FaultStore};
+    /// # use writeback::store::Store;
     /// let store = FaultStore::new(1);
     /// store.read(0, &mut [0; 10])?;
     /// assert_eq!(store.log().len(), 2, "begun and ended");
@@ -427,8 +427,8 @@ impl FaultStore {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::FaultStore;
-    /// # use writeback::Store;
+    /// # use writeback::store::fault::FaultStore;
+    /// # use writeback::store::Store;
     /// let store = FaultStore::new(1);
     /// store.set_len(10)?;
     /// assert_eq!(store.take_log().len(), 2);
@@ -448,8 +448,8 @@ impl FaultStore {
     /// ```
     /// use std::sync::Arc;
     /// use std::sync::atomic::{AtomicUsize, Ordering};
-    /// use writeback::fault::FaultStore;
-    /// use writeback::Store;
+    /// use writeback::store::fault::FaultStore;
+    /// use writeback::store::Store;
     ///
     /// let store = FaultStore::new(1);
     /// let events = Arc::new(AtomicUsize::new(0));

@@ -14,8 +14,8 @@ use fastrand::Rng;
 ///
 /// # Examples
 /// ```
-/// use writeback::fault::{Action, FaultStore};
-/// use writeback::{FlushKind, Store};
+/// use writeback::store::fault::{Action, FaultStore};
+/// use writeback::store::{FlushKind, Store};
 ///
 /// let store = FaultStore::new(1);
 /// store.flush(FlushKind::Data)?;
@@ -24,13 +24,13 @@ use fastrand::Rng;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// [`Store::read`](crate::Store::read).
+    /// [`Store::read`](crate::store::Store::read).
     Read,
-    /// [`Store::submit`](crate::Store::submit).
+    /// [`Store::submit`](crate::store::Store::submit).
     Write,
-    /// [`Store::flush`](crate::Store::flush).
+    /// [`Store::flush`](crate::store::Store::flush).
     Flush,
-    /// [`Store::set_len`](crate::Store::set_len).
+    /// [`Store::set_len`](crate::store::Store::set_len).
     SetLen,
 }
 
@@ -39,7 +39,7 @@ impl Action {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{Action, FaultStore};
+    /// use writeback::store::fault::{Action, FaultStore};
     ///
     /// let store = FaultStore::new(1);
     /// assert!(Action::ALL.iter().all(|action| store.operations(*action) == 0));
@@ -51,8 +51,8 @@ impl Action {
 ///
 /// # Examples
 /// ```
-/// use writeback::Store;
-/// use writeback::fault::{Action, FaultStore};
+/// use writeback::store::Store;
+/// use writeback::store::fault::{Action, FaultStore};
 ///
 /// let store = FaultStore::new(1);
 /// store.set_len(100)?;
@@ -77,8 +77,9 @@ pub struct Operation {
 ///
 /// # Examples
 /// ```
-/// use writeback::fault::{Action, Fault, FaultStore, Rule};
-/// use writeback::{FlushKind, Store, StoreError};
+/// use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+/// use writeback::StoreError;
+/// use writeback::store::{FlushKind, Store};
 ///
 /// let store = FaultStore::new(1);
 /// store.inject(Rule::new(Fault::NoSpace).on(Action::SetLen));
@@ -139,7 +140,7 @@ type Predicate = Arc<dyn Fn(&Operation) -> bool + Send + Sync>;
 ///
 /// # Examples
 /// ```
-/// use writeback::fault::{Action, Fault, FaultStore, Rule};
+/// use writeback::store::fault::{Action, Fault, FaultStore, Rule};
 /// use writeback::Mapping;
 ///
 /// let store = FaultStore::new(7);
@@ -175,8 +176,8 @@ impl Rule {
     ///
     /// # Examples
     /// ```
-    /// use writeback::fault::{Fault, FaultStore, Rule};
-    /// use writeback::Store;
+    /// use writeback::store::fault::{Fault, FaultStore, Rule};
+    /// use writeback::store::Store;
     ///
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Io));
@@ -200,8 +201,8 @@ impl Rule {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::{Action, Fault, FaultStore, Rule};
-    /// # use writeback::{FlushKind, Store};
+    /// # use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+    /// # use writeback::store::{FlushKind, Store};
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Io).on(Action::Flush));
     /// assert!(store.set_len(1).is_ok());
@@ -217,8 +218,8 @@ impl Rule {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::{Action, Fault, FaultStore, Rule};
-    /// # use writeback::Store;
+    /// # use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+    /// # use writeback::store::Store;
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Io).touching(4096..8192).persistent());
     /// assert!(store.read(0, &mut [0; 4096]).is_ok());
@@ -234,8 +235,8 @@ impl Rule {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::{Action, Fault, FaultStore, Rule};
-    /// # use writeback::Store;
+    /// # use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+    /// # use writeback::store::Store;
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Io).matching(|operation| operation.len > 1000).persistent());
     /// assert!(store.set_len(1000).is_ok());
@@ -254,8 +255,8 @@ impl Rule {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::{Action, Fault, FaultStore, Rule};
-    /// # use writeback::Store;
+    /// # use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+    /// # use writeback::store::Store;
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Io).nth(3));
     /// let went: Vec<_> = (0..5).map(|len| store.set_len(len).is_ok()).collect();
@@ -271,8 +272,8 @@ impl Rule {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::{Action, Fault, FaultStore, Rule};
-    /// # use writeback::Store;
+    /// # use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+    /// # use writeback::store::Store;
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Io).times(2));
     /// let went: Vec<_> = (0..4).map(|len| store.set_len(len).is_ok()).collect();
@@ -288,8 +289,8 @@ impl Rule {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::{Action, Fault, FaultStore, Rule};
-    /// # use writeback::Store;
+    /// # use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+    /// # use writeback::store::Store;
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Io).persistent());
     /// assert!(store.set_len(1).is_err() && store.set_len(1).is_err());
@@ -305,8 +306,8 @@ impl Rule {
     ///
     /// # Examples
     /// ```
-    /// # use writeback::fault::{Action, Fault, FaultStore, Rule};
-    /// # use writeback::Store;
+    /// # use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+    /// # use writeback::store::Store;
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Io).probability(0.25).persistent());
     /// let failed = (0..1000).filter(|len| store.set_len(*len).is_err()).count();

@@ -46,7 +46,7 @@ pub struct Stats {
     pub bytes_read: u64,
     /// Pages evicted to make room in the [`PageCache`](crate::PageCache).
     pub evicted: u64,
-    /// Pages read that did not open (see [`Seal`](crate::Seal)).
+    /// Pages read that did not open (see [`Seal`](crate::hooks::Seal)).
     pub corrupt: u64,
     /// Pages that could not be sealed.
     pub seal_errors: u64,
@@ -60,7 +60,7 @@ pub struct Stats {
     /// Writes and changes of the store's length, also failed ones, that no successful flush has covered yet.
     /// What the store held when it was opened counts as one: nobody knows whether it is durable.
     pub unflushed: u64,
-    /// Calls of an [`Observer`](crate::Observer) that panicked.
+    /// Calls of an [`Observer`](crate::hooks::Observer) that panicked.
     pub observer_panics: u64,
     /// Whether a flush failed (see [`Error::Poisoned`](crate::Error::Poisoned)).
     pub poisoned: bool,
@@ -81,7 +81,7 @@ impl Counter {
 
     pub(crate) fn sub(&self, count: u64) {
         let before = self.0.fetch_sub(count, Ordering::Relaxed);
-        debug_assert!(before >= count, "I10: a counter fell below zero");
+        debug_assert!(before >= count, "I-COUNT: a counter fell below zero");
     }
 
     pub(crate) fn get(&self) -> u64 {

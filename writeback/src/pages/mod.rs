@@ -1,7 +1,7 @@
 //! A page: its state word, its contents, and waiting for it.
 //!
-//! The state word is in [`state`](crate::page::state), the contents are in [`buffer`](crate::buffer), the
-//! place to sleep is in [`wait`](crate::page::wait); a page puts them together and adds the tickets of its
+//! The state word is in [`state`](crate::pages::state), the contents are in [`buffer`](crate::buffer), the
+//! place to sleep is in [`wait`](crate::pages::wait); a page puts them together and adds the tickets of its
 //! writebacks. It does not know its mapping.
 
 pub(crate) mod blocks;
@@ -15,12 +15,12 @@ use std::fmt;
 
 use crate::accounts::usage::Usage;
 use crate::buffer::Contents;
-use crate::page::blocks::{BlockMap, Blocks};
-use crate::page::positions::Positions;
-use crate::page::state::{PageState, Snapshot, Wake};
+use crate::pages::blocks::{BlockMap, Blocks};
+use crate::pages::positions::Positions;
+use crate::pages::state::{PageState, Snapshot, Wake};
 use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Mutex, Ordering, RwLock};
 
-/// A cached page, as the index stores it. Reached through [`PageRef`](crate::PageRef).
+/// A cached page, as the index stores it. Reached through [`PageRef`](crate::page::PageRef).
 ///
 /// # Examples
 /// ```
@@ -60,7 +60,7 @@ const BACKOFF_MS: u64 = 100;
 const BACKOFF_MAX_MS: u64 = 30_000;
 
 impl Page {
-    /// A page for `index` of so many blocks, locked by the caller and without contents (T1).
+    /// A page for `index` of so many blocks, locked by the caller and without contents.
     pub(crate) fn new(index: u64, block_count: usize) -> Self {
         Self {
             state: PageState::new(block_count > 1),
@@ -126,7 +126,7 @@ impl Page {
         }
     }
 
-    /// Which of its blocks another writer holds, one bit a block (see [`Hold`](crate::Hold)).
+    /// Which of its blocks another writer holds, one bit a block (see [`Hold`](crate::page::Hold)).
     ///
     /// # Examples
     /// ```
@@ -191,7 +191,7 @@ impl Page {
         self.blocks.as_ref().map_or(BlockMap::ONE, |sets| sets.all)
     }
 
-    /// T3 of a page of several blocks, the fast way: these are dirty already, so that only the tag is left to
+    /// Whether marking these blocks dirty is done at once: they are dirty already, so that only the tag is left to
     /// look at.
     ///
     /// If a claim takes the set right after it was read, it takes these blocks, and their image later, under
@@ -214,7 +214,7 @@ impl Page {
         }
     }
 
-    /// T9: wakes who waits for the lock, or for what a writeback that waited had kept for itself.
+    /// Wakes who waits for the lock, or for what a writeback that waited had kept for itself.
     pub(crate) fn unlock(&self) {
         if let Some(sets) = &self.blocks {
             sets.wanted.take();
@@ -238,7 +238,7 @@ impl Page {
         self.started.load(Ordering::Acquire)
     }
 
-    /// Called in T6's section, so never by two threads at a time.
+    /// Called in the section that starts a writeback, so never by two threads at a time.
     pub(crate) fn next_ticket(&self) -> u64 {
         self.started.fetch_add(1, Ordering::AcqRel) + 1
     }
@@ -251,7 +251,7 @@ impl Page {
         self.wake(self.state.take_sleepers());
     }
 
-    /// T14: waits until the writeback with `ticket`, and all before it, are over.
+    /// Waits until the writeback with `ticket`, and all before it, are over.
     ///
     /// By ticket, not by flag: a page that is written again and again has its flag set whenever
     /// one looks (a waiter would starve), and a flag seen clear says nothing of which write ended.

@@ -2,7 +2,7 @@
 //!
 //! The table knows nothing of pages. A sleeper names a key (the page's address) and a condition;
 //! whoever makes a condition true wakes everybody under that key, and each looks again. The
-//! caller's side of the bargain, kept by [`PageState`](crate::page::state::PageState):
+//! caller's side of the bargain, kept by [`PageState`](crate::pages::state::PageState):
 //!
 //! * the condition *announces* the sleeper (sets the WAITERS bit) in the same atomic operation
 //!   that reads what it looks at, and

@@ -18,7 +18,7 @@
 //! | WAITERS | somebody sleeps until this word changes | the sleeper | whoever clears a flag |
 //! | BLOCKS | the page has several blocks: what is dirty, held, written and wanted of it is in their sets | born so | never |
 //!
-//! The rest of the word counts those who have the page in their hands ([`Kept`](crate::page::keep::Kept)), so
+//! The rest of the word counts those who have the page in their hands ([`Kept`](crate::pages::keep::Kept)), so
 //! that eviction can look at them, and at all that makes a page dirty or busy, in the same step in which
 //! it takes MAPPED away: none of it can come between.
 //!
@@ -134,7 +134,7 @@ impl Snapshot {
         self.0 & ERROR != 0
     }
 
-    /// Another writer holds the contents (see [`Hold`](crate::Hold)).
+    /// Another writer holds the contents (see [`Hold`](crate::page::Hold)).
     ///
     /// # Examples
     /// ```
@@ -174,7 +174,7 @@ impl Snapshot {
         self.is_mapped() && self.0 & (HELD | WRITEBACK | WANTED) != 0
     }
 
-    /// Somebody has the page in hand (see [`PageRef`](crate::PageRef)), so that it is not evicted.
+    /// Somebody has the page in hand (see [`PageRef`](crate::page::PageRef)), so that it is not evicted.
     ///
     /// # Examples
     /// ```
@@ -222,7 +222,7 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// Somebody may sleep until what was just changed; call [`Page::wake`].
+/// Somebody may sleep until what was just changed; call [`Page::wake`](crate::pages::Page).
 #[derive(Debug)]
 #[must_use = "sleepers must be woken"]
 pub(crate) struct Wake(bool);
@@ -280,34 +280,34 @@ impl PageState {
         Wake::from(before)
     }
 
-    /// T2: the contents are valid from now on.
+    /// The contents are valid from now on.
     pub(crate) fn set_uptodate(&self) {
         let before = self.set(UPTODATE);
         debug_assert!(before.is_locked() && !before.is_uptodate(), "bad read end: {before:?}");
     }
 
-    /// T3: returns whether the page was clean.
+    /// Returns whether the page was clean.
     pub(crate) fn set_dirty(&self) -> bool {
         let before = self.set(DIRTY);
         debug_assert!(before.is_mapped() && before.is_uptodate(), "bad dirty: {before:?}");
         !before.is_dirty()
     }
 
-    /// T5 and T11: returns whether the page was dirty.
+    /// Returns whether the page was dirty.
     pub(crate) fn clear_dirty(&self) -> bool {
         let before = self.clear(DIRTY);
         debug_assert!(before.is_locked() && !before.is_under_writeback(), "bad clear: {before:?}");
         before.is_dirty()
     }
 
-    /// T6: sets WRITEBACK unless another writer holds the contents. `Err`: it does.
+    /// Sets WRITEBACK unless another writer holds the contents. `Err`: it does.
     pub(crate) fn begin_writeback(&self) -> Result<Snapshot, Snapshot> {
         let before = self.change(WRITEBACK, WANTED, |now| !now.is_held())?;
         debug_assert!(before.is_locked() && !before.is_under_writeback(), "bad start: {before:?}");
         Ok(before)
     }
 
-    /// T6 of a page of several blocks: of those that are written, none is held (the sets say so).
+    /// As [`begin_writeback`](Self::begin_writeback), of a page of several blocks: of those that are written, none is held (the sets say so).
     pub(crate) fn begin_writeback_of_blocks(&self) -> Snapshot {
         let before = self.set(WRITEBACK);
         debug_assert!(before.is_locked() && !before.is_under_writeback(), "bad start: {before:?}");
@@ -320,9 +320,9 @@ impl PageState {
         debug_assert!(before.is_locked(), "only a claim may want a release: {before:?}");
     }
 
-    /// T10: a failed write leaves the page dirty. Returns whether it was clean.
+    /// A failed write leaves the page dirty. Returns whether it was clean.
     ///
-    /// Wakes nobody: that is for [`Page::finish_ticket`], once the tags are seen changed too.
+    /// Wakes nobody: that is for [`Page::finish_ticket`](crate::pages::Page), once the tags are seen changed too.
     pub(crate) fn end_writeback(&self, failed: bool) -> bool {
         let (set, clear) = if failed { (ERROR | DIRTY, WRITEBACK) } else { (0, ERROR | WRITEBACK) };
         let (Ok(before) | Err(before)) = self.change(set, clear, |_| true);
@@ -354,7 +354,7 @@ impl PageState {
         debug_assert!(before.is_held(), "releasing what is not held: {before:?}");
     }
 
-    /// T12: the page leaves the index, clean. `Err`: another writer holds it.
+    /// The page leaves the index, clean. `Err`: another writer holds it.
     pub(crate) fn detach(&self) -> Result<Snapshot, Snapshot> {
         let before = self.change(0, MAPPED | DIRTY, |now| !now.is_held())?;
         debug_assert!(
@@ -364,7 +364,7 @@ impl PageState {
         Ok(before)
     }
 
-    /// T13: the page leaves the index, clean and unused. `Err`: not now.
+    /// The page leaves the index, clean and unused. `Err`: not now.
     pub(crate) fn evict(&self) -> Result<(), Snapshot> {
         self.change(0, MAPPED, Snapshot::is_evictable).map(|_| ())
     }

@@ -6,7 +6,8 @@ use tagged_radix::{Tag, TagFilter, TagSet};
 ///
 /// # Examples
 /// ```
-/// use writeback::{Mapping, MemStore, PageTag};
+/// use writeback::{Mapping, MemStore};
+/// use writeback::page::PageTag;
 ///
 /// let mapping = Mapping::open(MemStore::new())?;
 /// mapping.handle().write_at(b"abc", 0)?;
@@ -31,7 +32,7 @@ impl PageTag {
     ///
     /// # Examples
     /// ```
-    /// use writeback::PageTag;
+    /// use writeback::page::PageTag;
     ///
     /// assert_eq!(PageTag::Dirty.tag().number(), 0);
     /// ```

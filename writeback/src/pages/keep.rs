@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::page::Page;
+use crate::pages::Page;
 
 /// A page that is not evicted while this exists.
 pub(crate) struct Kept(Arc<Page>);

@@ -1,0 +1,49 @@
+//! Lengthening the mapping by writing beyond its end.
+//!
+//! The length is raised under the latch of the page that was written, and while the store cannot be cut
+//! ([`tail`](crate::durable::tail)). Whoever lengthens holds the truncate lock shared from before it
+//! [prepares](Core::prepare_to_lengthen) until it is done.
+
+use crate::error::Result;
+use crate::primitives::Ordering;
+use crate::rules::core::Core;
+
+/// A writer may lengthen the mapping to `end`: nothing old lies beyond it in the store.
+#[derive(Clone, Copy)]
+pub(crate) struct ToLengthen<'c> {
+    core: &'c Core,
+    end: u64,
+}
+
+/// The mapping is being lengthened, if it is; begun before the content latch is taken.
+#[must_use = "ended under the latch"]
+pub(crate) struct Growth<'c, G> {
+    to: ToLengthen<'c>,
+    _growing: G,
+}
+
+impl Core {
+    /// A writer is about to lengthen the mapping to `end`, if it ends earlier. If the store is longer than the mapping,
+    /// because an earlier cut failed, it is cut now: its old bytes must not come back.
+    pub(crate) fn prepare_to_lengthen(&self, end: u64) -> Result<ToLengthen<'_>> {
+        if end > self.len() && self.store_is_longer.load(Ordering::Acquire) {
+            self.cut_store()?;
+        }
+        Ok(ToLengthen { core: self, end })
+    }
+}
+
+impl<'c> ToLengthen<'c> {
+    /// Keeps the store from being cut, if the mapping ends earlier.
+    pub(crate) fn begin(self) -> Growth<'c, impl Sized> {
+        Growth { to: self, _growing: self.core.tail.growing(self.end > self.core.len()) }
+    }
+}
+
+impl<G> Growth<'_, G> {
+    /// Under the latch, when the page is dirty: an image with its bytes is cut at a length that has them.
+    pub(crate) fn end(self) {
+        let ToLengthen { core, end } = self.to;
+        core.length.fetch_max(core.whole(end), Ordering::AcqRel);
+    }
+}
