@@ -1,6 +1,6 @@
 //! The whole-tree checker, one function per invariant, and the statistics that come from the same traversal.
 
-use super::Tree;
+use super::link::above::Tree;
 use super::link::child::Child;
 use super::link::leaf::Leaf;
 use super::node::edge::Edge;

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::Tree;
+use super::link::above::Tree;
 use super::node::edge::Edge;
 use super::node::full::Node;
 use super::node::index::FANOUT;
