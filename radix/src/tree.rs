@@ -74,8 +74,8 @@ impl<V: Value> RadixTree<V> {
     /// Whether there is no entry.
     ///
     /// # Concurrency
-    /// Wait-free, one load. While the last entry is being removed, it may still say no when [`Pinned::get`] finds the entry
-    /// gone already.
+    /// Wait-free, one load. While the last entry is being removed, it may still say no when
+    /// [`Pinned::get`](crate::Pinned::get) finds the entry gone already.
     /// # Complexity
     /// O(1).
     ///
@@ -168,7 +168,7 @@ impl<V: CloneValue> RadixTree<V> {
     /// An owned copy of the value at `index`.
     ///
     /// # Concurrency
-    /// As [`Pinned::get`].
+    /// As [`Pinned::get`](crate::Pinned::get).
     /// # Complexity
     /// O(height), and a guard.
     ///
@@ -191,9 +191,9 @@ impl<V: CloneValue> RadixTree<V> {
     /// be told only by the next call. The batch is not cleared first; one without room gives back `Some(start)`.
     ///
     /// # Concurrency
-    /// As [`Pinned::gang_lookup`].
+    /// As [`Pinned::gang_lookup`](crate::Pinned::gang_lookup).
     /// # Complexity
-    /// As [`Pinned::gang_lookup`], and a guard.
+    /// As [`Pinned::gang_lookup`](crate::Pinned::gang_lookup), and a guard.
     ///
     /// # Examples
     /// ```
@@ -223,10 +223,10 @@ impl<V: CloneValue> RadixTree<V> {
     /// may be told only by the next call. The batch is not cleared first; one without room gives back `Some(start)`.
     ///
     /// # Concurrency
-    /// As [`Pinned::gang_lookup_tagged`]. When a writer intervenes, some copies may be made and dropped again. No lock is held
+    /// As [`Pinned::gang_lookup_tagged`](crate::Pinned::gang_lookup_tagged). When a writer intervenes, some copies may be made and dropped again. No lock is held
     /// while a copy is made or dropped.
     /// # Complexity
-    /// As [`Pinned::gang_lookup_tagged`], and a guard.
+    /// As [`Pinned::gang_lookup_tagged`](crate::Pinned::gang_lookup_tagged), and a guard.
     ///
     /// # Examples
     /// ```
