@@ -88,3 +88,8 @@ pub use frame::{CowFrame, Frame, SharedFrame};
 pub use pool::{Pool, Stats};
 pub use regions::{Region, Regions};
 pub use size::{FRAME_LEN_MAX, FRAME_LEN_MIN, LIMIT_DEFAULT};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

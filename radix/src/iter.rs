@@ -5,8 +5,9 @@ use core::iter::FusedIterator;
 use core::marker::PhantomData;
 use core::ops::{Bound, RangeBounds};
 
-use crate::raw::check::Drain;
-use crate::raw::scan::Scan;
+use crate::raw::Tree;
+use crate::raw::drop::Drain;
+use crate::raw::read::scan::Scan;
 use crate::reclaim::{Guard, pin};
 use crate::tag::{TagFilter, TagSet};
 use crate::tree::RadixTree;
@@ -63,11 +64,11 @@ pub struct RangeTagged<'p, V: Value> {
 impl<'p, V: Value> Range<'p, V> {
     #[inline]
     pub(crate) fn new(
-        tree: &'p RadixTree<V>,
+        tree: &'p Tree,
         bounds: &impl RangeBounds<u64>,
         guard: &'p Guard,
     ) -> Range<'p, V> {
-        let scan = Scan::new(tree.raw(), inclusive(bounds), TagFilter::ANY, guard);
+        let scan = Scan::new(tree, inclusive(bounds), TagFilter::ANY, guard);
         Range { scan, values: PhantomData }
     }
 }
@@ -75,15 +76,12 @@ impl<'p, V: Value> Range<'p, V> {
 impl<'p, V: Value> RangeTagged<'p, V> {
     #[inline]
     pub(crate) fn new(
-        tree: &'p RadixTree<V>,
+        tree: &'p Tree,
         bounds: &impl RangeBounds<u64>,
         filter: TagFilter,
         guard: &'p Guard,
     ) -> RangeTagged<'p, V> {
-        RangeTagged {
-            scan: Scan::new(tree.raw(), inclusive(bounds), filter, guard),
-            values: PhantomData,
-        }
+        RangeTagged { scan: Scan::new(tree, inclusive(bounds), filter, guard), values: PhantomData }
     }
 }
 
@@ -162,6 +160,15 @@ impl<V: Value> fmt::Debug for RangeTagged<'_, V> {
 pub struct IntoIter<V: Value> {
     tree: RadixTree<V>,
     drain: Drain,
+}
+
+impl<V: Value> IntoIterator for RadixTree<V> {
+    type Item = (u64, V);
+    type IntoIter = IntoIter<V>;
+
+    fn into_iter(self) -> IntoIter<V> {
+        IntoIter::new(self)
+    }
 }
 
 impl<V: Value> IntoIter<V> {

@@ -151,7 +151,7 @@ impl fmt::Debug for Guard {
 /// Running a model under a checker; only in builds for one.
 #[cfg(any(radix_loom, radix_shuttle))]
 pub mod checker {
-    use super::oracle;
+    use crate::reclaim::oracle;
 
     /// Runs `test` as the body of one execution, and checks that all nodes are freed at its end, and once.
     ///

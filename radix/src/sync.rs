@@ -20,12 +20,12 @@ mod native {
 #[cfg(not(any(radix_loom, radix_shuttle)))]
 mod primitives {
     #[cfg(radix_chaos)]
-    pub(crate) use super::chaos::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
-    pub(crate) use super::native::Ordering;
+    pub(crate) use crate::sync::chaos::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+    pub(crate) use crate::sync::native::Ordering;
     #[cfg(not(radix_chaos))]
-    pub(crate) use super::native::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+    pub(crate) use crate::sync::native::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
-    use super::native::{self, AtomicU8, spin_loop, yield_now};
+    use crate::sync::native::{self, AtomicU8, spin_loop, yield_now};
 
     pub(crate) const fn zeros<const N: usize>() -> [AtomicU64; N] {
         [const { AtomicU64::new(0) }; N]
@@ -87,7 +87,7 @@ mod primitives {
     use shuttle as checker;
 
     #[cfg(radix_loom)]
-    pub(crate) use super::loomed::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+    pub(crate) use crate::sync::loomed::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
     #[cfg(radix_shuttle)]
     pub(crate) use checker::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
     pub(crate) use checker::sync::atomic::{Ordering, fence};

@@ -6,10 +6,8 @@ use core::marker::PhantomData;
 use arrayvec::ArrayVec;
 
 use crate::check::Violation;
-use crate::iter::IntoIter;
-use crate::pinned::Pinned;
 use crate::raw;
-use crate::reclaim::{Drops, Guard, pin};
+use crate::reclaim::{Drops, pin};
 use crate::stats::Stats;
 use crate::sync::const_unless_checked;
 use crate::tag::{Tag, TagFilter};
@@ -17,7 +15,7 @@ use crate::value::{CloneValue, Value};
 
 /// A concurrent map from `u64` to values of one word, in which every entry can carry four tags.
 ///
-/// All operations on entries are methods of [`Pinned`], which [`pin`](RadixTree::pin) returns. Any number of threads may
+/// All operations on entries are methods of [`Pinned`](crate::Pinned), which [`pin`](RadixTree::pin) returns. Any number of threads may
 /// use all of them at the same time through a shared reference. The tree is `Send` and `Sync` if its values are.
 ///
 /// # Examples
@@ -55,53 +53,6 @@ impl<V: Value> RadixTree<V> {
         }
     }
 
-    /// Pins the current thread and returns the tree's operations.
-    ///
-    /// References that they return live as long as what this returns. See [`Guard`] for what pinning costs, and what it
-    /// costs to stay pinned.
-    ///
-    /// # Examples
-    /// ```
-    /// use tagged_radix::{Inline, RadixTree};
-    ///
-    /// let tree: RadixTree<Inline> = RadixTree::new();
-    /// assert!(tree.pin().get(0).is_none());
-    /// ```
-    ///
-    /// A reference cannot outlive the guard:
-    /// ```compile_fail,E0716
-    /// use tagged_radix::RadixTree;
-    ///
-    /// let tree: RadixTree<Box<u32>> = RadixTree::new();
-    /// tree.pin().insert(0, Box::new(1));
-    /// let value = tree.pin().get(0);
-    /// println!("{value:?}");
-    /// ```
-    #[inline]
-    pub fn pin(&self) -> Pinned<'_, V> {
-        Pinned::new(self, pin())
-    }
-
-    /// The tree's operations under a guard that is there already.
-    ///
-    /// # Complexity
-    /// Free: this is the way not to pay for a guard on each of many operations.
-    ///
-    /// # Examples
-    /// ```
-    /// use tagged_radix::{Inline, RadixTree};
-    ///
-    /// let trees: [RadixTree<Inline>; 2] = Default::default();
-    /// let guard = tagged_radix::pin();
-    /// for tree in &trees {
-    ///     tree.with_guard(&guard).insert(1, Inline::new(1).unwrap());
-    /// }
-    /// ```
-    #[inline]
-    pub fn with_guard<'t>(&'t self, guard: &'t Guard) -> Pinned<'t, V> {
-        Pinned::borrowed(self, guard)
-    }
-
     /// The number of entries.
     ///
     /// # Concurrency
@@ -123,8 +74,8 @@ impl<V: Value> RadixTree<V> {
     /// Whether there is no entry.
     ///
     /// # Concurrency
-    /// Wait-free, one load. While the last entry is being removed, it may still say no when [`Pinned::get`] finds the entry
-    /// gone already.
+    /// Wait-free, one load. While the last entry is being removed, it may still say no when
+    /// [`Pinned::get`](crate::Pinned::get) finds the entry gone already.
     /// # Complexity
     /// O(1).
     ///
@@ -217,7 +168,7 @@ impl<V: CloneValue> RadixTree<V> {
     /// An owned copy of the value at `index`.
     ///
     /// # Concurrency
-    /// As [`Pinned::get`].
+    /// As [`Pinned::get`](crate::Pinned::get).
     /// # Complexity
     /// O(height), and a guard.
     ///
@@ -240,9 +191,9 @@ impl<V: CloneValue> RadixTree<V> {
     /// be told only by the next call. The batch is not cleared first; one without room gives back `Some(start)`.
     ///
     /// # Concurrency
-    /// As [`Pinned::gang_lookup`].
+    /// As [`Pinned::gang_lookup`](crate::Pinned::gang_lookup).
     /// # Complexity
-    /// As [`Pinned::gang_lookup`], and a guard.
+    /// As [`Pinned::gang_lookup`](crate::Pinned::gang_lookup), and a guard.
     ///
     /// # Examples
     /// ```
@@ -272,10 +223,10 @@ impl<V: CloneValue> RadixTree<V> {
     /// may be told only by the next call. The batch is not cleared first; one without room gives back `Some(start)`.
     ///
     /// # Concurrency
-    /// As [`Pinned::gang_lookup_tagged`]. When a writer intervenes, some copies may be made and dropped again. No lock is held
+    /// As [`Pinned::gang_lookup_tagged`](crate::Pinned::gang_lookup_tagged). When a writer intervenes, some copies may be made and dropped again. No lock is held
     /// while a copy is made or dropped.
     /// # Complexity
-    /// As [`Pinned::gang_lookup_tagged`], and a guard.
+    /// As [`Pinned::gang_lookup_tagged`](crate::Pinned::gang_lookup_tagged), and a guard.
     ///
     /// # Examples
     /// ```
@@ -385,14 +336,5 @@ impl<V: Value> Extend<(u64, V)> for &RadixTree<V> {
             // A guard each: the next entry may be long in coming.
             self.pin().insert(index, value);
         }
-    }
-}
-
-impl<V: Value> IntoIterator for RadixTree<V> {
-    type Item = (u64, V);
-    type IntoIter = IntoIter<V>;
-
-    fn into_iter(self) -> IntoIter<V> {
-        IntoIter::new(self)
     }
 }

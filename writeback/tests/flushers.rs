@@ -206,9 +206,12 @@ fn idle_mappings_cost_nothing() {
     let (many, many_cache, many_flusher) = crowd(1000);
     let (few_handle, many_handle) = (few[0].handle(), many[0].handle());
     let compare = |what: &str, one: &mut dyn FnMut(), other: &mut dyn FnMut()| {
-        let (few, many) = least(one, other);
-        // By mappings it would be 100 times.
-        assert!(many < 3 * few + Duration::from_micros(50), "{what}: {few:?} and {many:?}");
+        in_one_of_five(|| {
+            let (few, many) = least(&mut *one, &mut *other);
+            // By mappings it would be 100 times.
+            let well = many < 3 * few + Duration::from_micros(50);
+            well.then_some(()).ok_or_else(|| format!("{what}: {few:?} and {many:?}"))
+        });
     };
     let read_all = |handle: &writeback::Handle| {
         (0..1000).for_each(|page| _ = handle.read_at(&mut [0], page * PAGE as u64).unwrap());

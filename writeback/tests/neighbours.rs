@@ -9,18 +9,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
+use parking_lot::Mutex;
 use writeback::store::Store;
 use writeback::{
     CacheConfig, Config, Error, Flusher, FlusherConfig, Handle, Mapping, MemStore, PageCache,
     StoreError, SyncMode,
 };
 
-/// More than enough for what is asked of a healthy mapping, whatever else the machine does.
-const SOON: Duration = Duration::from_secs(60);
-
 fn cache() -> PageCache {
     let config = CacheConfig::new(1000).dirty_pages_max(100);
-    PageCache::new(config.stall_max(Duration::from_millis(200))).unwrap()
+    // Long enough for a thread of the flusher to be run again on a busy machine.
+    PageCache::new(config.stall_max(Duration::from_secs(2))).unwrap()
 }
 
 fn open_in(cache: &PageCache) -> (Mapping, TestStore) {
@@ -34,18 +33,16 @@ fn eager() -> FlusherConfig {
     FlusherConfig::new().interval(Duration::from_millis(5)).dirty_expire(Duration::ZERO)
 }
 
-/// Writes page after page until told to stop, and returns the first error.
-fn write_all_it_can(handle: &Handle, stop: &AtomicBool) -> Option<Error> {
-    let mut first = None;
+/// Writes page after page until told to stop, and tells the first error.
+fn write_all_it_can(handle: &Handle, stop: &AtomicBool, told: &Mutex<Option<Error>>) {
     for page in 0.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
         if let Err(error) = handle.write_at(&[1; PAGE], page % 5000 * PAGE as u64) {
-            first.get_or_insert(error);
+            told.lock().get_or_insert(error);
         }
     }
-    first
 }
 
 /// Ten times what may be dirty, written, read and synced.
@@ -72,24 +69,30 @@ fn beside_nobody() -> Duration {
     begun.elapsed()
 }
 
-/// Works beside a mapping whose store is sick and whose writers write all they can; returns what they were told.
-fn beside(sickness: Writes, with_flusher: bool) -> Option<Error> {
+/// Works beside a mapping whose store is sick and whose writers write all they can; returns what they were told, and with
+/// `until_told` not before they were.
+fn beside(sickness: Writes, with_flusher: bool, until_told: bool) -> Option<Error> {
     let cache = cache();
     let ((sick, sick_store), (mapping, _store)) = (open_in(&cache), open_in(&cache));
     sick_store.writes(sickness.clone());
     let flusher =
         with_flusher.then(|| Flusher::start([sick.clone(), mapping.clone()], eager()).unwrap());
-    let stop = AtomicBool::new(false);
-    let told = thread::scope(|scope| {
-        let (handle, stop) = (sick.handle(), &stop);
-        let writer = scope.spawn(move || write_all_it_can(&handle, stop));
+    let (stop, told) = (AtomicBool::new(false), Mutex::new(None));
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| write_all_it_can(&sick.handle(), &stop, &told));
         eventually("its share is used up", || {
             cache.stats().debt >= 80 || cache.stats().paused > 20 || cache.stats().stalled > 20
         });
-        let begun = Instant::now();
-        work(&mapping);
-        let took = begun.elapsed();
-        let alone = beside_nobody();
+        // The limit leaves a tenth of it, so there are more and smaller batches; nothing is waited for.
+        in_one_of_five(|| {
+            let begun = Instant::now();
+            work(&mapping);
+            let took = begun.elapsed();
+            let alone = beside_nobody();
+            let well = took < 10 * alone + Duration::from_secs(1);
+            well.then_some(()).ok_or_else(|| format!("{took:?} beside {sickness:?}, with a flusher: {with_flusher}, and {alone:?} alone"))
+        });
+        eventually("its writer is told", || !until_told || told.lock().is_some());
         stop.store(true, Ordering::Relaxed);
         sick_store.writes(Writes::Accept);
         let unstick = || (0..sick_store.kept()).for_each(|_| sick_store.release_first(Ok(())));
@@ -97,23 +100,22 @@ fn beside(sickness: Writes, with_flusher: bool) -> Option<Error> {
             unstick();
             writer.is_finished()
         });
-        // The limit leaves a tenth of it, so there are more and smaller batches; nothing is waited for.
-        assert!(
-            took < 10 * alone + Duration::from_secs(1),
-            "{took:?} beside {sickness:?}, with a flusher: {with_flusher}, and {alone:?} alone"
-        );
-        writer.join().unwrap()
     });
     drop(flusher);
     let _ = sick.handle().sync_data();
     cache.check().unwrap();
-    told
+    told.into_inner()
+}
+
+/// Who writes to a store from which nothing comes is not told anything for so long, and then that it stalls.
+fn is_patient(told: Option<Error>) -> bool {
+    told.is_none_or(|error| matches!(error, Error::Stalled { source: None }))
 }
 
 #[test]
 fn a_store_that_is_full_hurts_its_own_mapping_only() {
     for with_flusher in [false, true] {
-        let told = beside(Writes::Fail(StoreError::NoSpace), with_flusher);
+        let told = beside(Writes::Fail(StoreError::NoSpace), with_flusher, true);
         assert!(told.as_ref().is_some_and(Error::is_no_space), "{told:?}");
     }
 }
@@ -121,28 +123,29 @@ fn a_store_that_is_full_hurts_its_own_mapping_only() {
 #[test]
 fn a_slow_store_hurts_its_own_mapping_only() {
     for with_flusher in [false, true] {
-        assert!(beside(Writes::Slow(Duration::from_millis(20)), with_flusher).is_none());
+        let told = beside(Writes::Slow(Duration::from_millis(20)), with_flusher, false);
+        assert!(told.is_none(), "{told:?}");
     }
 }
 
 #[test]
 fn a_store_that_never_answers_hurts_its_own_mapping_only() {
     for with_flusher in [false, true] {
-        assert!(beside(Writes::Keep, with_flusher).is_none());
+        assert!(is_patient(beside(Writes::Keep, with_flusher, false)));
     }
 }
 
 #[test]
 fn a_store_that_does_not_return_from_submit_hurts_its_own_mapping_only() {
     for with_flusher in [false, true] {
-        assert!(beside(Writes::Block, with_flusher).is_none());
+        assert!(is_patient(beside(Writes::Block, with_flusher, false)));
     }
 }
 
 #[test]
 fn a_store_that_forgets_writes_hurts_its_own_mapping_only() {
     for with_flusher in [false, true] {
-        let told = beside(Writes::Drop, with_flusher);
+        let told = beside(Writes::Drop, with_flusher, true);
         assert!(matches!(told, Some(Error::Stalled { source: Some(_) })), "{told:?}");
     }
 }
@@ -277,9 +280,8 @@ fn a_flush_that_does_not_end_holds_up_its_own_mapping_only() {
     thread::scope(|scope| {
         let syncer = scope.spawn(|| sick.handle().sync_data());
         eventually("it is in its flush", || sick_store.flushes_begun() == 1);
-        let begun = Instant::now();
+        // If it waited, then for what comes after it.
         work(&mapping);
-        assert!(begun.elapsed() < SOON);
         sick_store.block_flush(false);
         syncer.join().unwrap().unwrap();
     });
@@ -298,11 +300,10 @@ fn a_reader_that_needs_room_does_not_enter_another_store() {
     mapping.handle().set_len(300 * PAGE as u64).unwrap();
     // What is not dirty is in hand, so that nothing at all can be evicted.
     let _in_hand: Vec<_> = (0..12).map(|page| mapping.page(page).unwrap()).collect();
-    let begun = Instant::now();
     for page in 0..300 {
         mapping.handle().read_at(&mut [0; PAGE], page * PAGE as u64).unwrap();
     }
-    assert!(begun.elapsed() < SOON && sick_store.batches().is_empty());
+    assert!(sick_store.batches().is_empty());
     assert!(cache.stats().cached <= 101, "{:?}", cache.stats());
     sick_store.writes(Writes::Accept);
 }

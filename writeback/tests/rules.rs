@@ -24,7 +24,6 @@ mod common;
 
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use common::{PAGE, Writes, assert_settled, eventually, never, open, open_dirty, page};
 use writeback::page::{Claim, LockedPage, PageTag, Writeback};
@@ -405,7 +404,7 @@ fn background_writeback_goes_by_what_it_would_wait_for() {
     let (done, ended) = mpsc::channel();
     let pass = mapping.clone();
     thread::spawn(move || done.send(pass.write_range(.., SyncMode::Skip, Budget::UNLIMITED)));
-    let progress = ended.recv_timeout(Duration::from_secs(10)).expect("the pass waits").unwrap();
+    let progress = ended.recv_timeout(crate::common::patience()).expect("the pass waits").unwrap();
     assert_eq!((progress.submitted, progress.declined, progress.skipped), (1, 1, 2));
     assert_eq!(store.batches(), [(3, 1)]);
     assert_state(&mapping, 2, "d", "d");

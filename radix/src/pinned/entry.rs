@@ -2,8 +2,7 @@
 
 use super::Pinned;
 use crate::error::{OccupiedError, ReplaceError};
-use crate::raw::remove::REMOVE;
-use crate::raw::{Change, Entry, Inserted, NewValue, Word};
+use crate::raw::{Change, Entry, Inserted, Insertion, NewValue, Word};
 use crate::slot::{Pending, Slot};
 use crate::tag::TagSet;
 use crate::value::Value;
@@ -185,7 +184,18 @@ impl<V: Value> Pinned<'_, V> {
     }
 
     fn insert_word(&self, index: u64, word: Word, tags: TagSet, overwrite: bool) -> Inserted {
-        self.told(|told| self.tree.raw().insert(index, word, tags, overwrite, told, self.guard()))
+        if tags.is_empty()
+            && let Some(done) = self.tree.raw().put(index, word, overwrite, self.guard())
+        {
+            return done;
+        }
+        self.insert_anywhere(Insertion { index, entry: Entry { value: word, tags }, overwrite })
+    }
+
+    /// Inserts with tags, or where there is no full leaf yet. Out of line, for the short way above.
+    #[inline(never)]
+    fn insert_anywhere(&self, insertion: Insertion) -> Inserted {
+        self.told(|op| op.insert(insertion))
     }
 
     /// The value at `index`, or the one that `make` returns, which is inserted.
@@ -311,7 +321,7 @@ impl<V: Value> Pinned<'_, V> {
     /// assert_eq!(pinned.remove(1), None);
     /// ```
     pub fn remove(&self, index: u64) -> Option<V::Ref<'_>> {
-        let word = self.told(|told| self.tree.raw().remove(index, told, self.guard()))?;
+        let word = self.told(|op| op.remove(index))?;
         // SAFETY: `remove` has just taken it out of the tree.
         Some(unsafe { self.retire(word) })
     }
@@ -359,8 +369,7 @@ impl<V: Value> Pinned<'_, V> {
         expected: Entry,
         value: NewValue,
     ) -> Result<Word, Option<Entry>> {
-        let change = Change { value, ..REMOVE };
-        self.told(|told| self.tree.raw().change_if(index, expected, change, told, self.guard()))
+        self.told(|op| op.change_if(index, expected, Change::of(value)))
     }
 
     /// Runs `section` on the entry at `index` and makes what it does to the [`Slot`] take effect at one instant.
@@ -412,8 +421,7 @@ impl<V: Value> Pinned<'_, V> {
             };
             (Change { value, set: tags - entry.tags, clear: entry.tags - tags }, result)
         };
-        let raw = self.tree.raw();
-        let (result, left) = self.told(|told| raw.update(index, run, told, self.guard()))?;
+        let (result, left) = self.told(|op| op.update(index, run))?;
         if let Some(word) = left {
             // SAFETY: `update` has just taken it out of the tree.
             unsafe { self.retire(word) };

@@ -9,8 +9,8 @@ use core::fmt;
 
 use arrayvec::ArrayVec;
 
-use crate::raw::{FANOUT, Word};
-use crate::reclaim::{Doomed, Guard, drop_unpinned};
+use crate::raw::{FANOUT, Op, Word};
+use crate::reclaim::{Doomed, Guard, drop_unpinned, pin};
 use crate::tag::TreeEdges;
 use crate::tree::RadixTree;
 use crate::value::Value;
@@ -49,6 +49,55 @@ pub struct Pinned<'t, V: Value> {
 enum Held<'t> {
     Owned(Guard),
     Borrowed(&'t Guard),
+}
+
+impl<V: Value> RadixTree<V> {
+    /// Pins the current thread and returns the tree's operations.
+    ///
+    /// References that they return live as long as what this returns. See [`Guard`] for what pinning costs, and what it
+    /// costs to stay pinned.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// let tree: RadixTree<Inline> = RadixTree::new();
+    /// assert!(tree.pin().get(0).is_none());
+    /// ```
+    ///
+    /// A reference cannot outlive the guard:
+    /// ```compile_fail,E0716
+    /// use tagged_radix::RadixTree;
+    ///
+    /// let tree: RadixTree<Box<u32>> = RadixTree::new();
+    /// tree.pin().insert(0, Box::new(1));
+    /// let value = tree.pin().get(0);
+    /// println!("{value:?}");
+    /// ```
+    #[inline]
+    pub fn pin(&self) -> Pinned<'_, V> {
+        Pinned::new(self, pin())
+    }
+
+    /// The tree's operations under a guard that is there already.
+    ///
+    /// # Complexity
+    /// Free: this is the way not to pay for a guard on each of many operations.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// let trees: [RadixTree<Inline>; 2] = Default::default();
+    /// let guard = tagged_radix::pin();
+    /// for tree in &trees {
+    ///     tree.with_guard(&guard).insert(1, Inline::new(1).unwrap());
+    /// }
+    /// ```
+    #[inline]
+    pub fn with_guard<'t>(&'t self, guard: &'t Guard) -> Pinned<'t, V> {
+        Pinned::borrowed(self, guard)
+    }
 }
 
 impl<'t, V: Value> Pinned<'t, V> {
@@ -130,13 +179,13 @@ impl<'t, V: Value> Pinned<'t, V> {
         }
     }
 
-    /// Runs an operation and keeps what it is told.
+    /// Runs an operation that changes the tree, and keeps what it is told.
     #[inline]
-    fn told<R>(&self, operation: impl FnOnce(&mut TreeEdges) -> R) -> R {
-        let mut edges = TreeEdges::default();
-        let result = operation(&mut edges);
-        if !edges.is_empty() {
-            self.note(edges);
+    fn told<R>(&self, operation: impl FnOnce(&mut Op<'_>) -> R) -> R {
+        let mut op = Op::new(self.tree.raw(), self.guard());
+        let result = operation(&mut op);
+        if !op.told.is_empty() {
+            self.note(op.told);
         }
         result
     }

@@ -146,7 +146,7 @@ impl<V: Value> Pinned<'_, V> {
     /// assert_eq!(range.next_back(), None);
     /// ```
     pub fn range(&self, bounds: impl RangeBounds<u64>) -> Range<'_, V> {
-        Range::new(self.tree, &bounds, self.guard())
+        Range::new(self.tree.raw(), &bounds, self.guard())
     }
 
     /// All entries, in ascending order, and from the end in descending order.
@@ -196,7 +196,7 @@ impl<V: Value> Pinned<'_, V> {
         bounds: impl RangeBounds<u64>,
         filter: impl Into<TagFilter>,
     ) -> RangeTagged<'_, V> {
-        RangeTagged::new(self.tree, &bounds, filter.into(), self.guard())
+        RangeTagged::new(self.tree.raw(), &bounds, filter.into(), self.guard())
     }
 
     /// Fills `batch` with entries in ascending order from `start` on.
@@ -278,12 +278,12 @@ impl<V: Value> Pinned<'_, V> {
     /// assert_eq!(tree.len(), 90);
     /// ```
     pub fn remove_range(&self, bounds: impl RangeBounds<u64>) -> u64 {
-        let Some((low, high)) = inclusive(&bounds) else { return 0 };
+        let Some(range) = inclusive(&bounds) else { return 0 };
         let removed = |words| {
             // SAFETY: `remove_range` has just taken them out of the tree.
             unsafe { self.retire_all(words) };
         };
-        self.told(|told| self.tree.raw().remove_range(low, high, removed, told, self.guard()))
+        self.told(|op| op.remove_range(range, removed))
     }
 
     /// Removes the entries of which `keep` says no; returns how many.

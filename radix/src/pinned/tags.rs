@@ -69,7 +69,7 @@ impl<V: Value> Pinned<'_, V> {
     /// ```
     #[inline]
     pub fn set_tag(&self, index: u64, tag: Tag) -> Option<bool> {
-        self.told(|told| self.tree.raw().set_tag(index, tag, told, self.guard()))
+        self.told(|op| op.set_tag(index, tag))
     }
 
     /// Clears `tag` on the entry at `index`; returns whether it was set before.
@@ -93,7 +93,7 @@ impl<V: Value> Pinned<'_, V> {
     /// ```
     #[inline]
     pub fn clear_tag(&self, index: u64, tag: Tag) -> Option<bool> {
-        self.told(|told| self.tree.raw().clear_tag(index, tag, told, self.guard()))
+        self.told(|op| op.clear_tag(index, tag))
     }
 
     /// Sets and clears tags of the entry at `index` in one step; a tag in both sets ends up set.
@@ -125,11 +125,7 @@ impl<V: Value> Pinned<'_, V> {
         set: impl Into<TagSet>,
         clear: impl Into<TagSet>,
     ) -> Option<TagUpdate> {
-        let update = self.tree.raw().update_tags(index, set.into(), clear.into(), self.guard())?;
-        if !update.tree_edges.is_empty() {
-            self.note(update.tree_edges);
-        }
-        Some(update)
+        self.told(|op| op.update_tags(index, set.into(), clear.into()))
     }
 
     /// The number of entries in `bounds` that pass `filter`.
@@ -178,9 +174,8 @@ impl<V: Value> Pinned<'_, V> {
         set: impl Into<TagSet>,
         clear: impl Into<TagSet>,
     ) -> u64 {
-        let Some((low, high)) = inclusive(&bounds) else { return 0 };
-        let (set, clear) = (set.into(), clear.into());
-        self.told(|told| self.tree.raw().tag_range(low, high, set, clear, told, self.guard()))
+        let Some(range) = inclusive(&bounds) else { return 0 };
+        self.told(|op| op.tag_range(range, set.into(), clear.into()))
     }
 
     /// Sets `to` on the entries in `bounds` that have `from`; stops when `limit` entries have got it (with a limit of 0, at
@@ -218,12 +213,10 @@ impl<V: Value> Pinned<'_, V> {
         to: Tag,
         limit: u64,
     ) -> TagRange {
-        let Some((low, high)) = inclusive(&bounds) else {
+        let Some(range) = inclusive(&bounds) else {
             return TagRange { count: 0, next: None };
         };
-        let raw = self.tree.raw();
-        let (count, next) = self
-            .told(|told| raw.tag_range_if_tagged(low, high, from, to, limit, told, self.guard()));
+        let (count, next) = self.told(|op| op.tag_range_if_tagged(range, (from, to), limit));
         TagRange { count, next }
     }
 }

@@ -1,13 +1,13 @@
 //! The whole-tree checker, one function per invariant, and the statistics that come from the same traversal.
 
-use super::child::Child;
-use super::edge::Edge;
-use super::index::{self, FANOUT, bit};
-use super::inner::Inner;
-use super::leaf::Leaf;
-use super::node::Node;
-use super::single::Single;
-use super::{Tree, Word};
+use super::link::above::Tree;
+use super::link::child::Child;
+use super::link::leaf::Leaf;
+use super::node::edge::Edge;
+use super::node::full::Node;
+use super::node::index::{self, FANOUT, bit};
+use super::node::inner::Inner;
+use super::node::single::Single;
 use crate::check::{Invariant, Violation};
 use crate::reclaim::Guard;
 use crate::stats::Stats;
@@ -193,31 +193,4 @@ fn tags_sit_on_entries(_: &Tree, link: &Link<'_>) -> Result<(), String> {
     let child = link.child;
     let stray = Tag::all().iter().any(|&tag| child.tag_word(tag) & !child.present() != 0);
     fail_unless(!stray, link, "a tag bit stands on an empty slot")
-}
-
-/// Values of a tree that is held exclusively, taken out in ascending order.
-#[derive(Debug)]
-pub(crate) struct Drain {
-    next: Option<u64>,
-}
-
-impl Drain {
-    pub(crate) fn new() -> Drain {
-        Drain { next: Some(0) }
-    }
-
-    /// Takes the next value out of its slot. The tree keeps its nodes, and its words are of no use any more: it may only
-    /// be drained further and dropped.
-    pub(crate) fn next(&mut self, tree: &mut Tree, guard: &Guard) -> Option<(u64, Word)> {
-        let start = self.next?;
-        let range = Some((start, u64::MAX));
-        let found = super::scan::Scan::new(tree, range, crate::tag::TagFilter::ANY, guard).next();
-        let Some((index, value)) = found else {
-            self.next = None;
-            return None;
-        };
-        tree.find_leaf(index, guard)?.take_value(index);
-        self.next = index.checked_add(1);
-        Some((index, value))
-    }
 }

@@ -1,52 +1,30 @@
 //! What must be true of the tree's index arithmetic and of its edges: one definition for the property tests and the fuzz
 //! target, on the very sources of the tree, which are private and so are included here.
 
-#[path = "../../src/raw/edge.rs"]
+#[path = "../../src/raw/node/edge.rs"]
 mod edge;
-#[path = "../../src/raw/index.rs"]
+#[path = "../../src/raw/node/index.rs"]
 mod index;
 
 use core::ptr::NonNull;
 
 use edge::Edge;
 use index::{ALL_SLOTS, BITS, FANOUT};
-use node::{Header, Node};
-use single::Single;
 
 /// In place of the tree's own; to be named `sync` at the root of the crate, too, where the sources look for it.
 pub(crate) mod sync {
     pub(crate) const CHECKED: bool = false;
 }
 
-/// In place of the tree's own: all that an edge knows of a node is how it is aligned.
-mod node {
-    /// What begins a node.
-    #[derive(Debug)]
-    #[repr(align(64))]
-    pub(crate) struct Header;
+/// As a node is aligned.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Node;
 
-    #[derive(Debug)]
-    #[repr(align(64))]
-    pub(crate) struct Node;
-
-    #[cfg(test)]
-    impl Node {
-        pub(crate) fn leaf(_index: u64) -> super::NonNull<Node> {
-            super::NonNull::dangling()
-        }
-
-        /// # Safety
-        /// None is needed: there is nothing to free.
-        pub(crate) unsafe fn free(_node: super::NonNull<Node>) {}
-    }
-}
-
-/// In place of the tree's own.
-mod single {
-    #[derive(Debug)]
-    #[repr(align(8))]
-    pub(crate) struct Single;
-}
+/// As a single is aligned.
+#[derive(Debug)]
+#[repr(align(8))]
+struct Single;
 
 #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
 pub(crate) const LEVELS: u8 = index::LEVELS as u8;
@@ -128,7 +106,7 @@ fn check_words(offset: usize, word: u64) {
 pub(crate) fn check_edges(place: usize, level: u8, skip: bool, bits: u8) {
     let node: *mut Node = core::ptr::without_provenance_mut(place & !63);
     let node = NonNull::new(node).unwrap_or(NonNull::dangling());
-    let edge = Edge::full(node.cast(), level, skip);
+    let edge = Edge::full(node, level, skip);
     assert_eq!((edge.pointer(), edge.level(), edge.skips()), (node.as_ptr(), level, skip));
     assert!(!edge.is_null() && !edge.is_single() && !edge.is_small() && edge.is_full());
     assert_eq!(edge.plain_level(), (!skip).then_some(level));
@@ -137,7 +115,7 @@ pub(crate) fn check_edges(place: usize, level: u8, skip: bool, bits: u8) {
     check_questions(Edge::from_word(
         edge.word().map_addr(|word| word & !63 | usize::from(bits & 62)),
     ));
-    check_small(node.cast(), level.max(1));
+    check_small(node, level.max(1));
     check_single(place);
     check_null();
 }
@@ -152,17 +130,20 @@ fn check_questions(edge: Edge) {
         assert_eq!(edge.leads_to(level), plain, "{edge:?} to {level}");
         if plain {
             assert_eq!(edge.level(), level);
-            assert_eq!(edge.plain_pointer(level), edge.pointer());
+            assert_eq!(edge.plain_pointer::<Node>(level), edge.pointer());
         }
     }
-    assert!(edge.pointer().is_null() == edge.is_null() && edge.pointer().addr() & 63 == 0);
+    assert!(
+        edge.pointer::<Node>().is_null() == edge.is_null()
+            && edge.pointer::<Node>().addr() & 63 == 0
+    );
 }
 
 /// An edge to a small node, which is no leaf, knows its level, and is plain to none.
-fn check_small(node: NonNull<Header>, level: u8) {
+fn check_small(node: NonNull<Node>, level: u8) {
     let edge = Edge::small(node, level);
     assert_eq!(Edge::from_word(edge.word()), edge);
-    assert_eq!((edge.inner_pointer(), edge.level()), (node.as_ptr(), level));
+    assert_eq!((edge.pointer(), edge.level()), (node.as_ptr(), level));
     assert!(edge.is_small() && !edge.is_single() && !edge.is_full() && !edge.is_null());
     assert!(edge.skips() && edge.ends_or_skips() && edge.leads_to_inner());
     assert!(edge.plain_level().is_none() && (0..16).all(|level| !edge.leads_to(level)));

@@ -80,9 +80,9 @@ impl Drop for Tracked {
     }
 }
 
-/// Lets reclamation go on until `done`; fails the test if that takes longer than 20 seconds.
+/// Lets reclamation go on until `done`; fails the test if that does not come.
 pub(crate) fn drain(done: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + super::watchdog::patience();
     while !done() {
         assert!(Instant::now() < deadline, "retired memory was not reclaimed in time");
         tagged_radix::pin().flush();

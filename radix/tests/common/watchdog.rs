@@ -62,6 +62,12 @@ pub(crate) fn watch_for(time: Duration) {
     });
 }
 
+/// How long a test waits for what must come: as long as it may, since a machine can stand still for many seconds. Only a
+/// test that fails waits so long.
+pub(crate) fn patience() -> Duration {
+    if limit().is_zero() { Duration::from_secs(24 * 3600) } else { limit() / 2 }
+}
+
 /// Runs `body` on a thread of its own, for the test that calls it; panics with its panic, and if it
 /// takes longer than half of the limit, so that the test has failed before its process is ended. The thread is left behind then.
 pub(crate) fn within<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
@@ -73,11 +79,8 @@ pub(crate) fn within<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'stati
         let _ = done.send(());
         result
     });
-    let outcome = match limit() / 2 {
-        Duration::ZERO => is_done.recv().map_err(RecvTimeoutError::from),
-        time => is_done.recv_timeout(time),
-    };
-    assert!(outcome != Err(RecvTimeoutError::Timeout), "not done after {:?}", limit() / 2);
+    let outcome = is_done.recv_timeout(patience());
+    assert!(outcome != Err(RecvTimeoutError::Timeout), "not done after {:?}", patience());
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 

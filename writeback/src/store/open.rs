@@ -50,8 +50,9 @@ impl FileOptions {
     /// has written without noticing. It is an advisory lock of `flock`: it concerns those who ask for it, and
     /// belongs to the open file. A file that was duplicated ([`File::try_clone`], `dup`) or inherited over
     /// a fork is the same open file, which is not refused, and the lock ends when the last of these is
-    /// closed; that includes the end of their processes, however they end. To be turned off for file systems
-    /// that have no such lock.
+    /// closed; that includes the end of their processes, however they end. A process that is just being started
+    /// has duplicates of all files until it runs its own program: who closes a file and opens it again while
+    /// another thread starts one can be refused, and may try again. To be turned off for file systems that have no such lock.
     pub fn lock(mut self, lock: bool) -> Self {
         self.lock = lock;
         self

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use writeback::{Config, Error, FileStore, Mapping};
 
 use crate::common::{PAGE, assert_settled, page};
+use crate::common_files::reopened;
 
 const PAGES: usize = 6;
 /// Where the limit is: within the fourth page, in the units of `ulimit`.
@@ -75,7 +76,7 @@ fn a_file_is_as_it_was_written_where_there_is_no_limit() {
     assert!(std::fs::read(&path).unwrap() == expected());
     assert_settled(&mapping);
     drop(mapping); // and the file's lock with it
-    let again = Mapping::open(FileStore::open(&path).unwrap()).unwrap();
+    let again = Mapping::open(reopened(|| FileStore::open(&path))).unwrap();
     let mut bytes = vec![0; PAGES * PAGE];
     assert_eq!(again.handle().read_at(&mut bytes, 0).unwrap(), bytes.len());
     assert!(bytes == expected());

@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/files.rs"]
+mod common_files;
 
 mod counts;
 mod file;
@@ -10,3 +12,5 @@ mod hand;
 mod retries;
 mod turns;
 mod watch;
+
+use common::patience;

@@ -49,7 +49,7 @@ fn assert_page_is_free(mapping: &Mapping, when: &str) {
         drop(page.lock_state());
         done.send(()).unwrap();
     });
-    is_done.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|_| panic!("held: {when}"));
+    is_done.recv_timeout(crate::common::patience()).unwrap_or_else(|_| panic!("held: {when}"));
 }
 
 impl Observer for Diary {

@@ -10,7 +10,7 @@ use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
-use crate::limited;
+use crate::within;
 
 const PAGE: usize = 4096;
 
@@ -94,7 +94,7 @@ fn the_last_block_is_padded_and_the_others_are_not_written() {
 /// between must not show what lies behind the new end, which may come back as zeros and nothing else.
 #[test]
 fn what_a_cut_has_not_cleared_yet_is_not_in_an_image() {
-    limited(|| {
+    within(|| {
         let (store, mapping) = open(512, b"");
         mapping.handle().write_at(&[1; 1000], 0).unwrap();
         let claim = mapping.page(0).unwrap().lock_state().unwrap().clear_dirty_for_io().unwrap();
@@ -341,7 +341,7 @@ impl Store for SlowToCut {
 /// A store that is cut at the length of a moment ago would lose what was written and is clean since.
 #[test]
 fn a_sync_takes_nothing_from_those_who_append_meanwhile() {
-    limited(|| {
+    within(|| {
         let store = MemStore::new().aligned(512);
         let mapping = Mapping::open(SlowToCut(store.clone())).unwrap();
         let rounds = 100;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{Config, Error, Mapping, MemStore, StoreError};
 
-use crate::limited;
+use crate::within;
 
 /// Bytes in memory, with limits of its own.
 #[derive(Debug, Clone)]
@@ -49,17 +49,17 @@ impl Store for Limited {
 /// A device that was made smaller, or a quota.
 #[test]
 fn a_store_that_is_longer_than_it_can_be_is_not_opened() {
-    let told = limited(|| Mapping::open(limited_to(10_001, |limits| limits.len_max = 10_000)));
+    let told = within(|| Mapping::open(limited_to(10_001, |limits| limits.len_max = 10_000)));
     let Err(Error::Length { source }) = told else { panic!("{told:?}") };
     assert_eq!(io::Error::from(Error::Length { source }).kind(), io::ErrorKind::FileTooLarge);
     // As long as it can be is not too long.
     let mapping = Mapping::open(limited_to(10_000, |limits| limits.len_max = 10_000)).unwrap();
-    limited(move || assert_eq!(mapping.handle().read_at(&mut [0; 100], 9_990).unwrap(), 10));
+    within(move || assert_eq!(mapping.handle().read_at(&mut [0; 100], 9_990).unwrap(), 10));
 }
 
 #[test]
 fn what_does_not_fit_is_refused_at_once_with_its_errno() {
-    limited(|| {
+    within(|| {
         let mapping = Mapping::open(limited_to(5000, |limits| limits.len_max = 10_000)).unwrap();
         let handle = mapping.handle();
         for (offset, len) in [(9_999, 2), (10_000, 1), (1 << 62, 1), (u64::MAX, 1)] {

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 use writeback::{CacheConfig, Config, Error, Mapping, PageCache, Result, StoreError};
 
-use crate::limited;
+use crate::within;
 
 const PAGE: usize = 4096;
 
@@ -75,7 +75,7 @@ fn full() -> (FaultStore, Mapping) {
 
 #[test]
 fn no_room_for_dirty_pages() {
-    limited(|| {
+    within(|| {
         let (_store, mapping) = full();
         let data = vec![7; 16 * PAGE];
         let told = mapping.handle().write_at(&data, 50);
@@ -90,7 +90,7 @@ fn no_room_for_dirty_pages() {
 
 #[test]
 fn what_does_not_wait_returns_how_much_it_has_written() {
-    limited(|| {
+    within(|| {
         let (_store, mapping) = full();
         let written = mapping.handle().try_write_at(&[7; 16 * PAGE], 0).unwrap();
         assert_eq!((written % PAGE, mapping.len()), (0, written as u64));

@@ -7,7 +7,8 @@ use writeback::store::fault::{Action, FaultConfig, FaultStore};
 use writeback::store::{FlushKind, Store};
 use writeback::{Budget, FileStore, Handle, Mapping, MemStore, Result, SyncMode};
 
-use crate::limited;
+use crate::common_files::reopened;
+use crate::within;
 
 /// A store with what a process left that wrote 8192 bytes, cut them to 5000, and was killed before it flushed.
 fn abandoned(seed: u64) -> FaultStore {
@@ -90,10 +91,10 @@ fn an_empty_file_is_flushed_too() {
         |path| FileStore::open_or_create(path),
     ];
     for open in opens {
-        let mapping = Mapping::open(open(&path).unwrap()).unwrap();
+        let mapping = Mapping::open(reopened(|| open(&path))).unwrap();
         mapping.handle().sync_all().unwrap();
         assert_eq!(mapping.stats().flushes, 1);
-        limited(move || mapping.close().unwrap());
+        within(move || mapping.close().unwrap());
     }
 }
 

@@ -11,7 +11,7 @@ use writeback::{
     StoreError,
 };
 
-use crate::limited;
+use crate::within;
 
 const PAGE: u64 = 4096;
 
@@ -56,7 +56,7 @@ impl Store for Over {
 
 #[test]
 fn a_mapping_over_another_in_a_cache_of_its_own() {
-    limited(|| {
+    within(|| {
         let config = || {
             let limits = CacheConfig::new(64).pause_max(Duration::from_millis(1));
             Config::new().cache(&PageCache::new(limits).unwrap())

@@ -1,8 +1,11 @@
 //! The version lock: one word a node, bit 0 "locked", the rest a version. `lock` does not know what it guards.
 
-use crate::sync::{AtomicU32, Backoff, Guarded, Ordering, const_unless_checked};
+use crate::sync::{self, AtomicU32, Backoff, Guarded, Ordering, const_unless_checked};
 
 const LOCKED: u32 = 1;
+
+/// How often a reader repeats a read that a section spoiled, before it takes the lock.
+pub(in crate::raw) const READ_TRIES: usize = if sync::CHECKED { 0 } else { 8 };
 
 /// A spin lock whose word changes with every critical section, so that readers can tell that there was none.
 #[derive(Debug)]
@@ -77,17 +80,59 @@ impl VersionLock {
         self.0.load(Ordering::Relaxed) == version.0
     }
 
+    /// What `read` finds at one instant in what the lock guards. It is told the version of that instant.
+    ///
+    /// `read` may run several times, on words that do not belong together; only the result of a run without a
+    /// concurrent critical section is returned. After a bounded number of tries it runs under the lock.
+    #[inline]
+    pub(crate) fn at_one_instant<R>(&self, mut read: impl FnMut(Version) -> R) -> R {
+        match self.try_at_one_instant(&mut read) {
+            Some(result) => result,
+            None => self.at_one_instant_contended(&mut read),
+        }
+    }
+
+    /// The same, if no section intervenes in one run of `read`.
+    #[inline]
+    pub(crate) fn try_at_one_instant<R>(&self, read: impl FnOnce(Version) -> R) -> Option<R> {
+        let version = self.version()?;
+        let result = read(version);
+        self.is_still(version).then_some(result)
+    }
+
+    #[cold]
+    fn at_one_instant_contended<R>(&self, read: &mut impl FnMut(Version) -> R) -> R {
+        let mut backoff = Backoff::default();
+        for _ in 0..READ_TRIES {
+            if let Some(result) = self.try_at_one_instant(&mut *read) {
+                return result;
+            }
+            backoff.wait();
+        }
+        self.read_locked(read)
+    }
+
+    /// What `read` finds under the lock. Does not move the version on, since nothing changes: other readers need not read
+    /// again because of this one.
+    pub(crate) fn read_locked<R>(&self, read: impl FnOnce(Version) -> R) -> R {
+        struct Unchanged<'l>(&'l VersionLock);
+        impl Drop for Unchanged<'_> {
+            fn drop(&mut self) {
+                self.0.unlock_unchanged();
+            }
+        }
+        self.lock();
+        let _unchanged = Unchanged(self);
+        // The version before the lock was taken, which comes back if nothing changes.
+        read(Version(self.held() & !LOCKED))
+    }
+
     /// Unlocks without moving the version on: for those who only read. The caller holds the lock.
-    pub(crate) fn unlock_unchanged(&self) {
+    fn unlock_unchanged(&self) {
         let word = self.held();
         debug_assert!(word & LOCKED != 0, "unlock of a lock that is not held");
         // Release: E-LOCK; the next section's stores come after what was read here.
         self.0.store(word & !LOCKED, Ordering::Release);
-    }
-
-    /// The version that a locked node had before, and has again if nothing changes. The caller holds the lock.
-    pub(crate) fn version_before(&self) -> Version {
-        Version(self.held() & !LOCKED)
     }
 
     /// The word while the caller holds the lock: nobody else stores to it then.

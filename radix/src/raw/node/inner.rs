@@ -10,40 +10,15 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 
 use super::edge::Edge;
+use super::full::Node;
+use super::header::Header;
 use super::index::{self, FANOUT, bit, lowest};
 use super::lock::VersionLock;
-use super::node::{Header, Node, Slot};
+use super::places::{FEWEST_LINES, FREE, Line, MORE, MOST_LINES, PLACES, free_place, place_in};
+use super::word::Slot;
 use crate::reclaim::Guard;
 use crate::sync::{self, AtomicU64, Guarded, Ordering};
 use crate::tag::Tag;
-
-/// Places of a line: with the word of their offsets they fill a cache line. Few under a checker, whose nodes are to grow, too.
-const PLACES: usize = if sync::CHECKED { 1 } else { 7 };
-/// Lines of a new small node, which has two children.
-const FEWEST_LINES: u8 = if sync::CHECKED { 2 } else { 1 };
-/// Lines of a small node that has grown. There is one step between the smallest and a full node: with more, a node that fills up
-/// is copied more often than the bytes are worth that this saves.
-const MOST_LINES: u8 = match FANOUT {
-    64 | 4 => 3,
-    _ => 2,
-};
-
-/// A byte of a word of offsets for each place.
-const EACH: u64 = 0x0001_0101_0101_0101;
-/// The byte of a place that belongs to no offset.
-const FREE: u8 = 0xff;
-/// In the highest byte: another line follows.
-const MORE: u64 = 1 << 63;
-
-/// Some places of a small node.
-#[derive(Debug)]
-#[repr(C)]
-struct Line {
-    /// The offsets of the places, a byte each, and whether another line follows. Guarded by the node's lock; a byte that is not
-    /// free never changes.
-    offsets: AtomicU64,
-    places: [Slot; PLACES],
-}
 
 /// A small node of so many lines.
 #[derive(Debug)]
@@ -60,33 +35,6 @@ const _: () = assert!(sync::CHECKED || size_of::<Small<1>>() == 128 && LINES_AT 
 const _: () = assert!(size_of::<Small<3>>() < size_of::<Node>() || FANOUT < 64);
 const _: () = assert!(PLACES * FEWEST_LINES as usize >= 2 && FANOUT < FREE as usize);
 
-impl Line {
-    /// Whether the last place is free.
-    #[inline]
-    fn has_room(&self, offsets: u64) -> bool {
-        offsets >> (8 * (self.places.len() - 1)) & 0xff == u64::from(FREE)
-    }
-
-    fn new(more: bool) -> Line {
-        let free = (EACH * FREE as u64) | if more { MORE } else { 0 };
-        Line { offsets: AtomicU64::new(free), places: core::array::from_fn(|_| Slot::empty()) }
-    }
-}
-
-/// Which place of a line belongs to `offset`: the lowest byte that is 0 in what differs.
-#[inline]
-fn place_in(offsets: u64, offset: usize) -> Option<usize> {
-    let differ = offsets ^ (offset as u64).wrapping_mul(EACH);
-    let equal = differ.wrapping_sub(EACH) & !differ & EACH << 7;
-    (equal != 0).then(|| lowest(equal) / 8)
-}
-
-/// Which place of a line is the first that belongs to no offset.
-#[inline]
-fn free_place(offsets: u64) -> Option<usize> {
-    place_in(offsets, usize::from(FREE)).filter(|&place| place < PLACES)
-}
-
 /// An inner node of either kind.
 ///
 /// It is a pointer to the header with the right to what follows, which a reference to the header would not have.
@@ -98,7 +46,7 @@ pub(crate) struct Inner<'g> {
 
 /// How large a new inner node is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Size {
+pub(in crate::raw) enum Size {
     /// So many lines of places.
     Lines(u8),
     /// A slot for each offset.
@@ -107,7 +55,7 @@ pub(super) enum Size {
 
 impl Size {
     /// Enough for the two children of a new node.
-    pub(super) const FEWEST: Size = Size::Lines(FEWEST_LINES);
+    pub(in crate::raw) const FEWEST: Size = Size::Lines(FEWEST_LINES);
 
     /// Enough for so many children.
     fn for_children(children: usize) -> Size {
@@ -119,11 +67,11 @@ impl Size {
 
 /// An inner node that nobody else knows. It is freed if it is not linked.
 #[derive(Debug)]
-pub(super) struct NewInner(NonNull<Header>);
+pub(in crate::raw) struct NewInner(NonNull<Header>);
 
 impl NewInner {
     /// An inner node around `index`, *born locked*: whoever links it unlocks it when all that names it is stored.
-    pub(super) fn new(size: Size, level: u8, index: u64) -> NewInner {
+    pub(in crate::raw) fn new(size: Size, level: u8, index: u64) -> NewInner {
         fn small<const LINES: usize>(level: u8, index: u64) -> NonNull<Header> {
             let node = Box::new(Small::<LINES> {
                 #[expect(clippy::cast_possible_truncation, reason = "at most MOST_LINES")]
@@ -141,11 +89,11 @@ impl NewInner {
     }
 
     /// Whether it is one of this size for this level.
-    pub(super) fn is(&self, size: Size, level: u8) -> bool {
+    pub(in crate::raw) fn is(&self, size: Size, level: u8) -> bool {
         self.size() == size && self.header().level() == level
     }
 
-    pub(super) fn size(&self) -> Size {
+    pub(in crate::raw) fn size(&self) -> Size {
         match self.header().lines() {
             0 => Size::Full,
             lines => Size::Lines(lines),
@@ -159,7 +107,7 @@ impl NewInner {
 
     /// Gives the node to who is about to link it.
     #[inline]
-    pub(super) fn link<'g>(self, guard: &'g Guard) -> LockedInner<'g> {
+    pub(in crate::raw) fn link<'g>(self, guard: &'g Guard) -> LockedInner<'g> {
         let _ = guard;
         let node = core::mem::ManuallyDrop::new(self).0;
         // SAFETY: not linked yet, so nobody frees it; and who unlinks it needs its lock, which we hold, so it is not retired
@@ -180,7 +128,7 @@ impl<'g> Inner<'g> {
     ///
     /// # Safety
     /// `node` came from this module, no one can reach it any more, and it is freed once.
-    pub(super) unsafe fn free(node: NonNull<Header>) {
+    pub(in crate::raw) unsafe fn free(node: NonNull<Header>) {
         /// # Safety
         /// As for [`Inner::free`], and the node has so many lines.
         unsafe fn small<const LINES: usize>(node: NonNull<Header>) {
@@ -216,7 +164,7 @@ impl<'g> Inner<'g> {
     /// # Safety
     /// It came from this module, and is not freed within the lifetime.
     #[inline]
-    pub(super) unsafe fn at(header: NonNull<Header>) -> Inner<'g> {
+    pub(in crate::raw) unsafe fn at(header: NonNull<Header>) -> Inner<'g> {
         let inner = Inner { header, life: PhantomData };
         inner.alive();
         inner
@@ -230,7 +178,7 @@ impl<'g> Inner<'g> {
     pub(crate) unsafe fn of(edge: Edge, guard: &'g Guard) -> Inner<'g> {
         let _ = guard;
         // SAFETY: the edge is not null.
-        let header = unsafe { NonNull::new_unchecked(edge.inner_pointer()) };
+        let header = unsafe { NonNull::new_unchecked(edge.pointer()) };
         // SAFETY: as in `Node::of`.
         unsafe { Inner::at(header) }
     }
@@ -241,7 +189,7 @@ impl<'g> Inner<'g> {
     /// # Safety
     /// As for [`Inner::of`].
     #[inline]
-    pub(super) unsafe fn step(edge: Edge, index: u64, guard: &Guard) -> Edge {
+    pub(in crate::raw) unsafe fn step(edge: Edge, index: u64, guard: &Guard) -> Edge {
         let offset = index::offset(index, edge.level());
         if edge.is_full() {
             // SAFETY: the caller's word, and the line above.
@@ -255,24 +203,24 @@ impl<'g> Inner<'g> {
 
     /// The name of this node in a child's `parent` field, and in an edge.
     #[inline]
-    pub(super) fn pointer(self) -> NonNull<Header> {
+    pub(in crate::raw) fn pointer(self) -> NonNull<Header> {
         self.header
     }
 
     /// The header, for as long as the node lives.
     #[inline]
-    pub(super) fn header(self) -> &'g Header {
+    pub(in crate::raw) fn header(self) -> &'g Header {
         // SAFETY: it is not freed within the lifetime (`at`).
         unsafe { self.header.as_ref() }
     }
 
     #[inline]
-    pub(super) fn is_full(self) -> bool {
+    pub(in crate::raw) fn is_full(self) -> bool {
         self.header().lines() == 0
     }
 
     /// Bytes this node takes.
-    pub(super) fn bytes(self) -> usize {
+    pub(in crate::raw) fn bytes(self) -> usize {
         match self.header().lines() {
             0 => Node::BYTES,
             lines => LINES_AT + size_of::<Line>() * usize::from(lines),
@@ -331,7 +279,7 @@ impl<'g> Inner<'g> {
     /// # Safety
     /// The node is small.
     #[inline]
-    pub(super) unsafe fn small_edge(self, offset: usize) -> Edge {
+    pub(in crate::raw) unsafe fn small_edge(self, offset: usize) -> Edge {
         self.alive();
         // SAFETY: the caller's word. Acquire: E-PLACE.
         let place = unsafe { self.place(offset, |word| word.load(Ordering::Acquire)) };
@@ -353,7 +301,7 @@ impl<'g> Inner<'g> {
 
     /// How large a copy is to be that takes this node's place, with one child more. More than that if children have gone, since
     /// others come and go then; a place that has been given away is not given back but by such a copy.
-    pub(super) fn size_of_copy(self) -> Size {
+    pub(in crate::raw) fn size_of_copy(self) -> Size {
         let (children, places) = (self.present().count_ones() as usize, self.places_given());
         if self.is_dense() {
             return Size::Full;
@@ -376,7 +324,7 @@ impl<'g> Inner<'g> {
     }
 
     /// Whether `offset` has a slot here, or there is a place left. Without the lock, a hint.
-    pub(super) fn has_room(self, offset: usize) -> bool {
+    pub(in crate::raw) fn has_room(self, offset: usize) -> bool {
         let Some(last) = self.header().lines().checked_sub(1) else { return true };
         let load = |word: &AtomicU64| word.load(Ordering::Acquire);
         // SAFETY: below the number of lines.
@@ -388,7 +336,7 @@ impl<'g> Inner<'g> {
     }
 
     /// Whether no two places belong to one offset, and none without an edge lies before one that is free.
-    pub(super) fn places_are_sound(self) -> bool {
+    pub(in crate::raw) fn places_are_sound(self) -> bool {
         let mut seen = 0_u64;
         self.lines().all(|line| {
             let offsets = line.offsets.load(Ordering::Acquire);
@@ -409,7 +357,7 @@ impl<'g> Inner<'g> {
     ///
     /// # Safety
     /// The caller has just unlinked the node, and nobody else retires it.
-    pub(super) unsafe fn retire(self, guard: &Guard) {
+    pub(in crate::raw) unsafe fn retire(self, guard: &Guard) {
         let node = self.header;
         let free = move || {
             // SAFETY: unlinked and retired by the caller (I-RETIRE); this runs once, when no guard is left under which
@@ -459,7 +407,7 @@ pub(crate) struct LockedInner<'g>(Inner<'g>);
 impl<'g> LockedInner<'g> {
     /// The node, for longer than the lock is held.
     #[inline]
-    pub(super) fn node(&self) -> Inner<'g> {
+    pub(in crate::raw) fn node(&self) -> Inner<'g> {
         self.0
     }
 
@@ -476,7 +424,7 @@ impl<'g> LockedInner<'g> {
 
     /// Stores an edge. Of a small node, the offset has a place or there is [room](Inner::has_room) for one.
     #[inline]
-    pub(super) fn set_edge(&self, offset: usize, edge: Edge) {
+    pub(in crate::raw) fn set_edge(&self, offset: usize, edge: Edge) {
         self.slot(offset).unwrap_or_else(|| self.give_place(offset)).set_edge(edge);
     }
 
@@ -499,7 +447,7 @@ impl<'g> LockedInner<'g> {
 
     /// Copies all that `node` holds into this one, which has room for it, and which nobody else knows. Places without an edge
     /// stay behind.
-    pub(super) fn copy(&self, node: &LockedInner<'_>) {
+    pub(in crate::raw) fn copy(&self, node: &LockedInner<'_>) {
         self.set_present(node.present());
         for tag in Tag::all() {
             self.tags().store(tag, node.tags().load_guarded(tag));
@@ -512,7 +460,7 @@ impl<'g> LockedInner<'g> {
     }
 
     /// The offsets that have a child.
-    pub(super) fn children(&self) -> impl Iterator<Item = usize> + use<> {
+    pub(in crate::raw) fn children(&self) -> impl Iterator<Item = usize> + use<> {
         children(self.present())
     }
 }
@@ -521,18 +469,18 @@ impl<'g> LockedInner<'g> {
 /// ordering.
 impl LockedInner<'_> {
     #[inline]
-    pub(super) fn present(&self) -> u64 {
+    pub(in crate::raw) fn present(&self) -> u64 {
         self.present_guarded()
     }
 
     #[inline]
-    pub(super) fn edge(&self, offset: usize) -> Edge {
+    pub(in crate::raw) fn edge(&self, offset: usize) -> Edge {
         self.slot(offset).map_or(Edge::NULL, Slot::edge_guarded)
     }
 
     /// Whether the node has been unlinked.
     #[inline]
-    pub(super) fn is_dead(&self) -> bool {
+    pub(in crate::raw) fn is_dead(&self) -> bool {
         self.died_guarded()
     }
 }

@@ -5,13 +5,14 @@
 
 use arrayvec::ArrayVec;
 
-use super::Tree;
-use super::child::Child;
-use super::edge::Edge;
-use super::index::{self, ALL_SLOTS, LEVELS, highest, lowest};
-use super::inner::Inner;
-use super::leaf::Leaf;
-use super::node::{Header, Node};
+use crate::raw::link::above::Tree;
+use crate::raw::link::child::Child;
+use crate::raw::link::leaf::Leaf;
+use crate::raw::node::edge::Edge;
+use crate::raw::node::full::Node;
+use crate::raw::node::header::Header;
+use crate::raw::node::index::{self, ALL_SLOTS, LEVELS, highest, lowest};
+use crate::raw::node::inner::Inner;
 use crate::reclaim::Guard;
 use crate::tag::{Tag, TagFilter};
 

@@ -1,11 +1,12 @@
 //! Finding the leaf of an index, and reading what is there without a lock.
 
-use super::edge::Edge;
-use super::index::{bit, offset, prefix};
-use super::inner::Inner;
-use super::leaf::{AnyLeaf, Leaf};
-use super::node::{Node, Word};
-use super::{Entry, Tree};
+use crate::raw::link::above::Tree;
+use crate::raw::link::leaf::Leaf;
+use crate::raw::node::edge::Edge;
+use crate::raw::node::full::Node;
+use crate::raw::node::index::{self, offset, prefix};
+use crate::raw::node::inner::Inner;
+use crate::raw::node::word::{Entry, Word};
 use crate::reclaim::Guard;
 use crate::tag::{Tag, TagSet};
 
@@ -127,27 +128,6 @@ impl Tree {
         leaf.covers(index).then_some(leaf)
     }
 
-    /// Locks the live leaf that covers `index`.
-    #[inline]
-    pub(super) fn lock_leaf<'g>(&'g self, index: u64, guard: &'g Guard) -> Option<AnyLeaf<'g>> {
-        loop {
-            match self.find_leaf(index, guard)? {
-                Leaf::Full(leaf) => {
-                    let leaf = leaf.lock();
-                    if !leaf.is_dead() {
-                        return Some(AnyLeaf::Full(leaf));
-                    }
-                }
-                Leaf::Single(leaf) => {
-                    let leaf = leaf.lock();
-                    if !leaf.is_dead() {
-                        return Some(AnyLeaf::Single(leaf));
-                    }
-                }
-            }
-        }
-    }
-
     /// The value at `index`. Wait-free.
     #[inline]
     pub(crate) fn get(&self, index: u64, guard: &Guard) -> Option<Word> {
@@ -165,7 +145,7 @@ impl Tree {
         let Some(leaf) = self.find_leaf(index, guard) else { return false };
         leaf.shows_tag(index, tag)
             || match leaf {
-                Leaf::Full(leaf) => leaf.at_one_instant(|| leaf.has_tag(index, tag)),
+                Leaf::Full(leaf) => leaf.at_one_instant(|_| leaf.has_tag(index, tag)),
                 Leaf::Single(leaf) => leaf.entry().is_some_and(|entry| entry.tags.contains(tag)),
             }
     }
@@ -179,9 +159,9 @@ impl Tree {
     pub(crate) fn next_absent(&self, mut index: u64, guard: &Guard) -> Option<u64> {
         loop {
             let Some(leaf) = self.find_leaf(index, guard) else { return Some(index) };
-            let absent = !leaf.occupied() & super::index::from(offset(index, 0));
+            let absent = !leaf.occupied() & index::from(offset(index, 0));
             if absent != 0 {
-                return Some(leaf.base() + super::index::lowest(absent) as u64);
+                return Some(leaf.base() + index::lowest(absent) as u64);
             }
             index = leaf.range_last().checked_add(1)?;
         }
@@ -191,9 +171,9 @@ impl Tree {
     pub(crate) fn prev_absent(&self, mut index: u64, guard: &Guard) -> Option<u64> {
         loop {
             let Some(leaf) = self.find_leaf(index, guard) else { return Some(index) };
-            let absent = !leaf.occupied() & super::index::up_to(offset(index, 0));
+            let absent = !leaf.occupied() & index::up_to(offset(index, 0));
             if absent != 0 {
-                return Some(leaf.base() + super::index::highest(absent) as u64);
+                return Some(leaf.base() + index::highest(absent) as u64);
             }
             index = leaf.base().checked_sub(1)?;
         }
@@ -205,20 +185,4 @@ impl Tree {
 fn descend<const LEVEL: u8>(edge: Edge, index: u64, guard: &Guard) -> Edge {
     // SAFETY: it leads to a node at `LEVEL` without SKIP, and was read under `guard`.
     unsafe { Node::of_plain(edge, LEVEL, guard) }.edge(offset(index, LEVEL))
-}
-
-impl Node {
-    /// What the slot and the tag words of a leaf say about one offset. They belong together only under the version or
-    /// the lock.
-    #[inline]
-    pub(super) fn peek(&self, offset: usize) -> Option<Entry> {
-        let value = self.value(offset)?;
-        Some(Entry { value, tags: self.tags().at(bit(offset)) })
-    }
-
-    /// What the word of `tag` says about `index`, which this leaf covers.
-    #[inline]
-    pub(super) fn has_tag(&self, index: u64, tag: Tag) -> bool {
-        self.tags().load(tag) & bit(offset(index, 0)) != 0
-    }
 }

@@ -6,14 +6,15 @@
 
 use arrayvec::ArrayVec;
 
-use super::child::Child;
-use super::edge::Edge;
-use super::index::{self, FANOUT, bit, highest, leaf_bits, lowest};
-use super::inner::Inner;
-use super::leaf::Leaf;
-use super::node::{Node, Word};
 use super::walk::{Walk, leading_to};
-use super::{Entry, Tree};
+use crate::raw::link::above::Tree;
+use crate::raw::link::child::Child;
+use crate::raw::link::leaf::Leaf;
+use crate::raw::node::edge::Edge;
+use crate::raw::node::full::Node;
+use crate::raw::node::index::{self, FANOUT, bit, highest, leaf_bits, lowest};
+use crate::raw::node::inner::Inner;
+use crate::raw::node::word::{Entry, Word};
 use crate::reclaim::Guard;
 use crate::tag::{Tag, TagFilter, TagSet};
 
@@ -212,7 +213,7 @@ impl Tree {
                     return usize::from(entry.map(|entry| sink(single.index(), entry)).is_some());
                 }
             };
-            leaf.at_one_instant(|| passed.read(leaf, slots, filter));
+            leaf.at_one_instant(|_| passed.read(leaf, slots, filter));
             passed.give(leaf.base(), &mut sink);
             passed.values.len()
         })

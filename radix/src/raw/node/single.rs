@@ -7,13 +7,12 @@
 use core::ops::Deref;
 use core::ptr::NonNull;
 
-use super::Entry;
 use super::edge::Edge;
 use super::index;
-use super::lock::{Version, VersionLock};
-use super::node::{READ_TRIES, Slot, Word};
+use super::lock::VersionLock;
+use super::word::{Entry, Slot, Word};
 use crate::reclaim::Guard;
-use crate::sync::{self, AtomicU32, Backoff, Constant, Guarded, Ordering};
+use crate::sync::{self, AtomicU32, Constant, Guarded, Ordering};
 use crate::tag::{Tag, TagSet};
 
 /// The bit of `state` that marks the dead; those below are tags.
@@ -78,12 +77,12 @@ impl Single {
     /// The single an edge leads to.
     ///
     /// # Safety
-    /// As for [`Node::of`](super::node::Node::of), and the edge leads to a single.
+    /// As for [`Node::of`](super::full::Node::of), and the edge leads to a single.
     #[inline]
     pub(crate) unsafe fn of(edge: Edge, guard: &Guard) -> &Single {
         let _ = guard;
         // SAFETY: as in `Node::of`.
-        unsafe { &*edge.single_pointer() }.alive()
+        unsafe { &*edge.single_pointer::<Single>() }.alive()
     }
 
     /// Frees the single once nobody can stand in it any more.
@@ -161,38 +160,12 @@ impl Single {
         Some(Entry { value, tags: self.tags() })
     }
 
-    /// The entry as it was at one instant. After a bounded number of tries it is read under the lock.
+    /// The entry as it was at one instant.
     #[inline]
     pub(crate) fn entry(&self) -> Option<Entry> {
-        let mut backoff = Backoff::default();
-        for _ in 0..=READ_TRIES {
-            if let Some(version) = self.version() {
-                let entry = self.peek();
-                if self.is_still(version) {
-                    return entry;
-                }
-            }
-            backoff.wait();
-        }
-        self.entry_locked()
-    }
-
-    #[cold]
-    fn entry_locked(&self) -> Option<Entry> {
-        self.alive().lock.lock();
-        let entry = self.peek();
-        self.lock.unlock_unchanged();
+        let entry = self.alive().lock.at_one_instant(|_| self.peek());
+        self.alive();
         entry
-    }
-
-    #[inline]
-    fn version(&self) -> Option<Version> {
-        self.alive().lock.version()
-    }
-
-    #[inline]
-    fn is_still(&self, version: Version) -> bool {
-        self.alive().lock.is_still(version)
     }
 }
 
@@ -219,7 +192,7 @@ impl<'g> LockedSingle<'g> {
 
     /// Marks the single dead. The caller also holds the lock of the node above (I-DEAD).
     #[inline]
-    pub(super) fn set_dead(&self) {
+    pub(in crate::raw) fn set_dead(&self) {
         self.0.state.store(self.state() | DEAD, Ordering::Release);
     }
 }
@@ -232,18 +205,18 @@ impl LockedSingle<'_> {
     }
 
     #[inline]
-    pub(super) fn tags(&self) -> TagSet {
+    pub(in crate::raw) fn tags(&self) -> TagSet {
         tags_of(self.state())
     }
 
     #[inline]
-    pub(super) fn value(&self) -> Option<Word> {
+    pub(in crate::raw) fn value(&self) -> Option<Word> {
         self.0.value.value_guarded()
     }
 
     /// Whether the single has been unlinked.
     #[inline]
-    pub(super) fn is_dead(&self) -> bool {
+    pub(in crate::raw) fn is_dead(&self) -> bool {
         self.state() & DEAD != 0
     }
 }

@@ -3,12 +3,10 @@
 //! Nodes are aligned to 64 bytes; the low six bits of an edge to a node say what a reader must know about its target before it
 //! reads it: four bits its level, one bit SKIP, and one that is clear in an edge to a full node. It is set where the target is
 //! compact: then SKIP, which is not needed there (behind such an edge the index is compared always), tells a small node, which has a
-//! level, from a single, which has none and is aligned to less. `edge` does not know what lies in a node.
+//! level, from a single, which has none and is aligned to less. `edge` does not know what it
+//! leads to: whoever follows it says so.
 
 use core::ptr::NonNull;
-
-use super::node::{Header, Node};
-use super::single::Single;
 
 const COMPACT: usize = 0b00_0001;
 const SKIP: usize = 0b00_0010;
@@ -26,18 +24,18 @@ impl Edge {
 
     /// An edge to a full node, which lies at `level`.
     #[inline]
-    pub(crate) fn full(node: NonNull<Header>, level: u8, skip: bool) -> Edge {
+    pub(crate) fn full<T>(node: NonNull<T>, level: u8, skip: bool) -> Edge {
         Edge::with(node, level, if skip { SKIP } else { 0 })
     }
 
     /// An edge to a small node, which lies at `level`.
     #[inline]
-    pub(crate) fn small(node: NonNull<Header>, level: u8) -> Edge {
+    pub(crate) fn small<T>(node: NonNull<T>, level: u8) -> Edge {
         Edge::with(node, level, SMALL)
     }
 
     #[inline]
-    fn with(node: NonNull<Header>, level: u8, kind: usize) -> Edge {
+    fn with<T>(node: NonNull<T>, level: u8, kind: usize) -> Edge {
         let bits = usize::from(level) << LEVEL_SHIFT | kind;
         debug_assert!(bits & !BITS == 0 && node.addr().get() & BITS == 0);
         Edge(node.as_ptr().cast::<()>().map_addr(|address| address | bits))
@@ -45,7 +43,7 @@ impl Edge {
 
     /// The edge to `single`.
     #[inline]
-    pub(crate) fn single(single: NonNull<Single>) -> Edge {
+    pub(crate) fn single<T>(single: NonNull<T>) -> Edge {
         Edge(single.as_ptr().cast::<()>().map_addr(|address| address | COMPACT))
     }
 
@@ -75,20 +73,20 @@ impl Edge {
 
     /// The target of an edge to a single.
     #[inline]
-    pub(crate) fn single_pointer(self) -> *mut Single {
+    pub(crate) fn single_pointer<T>(self) -> *mut T {
         debug_assert!(self.is_single());
         self.0.map_addr(|address| address & !COMPACT).cast()
     }
 
     /// The edge in a word that `word` gave.
     #[inline]
-    pub(super) const fn from_word(word: *mut ()) -> Edge {
+    pub(crate) const fn from_word(word: *mut ()) -> Edge {
         Edge(word)
     }
 
     /// What a slot holds for this edge.
     #[inline]
-    pub(super) const fn word(self) -> *mut () {
+    pub(crate) const fn word(self) -> *mut () {
         self.0
     }
 
@@ -122,7 +120,7 @@ impl Edge {
     /// The target of an edge that [leads to](Edge::leads_to) `level`: with a constant level, the subtraction becomes part of
     /// the access.
     #[inline]
-    pub(crate) fn plain_pointer(self, level: u8) -> *mut Node {
+    pub(crate) fn plain_pointer<T>(self, level: u8) -> *mut T {
         debug_assert!(self.leads_to(level));
         self.0.wrapping_byte_sub(usize::from(level) << LEVEL_SHIFT).cast()
     }
@@ -139,16 +137,9 @@ impl Edge {
         self.0.addr() & SMALL != 0
     }
 
-    /// The target, which is a full node.
+    /// The target, which is a node.
     #[inline]
-    pub(crate) fn pointer(self) -> *mut Node {
-        debug_assert!(self.is_full());
-        self.inner_pointer().cast()
-    }
-
-    /// The header of the target, which is a node.
-    #[inline]
-    pub(crate) fn inner_pointer(self) -> *mut Header {
+    pub(crate) fn pointer<T>(self) -> *mut T {
         debug_assert!(!self.is_single());
         self.0.map_addr(|address| address & !BITS).cast()
     }
@@ -158,25 +149,27 @@ impl Edge {
 mod tests {
     use super::*;
 
+    /// Something that is aligned as a node is.
+    #[repr(align(64))]
+    struct Aligned;
+
     #[test]
     fn an_edge_gives_back_what_it_was_made_of() {
-        let node = Node::leaf(0);
+        let node = NonNull::from(&Aligned);
         for level in 0..16 {
             for skip in [false, true] {
-                let edge = Edge::full(node.cast(), level, skip);
+                let edge = Edge::full(node, level, skip);
                 assert!(!edge.is_null() && edge.is_full() && !edge.is_single() && !edge.is_small());
                 assert_eq!(
                     (edge.pointer(), edge.level(), edge.skips()),
                     (node.as_ptr(), level, skip)
                 );
             }
-            let edge = Edge::small(node.cast(), level);
+            let edge = Edge::small(node, level);
             assert!(edge.is_small() && edge.skips() && !edge.is_full() && !edge.is_single());
-            assert_eq!((edge.inner_pointer(), edge.level()), (node.as_ptr().cast(), level));
+            assert_eq!((edge.pointer(), edge.level()), (node.as_ptr(), level));
             assert!(edge.plain_level().is_none() && !edge.leads_to(level));
         }
         assert!(Edge::NULL.is_null());
-        // SAFETY: made above and linked nowhere.
-        unsafe { Node::free(node) };
     }
 }

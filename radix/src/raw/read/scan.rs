@@ -6,15 +6,15 @@
 
 use arrayvec::ArrayVec;
 
-use super::index::{FANOUT, bit, from, highest, leaf_bits, lowest, offset};
-use super::leaf::Leaf;
-use super::lock::Version;
-use super::node::{Node, READ_TRIES, Word};
-use super::single::Single;
 use super::walk::Walk;
-use super::{Entry, Tree};
+use crate::raw::link::above::Tree;
+use crate::raw::link::leaf::Leaf;
+use crate::raw::node::full::Node;
+use crate::raw::node::index::{FANOUT, bit, from, highest, leaf_bits, lowest, offset};
+use crate::raw::node::lock::{READ_TRIES, Version};
+use crate::raw::node::single::Single;
+use crate::raw::node::word::{Entry, Word};
 use crate::reclaim::Guard;
-use crate::sync::Backoff;
 use crate::tag::TagFilter;
 
 /// What is left of a range: `low..=high`, or nothing.
@@ -150,12 +150,13 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
         let mut spoiled = 0;
         loop {
             while self.rest == 0 {
-                let found = match self.next_leaf(bounds)? {
+                match self.next_leaf(bounds)? {
                     Leaf::Full(leaf) => self.read_leaf(leaf, bounds),
-                    Leaf::Single(single) => matching_entry(single, self.filter),
-                };
-                if found.is_some() {
-                    return found;
+                    Leaf::Single(single) => {
+                        if let Some(found) = matching_entry(single, self.filter) {
+                            return Some(found);
+                        }
+                    }
                 }
             }
             let leaf = self.leaf?;
@@ -170,13 +171,10 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
             if !self.version.is_some_and(|version| leaf.is_still(version)) {
                 // Something changed in this leaf since `rest` was read: read it again, from where we are.
                 spoiled += 1;
-                let found = if spoiled > READ_TRIES {
-                    self.read_locked_leaf(leaf, bounds)
-                } else {
-                    self.read_leaf(leaf, bounds)
-                };
-                if found.is_some() {
-                    return found;
+                if spoiled <= READ_TRIES {
+                    self.read_leaf(leaf, bounds);
+                } else if let Some(found) = self.read_locked_leaf(leaf, bounds) {
+                    return Some(found);
                 }
                 continue;
             }
@@ -188,30 +186,20 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
         }
     }
 
-    /// Reads which slots of `leaf` pass the filter. If writers do not let it, it takes the lock, and then also reports
-    /// the first of them.
-    fn read_leaf(&mut self, leaf: &'g Node, bounds: &mut Bounds) -> Option<(u64, Entry)> {
+    /// Reads which slots of `leaf` pass the filter.
+    fn read_leaf(&mut self, leaf: &'g Node, bounds: &Bounds) {
         let bits = leaf_bits(leaf.base(), bounds.low, bounds.high);
-        let mut backoff = Backoff::default();
-        for _ in 0..=READ_TRIES {
-            if let Some(version) = leaf.version() {
-                self.rest = leaf.matching(self.filter) & bits;
-                self.version = Some(version);
-                if leaf.is_still(version) {
-                    return None;
-                }
-            }
-            backoff.wait();
-        }
-        self.read_locked_leaf(leaf, bounds)
+        (self.rest, self.version) =
+            leaf.at_one_instant(|version| (leaf.matching(self.filter) & bits, Some(version)));
     }
 
+    /// The same under the lock, and the first of them at once: what writers do next cannot spoil it.
     #[cold]
     fn read_locked_leaf(&mut self, leaf: &'g Node, bounds: &mut Bounds) -> Option<(u64, Entry)> {
         let bits = leaf_bits(leaf.base(), bounds.low, bounds.high);
-        let (offset, entry) = leaf.read_locked(|| {
+        let (offset, entry) = leaf.read_locked(|version| {
             self.rest = leaf.matching(self.filter) & bits;
-            self.version = Some(leaf.version_before());
+            self.version = Some(version);
             let offset = (self.rest != 0).then(|| self.pick())?;
             Some((offset, leaf.peek(offset)?))
         })?;
@@ -339,7 +327,7 @@ impl Tree {
             let bits = leaf_bits(leaf.base(), at, high);
             let matching = match leaf {
                 Leaf::Full(leaf) if filter.is_any() => leaf.present(),
-                Leaf::Full(leaf) => leaf.at_one_instant(|| leaf.matching(filter)),
+                Leaf::Full(leaf) => leaf.at_one_instant(|_| leaf.matching(filter)),
                 Leaf::Single(single) => {
                     matching_value(single, filter).map_or(0, |(index, _)| bit(offset(index, 0)))
                 }
@@ -381,13 +369,13 @@ fn take_at_one_instant<T, const N: usize>(
     item: &impl Fn(u64, Word) -> T,
 ) -> Option<usize> {
     let (before, room) = (batch.len(), batch.remaining_capacity());
-    if let Some(version) = leaf.version() {
-        let next = leaf.take(low, filter, room, |index, value| batch.push(item(index, value)));
-        if leaf.is_still(version) {
-            return next;
-        }
-        batch.truncate(before);
+    let next = leaf.try_at_one_instant(|_| {
+        leaf.take(low, filter, room, |index, value| batch.push(item(index, value)))
+    });
+    if let Some(next) = next {
+        return next;
     }
+    batch.truncate(before);
     take_contended(leaf, low, filter, batch, item)
 }
 
@@ -401,7 +389,7 @@ fn take_contended<T, const N: usize>(
     item: &impl Fn(u64, Word) -> T,
 ) -> Option<usize> {
     let (mut taken, room) = (ArrayVec::<_, FANOUT>::new(), batch.remaining_capacity());
-    let next = leaf.at_one_instant(|| {
+    let next = leaf.at_one_instant(|_| {
         taken.clear();
         leaf.take(low, filter, room, |index, value| taken.push((index, value)))
     });

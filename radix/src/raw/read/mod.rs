@@ -1,0 +1,7 @@
+//! What takes no lock unless writers intervene: lookups, walks, scans.
+
+pub(crate) mod lookup;
+#[cfg(feature = "rayon")]
+pub(crate) mod pieces;
+pub(crate) mod scan;
+pub(crate) mod walk;
