@@ -16,7 +16,7 @@ done
 for package in "${packages[@]}"; do
     for features in --features= --all-features; do
         # Published or not, `tagged-radix` is the one packaged beside.
-        CARGO_TARGET_DIR=$target/packaged cargo test --no-run --quiet --manifest-path "$folder/$package-$version/Cargo.toml" \
+        CARGO_TARGET_DIR=$target cargo test --no-run --quiet --manifest-path "$folder/$package-$version/Cargo.toml" \
             "$features" --config "patch.crates-io.tagged-radix.path = '$folder/tagged-radix-$version'"
     done
 done
