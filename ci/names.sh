@@ -15,7 +15,7 @@ others=' tagged-radix rule-2003 crossbeam-epoch cargo-fuzz cargo-careful '
 missing=0
 is_in() { # LIST NAME
     local pattern=${2//\*/.*}
-    grep -qxE -- "${pattern/#../.*}" <<<"$1" || { echo "names: $2 is named in the docs and is nowhere" >&2 && missing=1; }
+    grep -qxE -- "${pattern/#../.*}" <<<"$1" || { echo "names: $2 is named and is nowhere" >&2 && missing=1; }
 }
 # Of a path the last part; of words with underscores those that can only be a test's.
 for name in $(grep -ohE '`[^`]+`' "${docs[@]}" | tr -d '`' | grep -E '^(\.\.)?[a-z0-9_]+(::[a-z0-9_*]+)*\*?$' | grep -E '::|(_[a-z0-9]+){3}' | sort -u); do
@@ -27,6 +27,13 @@ done
 for name in $(grep -ohE '`[^`]+`' "${docs[@]}" | tr -d '`' | grep -E '^(([a-z-]+|\.\.\.)/)?[a-z0-9]+(-[a-z0-9*]+)+$' | sort -u); do
     [[ $others == *" $name "* ]] || is_in "$mutants" "${name##*/}"
 done
+# What is to notice a mutant: a test, a model, or a race of the table after the test that plays it.
+while read -r name; do
+    test=${name%%: *}
+    is_in "$functions" "${test##*::}"
+    [[ $name != *": "* || $test == *random_mixes ]] || grep -qF -- "\"${name#*: }\"" radix/tests/races/*.rs ||
+        { echo "names: $name is to notice a mutant and is nowhere" >&2 && missing=1; }
+done < <(awk '/^expect = /{on=1} on; /\]/{on=0}' ci/mutants/*.toml | grep -oE '"[^"]+"' | tr -d '"' | sort -u)
 while read -r name; do
     grep -qF -- "\"$name\"" radix/tests/races/*.rs || { echo "names: the race \"$name\" is not in the table" >&2 && missing=1; }
 done < <(grep -ohE '(tags|removal|leaves|splits|ranges|wide|growth|others|mixes) "[^"]+"' "${docs[@]}" | sed 's/^[a-z]* "//; s/"$//' | sort -u)
