@@ -33,4 +33,8 @@ crate::model::models! {
     clear_clear_set: "0:A 2:A 4", "clear 0 A" | "clear 2 A" | "set 4 A";
     /// A value is overwritten under a scan, which reports each entry once.
     walk_vs_overwrite: "0:A 1:A 4", "scan A" | "insert 0";
+    /// A removal leaves neither present bit nor entry to one who tags it then, by the bit alone.
+    set_vs_remove_beside: "0 1 4", "remove 0" | "set 0 A; get 0";
+    /// An insertion leaves both.
+    set_vs_insert_beside: "1 4", "insert 0" | "set 0 A; get 0";
 }

@@ -11,6 +11,7 @@ use crate::raw::link::leaf::Leaf;
 use crate::raw::node::edge::Edge;
 use crate::raw::node::full::Node;
 use crate::raw::node::header::Header;
+use crate::raw::node::hint;
 use crate::raw::node::index::{self, ALL_SLOTS, LEVELS, highest, lowest};
 use crate::raw::node::inner::Inner;
 use crate::reclaim::Guard;
@@ -161,7 +162,7 @@ impl<'g> Walk<'g> {
 }
 
 /// Has the processor fetch the first line of a child that a walk through `slots` meets soon: two steps on, which is enough for the
-/// line to be there in time, and seldom too early. A hint: nothing that the program can see depends on it.
+/// line to be there in time, and seldom too early.
 #[inline]
 fn prefetch(
     node: Inner<'_>,
@@ -169,20 +170,14 @@ fn prefetch(
     without_first: impl Fn(u64) -> u64,
     first: impl Fn(u64) -> usize,
 ) {
-    #[cfg(all(target_arch = "x86_64", not(any(radix_loom, radix_shuttle, miri))))]
-    {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-
-        let rest = without_first(without_first(slots));
-        if rest != 0 {
-            let child = node.edge(first(rest)).word().cast::<i8>();
-            // SAFETY: a prefetch gives nothing to the program and does not fault, wherever the pointer points (I-HINT).
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(child) };
-        }
+    // A model checker would take the load of the edge for one more step.
+    if crate::sync::CHECKED {
+        return;
     }
-    // Elsewhere there is no stable way to say it, and a model checker would take the load of the edge for one more step.
-    #[cfg(not(all(target_arch = "x86_64", not(any(radix_loom, radix_shuttle, miri)))))]
-    let _ = (node, slots, without_first, first);
+    let rest = without_first(without_first(slots));
+    if rest != 0 {
+        hint::prefetch(node.edge(first(rest)).word());
+    }
 }
 
 #[inline]
