@@ -37,4 +37,12 @@ crate::model::models! {
     set_vs_remove_beside: "0 1 4", "remove 0" | "set 0 A; get 0";
     /// An insertion leaves both.
     set_vs_insert_beside: "1 4", "insert 0" | "set 0 A; get 0";
+    /// A walk that began at the top before.
+    walk_vs_new_top: "0:A 1", "scan A; get 0" | "insert 6 A";
+    /// From above.
+    walk_back_vs_new_top: "6:A", "back A; get 6" | "insert 0 A";
+    /// The top in which a walk stands is spliced out.
+    walk_vs_spliced_top: "0:A 6", "scan A; get 0" | "remove 6";
+    /// A slot that the walk knows of is nulled, and filled again.
+    walk_vs_slot_again: "0:A 2:A 4", "scan A" | "remove 2; insert 2 A";
 }
