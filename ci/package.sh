@@ -4,9 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(tagged-radix writeback)
+packages=(tagged-radix writeback page-frames)
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-cargo package --package tagged-radix --package writeback --allow-dirty --no-verify
+cargo package --package tagged-radix --package writeback --package page-frames --allow-dirty --no-verify
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
