@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Runs the models of both crates under loom: every interleaving with at most PREEMPTIONS (default 2) preemptions, and every value
-# that the memory orderings let a load return. The tree three times: with full nodes only, with compact ones, and with compact ones that grow. A failure says in
-# which execution. The long form: ci/loom.sh 3.
+# Runs the models of all crates under loom: every interleaving with at most PREEMPTIONS preemptions, and every value that the memory
+# orderings let a load return. The tree three times: with full nodes only, with compact ones, and with compact ones that grow. A failure
+# says in which execution. Without PREEMPTIONS, the quick form: two, and one for the few models that take most of the time.
+# Usage: ci/loom.sh [PREEMPTIONS]; the long form: ci/loom.sh 3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export LOOM_MAX_PREEMPTIONS=${1:-2}
+[ $# -gt 0 ] || export LOOM_QUICK=1
 
 # Usage: explore "CFG..." PACKAGE TESTS...
 explore() {
@@ -15,3 +17,4 @@ explore "radix_loom" tagged-radix --lib --test loom
 explore "radix_loom radix_compact" tagged-radix --test loom
 explore "radix_loom radix_compact radix_wide" tagged-radix --test loom
 explore "writeback_loom" writeback --test loom
+explore "frames_loom" page-frames --lib

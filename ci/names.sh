@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 docs=(docs/correctness.md docs/writeback.md)
-mapfile -t sources < <(find radix writeback engines fuzz -name '*.rs' -not -path '*/target/*')
+mapfile -t sources < <(find radix writeback frames engines fuzz -name '*.rs' -not -path '*/target/*')
 # Functions and modules, and the models that a macro makes of lines.
 functions=$(sed -nE 's/^ *(pub(\([a-z]+\))? )?(const )?(unsafe )?(fn|mod) ([a-z0-9_]+).*/\6/p; s/^    ([a-z0-9_]+): ".*/\1/p' "${sources[@]}" | sort -u)
 mutants=$({ find ci/mutants -name '*.patch' -printf '%f\n' | sed 's/\.patch$//' && find ci/mutants -name '*.toml' -exec sed -nE 's/^name = "(.*)"/\1/p' {} +; } | sort -u)
@@ -15,7 +15,7 @@ others=' tagged-radix rule-2003 crossbeam-epoch cargo-fuzz cargo-careful '
 missing=0
 is_in() { # LIST NAME
     local pattern=${2//\*/.*}
-    grep -qxE -- "${pattern/#../.*}" <<<"$1" || { echo "names: $2 is named in the docs and is nowhere" >&2 && missing=1; }
+    grep -qxE -- "${pattern/#../.*}" <<<"$1" || { echo "names: $2 is named and is nowhere" >&2 && missing=1; }
 }
 # Of a path the last part; of words with underscores those that can only be a test's.
 for name in $(grep -ohE '`[^`]+`' "${docs[@]}" | tr -d '`' | grep -E '^(\.\.)?[a-z0-9_]+(::[a-z0-9_*]+)*\*?$' | grep -E '::|(_[a-z0-9]+){3}' | sort -u); do
@@ -27,15 +27,22 @@ done
 for name in $(grep -ohE '`[^`]+`' "${docs[@]}" | tr -d '`' | grep -E '^(([a-z-]+|\.\.\.)/)?[a-z0-9]+(-[a-z0-9*]+)+$' | sort -u); do
     [[ $others == *" $name "* ]] || is_in "$mutants" "${name##*/}"
 done
+# What is to notice a mutant: a test, a model, or a race of the table after the test that plays it.
+while read -r name; do
+    test=${name%%: *}
+    is_in "$functions" "${test##*::}"
+    [[ $name != *": "* || $test == *random_mixes ]] || grep -qF -- "\"${name#*: }\"" radix/tests/races/*.rs ||
+        { echo "names: $name is to notice a mutant and is nowhere" >&2 && missing=1; }
+done < <(awk '/^expect = /{on=1} on; /\]/{on=0}' ci/mutants/*.toml | grep -oE '"[^"]+"' | tr -d '"' | sort -u)
 while read -r name; do
     grep -qF -- "\"$name\"" radix/tests/races/*.rs || { echo "names: the race \"$name\" is not in the table" >&2 && missing=1; }
 done < <(grep -ohE '(tags|removal|leaves|splits|ranges|wide|growth|others|mixes) "[^"]+"' "${docs[@]}" | sed 's/^[a-z]* "//; s/"$//' | sort -u)
 
 # Names in capitals are defined in the first column of a table, or in bold, in the docs or at the head of a source file.
-pages=(README.md ARCHITECTURE.md CONTRIBUTING.md radix/README.md writeback/README.md benches/README.md docs/*.md docs/guides/*.md)
+pages=(README.md ARCHITECTURE.md CONTRIBUTING.md radix/README.md writeback/README.md frames/README.md benches/README.md docs/*.md docs/guides/*.md)
 capitals='\b[EIPRW](-[A-Z]+)+\b'
-mapfile -t tests < <(find radix/src radix/tests writeback/src writeback/tests engines fuzz -name '*.rs' -not -path '*/target/*')
-defined=$(grep -hoE "^(//! )?(\| ($capitals) \||\* \*\*$capitals\*\*|\| \*\*$capitals\*\*)" docs/correctness.md $(find radix/src writeback/src -name '*.rs' -o -name '*.md') | grep -oE "$capitals" | sort -u)
+mapfile -t tests < <(find radix/src radix/tests writeback/src writeback/tests frames engines fuzz -name '*.rs' -not -path '*/target/*')
+defined=$(grep -hoE "^(//! )?(\| ($capitals) \||\* \*\*$capitals\*\*|\| \*\*$capitals\*\*)" docs/correctness.md $(find radix/src writeback/src frames/src -name '*.rs' -o -name '*.md') | grep -oE "$capitals" | sort -u)
 for name in $(grep -ohE "$capitals" "${pages[@]}" "${tests[@]}" ci/mutants/*.toml | sort -u); do
     grep -qxF -- "$name" <<<"$defined" || { echo "names: $name is named and is defined nowhere" >&2 && missing=1; }
 done

@@ -4,9 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(tagged-radix writeback)
+packages=(tagged-radix writeback page-frames)
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-cargo package --package tagged-radix --package writeback --allow-dirty --no-verify
+cargo package --package tagged-radix --package writeback --package page-frames --allow-dirty --no-verify
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -16,7 +16,7 @@ done
 for package in "${packages[@]}"; do
     for features in --features= --all-features; do
         # Published or not, `tagged-radix` is the one packaged beside.
-        CARGO_TARGET_DIR=$target/packaged cargo test --no-run --quiet --manifest-path "$folder/$package-$version/Cargo.toml" \
+        CARGO_TARGET_DIR=$target cargo test --no-run --quiet --manifest-path "$folder/$package-$version/Cargo.toml" \
             "$features" --config "patch.crates-io.tagged-radix.path = '$folder/tagged-radix-$version'"
     done
 done

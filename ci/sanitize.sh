@@ -51,6 +51,7 @@ control() {
 mkdir -p "$build"
 if rustup toolchain list | grep -q "^$nightly"; then
     sanitized address --package tagged-radix --package writeback "${tests[@]}"
+    sanitized address --package page-frames --lib --test basic --test model --test stress
     ci/mutants.sh --weave "$build/source"
     races
     echo "sanitize: ThreadSanitizer has nothing to report of the tree"

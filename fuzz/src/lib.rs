@@ -1,9 +1,12 @@
 //! What the fuzz targets do with their input. The operations, the models they are compared with and the properties are
-//! those of the property tests of `tagged-radix` and `writeback`.
+//! those of the property tests of `tagged-radix`, `writeback` and `page-frames`.
 
 #[path = "../../radix/tests/arithmetic/properties.rs"]
 mod arithmetic;
 mod edge;
+#[path = "../../frames/tests/ops/mod.rs"]
+mod frame_ops;
+mod frames;
 mod input;
 mod mapping;
 #[path = "../../writeback/tests/ops/mod.rs"]
@@ -16,6 +19,7 @@ use arbitrary::Unstructured;
 use tagged_radix::RadixTree;
 
 use arithmetic::sync;
+use frame_ops::Session as FramesSession;
 use input::any_ops;
 use mapping_ops::Session as MappingSession;
 use ops::{Session, Territory, assert_matches};
@@ -56,6 +60,17 @@ pub fn writeback_ops(data: &[u8]) {
     session.finish();
 }
 
+/// Runs operations one by one on a pool of frames and on a model; checks every frame after each, and in the end that all memory goes back.
+pub fn frames_ops(data: &[u8]) {
+    let mut input = Unstructured::new(data);
+    let Ok(limit) = frames::any_bytes(&mut input) else { return };
+    let mut session = FramesSession::new(limit);
+    for op in frames::any_ops(&mut input, OPS_MAX) {
+        session.step(&op);
+    }
+    session.finish();
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -84,6 +99,11 @@ mod tests {
     #[test]
     fn the_corpus_of_edge_passes() {
         replay(super::edge, "edge");
+    }
+
+    #[test]
+    fn the_corpus_of_frames_ops_passes() {
+        replay(super::frames_ops, "frames_ops");
     }
 
     #[test]

@@ -10,6 +10,16 @@ use loom::model::Builder;
 
 /// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
 const PREEMPTIONS: usize = 2;
+/// Those with the most interleavings: all others together take less time. `LOOM_QUICK` leaves them one preemption.
+const LONG: &[&str] = &[
+    "cut_vs_sync_that_cuts",
+    "fill_vs_sync",
+    "mark_dirty_vs_write_and_sync",
+    "sync_vs_sync_of_two_pages",
+    "two_stalled_vs_two_ends",
+    "write_then_evict_vs_sync",
+    "write_vs_pass_vs_sync",
+];
 /// Steps of one execution. A model that needs more waits for something that does not come.
 const BRANCHES: usize = 10_000;
 
@@ -26,6 +36,9 @@ pub(crate) fn model(name: &str, race: impl Fn() + Send + Sync + 'static) {
     let count = Arc::clone(&executions);
     let mut builder = Builder::new();
     builder.preemption_bound.get_or_insert(PREEMPTIONS);
+    if LONG.contains(&name) && std::env::var_os("LOOM_QUICK").is_some() {
+        builder.preemption_bound = Some(1);
+    }
     builder.max_branches = BRANCHES;
     builder.check(move || {
         count.fetch_add(1, Relaxed);

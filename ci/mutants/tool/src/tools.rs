@@ -15,9 +15,10 @@ pub(crate) struct Tool {
 
 const TREE: Option<&str> = Some("tagged-radix");
 const CACHE: Option<&str> = Some("writeback");
+const FRAMES: Option<&str> = Some("page-frames");
 
 /// As `ci/loom.sh` and `ci/shuttle.sh` build them.
-pub(crate) const TOOLS: [Tool; 10] = [
+pub(crate) const TOOLS: [Tool; 12] = [
     Tool {
         name: "tests",
         package: None,
@@ -37,6 +38,9 @@ pub(crate) const TOOLS: [Tool; 10] = [
         ..shuttle("pages-shuttle", &["writeback_shuttle", "radix_shuttle", "radix_all_tags"])
     },
     Tool { package: CACHE, binaries: &["loom"], ..loom("pages-loom", &["writeback_loom"]) },
+    // Apart from the tests of the others, which take longer to build.
+    Tool { name: "frames-tests", package: FRAMES, cfgs: &[], features: "", binaries: &[] },
+    Tool { package: FRAMES, binaries: &["lib"], ..loom("frames-loom", &["frames_loom"]) },
 ];
 
 const fn shuttle(name: &'static str, cfgs: &'static [&'static str]) -> Tool {
@@ -50,6 +54,7 @@ const fn loom(name: &'static str, cfgs: &'static [&'static str]) -> Tool {
 /// The package that a file belongs to.
 pub(crate) fn crate_of(file: &str) -> Option<&'static str> {
     match file.split('/').next()? {
+        "frames" => FRAMES,
         "radix" => TREE,
         "writeback" => CACHE,
         _ => None,

@@ -21,9 +21,17 @@ use syn::visit::Visit;
 use crate::Result;
 use crate::data::{Edit, Mutant};
 
-/// What belongs to a copy: all that the workspace of the two crates is made of.
-const PARTS: [&str; 7] =
-    ["Cargo.toml", "Cargo.lock", "clippy.toml", "radix", "writeback", "engines", "benches"];
+/// What belongs to a copy: all that the workspace is made of.
+const PARTS: [&str; 8] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "clippy.toml",
+    "frames",
+    "radix",
+    "writeback",
+    "engines",
+    "benches",
+];
 
 /// Makes `copy` one of the sources, with `mutants` to be switched, and `alone` in force whatever the switch says. What is equal already
 /// is left alone, so that cargo builds only what changed.

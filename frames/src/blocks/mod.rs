@@ -1,0 +1,195 @@
+//! Blocks, and who has them: free in the depot, in a magazine, or out.
+//!
+//! This room keeps I-OWNER, I-SEGMENT and I-MAGAZINE of PROTOCOL.md. It does not know what a frame is: to it, a block that is out is out.
+
+pub(crate) mod block;
+pub(crate) mod depot;
+pub(crate) mod held;
+pub(crate) mod segment;
+pub(crate) mod shard;
+
+use std::ptr;
+use std::sync::Arc;
+
+use crate::blocks::block::Block;
+use crate::blocks::depot::{Depot, Retired, Step};
+use crate::blocks::held::Held;
+use crate::blocks::shard::{Batch, Shard};
+use crate::error::Error;
+use crate::size::{Class, SHARDS_MAX};
+use crate::sync::{Mutex, MutexGuard, processors, thread_number};
+
+/// What to do where a frame would take the pool above its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Refuse the frame.
+    Keep,
+    /// Hand it out nevertheless: for work that must go on, by a caller that makes up for it soon after.
+    Exceed,
+}
+
+/// The part of a pool that its segments keep.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    /// A power of two of them.
+    shards: Box<[Shard]>,
+    depot: Mutex<Depot>,
+}
+
+impl Inner {
+    pub(crate) fn new(limit: u64) -> Inner {
+        let shards = processors().next_power_of_two().min(SHARDS_MAX);
+        Inner {
+            shards: (0..shards).map(|_| Shard::new()).collect(),
+            depot: Mutex::new(Depot::new(limit)),
+        }
+    }
+
+    /// Bytes of the blocks in magazines.
+    pub(crate) fn kept(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.with(|all| all.bytes())).sum()
+    }
+
+    pub(crate) fn depot(&self) -> MutexGuard<'_, Depot> {
+        // Nothing panics in the middle of a change of the depot.
+        self.depot.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The calling thread's shard and the next one.
+    #[inline]
+    fn near(shards: &[Shard]) -> [*const Shard; 2] {
+        let own = thread_number();
+        let at = |number: usize| ptr::from_ref(&shards[number & (shards.len() - 1)]);
+        [at(own), at(own.wrapping_add(1))]
+    }
+
+    /// A block of `class`, with whatever bytes.
+    #[inline]
+    pub(crate) fn take(self: &Arc<Self>, class: Class, limit: Limit) -> Result<Block, Error> {
+        if class.magazine() > 0 {
+            for shard in Inner::near(&self.shards) {
+                // SAFETY: a shard of `self`.
+                match unsafe { Shard::try_with(shard, |all| all.pop(class)) } {
+                    Some(Some(block)) => return Ok(block),
+                    Some(None) => break,
+                    None => {}
+                }
+            }
+        }
+        self.refill(class, limit)
+    }
+
+    /// A block from the depot, and some more for the magazine.
+    #[cold]
+    fn refill(self: &Arc<Self>, class: Class, limit: Limit) -> Result<Block, Error> {
+        let mut batch = Batch::new();
+        // Not beyond the limit before the magazines are empty, or they would hand out what no longer fits.
+        let mut found = self.depot().take(self, class, Limit::Keep, class.batch(), &mut batch);
+        if matches!(found, Err(Error::Full { .. })) {
+            self.drain();
+            found = self.depot().take(self, class, limit, 1, &mut batch);
+        }
+        found?;
+        let block = batch.pop().expect("the depot gave one at least");
+        for shard in Inner::near(&self.shards) {
+            if batch.is_empty() {
+                break;
+            }
+            // SAFETY: a shard of `self`.
+            let _ = unsafe { Shard::try_with(shard, |all| all.fill(class, &mut batch)) };
+        }
+        // What found no room, or came to a pool that is closed. `self` stays: the caller has a reference.
+        drop(self.put(batch));
+        Ok(block)
+    }
+
+    /// Blocks come back to the depot.
+    fn put(&self, batch: Batch) -> Retired {
+        let mut retired = Retired::new();
+        if !batch.is_empty() {
+            let mut depot = self.depot();
+            batch.iter().for_each(|block| depot.put(block, &mut retired));
+            // Above the limit only after a resize, or by `Limit::Exceed`.
+            depot.make_room(0);
+        }
+        retired
+    }
+
+    /// Empties all magazines into the depot.
+    fn drain(&self) {
+        for shard in &self.shards {
+            loop {
+                let batch = shard.with(|all| all.drain());
+                if batch.is_empty() {
+                    break;
+                }
+                drop(self.put(batch));
+            }
+        }
+    }
+
+    /// Gives memory back that is not in use, until `target` bytes are held at most.
+    pub(crate) fn shrink_to(&self, target: u64) {
+        if self.depot().held > target || target == 0 {
+            self.drain();
+        }
+        let mut cursor = usize::MAX;
+        loop {
+            // The lock is released after each step, so that other threads come in between. Segments are unmapped without it.
+            let step = self.depot().shrink(target, &mut cursor);
+            match step {
+                Step::Unmapped(held) => drop(held),
+                Step::Discarded => {}
+                Step::Done => break,
+            }
+        }
+    }
+
+    /// The last `Pool` is gone. The caller has a reference, so `self` stays until the end.
+    pub(crate) fn close(&self) {
+        for shard in &self.shards {
+            shard.with(|all| all.close());
+        }
+        self.drain();
+        let next = || -> Option<Held> {
+            let mut depot = self.depot();
+            depot.is_closed = true;
+            depot.retire_next()
+        };
+        while let Some(held) = next() {
+            drop(held);
+        }
+    }
+}
+
+/// Returns a block to its pool, on whatever thread.
+#[inline]
+pub(crate) fn give_back(block: Block) {
+    debug_assert!(!block.is_shared(), "the mark of a CowFrame outlived it (I-EXCLUSIVE)");
+    let has_magazine = block.class().magazine() > 0;
+    // Pointers: once a magazine has the block, the pool may be freed (I-MAGAZINE).
+    let near = has_magazine.then(|| Inner::near(&block.pool().shards));
+    let mut block = Some(block);
+    for shard in near.into_iter().flatten() {
+        // SAFETY: a shard of the block's pool, and this call has the block (I-SEGMENT).
+        let pushed =
+            unsafe { Shard::try_with(shard, |all| block.take().map(|block| all.push(block))) };
+        if let Some(Some(rest)) = pushed {
+            if !rest.is_empty() {
+                put_back(rest);
+            }
+            return;
+        }
+    }
+    put_back(block.into_iter().collect());
+}
+
+/// Returns blocks of one pool to its depot.
+#[cold]
+fn put_back(batch: Batch) {
+    let Some(pool) = batch.first().map(|block| Arc::clone(block.pool())) else { return };
+    // In this order: a segment may hold the last other reference to the pool.
+    let retired = pool.put(batch);
+    drop(retired);
+    drop(pool);
+}
