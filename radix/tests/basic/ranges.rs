@@ -148,6 +148,16 @@ fn a_scan_begins_outside_of_the_nodes_that_it_meets() {
 }
 
 #[test]
+fn an_entry_alone_in_a_tree_is_reported_once() {
+    let tree = tree_of([7]);
+    let p = tree.pin();
+    p.set_tag(7, T0);
+    assert!(p.range(..).map(|(index, _)| index).take(3).eq([7]));
+    assert!(p.range(..).rev().map(|(index, _)| index).take(3).eq([7]));
+    assert!(p.range_tagged(.., T0).map(|(index, ..)| index).take(3).eq([7]));
+}
+
+#[test]
 fn what_comes_behind_the_top_of_a_scan_is_reported() {
     let low = tree_of([5, 70]);
     let p = low.pin();
