@@ -228,6 +228,11 @@ pub(crate) const NEAR: &[Race] = &[
         "0:A 6:A",
         &["copy A B; scan B", "insert 1 A", "paint A B; has 0 A"],
     ),
+    two(
+        "neighbour and range tagging at the top",
+        "0:A",
+        &["copy A B; scan B", "insert 1 A", "paint A B; has 0 A"],
+    ),
     two("neighbour and sweep", "0:A 2:A", &["sweep", "insert 1 A; get 0", "any A; scan"]),
     two(
         "neighbour and gang lookups",
