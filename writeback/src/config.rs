@@ -6,8 +6,6 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::hooks::{Log, Observer, Seal};
 use crate::memory::PageCache;
-#[cfg(feature = "rule-2003")]
-use crate::modes::DirtyRule;
 use crate::pages::blocks::{BLOCKS_MAX, Division};
 
 /// Settings of a mapping; each has a default.
@@ -32,8 +30,6 @@ pub struct Config {
     pub(crate) cache: Option<PageCache>,
     pub(crate) seal: Option<Arc<dyn Seal>>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
-    #[cfg(feature = "rule-2003")]
-    pub(crate) dirty_rule: DirtyRule,
 }
 
 impl Config {
@@ -56,8 +52,6 @@ impl Config {
             cache: None,
             seal: None,
             observers: Vec::new(),
-            #[cfg(feature = "rule-2003")]
-            dirty_rule: DirtyRule::FlagOnly,
         }
     }
 
@@ -176,22 +170,6 @@ impl Config {
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observers.push(observer);
-        self
-    }
-
-    /// Sets what a claim clears.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::{Config, DirtyRule};
-    ///
-    /// let config = Config::new().dirty_rule(DirtyRule::FlagOnly);
-    /// # let _ = config;
-    /// ```
-    #[cfg(feature = "rule-2003")]
-    #[must_use]
-    pub fn dirty_rule(mut self, rule: DirtyRule) -> Self {
-        self.dirty_rule = rule;
         self
     }
 

@@ -197,9 +197,6 @@
 //! `crc32c`: adds `Crc32c`, a seal that notices changed, torn and misplaced pages.
 //!
 //! `metrics`: adds `Metrics`, an observer for the facade of that name. `tracing`: spans and events.
-//!
-//! `rule-2003`: adds `Config::dirty_rule` and with it the faulty rule, by which a claim clears flag and
-//! tag together. For showing that syncs then miss pages, and for nothing else.
 #![forbid(unsafe_code)]
 
 mod accounts;
@@ -234,8 +231,6 @@ pub use flusher::{Flusher, FlusherConfig};
 pub use handle::Handle;
 pub use mapping::CloseError;
 pub use memory::{CacheConfig, PageCache};
-#[cfg(feature = "rule-2003")]
-pub use modes::DirtyRule;
 pub use modes::{Budget, SyncMode};
 pub use rules::core::Mapping;
 pub use store::{FileStore, MemStore};

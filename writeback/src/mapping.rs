@@ -101,8 +101,6 @@ impl Mapping {
             clock: config.clock,
             member: config.cache.map(|cache| Member::new(cache.accounts)),
             memory_backed,
-            #[cfg(feature = "rule-2003")]
-            dirty_rule: config.dirty_rule,
             length: length_of(&*store, limits.len_max, whole)?,
             len_max: limits.len_max,
             tail,
@@ -368,8 +366,7 @@ impl Mapping {
             let seen = pinned.update(key, |slot| {
                 let page = slot.value();
                 let (state, tags) = (page.snapshot(), slot.tags());
-                let rule_2003 = core.claim_clears_tag();
-                let seen = Seen { page: &page, key, state, tags, rule_2003 };
+                let seen = Seen { page: &page, key, state, tags };
                 seen.check()?;
                 match &core.order {
                     Some(order) => seen.check_log(|| order.oldest()).map(|()| state),

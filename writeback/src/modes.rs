@@ -102,24 +102,3 @@ pub enum FlushKind {
     /// Everything, as `fsync`.
     All,
 }
-
-/// What a claim clears when a page is put under writeout. Only with feature `rule-2003`, which
-/// exists to show what the wrong one does.
-///
-/// # Examples
-/// ```
-/// use writeback::{Config, DirtyRule};
-///
-/// let config = Config::new().dirty_rule(DirtyRule::FlagAndTag); // loses pages
-/// # let _ = config;
-/// ```
-#[cfg(feature = "rule-2003")]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DirtyRule {
-    /// 2004: the flag only. The tag stays until the page is under writeback or dirty again, so a
-    /// sync finds it at every instant.
-    #[default]
-    FlagOnly,
-    /// 2003: flag and tag. A sync that walks the tags before the page is redirtied misses it.
-    FlagAndTag,
-}

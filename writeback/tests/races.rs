@@ -55,19 +55,6 @@ fn a_sync_finds_a_page_that_a_flusher_claimed_and_a_journal_holds() {
     assert_settled(&mapping);
 }
 
-#[cfg(feature = "rule-2003")]
-#[test]
-fn a_sync_misses_the_page_under_the_rule_of_2003() {
-    // The same steps with flag and tag cleared together: the sync returns Ok, and nothing is written.
-    let store = TestStore::new();
-    let config = Config::new().dirty_rule(writeback::DirtyRule::FlagAndTag);
-    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
-    mapping.handle().write_at(&[7; PAGE], 0).unwrap();
-    assert!(flusher_journal_and_sync(&mapping, &store));
-    assert!(store.durable().is_empty());
-    assert!(page(&mapping, 0).snapshot().is_dirty(), "dirty again, behind the sync's back");
-}
-
 #[test]
 fn a_declined_page_is_dirty_again_whatever_the_decliner_thinks() {
     // Declining redirties unconditionally: the holder's own write may be what a sync waits for.

@@ -147,7 +147,6 @@ fn a_sync_tags_what_is_dirty_and_nothing_later() {
 fn a_claim_clears_the_flag_and_leaves_the_tag() {
     let (mapping, _store) = open_dirty(1, 1);
     let claim = claim(&mapping, 0);
-    #[cfg(not(feature = "rule-2003"))]
     assert_state(&mapping, 0, "d", "");
     assert!(claim.page().snapshot().is_locked());
     assert_eq!(mapping.stats().dirty, 0);

@@ -130,6 +130,49 @@ fn what_is_tagged_behind_a_scan_is_not_reported() {
     assert_eq!(tagged(&p, T0), [5, 70, 5000]);
 }
 
+/// The index at which a scan begins is above slots of one node, and says nothing of the next.
+#[test]
+fn a_scan_begins_outside_of_the_nodes_that_it_meets() {
+    let tree = tree_of([0, 130, 5000, 5100, 9000, 9001]);
+    let p = tree.pin();
+    let up = |low| p.range(low..).map(|(index, _)| index).collect::<Vec<_>>();
+    assert_eq!(up(1000), [5000, 5100, 9000, 9001]);
+    assert_eq!(up(5000), [5000, 5100, 9000, 9001]);
+    assert_eq!(up(130), [130, 5000, 5100, 9000, 9001]);
+    assert_eq!(up(1), [130, 5000, 5100, 9000, 9001]);
+    let down = |high| p.range(..=high).rev().map(|(index, _)| index).collect::<Vec<_>>();
+    assert_eq!(down(8300), [5100, 5000, 130, 0]);
+    assert_eq!(down(5000), [5000, 130, 0]);
+    assert_eq!(down(9000), [9000, 5100, 5000, 130, 0]);
+    assert_eq!(down(129), [0]);
+}
+
+#[test]
+fn an_entry_alone_in_a_tree_is_reported_once() {
+    let tree = tree_of([7]);
+    let p = tree.pin();
+    p.set_tag(7, T0);
+    assert!(p.range(..).map(|(index, _)| index).take(3).eq([7]));
+    assert!(p.range(..).rev().map(|(index, _)| index).take(3).eq([7]));
+    assert!(p.range_tagged(.., T0).map(|(index, ..)| index).take(3).eq([7]));
+}
+
+#[test]
+fn what_comes_behind_the_top_of_a_scan_is_reported() {
+    let low = tree_of([5, 70]);
+    let p = low.pin();
+    let mut up = p.range(..).map(|(index, _)| index);
+    assert_eq!(up.next(), Some(5));
+    p.insert(1 << 30, Box::new(1 << 30));
+    assert_eq!((up.next(), up.next(), up.next()), (Some(70), Some(1 << 30), None));
+    let high = tree_of([(1 << 30) + 5, (1 << 30) + 70]);
+    let p = high.pin();
+    let mut down = p.range(..).rev().map(|(index, _)| index);
+    assert_eq!(down.next(), Some((1 << 30) + 70));
+    p.insert(5, Box::new(5));
+    assert_eq!((down.next(), down.next(), down.next()), (Some((1 << 30) + 5), Some(5), None));
+}
+
 #[test]
 fn remove_range_removes_and_counts() {
     let tree = tree_of(SPARSE);

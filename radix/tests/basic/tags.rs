@@ -77,6 +77,23 @@ fn tags_of_absent_entries_cannot_be_changed() {
     assert!(!tree.any_tagged(T0));
 }
 
+/// A leaf that keeps other entries has no tag left, and takes none, where an entry was.
+#[test]
+fn tags_of_removed_entries_cannot_be_changed() {
+    crate::common::watch();
+    let tree = tree_of([0, 1, 2, 64]);
+    let p = tree.pin();
+    p.update_tags(1, TagSet::of(&[T0, T1]), NONE);
+    p.remove(1);
+    p.remove_range(2..3);
+    for index in [1, 2, 3] {
+        assert_eq!((p.set_tag(index, T0), p.clear_tag(index, T0)), (None, None), "{index}");
+        assert!(p.update_tags(index, T0, T1).is_none(), "{index}");
+    }
+    assert!(!tree.any_tagged(T0) && !tree.any_tagged(T1));
+    assert_at_rest(&tree);
+}
+
 #[test]
 fn update_tags_sets_and_clears_at_once_and_set_wins() {
     let tree = Tree::new();

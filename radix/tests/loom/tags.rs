@@ -33,4 +33,16 @@ crate::model::models! {
     clear_clear_set: "0:A 2:A 4", "clear 0 A" | "clear 2 A" | "set 4 A";
     /// A value is overwritten under a scan, which reports each entry once.
     walk_vs_overwrite: "0:A 1:A 4", "scan A" | "insert 0";
+    /// A removal leaves neither present bit nor entry to one who tags it then, by the bit alone.
+    set_vs_remove_beside: "0 1 4", "remove 0" | "set 0 A; get 0";
+    /// An insertion leaves both.
+    set_vs_insert_beside: "1 4", "insert 0" | "set 0 A; get 0";
+    /// A walk that began at the top before.
+    walk_vs_new_top: "0:A 1", "scan A; get 0" | "insert 6 A";
+    /// From above.
+    walk_back_vs_new_top: "6:A", "back A; get 6" | "insert 0 A";
+    /// The top in which a walk stands is spliced out.
+    walk_vs_spliced_top: "0:A 6", "scan A; get 0" | "remove 6";
+    /// A slot that the walk knows of is nulled, and filled again.
+    walk_vs_slot_again: "0:A 2:A 4", "scan A" | "remove 2; insert 2 A";
 }

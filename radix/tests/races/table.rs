@@ -219,8 +219,18 @@ pub(crate) const NEAR: &[Race] = &[
         &["insert 1 A; insert 3 A", "count; count A", "absent 0"],
     ),
     two(
+        "neighbour and counting at the top",
+        "0:A",
+        &["insert 1 A; insert 3 A", "count; count A", "absent 0"],
+    ),
+    two(
         "neighbour and range tagging",
         "0:A 6:A",
+        &["copy A B; scan B", "insert 1 A", "paint A B; has 0 A"],
+    ),
+    two(
+        "neighbour and range tagging at the top",
+        "0:A",
         &["copy A B; scan B", "insert 1 A", "paint A B; has 0 A"],
     ),
     two("neighbour and sweep", "0:A 2:A", &["sweep", "insert 1 A; get 0", "any A; scan"]),

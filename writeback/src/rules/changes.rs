@@ -98,9 +98,8 @@ impl Core {
         if !state.is_mapped() {
             return;
         }
-        let rule_2003 = self.claim_clears_tag();
         let key = page.index();
-        let seen = crate::rules::invariants::Seen { page, key, state, tags, rule_2003 };
+        let seen = crate::rules::invariants::Seen { page, key, state, tags };
         let checked = if unlocking { seen.check_before_unlock() } else { seen.check() };
         if let Err(violation) = checked {
             panic!("{violation}");
@@ -192,9 +191,6 @@ impl Core {
                 // The lock is held and no claim is open: a tag left over is stale.
                 slot.clear(DIRTY_TAGS);
                 return None;
-            }
-            if self.claim_clears_tag() {
-                slot.clear(DIRTY_TAGS);
             }
             self.count(|counters| counters.dirty.sub(1));
             Some(page.take_dirty_blocks())

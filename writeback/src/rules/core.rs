@@ -21,8 +21,6 @@ use crate::error::{Error, Result};
 use crate::hooks::{Observers, Order, Sealer};
 use crate::index::range::ALL;
 use crate::index::{Index, walk};
-#[cfg(feature = "rule-2003")]
-use crate::modes::DirtyRule;
 use crate::pages::Page;
 use crate::pages::blocks::Division;
 use crate::pages::state::Snapshot;
@@ -67,8 +65,6 @@ pub(crate) struct Core {
     pub(crate) member: Membership<Core>,
     /// Flags move, but nothing is counted or written.
     pub(crate) memory_backed: bool,
-    #[cfg(feature = "rule-2003")]
-    dirty_rule: DirtyRule,
     /// Length in bytes. Raised under the content latch of the page that was written; lowered by truncate alone.
     pub(crate) length: AtomicU64,
     /// What lies below is longer than `length`, because cutting it failed: what is beyond is not zeros.
@@ -129,8 +125,6 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) member: Option<Member>,
     pub(crate) memory_backed: bool,
-    #[cfg(feature = "rule-2003")]
-    pub(crate) dirty_rule: DirtyRule,
     pub(crate) length: u64,
     pub(crate) len_max: u64,
     pub(crate) tail: Tail,
@@ -149,8 +143,6 @@ impl Core {
             clock: parts.clock,
             member: Membership(parts.member),
             memory_backed: parts.memory_backed,
-            #[cfg(feature = "rule-2003")]
-            dirty_rule: parts.dirty_rule,
             length: AtomicU64::new(parts.length),
             store_is_longer: AtomicBool::new(false),
             len_max: parts.len_max,
@@ -184,14 +176,6 @@ impl Drop for Core {
 }
 
 impl Core {
-    /// Whether claims follow the faulty rule of 2003.
-    pub(crate) fn claim_clears_tag(&self) -> bool {
-        #[cfg(feature = "rule-2003")]
-        return self.dirty_rule == DirtyRule::FlagAndTag;
-        #[cfg(not(feature = "rule-2003"))]
-        false
-    }
-
     pub(crate) fn len(&self) -> u64 {
         // Acquire: pairs with the writer that raised it; who sees the length sees the page.
         self.length.load(Ordering::Acquire)

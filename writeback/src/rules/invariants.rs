@@ -56,8 +56,6 @@ pub(crate) struct Seen<'a> {
     pub(crate) key: u64,
     pub(crate) state: Snapshot,
     pub(crate) tags: TagSet,
-    /// Claims clear flag and tag together: I-CLAIM-LOCKED and I-TOWRITE are not kept, and the tags are to blame.
-    pub(crate) rule_2003: bool,
 }
 
 impl Seen<'_> {
@@ -115,9 +113,9 @@ impl Seen<'_> {
     pub(crate) fn check(&self) -> Result<(), Violation> {
         let all = [
             ("I-DIRTY-TAG", self.dirty_flag_has_its_tag()),
-            ("I-CLAIM-LOCKED", self.rule_2003 || self.stale_dirty_tag_is_locked()),
+            ("I-CLAIM-LOCKED", self.stale_dirty_tag_is_locked()),
             ("I-WRITEBACK-TAG", self.writeback_flag_and_tag_agree()),
-            ("I-TOWRITE", self.rule_2003 || self.to_write_goes_with_dirty()),
+            ("I-TOWRITE", self.to_write_goes_with_dirty()),
             ("I-UPTODATE", self.dirty_is_uptodate()),
             ("I-MAPPED", self.indexed_is_mapped()),
             ("I-BLOCK-DIRTY", self.dirty_blocks_make_dirty()),
@@ -150,7 +148,7 @@ impl Seen<'_> {
     /// Checks that no claim is left unresolved (I-CLAIM-LOCKED, I-ONE-CLAIM), before the page is unlocked.
     #[cfg(debug_assertions)]
     pub(crate) fn check_before_unlock(&self) -> Result<(), Violation> {
-        let resolved = self.state.is_dirty() || !self.has(PageTag::Dirty) || self.rule_2003;
+        let resolved = self.state.is_dirty() || !self.has(PageTag::Dirty);
         if resolved {
             return self.check();
         }

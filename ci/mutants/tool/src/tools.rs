@@ -23,7 +23,7 @@ pub(crate) const TOOLS: [Tool; 12] = [
         name: "tests",
         package: None,
         cfgs: &[],
-        features: "tagged-radix/rayon,tagged-radix/serde,writeback/rule-2003",
+        features: "tagged-radix/rayon,tagged-radix/serde",
         binaries: &[],
     },
     shuttle("shuttle", &["radix_shuttle"]),

@@ -82,6 +82,14 @@ impl<'g> Leaf<'g> {
         }
     }
 
+    /// Has the processor fetch the value of `index`, which this leaf covers. That of a single lies beside its lock.
+    #[inline]
+    pub(crate) fn prefetch_value(self, index: u64) {
+        if let Leaf::Full(leaf) = self {
+            leaf.prefetch_slot(offset(index, 0));
+        }
+    }
+
     /// The entry of `index`, which this leaf covers, as it was at one instant.
     #[inline]
     pub(crate) fn entry_of(self, index: u64) -> Option<Entry> {

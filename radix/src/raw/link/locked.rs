@@ -55,6 +55,13 @@ pub(in crate::raw) trait LockedLeaf<'g>: Below<'g> {
         self.leaf().range_last()
     }
 
+    /// Whether there is an entry at `offset`, without a look at its slot. The present bit says it to the holder of the lock
+    /// (I-PRESENT).
+    #[inline]
+    fn has(&self, offset: usize) -> bool {
+        self.present() & bit(offset) != 0
+    }
+
     /// The entry of `index`, which this leaf covers.
     #[inline]
     fn entry(&self, index: u64) -> Option<Entry> {

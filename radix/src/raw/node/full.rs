@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 
 use super::edge::Edge;
 use super::header::Header;
+use super::hint;
 use super::index::{FANOUT, bit, offset};
 use super::lock::VersionLock;
 use super::word::{Entry, Slot, Word};
@@ -118,6 +119,12 @@ impl Node {
         let value = self.slot(offset).value();
         self.alive();
         value
+    }
+
+    /// Has the processor fetch the slot at `offset`.
+    #[inline]
+    pub(in crate::raw) fn prefetch_slot(&self, offset: usize) {
+        hint::prefetch(&raw const self.slots[offset & (FANOUT - 1)]);
     }
 
     /// What the slot and the tag words of a leaf say about one offset. They belong together only under the version or

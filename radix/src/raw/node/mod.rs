@@ -3,6 +3,7 @@
 pub(crate) mod edge;
 pub(crate) mod full;
 pub(crate) mod header;
+pub(crate) mod hint;
 pub(crate) mod index;
 pub(crate) mod inner;
 pub(crate) mod lock;

@@ -1,7 +1,8 @@
 //! Walking from leaf to leaf, in both directions, with whole subtrees passed over by their summaries.
 //!
-//! A walk remembers the inner nodes on its way. They may die while it stands in them; that does no harm (rule 5): an
-//! entry that is in the tree all the time is below the child that a dead node kept, or was there when the node died.
+//! A walk remembers the inner nodes on its way, each with the slots that it has not passed yet. Which of them may lead to something
+//! it reads anew at each visit: what is tagged ahead of it is met. The nodes may die while it stands in them; that does no harm
+//! (rule 5): an entry that is in the tree all the time is below the child that a dead node kept, or was there when the node died.
 
 use arrayvec::ArrayVec;
 
@@ -11,28 +12,20 @@ use crate::raw::link::leaf::Leaf;
 use crate::raw::node::edge::Edge;
 use crate::raw::node::full::Node;
 use crate::raw::node::header::Header;
-use crate::raw::node::index::{self, ALL_SLOTS, LEVELS, highest, lowest};
+use crate::raw::node::hint;
+use crate::raw::node::index::{self, ALL_SLOTS, LEVELS, bit, highest, lowest};
 use crate::raw::node::inner::Inner;
 use crate::reclaim::Guard;
 use crate::tag::{Tag, TagFilter};
 
-/// A position between leaves.
+/// A position between leaves. It moves in one direction, from leaf to leaf.
 #[derive(Debug)]
 pub(crate) struct Walk<'g> {
     tree: &'g Tree,
     guard: &'g Guard,
     filter: TagFilter,
-    path: ArrayVec<Inner<'g>, LEVELS>,
-}
-
-/// Where a descent goes on.
-enum Step<'g> {
-    /// This leaf is next.
-    Leaf(Leaf<'g>),
-    /// Go on with this index.
-    Beyond(u64),
-    /// Nothing at all in this direction.
-    End,
+    /// The inner nodes around the position, from the top down, and the slots of each that it has not passed.
+    path: ArrayVec<(Inner<'g>, u64), LEVELS>,
 }
 
 impl<'g> Walk<'g> {
@@ -46,91 +39,68 @@ impl<'g> Walk<'g> {
         self.path.clear();
     }
 
-    /// The leaf of `index` or the first one above it that may hold something the filter asks for.
+    /// The leaf of `index` or the first one above it that may hold something the filter asks for. The index is above those of
+    /// the leaf before.
     #[inline]
-    pub(crate) fn next_leaf(&mut self, mut index: u64) -> Option<Leaf<'g>> {
+    pub(crate) fn next_leaf(&mut self, index: u64) -> Option<Leaf<'g>> {
+        self.advance::<true>(index)
+    }
+
+    /// The leaf of `index` or the first one below it that may hold something the filter asks for. The index is below those of
+    /// the leaf before.
+    #[inline]
+    pub(crate) fn prev_leaf(&mut self, index: u64) -> Option<Leaf<'g>> {
+        self.advance::<false>(index)
+    }
+
+    #[inline]
+    fn advance<const UP: bool>(&mut self, mut index: u64) -> Option<Leaf<'g>> {
         loop {
-            match self.step_up(index) {
-                Step::Leaf(leaf) => return Some(leaf),
-                Step::Beyond(next) => index = next,
-                Step::End => return None,
-            }
-        }
-    }
-
-    /// The leaf of `index` or the first one below it that may hold something the filter asks for.
-    #[inline]
-    pub(crate) fn prev_leaf(&mut self, mut index: u64) -> Option<Leaf<'g>> {
-        loop {
-            match self.step_down(index) {
-                Step::Leaf(leaf) => return Some(leaf),
-                Step::Beyond(next) => index = next,
-                Step::End => return None,
-            }
-        }
-    }
-
-    fn step_up(&mut self, index: u64) -> Step<'g> {
-        let Some(node) = self.node_around(index) else {
-            let Some(top) = self.top() else { return Step::End };
-            return if top.last() < index {
-                Step::End
-            } else {
-                self.enter(top, index.max(top.first()))
+            let child = match self.path.last_mut() {
+                None => Some(self.top()?).filter(|top| reaches::<UP>(*top, index)),
+                Some((node, left)) => {
+                    let (node, slots) = (*node, leading_to(node, self.filter) & *left);
+                    if slots == 0 {
+                        self.path.pop();
+                        if self.path.is_empty() {
+                            // There may be a new top, with more behind this one.
+                            index = behind::<UP>(node, index)?;
+                        }
+                        continue;
+                    }
+                    let offset = first::<UP>(slots);
+                    *left &= if UP { !index::up_to(offset) } else { !index::from(offset) };
+                    fetch_ahead::<UP>(
+                        node,
+                        without_first::<UP>(without_first::<UP>(slots)),
+                        self.filter,
+                    );
+                    let child = self.child(node.edge(offset));
+                    match child.filter(|child| reaches::<UP>(*child, index)) {
+                        None => continue,
+                        child => child,
+                    }
+                }
             };
-        };
-        let level = node.level();
-        let here = index::offset(index, level);
-        let candidates = leading_to(&node, self.filter) & index::from(here);
-        if candidates == 0 {
-            self.path.pop();
-            return node.last().checked_add(1).map_or(Step::End, Step::Beyond);
-        }
-        let offset = lowest(candidates);
-        prefetch(node, candidates, |word| word & word.wrapping_sub(1), lowest);
-        let base = index::slot_base(node.base(), offset, level);
-        match self.child(node.edge(offset)) {
-            // The first slot holds `index` itself; a child that ends below it is passed over, with its slot.
-            Some(child) if child.last() >= index => self.enter(child, index.max(child.first())),
-            _ => (base | index::slot_span(level)).checked_add(1).map_or(Step::End, Step::Beyond),
-        }
-    }
-
-    fn step_down(&mut self, index: u64) -> Step<'g> {
-        let Some(node) = self.node_around(index) else {
-            let Some(top) = self.top() else { return Step::End };
-            return if top.first() > index {
-                Step::End
-            } else {
-                self.enter(top, index.min(top.last()))
-            };
-        };
-        let level = node.level();
-        let here = index::offset(index, level);
-        let candidates = leading_to(&node, self.filter) & index::up_to(here);
-        if candidates == 0 {
-            self.path.pop();
-            return node.base().checked_sub(1).map_or(Step::End, Step::Beyond);
-        }
-        let offset = highest(candidates);
-        prefetch(node, candidates, without_highest, highest);
-        let base = index::slot_base(node.base(), offset, level);
-        match self.child(node.edge(offset)) {
-            Some(child) if child.first() <= index => self.enter(child, index.min(child.last())),
-            _ => base.checked_sub(1).map_or(Step::End, Step::Beyond),
-        }
-    }
-
-    /// The lowest node of the way that covers `index`; those below it are forgotten.
-    #[inline]
-    fn node_around(&mut self, index: u64) -> Option<Inner<'g>> {
-        while let Some(&node) = self.path.last() {
-            if node.covers(index) {
-                return Some(node);
+            match child? {
+                Child::Leaf(leaf) => return Some(leaf),
+                Child::Inner(node) => self.enter::<UP>(node, index),
             }
-            self.path.pop();
         }
-        None
+    }
+
+    /// Goes down to `node`, to visit what it has from `index` on.
+    #[inline]
+    fn enter<const UP: bool>(&mut self, node: Inner<'g>, index: u64) {
+        let mut left = ALL_SLOTS;
+        if node.covers(index) {
+            let here = index::offset(index, node.level());
+            left = if UP { index::from(here) } else { index::up_to(here) };
+        }
+        let slots = leading_to(&node, self.filter) & left;
+        fetch_ahead::<UP>(node, slots, self.filter);
+        fetch_ahead::<UP>(node, without_first::<UP>(slots), self.filter);
+        self.path.push((node, left));
     }
 
     /// The top node, unless a root flag says that the filter finds nothing below it.
@@ -146,48 +116,58 @@ impl<'g> Walk<'g> {
         // SAFETY: not null, and read under the walk's guard.
         (!edge.is_null()).then(|| unsafe { Child::of(edge, self.guard) })
     }
+}
 
-    /// Goes down to `child`, to go on with `index` in it.
-    #[inline]
-    fn enter(&mut self, child: Child<'g>, index: u64) -> Step<'g> {
-        match child {
-            Child::Inner(node) => {
-                self.path.push(node);
-                Step::Beyond(index)
-            }
-            Child::Leaf(leaf) => Step::Leaf(leaf),
-        }
+/// Whether a child has indices from `index` on in the direction of the walk.
+#[inline]
+fn reaches<const UP: bool>(child: Child<'_>, index: u64) -> bool {
+    if UP { child.last() >= index } else { child.first() <= index }
+}
+
+/// Where a walk that looks for `index` goes on behind a node; `None` if there is nothing.
+#[inline]
+fn behind<const UP: bool>(node: Inner<'_>, index: u64) -> Option<u64> {
+    if UP {
+        node.last().checked_add(1).map(|next| next.max(index))
+    } else {
+        node.base().checked_sub(1).map(|next| next.min(index))
     }
 }
 
-/// Has the processor fetch the first line of a child that a walk through `slots` meets soon: two steps on, which is enough for the
-/// line to be there in time, and seldom too early. A hint: nothing that the program can see depends on it.
+/// The slot that a walk visits first.
 #[inline]
-fn prefetch(
-    node: Inner<'_>,
-    slots: u64,
-    without_first: impl Fn(u64) -> u64,
-    first: impl Fn(u64) -> usize,
-) {
-    #[cfg(all(target_arch = "x86_64", not(any(radix_loom, radix_shuttle, miri))))]
-    {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-
-        let rest = without_first(without_first(slots));
-        if rest != 0 {
-            let child = node.edge(first(rest)).word().cast::<i8>();
-            // SAFETY: a prefetch gives nothing to the program and does not fault, wherever the pointer points (I-HINT).
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(child) };
-        }
-    }
-    // Elsewhere there is no stable way to say it, and a model checker would take the load of the edge for one more step.
-    #[cfg(not(all(target_arch = "x86_64", not(any(radix_loom, radix_shuttle, miri)))))]
-    let _ = (node, slots, without_first, first);
+fn first<const UP: bool>(slots: u64) -> usize {
+    if UP { lowest(slots) } else { highest(slots) }
 }
 
 #[inline]
-fn without_highest(word: u64) -> u64 {
-    if word == 0 { 0 } else { word & !index::bit(highest(word)) }
+fn without_first<const UP: bool>(slots: u64) -> u64 {
+    if UP {
+        slots & slots.wrapping_sub(1)
+    } else if slots == 0 {
+        0
+    } else {
+        slots & !bit(highest(slots))
+    }
+}
+
+/// Has the processor fetch the child that a walk through `slots` meets first: the line that it begins with, and all of a full leaf
+/// whose slots a plain scan reads one after the other. It is called two steps ahead, which is enough for the lines to be there
+/// in time, and seldom too early.
+#[inline]
+fn fetch_ahead<const UP: bool>(node: Inner<'_>, slots: u64, filter: TagFilter) {
+    // A model checker would take the load of the edge for one more step.
+    if crate::sync::CHECKED || slots == 0 {
+        return;
+    }
+    let edge = node.edge(first::<UP>(slots));
+    hint::prefetch(edge.word());
+    if filter.is_any() && edge.leads_to(0) {
+        let leaf = edge.word().cast::<u8>();
+        for line in 1..Node::BYTES / 64 {
+            hint::prefetch(leaf.wrapping_byte_add(64 * line));
+        }
+    }
 }
 
 /// The slots of an inner node that may lead to something the filter asks for.

@@ -125,6 +125,9 @@ impl<'g> Op<'g> {
     }
 
     /// Sets `tag` on the entry at `index`; whether it was clear before. A tag that is set already takes no lock.
+    ///
+    /// It does not read the slot, but has it fetched: who tags an entry works with it, most often, and would wait for the slot
+    /// then, behind the locked instructions of this.
     #[inline]
     pub(crate) fn set_tag(&mut self, index: u64, tag: Tag) -> Option<bool> {
         loop {
@@ -132,6 +135,7 @@ impl<'g> Op<'g> {
             if leaf.shows_tag(index, tag) {
                 return Some(false);
             }
+            leaf.prefetch_value(index);
             if let Some(done) = self.at(leaf, SetTag { index, tag }) {
                 return done;
             }
@@ -194,9 +198,11 @@ impl<'g> Section<'g> for SetTag {
 
     #[inline]
     fn run(self, op: &mut Op<'g>, leaf: &impl LockedLeaf<'g>) -> Option<bool> {
-        let bit = bit(offset(self.index, 0));
-        leaf.value(offset(self.index, 0))?;
-        let word = leaf.word(self.tag);
+        let offset = offset(self.index, 0);
+        if !leaf.has(offset) {
+            return None;
+        }
+        let (word, bit) = (leaf.word(self.tag), bit(offset));
         if word & bit != 0 {
             return Some(false);
         }
@@ -218,9 +224,11 @@ impl<'g> Section<'g> for ClearTag {
 
     #[inline]
     fn run(self, op: &mut Op<'g>, leaf: &impl LockedLeaf<'g>) -> Option<bool> {
-        let bit = bit(offset(self.index, 0));
-        leaf.value(offset(self.index, 0))?;
-        let word = leaf.word(self.tag);
+        let offset = offset(self.index, 0);
+        if !leaf.has(offset) {
+            return None;
+        }
+        let (word, bit) = (leaf.word(self.tag), bit(offset));
         if word & bit == 0 {
             return Some(false);
         }
@@ -244,7 +252,11 @@ impl<'g> Section<'g> for UpdateTags {
 
     #[inline]
     fn run(self, op: &mut Op<'g>, leaf: &impl LockedLeaf<'g>) -> Self::Done {
-        let Entry { tags: before, .. } = leaf.entry(self.index)?;
+        let offset = offset(self.index, 0);
+        if !leaf.has(offset) {
+            return None;
+        }
+        let before = leaf.tags_at(bit(offset));
         let after = (before - self.clear) | self.set;
         if after != before {
             let change = Change { value: NewValue::Keep, set: self.set, clear: self.clear };
