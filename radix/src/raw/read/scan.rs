@@ -61,7 +61,7 @@ struct Cursor<'g, const UP: bool> {
 
 impl<'g, const UP: bool> Cursor<'g, UP> {
     fn new(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Self {
-        let walk = Walk::new(tree, filter, guard);
+        let walk = Walk::of_entries(tree, filter, guard);
         Cursor { walk, filter, leaf: None, base: 0, rest: 0, version: None }
     }
 
@@ -291,7 +291,9 @@ impl Tree {
         item: impl Fn(u64, Word) -> T,
         guard: &Guard,
     ) -> Option<u64> {
-        let (mut walk, mut at) = (Walk::new(self, filter, guard), start);
+        // A small batch is full before it comes to the next leaf.
+        let walk = if N < FANOUT { Walk::new } else { Walk::of_entries };
+        let (mut walk, mut at) = (walk(self, filter, guard), start);
         while !batch.is_full() {
             let leaf = walk.next_leaf(at)?;
             let leaf = match leaf {

@@ -1,7 +1,8 @@
 //! Walking from leaf to leaf, in both directions, with whole subtrees passed over by their summaries.
 //!
-//! A walk remembers the inner nodes on its way, each with the slots that it has not passed yet. Which of them may lead to something
-//! it reads anew at each visit: what is tagged ahead of it is met. The nodes may die while it stands in them; that does no harm
+//! A walk remembers the inner nodes on its way, each with the slots that it has not passed yet. Which of these may lead to something
+//! it reads anew at each visit, so that most of what is inserted or tagged ahead of it is met. Not all: a slot is passed as a whole, and
+//! what comes below it later is not. The nodes may die while it stands in them; that does no harm
 //! (rule 5): an entry that is in the tree all the time is below the child that a dead node kept, or was there when the node died.
 
 use arrayvec::ArrayVec;
@@ -24,6 +25,8 @@ pub(crate) struct Walk<'g> {
     tree: &'g Tree,
     guard: &'g Guard,
     filter: TagFilter,
+    /// Whether all slots of the leaves are going to be read.
+    whole: bool,
     /// The inner nodes around the position, from the top down, and the slots of each that it has not passed.
     path: ArrayVec<(Inner<'g>, u64), LEVELS>,
 }
@@ -31,7 +34,13 @@ pub(crate) struct Walk<'g> {
 impl<'g> Walk<'g> {
     #[inline]
     pub(crate) fn new(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Walk<'g> {
-        Walk { tree, guard, filter, path: ArrayVec::new() }
+        Walk { tree, guard, filter, whole: false, path: ArrayVec::new() }
+    }
+
+    /// For a caller that reads the entries: of a plain scan, all slots of each leaf.
+    #[inline]
+    pub(crate) fn of_entries(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Walk<'g> {
+        Walk { whole: filter.is_any(), ..Walk::new(tree, filter, guard) }
     }
 
     /// Forgets the way, so that the next step starts at the root.
@@ -73,7 +82,7 @@ impl<'g> Walk<'g> {
                     fetch_ahead::<UP>(
                         node,
                         without_first::<UP>(without_first::<UP>(slots)),
-                        self.filter,
+                        self.whole,
                     );
                     let child = self.child(node.edge(offset));
                     match child.filter(|child| reaches::<UP>(*child, index)) {
@@ -98,8 +107,8 @@ impl<'g> Walk<'g> {
             left = if UP { index::from(here) } else { index::up_to(here) };
         }
         let slots = leading_to(&node, self.filter) & left;
-        fetch_ahead::<UP>(node, slots, self.filter);
-        fetch_ahead::<UP>(node, without_first::<UP>(slots), self.filter);
+        fetch_ahead::<UP>(node, slots, self.whole);
+        fetch_ahead::<UP>(node, without_first::<UP>(slots), self.whole);
         self.path.push((node, left));
     }
 
@@ -155,14 +164,14 @@ fn without_first<const UP: bool>(slots: u64) -> u64 {
 /// whose slots a plain scan reads one after the other. It is called two steps ahead, which is enough for the lines to be there
 /// in time, and seldom too early.
 #[inline]
-fn fetch_ahead<const UP: bool>(node: Inner<'_>, slots: u64, filter: TagFilter) {
+fn fetch_ahead<const UP: bool>(node: Inner<'_>, slots: u64, whole: bool) {
     // A model checker would take the load of the edge for one more step.
     if crate::sync::CHECKED || slots == 0 {
         return;
     }
     let edge = node.edge(first::<UP>(slots));
     hint::prefetch(edge.word());
-    if filter.is_any() && edge.leads_to(0) {
+    if whole && edge.leads_to(0) {
         let leaf = edge.word().cast::<u8>();
         for line in 1..Node::BYTES / 64 {
             hint::prefetch(leaf.wrapping_byte_add(64 * line));
