@@ -62,14 +62,20 @@ pub(crate) const fn span(level: u8) -> u64 {
 }
 
 /// The lowest index under the slot at `offset` of the node at `level` with lowest index `base`.
-#[cfg(any(test, feature = "rayon"))]
+#[allow(
+    dead_code,
+    reason = "for walks by several threads, for tests, and for the fuzzer, which has this file for itself"
+)]
 #[inline]
 pub(crate) const fn slot_base(base: u64, offset: usize, level: u8) -> u64 {
     base | (offset as u64) << (BITS * level as u32)
 }
 
 /// The difference between the highest and the lowest index under one slot of a node at `level`.
-#[cfg(test)]
+#[allow(
+    dead_code,
+    reason = "for walks by several threads, for tests, and for the fuzzer, which has this file for itself"
+)]
 #[inline]
 pub(crate) const fn slot_span(level: u8) -> u64 {
     if level == 0 { 0 } else { span(level - 1) }
