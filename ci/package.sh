@@ -15,8 +15,9 @@ for package in "${packages[@]}"; do
 done
 for package in "${packages[@]}"; do
     for features in --features= --all-features; do
-        # Published or not, `tagged-radix` is the one packaged beside.
+        # Published or not, the others are those packaged beside.
         CARGO_TARGET_DIR=$target cargo test --no-run --quiet --manifest-path "$folder/$package-$version/Cargo.toml" \
-            "$features" --config "patch.crates-io.tagged-radix.path = '$folder/tagged-radix-$version'"
+            "$features" --config "patch.crates-io.tagged-radix.path = '$folder/tagged-radix-$version'" \
+            --config "patch.crates-io.page-frames.path = '$folder/page-frames-$version'"
     done
 done

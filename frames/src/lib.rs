@@ -32,7 +32,7 @@
 //! * blocks live and die together: an arena is simpler.
 //!
 //! In a child process made by `fork` while other threads were at work, do not use a pool of the parent's: a lock or flag that another thread held stays taken there. Frames that the
-//! child has can be read and written.
+//! child has can be read and written, and the last `Pool` can be dropped: its memory goes with the process.
 //!
 //! This crate has no latch and no policy. Put a frame into a lock of yours, which then gives out `&[u8]` and `&mut [u8]`, and decide yourself what to evict.
 //!

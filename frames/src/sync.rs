@@ -60,6 +60,11 @@ mod standard {
     pub(crate) fn processors() -> usize {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
+
+    /// The number of this process, by which the child of a fork is told from its parent.
+    pub(crate) fn process() -> u32 {
+        std::process::id()
+    }
 }
 
 #[cfg(frames_loom)]
@@ -109,6 +114,10 @@ mod loomed {
 
     pub(crate) fn processors() -> usize {
         2
+    }
+
+    pub(crate) fn process() -> u32 {
+        1
     }
 }
 

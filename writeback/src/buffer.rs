@@ -3,101 +3,102 @@
 //! A writer never waits for I/O: if an image is out, it gets a copy of its own. An image never
 //! changes. This layer does not know what a page is.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::LazyLock;
 
-use aligned_vec::{ABox, AVec, ConstAlign};
+use page_frames::{CowFrame, FRAME_LEN_MAX, FRAME_LEN_MIN, Frame, Limit, Pool, SharedFrame};
 
-/// Alignment of every page's memory, for direct I/O.
+/// Alignment of every page's memory, for direct I/O, or its size if that is less.
 pub(crate) const ALIGNMENT: usize = 4096;
 
-/// Aligned bytes of fixed length.
-pub(crate) type Bytes = ABox<[u8], ConstAlign<ALIGNMENT>>;
+/// Memory for the pages of a cache, their images and their copies.
+#[derive(Clone, Debug)]
+pub(crate) struct Frames(Pool);
 
-/// `len` zero bytes.
-pub(crate) fn zeroed(len: usize) -> Bytes {
-    aligned_vec::avec![[ALIGNMENT]| 0_u8; len].into_boxed_slice()
+impl Frames {
+    /// As many as the system has memory for: the cache decides how many there are.
+    pub(crate) fn new() -> Self {
+        Self(Pool::new(u64::MAX))
+    }
+
+    /// `len` zero bytes; `len` is that of a page.
+    pub(crate) fn zeroed(&self, len: usize) -> Frame {
+        taken(self.0.zeroed(len, Limit::Exceed), len)
+    }
 }
 
-/// An aligned copy of `bytes`.
-pub(crate) fn copy_of(bytes: &[u8]) -> Bytes {
-    AVec::from_slice(ALIGNMENT, bytes).into_boxed_slice()
+/// Ends the process where there is no memory, as the global allocator does.
+fn taken<T>(result: Result<T, page_frames::Error>, len: usize) -> T {
+    result.unwrap_or_else(|_| {
+        handle_alloc_error(Layout::from_size_align(len, 1).expect("a page is small"))
+    })
 }
 
 /// The bytes of one page. Empty until the page has been read or overwritten for the first time.
 pub(crate) enum Contents {
-    Owned(Bytes),
-    Shared(Arc<Bytes>),
+    Empty,
+    Bytes(CowFrame),
 }
 
 impl Contents {
     /// No bytes yet.
     pub(crate) fn empty() -> Self {
-        Self::Owned(zeroed(0))
+        Self::Empty
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
-            Self::Owned(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
+            Self::Empty => &[],
+            Self::Bytes(frame) => frame,
         }
     }
 
     /// The bytes, for change. Copies them first if an image of them is still in use.
     pub(crate) fn make_mut(&mut self) -> &mut [u8] {
-        if let Self::Shared(_) = self {
-            self.unshare();
-        }
         match self {
-            Self::Owned(bytes) => bytes,
-            Self::Shared(_) => unreachable!("unshare leaves owned bytes"),
+            Self::Empty => &mut [],
+            Self::Bytes(frame) => {
+                let len = frame.len();
+                taken(frame.make_mut(Limit::Exceed), len)
+            }
         }
     }
 
-    /// Owned again, if no image is out any more: a reader then has one step less to the bytes.
+    /// The page's alone again, if no image is out any more: a writer then has one step less to the bytes.
     #[cfg(not(any(writeback_loom, writeback_shuttle)))]
     pub(crate) fn take_back(&mut self) {
-        if let Self::Shared(shared) = self
-            && let Some(bytes) = Arc::get_mut(shared)
-        {
-            *self = Self::Owned(std::mem::replace(bytes, zeroed(0)));
+        if let Self::Bytes(frame) = self {
+            frame.take_back();
         }
     }
 
-    #[cold]
-    fn unshare(&mut self) {
-        let shared = self.share();
-        *self = Self::empty();
-        *self = Self::Owned(Arc::try_unwrap(shared).unwrap_or_else(|shared| copy_of(&shared)));
-    }
-
-    /// A reference that keeps the bytes as they are now.
-    pub(crate) fn share(&mut self) -> Arc<Bytes> {
-        if let Self::Owned(bytes) = self {
-            *self = Self::Shared(Arc::new(std::mem::replace(bytes, zeroed(0))));
-        }
+    /// An image of the first `len` bytes as they are now.
+    pub(crate) fn share(&mut self, len: usize) -> Image {
         match self {
-            Self::Shared(bytes) => Arc::clone(bytes),
-            Self::Owned(_) => unreachable!("just shared"),
+            Self::Empty => Image::from(&[][..]),
+            Self::Bytes(frame) => Image::new(frame.share(), len),
         }
+    }
+}
+
+impl From<Frame> for Contents {
+    fn from(frame: Frame) -> Self {
+        Self::Bytes(frame.into())
     }
 }
 
 impl fmt::Debug for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self {
-            Self::Owned(_) => "Owned",
-            Self::Shared(_) => "Shared",
-        };
-        write!(f, "{kind}({} bytes)", self.as_slice().len())
+        write!(f, "Contents({} bytes)", self.as_slice().len())
     }
 }
 
 /// What is written: the bytes of a page, or of some blocks of it, as they were at one instant, however long
 /// the write takes.
 ///
-/// Cheap to clone. The memory is aligned to 4096 bytes, that of blocks to the block size; the length is that
+/// Cheap to clone. The memory is aligned to 4096 bytes, or to the page size if that is less, that of blocks to the block size; the length is that
 /// of the page or the blocks, or less at the end of a mapping, where it is a multiple of the store's
 /// [alignment](crate::store::Limits::alignment).
 ///
@@ -115,7 +116,7 @@ impl fmt::Debug for Contents {
 /// ```
 #[derive(Clone)]
 pub struct Image {
-    bytes: Arc<Bytes>,
+    bytes: SharedFrame,
     /// Where it begins in the page.
     within: usize,
     len: usize,
@@ -123,9 +124,20 @@ pub struct Image {
 
 impl Image {
     /// The first `len` of `bytes`.
-    pub(crate) fn new(bytes: Arc<Bytes>, len: usize) -> Self {
+    fn new(bytes: SharedFrame, len: usize) -> Self {
         debug_assert!(len <= bytes.len());
         Self { bytes, within: 0, len }
+    }
+
+    /// A copy of its bytes, changed by `change`, as an image of the same place. With an error there are no bytes.
+    pub(crate) fn changed<E>(
+        &self,
+        change: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> (Self, Result<(), E>) {
+        let mut frame = taken(self.bytes.to_frame(Limit::Exceed), self.bytes.len());
+        let result = change(&mut frame[self.within..self.within + self.len]);
+        let len = if result.is_ok() { self.len } else { 0 };
+        (Self { bytes: frame.into_shared(), within: self.within, len }, result)
     }
 
     /// Those of its bytes that lie in this part of the page.
@@ -133,7 +145,7 @@ impl Image {
         let end = bytes.end.min(self.within + self.len);
         let within = bytes.start.max(self.within);
         let len = end.saturating_sub(within);
-        Self { bytes: Arc::clone(&self.bytes), within: if len == 0 { 0 } else { within }, len }
+        Self { bytes: self.bytes.clone(), within: if len == 0 { 0 } else { within }, len }
     }
 
     /// Where it begins in the page, in bytes.
@@ -170,6 +182,21 @@ impl Image {
     }
 }
 
+/// For tests of stores: an image of bytes that belong to no page.
+///
+/// # Panics
+/// If there are more than 16 MiB of them.
+impl From<&[u8]> for Image {
+    fn from(bytes: &[u8]) -> Self {
+        static FRAMES: LazyLock<Frames> = LazyLock::new(Frames::new);
+        let len = bytes.len().next_power_of_two().max(FRAME_LEN_MIN);
+        assert!(len <= FRAME_LEN_MAX, "an image of {} bytes is no page's", bytes.len());
+        let mut frame = FRAMES.zeroed(len);
+        frame[..bytes.len()].copy_from_slice(bytes);
+        Image::new(frame.into_shared(), bytes.len())
+    }
+}
+
 impl AsRef<[u8]> for Image {
     fn as_ref(&self) -> &[u8] {
         &self.bytes[self.within..self.within + self.len]
@@ -186,32 +213,41 @@ impl fmt::Debug for Image {
 mod tests {
     use super::*;
 
+    fn contents(bytes: &[u8]) -> Contents {
+        let mut frame = Frames::new().zeroed(512);
+        frame[..bytes.len()].copy_from_slice(bytes);
+        frame.into()
+    }
+
     #[test]
     fn an_image_keeps_its_bytes_while_the_page_changes() {
-        let mut contents = Contents::Owned(copy_of(b"old"));
-        let image = Image::new(contents.share(), 3);
-        contents.make_mut().copy_from_slice(b"new");
+        let mut contents = contents(b"old");
+        let image = contents.share(3);
+        contents.make_mut()[..3].copy_from_slice(b"new");
         assert_eq!(image.as_ref(), b"old");
-        assert_eq!(contents.as_slice(), b"new");
+        assert_eq!(&contents.as_slice()[..4], b"new\0");
     }
 
     #[test]
     #[cfg(not(any(writeback_loom, writeback_shuttle)))]
     fn bytes_are_taken_back_only_from_the_last_image() {
-        let mut contents = Contents::Owned(copy_of(b"old"));
-        let image = Image::new(contents.share(), 3);
+        let mut contents = contents(b"old");
+        let image = contents.share(3);
+        let at = contents.as_slice().as_ptr();
         contents.take_back();
-        assert!(matches!(contents, Contents::Shared(_)));
-        drop(image);
+        contents.make_mut()[0] = b'c';
+        assert_ne!(contents.as_slice().as_ptr(), at, "an image of it is out");
+        let at = contents.as_slice().as_ptr();
+        drop((image, contents.share(3)));
         contents.take_back();
-        assert!(matches!(contents, Contents::Owned(_)));
-        assert_eq!(contents.as_slice(), b"old");
+        contents.make_mut()[0] = b'g';
+        assert_eq!(contents.as_slice().as_ptr(), at);
+        assert_eq!(&contents.as_slice()[..3], b"gld");
     }
 
     #[test]
     fn a_part_of_an_image_is_cut_where_the_image_is() {
-        let mut contents = Contents::Owned(copy_of(b"0123456789"));
-        let image = Image::new(contents.share(), 7);
+        let image = contents(b"0123456789").share(7);
         assert_eq!(image.part(2..4).as_ref(), b"23");
         assert_eq!((image.part(4..10).within(), image.part(4..10).as_ref()), (4, &b"456"[..]));
         assert!(image.part(7..10).is_empty() && image.part(8..10).is_empty());
@@ -219,9 +255,9 @@ mod tests {
 
     #[test]
     fn bytes_are_not_copied_once_the_image_is_gone() {
-        let mut contents = Contents::Owned(copy_of(b"old"));
+        let mut contents = Contents::from(Frames::new().zeroed(ALIGNMENT));
         let at = contents.as_slice().as_ptr();
-        drop(contents.share());
+        drop(contents.share(ALIGNMENT));
         assert_eq!(contents.make_mut().as_ptr(), at);
         assert_eq!(at.addr() % ALIGNMENT, 0);
     }

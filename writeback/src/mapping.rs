@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tagged_radix::TagFilter;
 
+use crate::buffer::Frames;
 use crate::config::Config;
 use crate::counters::Stats;
 use crate::durable::tail::Tail;
@@ -95,6 +96,7 @@ impl Mapping {
         let whole = sealer.as_ref().map(|_| config.page_size);
         let parts = Parts {
             page_size: config.page_size,
+            frames: config.cache.as_ref().map_or_else(Frames::new, |cache| cache.frames.clone()),
             division,
             clock: config.clock,
             member: config.cache.map(|cache| Member::new(cache.accounts)),

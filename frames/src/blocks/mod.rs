@@ -17,7 +17,7 @@ use crate::blocks::held::Held;
 use crate::blocks::shard::{Batch, Shard};
 use crate::error::Error;
 use crate::size::{Class, SHARDS_MAX};
-use crate::sync::{Mutex, MutexGuard, processors, thread_number};
+use crate::sync::{Mutex, MutexGuard, process, processors, thread_number};
 
 /// What to do where a frame would take the pool above its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(crate) struct Inner {
     /// A power of two of them.
     shards: Box<[Shard]>,
     depot: Mutex<Depot>,
+    /// The process that made it.
+    process: u32,
 }
 
 impl Inner {
@@ -42,6 +44,7 @@ impl Inner {
         Inner {
             shards: (0..shards).map(|_| Shard::new()).collect(),
             depot: Mutex::new(Depot::new(limit)),
+            process: process(),
         }
     }
 
@@ -146,7 +149,13 @@ impl Inner {
     }
 
     /// The last `Pool` is gone. The caller has a reference, so `self` stays until the end.
+    ///
+    /// In a child made by `fork` nothing is closed: a thread that is not there may have a flag or the lock for ever. What the
+    /// pool has goes with the process.
     pub(crate) fn close(&self) {
+        if process() != self.process {
+            return;
+        }
         for shard in &self.shards {
             shard.with(|all| all.close());
         }

@@ -10,7 +10,9 @@
 
 use std::sync::Arc;
 
-use crate::buffer::{Bytes, Contents, zeroed};
+use page_frames::Frame;
+
+use crate::buffer::Contents;
 use crate::error::{Error, Result};
 use crate::hooks::Sealer;
 use crate::index::Pinned;
@@ -140,7 +142,7 @@ impl Core {
             let mut contents = page.contents.write();
             if let Some(bytes) = first {
                 // Valid and dirty under one latch: nobody sees the one without the other.
-                *contents = Contents::Owned(bytes);
+                *contents = Contents::from(bytes);
                 page.state.set_uptodate();
             }
             if self.copy_in(&pinned, &page, &mut contents, piece, from) {
@@ -197,7 +199,7 @@ impl Core {
             let nothing = Piece { index, within: 0, len: 0, end: 0, position: None };
             let bytes = self.first_contents(nothing, 0)?;
             let mut contents = page.contents.write();
-            *contents = Contents::Owned(bytes);
+            *contents = Contents::from(bytes);
             page.state.set_uptodate();
         }
         Ok(page)
@@ -205,8 +207,8 @@ impl Core {
 
     /// The first contents of a page. Read from the store, unless there is nothing in it that the
     /// `len` bytes the caller is about to write would leave.
-    fn first_contents(&self, piece: Piece, len: usize) -> Result<Bytes> {
-        let mut bytes = zeroed(self.page_size);
+    fn first_contents(&self, piece: Piece, len: usize) -> Result<Frame> {
+        let mut bytes = self.frames.zeroed(self.page_size);
         let (index, offset) = (piece.index, self.page_offset(piece.index));
         let valid = self.len().saturating_sub(offset).min(self.page_size as u64);
         let valid = usize::try_from(valid).expect("at most the page size");

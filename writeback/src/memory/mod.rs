@@ -15,6 +15,7 @@ use std::sync::Arc;
 pub use self::config::CacheConfig;
 use crate::accounts::outcomes::ReclaimStats;
 use crate::accounts::{Accounts, Room};
+use crate::buffer::Frames;
 use crate::counters::{Counter, Counters};
 use crate::error::Result;
 use crate::rules::core::{Cache, Core};
@@ -63,6 +64,8 @@ use crate::rules::invariants::{Violation, check_count};
 #[derive(Clone)]
 pub struct PageCache {
     pub(crate) accounts: Arc<Cache>,
+    /// Where the bytes of all its pages lie.
+    pub(crate) frames: Frames,
 }
 
 /// What a [`PageCache`] holds and has done.
@@ -120,7 +123,7 @@ impl PageCache {
     /// ```
     pub fn new(config: CacheConfig) -> Result<Self> {
         let limits = config.limits()?;
-        Ok(Self { accounts: Arc::new(Accounts::new(limits)) })
+        Ok(Self { accounts: Arc::new(Accounts::new(limits)), frames: Frames::new() })
     }
 
     /// What it holds and has done. Each number is exact; all together are not one instant.

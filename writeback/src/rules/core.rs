@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::accounts;
 use crate::accounts::kick::Kick;
 use crate::accounts::membership::Membership;
+use crate::buffer::Frames;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::durable::errors::ErrorSequence;
@@ -56,6 +57,8 @@ pub struct Mapping {
 pub(crate) struct Core {
     pub(crate) tree: Index,
     pub(crate) page_size: usize,
+    /// Where the bytes of its pages lie.
+    pub(crate) frames: Frames,
     pub(crate) division: Division,
     pub(crate) clock: Clock,
     /// In a cache, if it is in one.
@@ -117,6 +120,7 @@ pub(crate) type Room<'c> = accounts::Room<'c, Core>;
 /// What a mapping is made of.
 pub(crate) struct Parts {
     pub(crate) page_size: usize,
+    pub(crate) frames: Frames,
     pub(crate) division: Division,
     pub(crate) clock: Clock,
     pub(crate) member: Option<Member>,
@@ -134,6 +138,7 @@ impl Core {
         Self {
             tree: Index::new(),
             page_size: parts.page_size,
+            frames: parts.frames,
             division: parts.division,
             clock: parts.clock,
             member: Membership(parts.member),

@@ -254,7 +254,7 @@ impl PageRef {
         if contents.as_slice()[len..padded].iter().any(|byte| *byte != 0) {
             contents.make_mut()[len..padded].fill(0);
         }
-        Image::new(contents.share(), padded)
+        contents.share(padded)
     }
 }
 

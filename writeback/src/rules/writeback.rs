@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::buffer::{Image, copy_of, zeroed};
+use crate::buffer::Image;
 use crate::error::StoreError;
 use crate::pages::blocks::BlockMap;
 use crate::pages::positions::Positions;
@@ -243,14 +243,12 @@ impl Writeback {
         if image.is_empty() {
             return;
         }
-        let mut bytes = copy_of(image.as_ref());
-        if let Err(error) = sealer.seal(self.page.index(), &mut bytes) {
+        let (image, sealed) = image.changed(|bytes| sealer.seal(self.page.index(), bytes));
+        if let Err(error) = sealed {
             core.counters.seal_errors.add(1);
             self.unsealed = Some(Arc::new(error));
-            bytes = zeroed(0);
         }
-        let len = bytes.len();
-        self.set_image(Image::new(Arc::new(bytes), len));
+        self.set_image(image);
     }
 
     /// `verdict` is to tell what it fails with, if it does.

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::sparse::{CHUNK, Sparse, pieces};
 use super::{Completion, FlushKind, Limits, Store, WriteBatch};
-use crate::buffer::{ALIGNMENT, Image, copy_of};
+use crate::buffer::{ALIGNMENT, Image};
 use crate::error::StoreError;
 use crate::primitives::Mutex;
 
@@ -285,13 +285,6 @@ pub(super) fn is_aligned(alignment: usize, offset: u64, bytes: &[u8]) -> bool {
     offset.is_multiple_of(alignment as u64)
         && bytes.len().is_multiple_of(alignment)
         && bytes.as_ptr().addr().is_multiple_of(alignment.min(ALIGNMENT))
-}
-
-/// For tests of stores: an image of bytes that belong to no page.
-impl From<&[u8]> for Image {
-    fn from(bytes: &[u8]) -> Self {
-        Image::new(Arc::new(copy_of(bytes)), bytes.len())
-    }
 }
 
 #[cfg(test)]
