@@ -5,16 +5,6 @@ use page_frames::Limit;
 
 use crate::frame_ops::Op;
 
-/// Operations up to the end of the input, `max` at most.
-pub(crate) fn any_ops(input: &mut Unstructured<'_>, max: usize) -> Vec<Op> {
-    let mut ops = Vec::new();
-    while !input.is_empty() && ops.len() < max {
-        let Ok(op) = any_op(input) else { break };
-        ops.push(op);
-    }
-    ops
-}
-
 fn any_limit(input: &mut Unstructured<'_>) -> Result<Limit> {
     Ok(if input.arbitrary::<u8>()?.is_multiple_of(8) { Limit::Exceed } else { Limit::Keep })
 }
@@ -28,7 +18,7 @@ pub(crate) fn any_bytes(input: &mut Unstructured<'_>) -> Result<u64> {
     Ok(u64::from(input.arbitrary::<u16>()?) * 64)
 }
 
-fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
+pub(crate) fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
     let kind: u8 = input.arbitrary()?;
     Ok(match kind % 32 {
         0..=11 => Op::Take {

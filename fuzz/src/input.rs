@@ -6,8 +6,12 @@ use tagged_radix::Tag;
 
 use crate::ops::{Bits, Edge, Edit, Filter, Key, Op, Span};
 
-/// Operations up to the end of the input, `max` at most.
-pub(crate) fn any_ops(input: &mut Unstructured<'_>, max: usize) -> Vec<Op> {
+/// Operations up to the end of the input, `max` at most, each of which `any_op` makes.
+pub(crate) fn any_ops<T>(
+    input: &mut Unstructured<'_>,
+    max: usize,
+    any_op: impl Fn(&mut Unstructured<'_>) -> Result<T>,
+) -> Vec<T> {
     let mut ops = Vec::new();
     while !input.is_empty() && ops.len() < max {
         let Ok(op) = any_op(input) else { break };
@@ -20,7 +24,7 @@ fn byte(input: &mut Unstructured<'_>) -> Result<u8> {
     input.arbitrary()
 }
 
-fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
+pub(crate) fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
     let kind = byte(input)?;
     Ok(match kind % 40 {
         0 | 1 => Op::Get(any_key(input)?),

@@ -20,7 +20,7 @@ use tagged_radix::RadixTree;
 
 use arithmetic::sync;
 use frame_ops::Session as FramesSession;
-use input::any_ops;
+use input::{any_op, any_ops};
 use mapping_ops::Session as MappingSession;
 use ops::{Session, Territory, assert_matches};
 
@@ -33,7 +33,7 @@ pub use edge::edge;
 pub fn tree_ops(data: &[u8]) {
     let tree = RadixTree::new();
     let mut session = Session::new(&tree, Territory::Whole);
-    for op in any_ops(&mut Unstructured::new(data), OPS_MAX) {
+    for op in any_ops(&mut Unstructured::new(data), OPS_MAX, any_op) {
         session.step(op);
         assert_matches(&tree, &session.model);
     }
@@ -44,7 +44,7 @@ pub fn tree_ops(data: &[u8]) {
 pub fn tree_threads(data: &[u8]) {
     let Some((how, rest)) = data.split_first() else { return };
     let threads = 2 + usize::from(how % 2);
-    let ops = any_ops(&mut Unstructured::new(rest), OPS_MAX);
+    let ops = any_ops(&mut Unstructured::new(rest), OPS_MAX, any_op);
     threads::run(&ops, threads);
 }
 
@@ -54,7 +54,7 @@ pub fn writeback_ops(data: &[u8]) {
     let mut input = Unstructured::new(data);
     let Ok(setup) = mapping::any_setup(&mut input) else { return };
     let mut session = MappingSession::new(setup);
-    for op in mapping::any_ops(&mut input, OPS_MAX) {
+    for op in any_ops(&mut input, OPS_MAX, mapping::any_op) {
         session.step(op);
     }
     session.finish();
@@ -65,7 +65,7 @@ pub fn frames_ops(data: &[u8]) {
     let mut input = Unstructured::new(data);
     let Ok(limit) = frames::any_bytes(&mut input) else { return };
     let mut session = FramesSession::new(limit);
-    for op in frames::any_ops(&mut input, OPS_MAX) {
+    for op in any_ops(&mut input, OPS_MAX, frames::any_op) {
         session.step(&op);
     }
     session.finish();

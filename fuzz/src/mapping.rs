@@ -8,21 +8,11 @@ pub(crate) fn any_setup(input: &mut Unstructured<'_>) -> Result<Setup> {
     Ok(Setup { batch_pages_max: byte(input)?, len: input.arbitrary()? })
 }
 
-/// Operations up to the end of the input, `max` at most.
-pub(crate) fn any_ops(input: &mut Unstructured<'_>, max: usize) -> Vec<Op> {
-    let mut ops = Vec::new();
-    while !input.is_empty() && ops.len() < max {
-        let Ok(op) = any_op(input) else { break };
-        ops.push(op);
-    }
-    ops
-}
-
 fn byte(input: &mut Unstructured<'_>) -> Result<u8> {
     input.arbitrary()
 }
 
-fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
+pub(crate) fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
     Ok(match byte(input)? % 48 {
         0..=7 => Op::Write { at: any_spot(input)?, len: any_len(input)? },
         8 | 9 => Op::WriteInPage { at: any_spot(input)?, len: any_len(input)? },
