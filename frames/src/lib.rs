@@ -31,8 +31,9 @@
 //! * sizes are arbitrary, or below 512 bytes: a general allocator does that;
 //! * blocks live and die together: an arena is simpler.
 //!
-//! In a child process made by `fork` while other threads were at work, do not use a pool of the parent's: a lock or flag that another thread held stays taken there. Frames that the
-//! child has can be read and written, and the last `Pool` can be dropped: its memory goes with the process.
+//! In a child process made by `fork`, frames can be read, written, taken and dropped: what the child takes comes from memory of its own, since
+//! a thread that is not there may have the pool's lock, and nothing of the parent's pool goes back before the process ends. `Pool`'s other calls,
+//! its `Debug` and the end of [`Regions`] may wait there for ever.
 //!
 //! This crate has no latch and no policy. Put a frame into a lock of yours, which then gives out `&[u8]` and `&mut [u8]`, and decide yourself what to evict.
 //!
@@ -43,13 +44,15 @@
 //!
 //! | operation | waits for | allocates | calls the system |
 //! |---|---|---|---|
-//! | take, return a frame up to 64 KiB | nobody, most of the time; the depot's lock once in 4 to 32 calls at worst | no | no |
-//! | take, return a larger one | the depot's lock | no | no |
+//! | take, return a frame up to 64 KiB | nobody, most of the time; the depot's lock when a magazine is empty or full: once in 4 to 32 calls up to 16 KiB, once in one or two above | no | to give memory back, near the limit |
+//! | take, return a larger one | the depot's lock | no | the same |
+//! | take one at the limit | the magazines' flags, one after the other, and the lock | no | may discard memory |
 //! | the same, when a segment is missing | the depot's lock | what describes 2 MiB | maps it, may discard memory elsewhere |
 //! | share, clone, drop an image | nobody | no | no |
 //! | [`Pool::resize`], [`Pool::trim`], [`Pool::stats`] | the magazines' flags, one after the other, and the lock | no | the first two: for each segment and gap |
 //!
-//! The depot's lock is held for less than a microsecond, but for calls of the system: mapping a segment, or discarding what is free in one segment.
+//! The depot's lock is held for less than a microsecond, but for calls of the system: mapping a segment, or discarding what is free, near the limit
+//! in all segments.
 //!
 //! # Memory
 //! Memory comes in segments of 2 MiB or more, with huge pages where that is worth it. On Linux and Android memory can go back to the system in parts. Elsewhere

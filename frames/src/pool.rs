@@ -11,11 +11,12 @@ use crate::size::LIMIT_DEFAULT;
 /// Memory for frames, with a limit in bytes.
 ///
 /// Cheap to clone: clones are the same pool. Frames outlive it. When the last clone is dropped, memory without frames goes back to
-/// the system at once, and the rest with the last frame of each segment.
+/// the system at once, and the rest with the last frame of each segment; in a child made by `fork`, with the process.
 ///
 /// # Concurrency
-/// Everything may be called from any thread. Frames of all sizes together never exceed the limit, unless [`Limit::Exceed`] says so. With one thread at work the limit is exact. Of several
-/// threads, one can be refused while another has up to 16 frames on their way between its magazine and the depot.
+/// Everything may be called from any thread. Frames of all sizes together never exceed the limit, unless [`Limit::Exceed`] or a [`resize`](Self::resize) brought them there: as long as
+/// that lasts, magazines hand out again what has just come back. With one thread at work nothing is refused that fits. Of several
+/// threads, one can be refused while each other has up to 16 frames on their way between its magazine and the depot.
 ///
 /// # Examples
 /// ```
@@ -95,13 +96,15 @@ impl Pool {
     /// hand them out without a look at the limit.
     ///
     /// # Complexity
-    /// A call of the system for each segment and each gap in one. Other threads can use the pool meanwhile.
+    /// A call of the system for each segment and each gap in one. Other threads can use the pool meanwhile; what they return is given back
+    /// too, so that it takes longer, without a bound, while they go on to take and return frames.
     pub fn resize(&self, limit: u64) {
         self.inner.depot().limit = limit;
         self.inner.shrink_to(limit);
     }
 
-    /// Gives all memory without frames back to the system: whole segments, and what lies under free blocks of the others.
+    /// Gives all memory without frames back to the system: whole segments, and what lies under used free blocks of the others. What others have brought under
+    /// blocks that were never used, as the registration of [`Regions`](crate::Regions) with `io_uring` does, goes back with the whole segment.
     ///
     /// # Complexity
     /// As [`resize`](Self::resize).

@@ -6,7 +6,7 @@
 #[cfg(not(frames_loom))]
 mod standard {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-    pub(crate) use std::sync::{Mutex, MutexGuard};
+    pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
     pub(crate) use std::thread::yield_now;
 
     use std::cell::Cell;
@@ -73,6 +73,9 @@ mod loomed {
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
     pub(crate) use loom::thread::yield_now;
+
+    // No model has a fork.
+    pub(crate) use std::sync::OnceLock;
 
     use std::cell::Cell;
 

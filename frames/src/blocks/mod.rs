@@ -17,12 +17,12 @@ use crate::blocks::held::Held;
 use crate::blocks::shard::{Batch, Shard};
 use crate::error::Error;
 use crate::size::{Class, SHARDS_MAX};
-use crate::sync::{Mutex, MutexGuard, process, processors, thread_number};
+use crate::sync::{Mutex, MutexGuard, OnceLock, process, processors, thread_number};
 
 /// What to do where a frame would take the pool above its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// Refuse the frame.
+    /// Refuse the frame, unless it lies in a magazine: those are handed out without a look at the limit.
     Keep,
     /// Hand it out nevertheless: for work that must go on, by a caller that makes up for it soon after.
     Exceed,
@@ -34,8 +34,11 @@ pub(crate) struct Inner {
     /// A power of two of them.
     shards: Box<[Shard]>,
     depot: Mutex<Depot>,
+    limit_at_first: u64,
     /// The process that made it.
     process: u32,
+    /// What a child made by `fork` has in its place.
+    of_child: OnceLock<Arc<Inner>>,
 }
 
 impl Inner {
@@ -44,7 +47,9 @@ impl Inner {
         Inner {
             shards: (0..shards).map(|_| Shard::new()).collect(),
             depot: Mutex::new(Depot::new(limit)),
+            limit_at_first: limit,
             process: process(),
+            of_child: OnceLock::new(),
         }
     }
 
@@ -56,6 +61,11 @@ impl Inner {
     pub(crate) fn depot(&self) -> MutexGuard<'_, Depot> {
         // Nothing panics in the middle of a change of the depot.
         self.depot.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether this process is a child, by `fork`, of the one that made the pool.
+    fn is_of_parent(&self) -> bool {
+        process() != self.process
     }
 
     /// The calling thread's shard and the next one.
@@ -85,6 +95,11 @@ impl Inner {
     /// A block from the depot, and some more for the magazine.
     #[cold]
     fn refill(self: &Arc<Self>, class: Class, limit: Limit) -> Result<Block, Error> {
+        if self.is_of_parent() {
+            // A thread that is not there may have the lock for ever.
+            let of_child = self.of_child.get_or_init(|| Arc::new(Inner::new(self.limit_at_first)));
+            return of_child.take(class, limit);
+        }
         let mut batch = Batch::new();
         // Not beyond the limit before the magazines are empty, or they would hand out what no longer fits.
         let mut found = self.depot().take(self, class, Limit::Keep, class.batch(), &mut batch);
@@ -109,7 +124,8 @@ impl Inner {
     /// Blocks come back to the depot.
     fn put(&self, batch: Batch) -> Retired {
         let mut retired = Retired::new();
-        if !batch.is_empty() {
+        // In a child nobody needs the parent's free blocks.
+        if !batch.is_empty() && !self.is_of_parent() {
             let mut depot = self.depot();
             batch.iter().for_each(|block| depot.put(block, &mut retired));
             // Above the limit only after a resize, or by `Limit::Exceed`.
@@ -153,7 +169,7 @@ impl Inner {
     /// In a child made by `fork` nothing is closed: a thread that is not there may have a flag or the lock for ever. What the
     /// pool has goes with the process.
     pub(crate) fn close(&self) {
-        if process() != self.process {
+        if self.is_of_parent() {
             return;
         }
         for shard in &self.shards {
@@ -201,4 +217,43 @@ fn put_back(batch: Batch) {
     let retired = pool.put(batch);
     drop(retired);
     drop(pool);
+}
+
+#[cfg(all(test, unix, not(frames_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_process_waits_for_no_lock_of_its_parents_threads() {
+        let inner = Arc::new(Inner::new(1 << 20));
+        let class = Class::of(4096).expect("a size");
+        let mut of_parent: Vec<_> =
+            (0..200).map(|_| inner.take(class, Limit::Keep).expect("it fits")).collect();
+        // As they would be if other threads had them at the fork.
+        let locked = inner.depot();
+        let status = inner.shards[0].with(|_| {
+            // SAFETY: the child calls nothing but the pool, which is what the test is about, and leaves by `_exit`.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: it concerns this process only, which ends by it unless it ends by itself.
+                unsafe { libc::alarm(20) };
+                let taken: Vec<_> =
+                    (0..200).map_while(|_| inner.take(class, Limit::Keep).ok()).collect();
+                let all = taken.len() == 200;
+                taken.into_iter().chain(of_parent.drain(..)).for_each(give_back);
+                inner.close();
+                // SAFETY: ends the process at once, without running what the parent will run itself.
+                unsafe { libc::_exit(i32::from(!all)) };
+            }
+            assert!(child > 0, "{}", std::io::Error::last_os_error());
+            let mut status = 0;
+            // SAFETY: `status` is valid for the write, and the child is this thread's.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            status
+        });
+        assert_eq!(status, 0, "a status of 14 is the alarm: it hung");
+        drop(locked);
+        of_parent.into_iter().for_each(give_back);
+        inner.close();
+    }
 }
