@@ -44,6 +44,25 @@ pub struct ReplaceError<'g, V: Value> {
     pub current: Option<V::Ref<'g>>,
 }
 
+/// A conditional removal found no entry, or one that did not meet the condition.
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Inline, RadixTree};
+///
+/// let tree: RadixTree<Inline> = RadixTree::from_iter([(3, Inline::new(2).unwrap())]);
+/// let pinned = tree.pin();
+/// let refused = pinned.remove_if(3, |_, _| false).unwrap_err();
+/// assert_eq!(refused.current.map(Inline::get), Some(2));
+/// let absent = pinned.remove_if(4, |_, _| true).unwrap_err();
+/// assert!(absent.current.is_none());
+/// ```
+#[non_exhaustive]
+pub struct RemoveError<'g, V: Value> {
+    /// The value that was refused, or `None` if there is no entry.
+    pub current: Option<V::Ref<'g>>,
+}
+
 impl<V: Value> fmt::Display for OccupiedError<'_, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the index is occupied")
@@ -52,10 +71,22 @@ impl<V: Value> fmt::Display for OccupiedError<'_, V> {
 
 impl<V: Value> fmt::Display for ReplaceError<'_, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.current {
-            Some(_) => "the entry does not meet the condition",
-            None => "there is no entry at the index",
-        })
+        f.write_str(unmet(self.current.is_some()))
+    }
+}
+
+impl<V: Value> fmt::Display for RemoveError<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(unmet(self.current.is_some()))
+    }
+}
+
+/// Why nothing became of a conditional change.
+fn unmet(occupied: bool) -> &'static str {
+    if occupied {
+        "the entry does not meet the condition"
+    } else {
+        "there is no entry at the index"
     }
 }
 
@@ -73,5 +104,14 @@ impl<V: Value> fmt::Debug for ReplaceError<'_, V> {
     }
 }
 
+impl<V: Value> fmt::Debug for RemoveError<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoveError")
+            .field("occupied", &self.current.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
 impl<V: Value> core::error::Error for OccupiedError<'_, V> {}
 impl<V: Value> core::error::Error for ReplaceError<'_, V> {}
+impl<V: Value> core::error::Error for RemoveError<'_, V> {}

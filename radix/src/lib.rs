@@ -26,7 +26,7 @@ mod value;
 pub use arrayvec::ArrayVec;
 
 pub use crate::check::{Invariant, Violation};
-pub use crate::error::{OccupiedError, ReplaceError};
+pub use crate::error::{OccupiedError, RemoveError, ReplaceError};
 pub use crate::iter::{IntoIter, Range, RangeTagged};
 #[cfg(feature = "rayon")]
 pub use crate::par::{ParRange, ParRangeMap, ParRangeTagged, ParRangeTaggedMap};

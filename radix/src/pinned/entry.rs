@@ -1,7 +1,7 @@
 //! Operations on one entry.
 
 use super::Pinned;
-use crate::error::{OccupiedError, ReplaceError};
+use crate::error::{OccupiedError, RemoveError, ReplaceError};
 use crate::raw::{Change, Entry, Inserted, Insertion, NewValue, Word};
 use crate::slot::{Pending, Slot};
 use crate::tag::TagSet;
@@ -329,9 +329,13 @@ impl<V: Value> Pinned<'_, V> {
     /// Removes the entry at `index` if `predicate` says so of its value and tags; returns its value.
     ///
     /// # Concurrency
-    /// As [`replace_if`](Pinned::replace_if): `predicate` runs outside all locks, and again if the entry has changed.
+    /// As [`replace_if`](Pinned::replace_if): `predicate` runs outside all locks, and again if the entry has changed. A refusal, and
+    /// the lack of an entry, hold at one instant between call and return.
     /// # Complexity
-    /// O(height) a try.
+    /// O(height) a try, no allocation but for what the epoch scheme keeps about garbage.
+    /// # Errors
+    /// [`RemoveError`], with the value that was refused, or without one if there is no entry: the last word of `predicate`
+    /// may have been yes then, and another thread quicker.
     ///
     /// # Examples
     /// ```
@@ -341,24 +345,29 @@ impl<V: Value> Pinned<'_, V> {
     /// let tree: RadixTree<Inline> = RadixTree::from_iter([(1, Inline::new(10).unwrap())]);
     /// let pinned = tree.pin();
     /// pinned.set_tag(1, DIRTY);
-    /// assert!(pinned.remove_if(1, |_, tags| !tags.contains(DIRTY)).is_none());
+    /// let is_clean = |_, tags: tagged_radix::TagSet| !tags.contains(DIRTY);
+    /// assert!(pinned.remove_if(1, is_clean).unwrap_err().current.is_some(), "it is dirty");
     /// pinned.clear_tag(1, DIRTY);
-    /// assert!(pinned.remove_if(1, |_, tags| !tags.contains(DIRTY)).is_some());
+    /// assert!(pinned.remove_if(1, is_clean).is_ok());
+    /// assert!(pinned.remove_if(1, is_clean).unwrap_err().current.is_none(), "it has gone");
     /// ```
     pub fn remove_if(
         &self,
         index: u64,
         mut predicate: impl FnMut(V::Ref<'_>, TagSet) -> bool,
-    ) -> Option<V::Ref<'_>> {
+    ) -> Result<V::Ref<'_>, RemoveError<'_, V>> {
         loop {
-            let entry = self.tree.raw().entry(index, self.guard())?;
+            let Some(entry) = self.tree.raw().entry(index, self.guard()) else {
+                return Err(RemoveError { current: None });
+            };
             // SAFETY: read from the tree under this guard.
-            if !predicate(unsafe { self.value(entry.value) }, entry.tags) {
-                return None;
+            let current = unsafe { self.value(entry.value) };
+            if !predicate(current, entry.tags) {
+                return Err(RemoveError { current: Some(current) });
             }
             if let Ok(old) = self.change_if(index, entry, NewValue::Remove) {
                 // SAFETY: the change has just taken it out of the tree.
-                return Some(unsafe { self.retire(old) });
+                return Ok(unsafe { self.retire(old) });
             }
         }
     }

@@ -315,7 +315,7 @@ impl<V: Value> Pinned<'_, V> {
                     unsafe { self.retire(word) };
                     true
                 }
-                Err(_) => self.remove_if(index, |value, tags| !keep(index, value, tags)).is_some(),
+                Err(_) => self.remove_if(index, |value, tags| !keep(index, value, tags)).is_ok(),
             };
             removed += u64::from(gone);
         }

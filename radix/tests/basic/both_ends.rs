@@ -244,7 +244,7 @@ fn a_condition_is_asked_again_if_the_entry_changes_under_it() {
         }
         true
     });
-    assert_eq!(removed, Some(&7));
+    assert_eq!(removed.ok(), Some(&7));
     assert_eq!(asked, [(7, T0.into()), (7, TagSet::of(&[T0, T1]))]);
     let gone = p.replace_if(2, Box::new(7), |_, _| tree.pin().remove(2).is_some());
     let error = gone.expect_err("nothing is left to replace");

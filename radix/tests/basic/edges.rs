@@ -97,7 +97,7 @@ fn every_call_that_changes_tags_tells_its_edges() {
     assert_eq!(taken(&p), edges(T1, NONE), "tag_range_if_tagged");
     p.tag_range(.., T2, both);
     assert_eq!(taken(&p), edges(T2, both), "tag_range");
-    p.remove_if(1, |_, _| true);
+    assert!(p.remove_if(1, |_, _| true).is_ok());
     assert_eq!(taken(&p), edges(NONE, T2), "remove_if");
     add_tagged(&p, 1, T0);
     add_tagged(&p, 9000, T1);

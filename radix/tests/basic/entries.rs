@@ -28,7 +28,7 @@ fn empty_tree_has_nothing() {
     assert_eq!(p.get(0), None);
     assert_eq!(p.remove(0), None);
     assert_eq!(p.iter().next(), None);
-    assert!(p.remove_if(0, |_, _| unreachable!("no entry")).is_none());
+    assert!(p.remove_if(0, |_, _| unreachable!("no entry")).is_err());
     assert!(p.replace_if(0, Box::new(1), |_, _| unreachable!("no entry")).is_err());
     assert!(p.update(0, |_| unreachable!("no entry")).is_none());
     assert_at_rest(&tree);
@@ -172,9 +172,11 @@ fn remove_if_removes_only_what_the_predicate_accepts() {
     let tree = Tree::new();
     let p = tree.pin();
     p.insert_tagged(3, Box::new(1), T0.into());
-    assert_eq!(p.remove_if(3, |value, tags| *value == 1 && tags.is_empty()), None);
+    let refused = p.remove_if(3, |value, tags| *value == 1 && tags.is_empty()).unwrap_err();
+    assert_eq!(refused.current, Some(&1), "what was refused");
     assert_eq!(p.get(3), Some(&1));
-    assert_eq!(p.remove_if(3, |value, tags| *value == 1 && tags.contains(T0)), Some(&1));
+    assert_eq!(p.remove_if(3, |value, tags| *value == 1 && tags.contains(T0)).ok(), Some(&1));
+    assert_eq!(p.remove_if(3, |_, _| true).unwrap_err().current, None, "nothing to refuse");
     assert_eq!(p.get(3), None);
     assert_at_rest(&tree);
 }
@@ -186,7 +188,9 @@ fn errors_say_what_was_wrong() {
     let Err(occupied) = p.try_insert(3, Box::new(1)) else { panic!("3 is occupied") };
     let Err(refused) = p.replace_if(3, Box::new(1), |_, _| false) else { panic!("refused") };
     let Err(absent) = p.replace_if(4, Box::new(1), |_, _| true) else { panic!("absent") };
-    let errors: [&dyn Error; 3] = [&occupied, &refused, &absent];
+    let Err(kept) = p.remove_if(3, |_, _| false) else { panic!("refused") };
+    let Err(gone) = p.remove_if(4, |_, _| true) else { panic!("absent") };
+    let errors: [&dyn Error; 5] = [&occupied, &refused, &absent, &kept, &gone];
     let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert!(texts.iter().all(|text| !text.is_empty()));
     assert_ne!(texts[1], texts[2], "refused is not absent");

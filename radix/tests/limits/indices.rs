@@ -31,8 +31,8 @@ fn a_lone_entry_can_be_stored_found_and_removed() {
         let current = p.get(index).unwrap();
         assert_eq!(p.compare_exchange(index, current, Box::new(index)).ok(), Some(&index));
         assert_eq!(p.update(index, |slot| *slot.value()), Some(index));
-        assert_eq!(p.remove_if(index, |_, _| false), None);
-        assert_eq!(p.remove_if(index, |_, _| true), Some(&index));
+        assert_eq!(p.remove_if(index, |_, _| false).unwrap_err().current, Some(&index));
+        assert_eq!(p.remove_if(index, |_, _| true).ok(), Some(&index));
         assert_at_rest(&tree);
         add(&p, index);
         assert_eq!(p.remove(index), Some(&index));

@@ -32,6 +32,8 @@ pub(crate) enum Call {
     },
     /// Removes the entry if it has the tag.
     UpdateRemove(Tag),
+    /// Removes the entry if it has the tag, and says what became of it.
+    RemoveIf(Tag),
     CompareExchange {
         expected: u64,
         stamp: u64,
@@ -127,7 +129,7 @@ impl<'t> Player<'t> {
         self.stamp += 1;
         let stamp = self.stamp;
         let (tag, other) = (self.tag(), self.tag());
-        match self.random.random_range(0..15) {
+        match self.random.random_range(0..16) {
             0 => Call::Get,
             1 | 2 => Call::GetWithTags,
             3 => Call::HasTag(tag),
@@ -140,6 +142,7 @@ impl<'t> Player<'t> {
             11 => Call::UpdateTags { set: tag.into(), clear: other.into() },
             12 => Call::Update { stamp, set: tag.into() },
             13 => Call::UpdateRemove(tag),
+            14 => Call::RemoveIf(tag),
             _ => Call::CompareExchange { expected: 0, stamp },
         }
     }
@@ -188,6 +191,13 @@ fn make(p: &Pinned<'_, Box<u64>>, index: u64, call: Call) -> Outcome {
                 before
             });
             Outcome::Entry(before)
+        }
+        Call::RemoveIf(tag) => {
+            let done = p.remove_if(index, |_, tags| tags.contains(tag));
+            Outcome::Exchanged(match done {
+                Ok(old) => Ok(*old),
+                Err(error) => Err(error.current.copied()),
+            })
         }
         Call::CompareExchange { .. } => unreachable!("made with a value found before"),
     }

@@ -56,7 +56,8 @@ fn appeared(programs: &[Program]) -> usize {
 /// How many entries the calls say they have removed.
 fn disappeared(programs: &[Program]) -> usize {
     let gone = |(call, outcome): &(Call, Outcome)| match (call, outcome) {
-        (Call::Remove(_) | Call::Drop(..), Outcome::Stamp(value)) => usize::from(value.is_some()),
+        (Call::Remove(_), Outcome::Stamp(value)) => usize::from(value.is_some()),
+        (Call::Drop(..), Outcome::Removal(removed)) => usize::from(removed.is_ok()),
         (Call::Sweep, Outcome::Count(count)) => usize::try_from(*count).expect("few"),
         _ => 0,
     };

@@ -136,9 +136,16 @@ impl Session<'_> {
             stamp_at(index, &item);
             tags.contains(tag)
         });
-        let matches = self.model.get(index).is_some_and(|entry| entry.tags.has(tag));
-        let expected = matches.then(|| self.model.remove(index)).flatten();
-        assert_eq!(old.map(|old| stamp_at(index, &old)), expected);
+        let entry = self.model.get(index);
+        let expected = match entry {
+            Some(entry) if entry.tags.has(tag) => {
+                Ok(self.model.remove(index).expect("there is an entry"))
+            }
+            entry => Err(entry.map(|entry| entry.stamp)),
+        };
+        let found = old.map(|old| stamp_at(index, &old));
+        let found = found.map_err(|error| error.current.map(|item| stamp_at(index, &item)));
+        assert_eq!(found, expected);
     }
 
     fn update(&mut self, key: Key, edit: Edit) {

@@ -110,6 +110,8 @@ pub(crate) enum Outcome {
     Entry(Option<Entry>),
     Flag(bool),
     Changed(Option<bool>),
+    /// What was removed, or what was refused, if there was anything.
+    Removal(Result<u64, Option<u64>>),
     Items(Vec<(u64, Entry)>),
     Count(u64),
     Index(Option<u64>),
@@ -219,8 +221,10 @@ impl Call {
                         .map(|value| value.get()),
                 )
             }
-            Call::Drop(index, tag) => Outcome::Stamp(
-                p.remove_if(index, |_, tags| !tags.contains(tag)).map(|value| value.get()),
+            Call::Drop(index, tag) => Outcome::Removal(
+                p.remove_if(index, |_, tags| !tags.contains(tag))
+                    .map(|value| value.get())
+                    .map_err(|error| error.current.map(|value| value.get())),
             ),
             Call::Make { index, stamp } => {
                 let value = p.get_or_insert_with(index, || Stamp::new(stamp));

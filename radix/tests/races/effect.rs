@@ -56,8 +56,14 @@ pub(crate) fn effect(call: &Call, content: &mut Content) -> Vec<Outcome> {
             Outcome::Stamp(free.then(|| edit(content, index, 0, 0, Some(stamp)).expect("there").0))
         }
         Call::Drop(index, tag) => {
-            let free = content.get(&index).is_some_and(|entry| !has(entry, tag));
-            Outcome::Stamp(free.then(|| content.remove(&index).expect("there").0))
+            let entry = content.get(&index).copied();
+            Outcome::Removal(match entry {
+                Some(entry) if !has(&entry, tag) => {
+                    content.remove(&index);
+                    Ok(entry.0)
+                }
+                entry => Err(entry.map(|entry| entry.0)),
+            })
         }
         Call::Make { index, stamp } => {
             Outcome::Stamp(Some(content.entry(index).or_insert((stamp, 0)).0))

@@ -114,9 +114,16 @@ fn remove_if(_: &Field, p: &mut Handle<'_>, random: &mut SmallRng) {
         accepted = tags.contains(T0).then_some(&raw const *value);
         tags.contains(T0)
     });
-    // Accepted, then gone before it could be removed: `None`, as if there had been no entry.
-    if let Some(old) = old {
-        assert_eq!(Some(&raw const *old), accepted, "what was last accepted is removed");
+    match old {
+        Ok(old) => {
+            assert_eq!(Some(&raw const *old), accepted, "what was last accepted is removed");
+        }
+        Err(error) => {
+            if let Some(value) = error.current {
+                value.stamp_at(index);
+                assert_eq!(accepted, None, "accepted, and reported as refused");
+            }
+        }
     }
 }
 
