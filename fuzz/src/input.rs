@@ -26,7 +26,7 @@ fn byte(input: &mut Unstructured<'_>) -> Result<u8> {
 
 pub(crate) fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
     let kind = byte(input)?;
-    Ok(match kind % 40 {
+    Ok(match kind % 43 {
         0 | 1 => Op::Get(any_key(input)?),
         2 => Op::GetOwned(any_key(input)?),
         3..=5 => Op::Insert(any_key(input)?),
@@ -72,6 +72,17 @@ pub(crate) fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
         36 => Op::Retain(any_filter(input)?),
         37 => Op::Extend(any_key(input)?, byte(input)? % 80),
         38 => Op::TakeEdges,
+        40 => Op::GangRange {
+            span: any_span(input)?,
+            filter: any_filter(input)?,
+            max: byte(input)?,
+            kind: byte(input)?,
+        },
+        41 => Op::FirstAbsent(any_span(input)?),
+        42 => {
+            let keys = [any_key(input)?, any_key(input)?, any_key(input)?, any_key(input)?];
+            Op::TagIndices { keys, set: any_bits(input)?, clear: any_bits(input)? }
+        }
         _ => Op::Repin,
     })
 }

@@ -3,8 +3,9 @@
 use core::fmt;
 use core::iter::FusedIterator;
 use core::marker::PhantomData;
-use core::ops::{Bound, RangeBounds};
+use core::ops::RangeBounds;
 
+use crate::bounds::inclusive;
 use crate::raw::Tree;
 use crate::raw::drop::Drain;
 use crate::raw::read::scan::Scan;
@@ -12,21 +13,6 @@ use crate::reclaim::{Guard, pin};
 use crate::tag::{TagFilter, TagSet};
 use crate::tree::RadixTree;
 use crate::value::Value;
-
-/// The lowest and the highest index of a range; `None` if it is empty or inverted.
-pub(crate) fn inclusive(bounds: &impl RangeBounds<u64>) -> Option<(u64, u64)> {
-    let low = match bounds.start_bound() {
-        Bound::Included(&low) => low,
-        Bound::Excluded(&below) => below.checked_add(1)?,
-        Bound::Unbounded => 0,
-    };
-    let high = match bounds.end_bound() {
-        Bound::Included(&high) => high,
-        Bound::Excluded(&above) => above.checked_sub(1)?,
-        Bound::Unbounded => u64::MAX,
-    };
-    (low <= high).then_some((low, high))
-}
 
 /// Entries of a range in ascending order, or from its end in descending order: [`Pinned::range`](crate::Pinned::range).
 ///

@@ -6,6 +6,8 @@ compile_error!(
     "tagged-radix keeps 64-bit words in pointers and needs a target with 64-bit pointers"
 );
 
+mod batch;
+mod bounds;
 mod check;
 mod error;
 mod iter;
@@ -25,6 +27,7 @@ mod value;
 
 pub use arrayvec::ArrayVec;
 
+pub use crate::batch::Batch;
 pub use crate::check::{Invariant, Violation};
 pub use crate::error::{OccupiedError, RemoveError, ReplaceError};
 pub use crate::iter::{IntoIter, Range, RangeTagged};

@@ -12,7 +12,7 @@ use core::ops::RangeBounds;
 use rayon::iter::plumbing::{Folder, UnindexedConsumer, UnindexedProducer, bridge_unindexed};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use crate::iter::inclusive;
+use crate::bounds::inclusive;
 use crate::raw::Entry;
 use crate::reclaim::pin;
 use crate::tag::{TagFilter, TagSet};

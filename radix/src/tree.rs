@@ -2,9 +2,12 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::ops::RangeBounds;
 
 use arrayvec::ArrayVec;
 
+use crate::batch::Batch;
+use crate::bounds::inclusive;
 use crate::check::Violation;
 use crate::raw;
 use crate::reclaim::{Drops, pin};
@@ -253,6 +256,42 @@ impl<V: CloneValue> RadixTree<V> {
             (index, V::clone_value(unsafe { V::as_ref(word) }))
         };
         self.raw.gang_lookup(start, filter.into(), batch, item, &guard)
+    }
+
+    /// Adds entries in `bounds` that pass `filter` to `batch`, in ascending order, at most `max`, as owned values.
+    ///
+    /// # Concurrency
+    /// As [`Pinned::gang_lookup_range`](crate::Pinned::gang_lookup_range). No lock is held while a copy is made.
+    /// # Complexity
+    /// As [`Pinned::gang_lookup_range`](crate::Pinned::gang_lookup_range), and a guard.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use tagged_radix::{RadixTree, TagFilter};
+    ///
+    /// let tree: RadixTree<Arc<u64>> = (0..10).map(|i| (i, Arc::new(i))).collect();
+    /// let mut batch: Vec<(u64, Arc<u64>)> = Vec::new();
+    /// assert_eq!(tree.gang_lookup_range_owned(4..8, TagFilter::ANY, 100, &mut batch), None);
+    /// assert_eq!(batch.len(), 4);
+    /// ```
+    pub fn gang_lookup_range_owned(
+        &self,
+        bounds: impl RangeBounds<u64>,
+        filter: impl Into<TagFilter>,
+        max: usize,
+        batch: &mut (impl Batch<(u64, V)> + ?Sized),
+    ) -> Option<u64> {
+        let range = inclusive(&bounds)?;
+        let (mut filled, max) = (batch.filled(), max.min(batch.room()));
+        let guard = pin();
+        let put = |index, word| {
+            // SAFETY: the word was read from this tree under `guard`, and what leaves the tree is dropped only when no
+            // guard is left that could see it.
+            batch.put(filled, (index, V::clone_value(unsafe { V::as_ref(word) })));
+            filled += 1;
+        };
+        self.raw.gang_lookup_range(range, filter.into(), max, put, &guard)
     }
 }
 

@@ -5,7 +5,9 @@ use core::ops::RangeBounds;
 use arrayvec::ArrayVec;
 
 use super::Pinned;
-use crate::iter::{Range, RangeTagged, inclusive};
+use crate::batch::Batch;
+use crate::bounds::inclusive;
+use crate::iter::{Range, RangeTagged};
 use crate::raw::NewValue;
 use crate::tag::{TagFilter, TagSet};
 use crate::value::Value;
@@ -105,7 +107,7 @@ impl<V: Value> Pinned<'_, V> {
     /// assert_eq!(tree.pin().next_absent(90), Some(90));
     /// ```
     pub fn next_absent(&self, index: u64) -> Option<u64> {
-        self.tree.raw().next_absent(index, self.guard())
+        self.tree.raw().first_absent((index, u64::MAX), self.guard())
     }
 
     /// The highest index at or below `index` that has no entry.
@@ -123,7 +125,36 @@ impl<V: Value> Pinned<'_, V> {
     /// assert_eq!(tree.pin().prev_absent(69), Some(9));
     /// ```
     pub fn prev_absent(&self, index: u64) -> Option<u64> {
-        self.tree.raw().prev_absent(index, self.guard())
+        self.tree.raw().last_absent((0, index), self.guard())
+    }
+
+    /// The lowest index in `bounds` that has no entry, or `None` if all have one.
+    ///
+    /// # Concurrency
+    /// As [`next_absent`](Pinned::next_absent): if it finds none, every index of the range had an entry at some instant of the call.
+    /// # Complexity
+    /// As [`next_absent`](Pinned::next_absent); it does not look beyond the range.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree};
+    ///
+    /// let tree: RadixTree<Inline> = (0..70).filter_map(|i| Some((i, Inline::new(i)?))).collect();
+    /// assert_eq!(tree.pin().first_absent(3..=70), Some(70));
+    /// assert_eq!(tree.pin().first_absent(3..70), None);
+    /// ```
+    pub fn first_absent(&self, bounds: impl RangeBounds<u64>) -> Option<u64> {
+        self.tree.raw().first_absent(inclusive(&bounds)?, self.guard())
+    }
+
+    /// The highest index in `bounds` that has no entry, or `None` if all have one.
+    ///
+    /// # Concurrency
+    /// As [`first_absent`](Pinned::first_absent).
+    /// # Complexity
+    /// As [`prev_absent`](Pinned::prev_absent); it does not look beyond the range.
+    pub fn last_absent(&self, bounds: impl RangeBounds<u64>) -> Option<u64> {
+        self.tree.raw().last_absent(inclusive(&bounds)?, self.guard())
     }
 
     /// The entries in `bounds`, in ascending order, and from the end in descending order. An empty or inverted range has
@@ -260,6 +291,50 @@ impl<V: Value> Pinned<'_, V> {
             (index, unsafe { self.value(word) })
         };
         self.tree.raw().gang_lookup(start, filter.into(), batch, item, self.guard())
+    }
+
+    /// Adds entries in `bounds` that pass `filter` to `batch`, in ascending order, at most `max`.
+    ///
+    /// A batch is a `Vec`, an [`ArrayVec`], or a slice of [`Option`]s: see [`Batch`]. Returns the index to go on from, or `None` if
+    /// the range has nothing more; when the last such entry is just the last that was wanted, it may be told only by the next call.
+    /// With a `max` of 0, or a batch without room, it gives back the start of the range.
+    ///
+    /// # Concurrency
+    /// As [`range`](Pinned::range) with [`TagFilter::ANY`], else as [`range_tagged`](Pinned::range_tagged), with all entries of one leaf read
+    /// at one instant. Going on under another guard keeps what is said there.
+    /// # Complexity
+    /// O(height) to start, then as [`range`](Pinned::range) or [`range_tagged`](Pinned::range_tagged). Allocates only what a `Vec` does.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree, Tag, TagFilter};
+    ///
+    /// let tree: RadixTree<Inline> = (0..10).filter_map(|i| Some((i, Inline::new(i)?))).collect();
+    /// let pinned = tree.pin();
+    /// let mut batch = Vec::new();
+    /// assert_eq!(pinned.gang_lookup_range(2..7, TagFilter::ANY, 3, &mut batch), Some(5));
+    /// assert_eq!(pinned.gang_lookup_range(5..7, TagFilter::ANY, 3, &mut batch), None);
+    /// assert!(batch.iter().map(|(index, _)| *index).eq(2..7));
+    /// pinned.set_tag(4, Tag::T0);
+    /// let mut slots = [None; 8];
+    /// assert_eq!(pinned.gang_lookup_range(..9, Tag::T0, usize::MAX, &mut slots), None);
+    /// assert!(slots[0].is_some_and(|(index, _)| index == 4) && slots[1].is_none());
+    /// ```
+    pub fn gang_lookup_range<'p>(
+        &'p self,
+        bounds: impl RangeBounds<u64>,
+        filter: impl Into<TagFilter>,
+        max: usize,
+        batch: &mut (impl Batch<(u64, V::Ref<'p>)> + ?Sized),
+    ) -> Option<u64> {
+        let range = inclusive(&bounds)?;
+        let (mut filled, max) = (batch.filled(), max.min(batch.room()));
+        let put = |index, word| {
+            // SAFETY: read from the tree under this guard.
+            batch.put(filled, (index, unsafe { self.value(word) }));
+            filled += 1;
+        };
+        self.tree.raw().gang_lookup_range(range, filter.into(), max, put, self.guard())
     }
 
     /// Removes all entries in `bounds`, with their tags; returns how many.

@@ -3,7 +3,7 @@
 use core::ops::RangeBounds;
 
 use super::Pinned;
-use crate::iter::inclusive;
+use crate::bounds::inclusive;
 use crate::tag::{Tag, TagFilter, TagRange, TagSet, TagUpdate};
 use crate::value::Value;
 
@@ -176,6 +176,37 @@ impl<V: Value> Pinned<'_, V> {
     ) -> u64 {
         let Some(range) = inclusive(&bounds) else { return 0 };
         self.told(|op| op.tag_range(range, set.into(), clear.into()))
+    }
+
+    /// Sets and clears tags of the entries at `indices`; returns how many changed. A tag in both sets ends up set.
+    ///
+    /// The form of [`set_tag`](Pinned::set_tag) and [`clear_tag`](Pinned::clear_tag) for many entries: it goes down the tree once for each run of
+    /// indices that lie side by side in the list and within the same 64. Best is an ascending list; in any order, and with repetitions, it
+    /// does the same with more descents. Indices without an entry are passed over.
+    ///
+    /// # Concurrency
+    /// A run is changed at one instant, run after run, in the order of the list. Locks the leaf of a run, and the nodes above as [`update_tags`](Pinned::update_tags)
+    /// does. The list is read outside all locks.
+    /// # Complexity
+    /// O(height) a run and O(1) an index; no allocation.
+    ///
+    /// # Examples
+    /// ```
+    /// use tagged_radix::{Inline, RadixTree, Tag, TagSet};
+    ///
+    /// let tree: RadixTree<Inline> = (0..100).filter_map(|i| Some((i, Inline::new(i)?))).collect();
+    /// let pinned = tree.pin();
+    /// assert_eq!(pinned.tag_indices(&[3, 5, 70, 700], Tag::T0, TagSet::EMPTY), 3);
+    /// assert_eq!(pinned.tag_indices(&[5, 6, 70], TagSet::EMPTY, Tag::T0), 2);
+    /// assert!(pinned.has_tag(3, Tag::T0));
+    /// ```
+    pub fn tag_indices(
+        &self,
+        indices: &[u64],
+        set: impl Into<TagSet>,
+        clear: impl Into<TagSet>,
+    ) -> u64 {
+        self.told(|op| op.tag_indices(indices, set.into(), clear.into()))
     }
 
     /// Sets `to` on the entries in `bounds` that have `from`; stops when `limit` entries have got it (with a limit of 0, at

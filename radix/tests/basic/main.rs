@@ -6,6 +6,7 @@ mod both_ends;
 mod common;
 mod edges;
 mod entries;
+mod lists;
 mod neighbours;
 mod ranges;
 mod reentrant;

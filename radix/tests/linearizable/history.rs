@@ -32,6 +32,8 @@ pub(crate) enum Call {
     },
     /// Removes the entry if it has the tag.
     UpdateRemove(Tag),
+    /// Sets a tag by a list of indices, of which this is one.
+    Mark(Tag),
     /// Removes the entry if it has the tag, and says what became of it.
     RemoveIf(Tag),
     CompareExchange {
@@ -129,7 +131,7 @@ impl<'t> Player<'t> {
         self.stamp += 1;
         let stamp = self.stamp;
         let (tag, other) = (self.tag(), self.tag());
-        match self.random.random_range(0..16) {
+        match self.random.random_range(0..17) {
             0 => Call::Get,
             1 | 2 => Call::GetWithTags,
             3 => Call::HasTag(tag),
@@ -143,6 +145,7 @@ impl<'t> Player<'t> {
             12 => Call::Update { stamp, set: tag.into() },
             13 => Call::UpdateRemove(tag),
             14 => Call::RemoveIf(tag),
+            15 => Call::Mark(tag),
             _ => Call::CompareExchange { expected: 0, stamp },
         }
     }
@@ -191,6 +194,11 @@ fn make(p: &Pinned<'_, Box<u64>>, index: u64, call: Call) -> Outcome {
                 before
             });
             Outcome::Entry(before)
+        }
+        Call::Mark(tag) => {
+            // No entry but the one can change.
+            let count = p.tag_indices(&[index, index, 1 << 50], tag, TagSet::EMPTY);
+            Outcome::Flag(count == 1)
         }
         Call::RemoveIf(tag) => {
             let done = p.remove_if(index, |_, tags| tags.contains(tag));

@@ -37,6 +37,10 @@ fn effect(call: Call, state: State) -> (Outcome, State) {
         Call::UpdateRemove(tag) => {
             (Outcome::Entry(state), state.filter(|(_, tags)| !tags.contains(tag)))
         }
+        Call::Mark(tag) => {
+            let clear = tags.is_some_and(|tags| !tags.contains(tag));
+            (Outcome::Flag(clear), edit(tag.into(), TagSet::EMPTY))
+        }
         Call::RemoveIf(tag) => match state {
             Some((stamp, tags)) if tags.contains(tag) => (Outcome::Exchanged(Ok(stamp)), None),
             _ => (Outcome::Exchanged(Err(value)), state),

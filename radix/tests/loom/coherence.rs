@@ -82,6 +82,7 @@ fn index_of(call: &Call) -> Option<u64> {
         | Call::Scan { .. }
         | Call::Copy { .. }
         | Call::Paint { .. }
+        | Call::Mark { .. }
         | Call::Absent(_)
         | Call::Sweep => None,
     }
@@ -126,8 +127,8 @@ fn step(index: u64, entry: Option<Entry>, call: &Call, outcome: &Outcome) -> Opt
         (Call::Scan { tag, how }, Outcome::Items(items)) => {
             matching(&content, *tag, *how).eq(items.iter().copied().filter(|item| item.0 == index))
         }
-        (Call::Copy { .. } | Call::Paint { .. }, Outcome::Done) => {
-            content.values_mut().for_each(|entry| paint(call, entry));
+        (Call::Copy { .. } | Call::Paint { .. } | Call::Mark { .. }, Outcome::Done) => {
+            content.iter_mut().for_each(|(index, entry)| paint(call, *index, entry));
             true
         }
         (Call::Absent(from), Outcome::Index(found)) => {

@@ -114,7 +114,9 @@ fn execute(entries: &str, threads: &[&str]) {
     if let Some(contradiction) = contradiction(&before, &programs, &after) {
         panic!("{contradiction}");
     }
-    let ranged = |call: &Call| matches!(call, Call::Copy { .. } | Call::Paint { .. } | Call::Sweep);
+    let ranged = |call: &Call| {
+        matches!(call, Call::Copy { .. } | Call::Paint { .. } | Call::Mark { .. } | Call::Sweep)
+    };
     if !programs.iter().flatten().any(|(call, _)| ranged(call)) {
         told.assert_explains(&before, &after);
     }

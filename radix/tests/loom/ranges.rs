@@ -31,6 +31,14 @@ crate::model::models! {
     drop_vs_set: "0 4", "drop 0 A" | "set 0 A";
     /// Who makes a value gets the one that is in the tree.
     make_vs_make: "2 4", "make 0" | "make 0";
+    /// The entries of one leaf are tagged at one instant, those that are there all along.
+    mark_vs_walk: "0 1 4", "mark A 0 1" | "scan A";
+    /// A list that passes a leaf which is unlinked, and one that a splice moves up.
+    mark_vs_splice: "0 2 6", "mark A 0 2" | "remove 2";
+    /// Of an entry that gets a neighbour while a list is worked through, and the neighbour.
+    mark_vs_near: "0 4", "mark A 0 1" | "insert 1";
+    /// A range in batches reports what matched all along though a splice passes.
+    gather_vs_splice: "0:A 2 6:A", "gather A" | "remove 2";
     /// Every entry that is there all along is painted; summaries end exact.
     paint_vs_set_and_clear: "0 1:A 4", "paint A B" | "clear 1 A; set 1 B";
 }

@@ -86,6 +86,8 @@ fn writes(key: &Keys) -> BoxedStrategy<Op> {
         2 => (key(), tag()).prop_map(|(key, tag)| Op::ClearTag(key, tag)),
         2 => (key(), bits(), bits())
             .prop_map(|(key, set, clear)| Op::UpdateTags { key, set, clear }),
+        2 => ([key(), key(), key(), key()], bits(), bits())
+            .prop_map(|(keys, set, clear)| Op::TagIndices { keys, set, clear }),
     ]
     .boxed()
 }
@@ -122,6 +124,9 @@ fn reads(key: &Keys) -> BoxedStrategy<Op> {
             .prop_map(|(start, filter, filled)| Op::Gang { start, filter, filled }),
         1 => (key(), filter(), 0..6_u8)
             .prop_map(|(start, filter, filled)| Op::GangOwned { start, filter, filled }),
+        2 => (span(), filter(), any::<u8>(), any::<u8>())
+            .prop_map(|(span, filter, max, kind)| Op::GangRange { span, filter, max, kind }),
+        2 => span().prop_map(Op::FirstAbsent),
     ]
     .boxed()
 }

@@ -68,6 +68,21 @@ impl Span {
         (self.from.bound(), self.to.bound())
     }
 
+    /// The lowest and the highest index; `None` if there is none.
+    pub(crate) fn ends(self) -> Option<(u64, u64)> {
+        let low = match self.from {
+            Edge::Open => 0,
+            Edge::At(key) => key.index(),
+            Edge::Past(key) => key.index().checked_add(1)?,
+        };
+        let high = match self.to {
+            Edge::Open => u64::MAX,
+            Edge::At(key) => key.index(),
+            Edge::Past(key) => key.index().checked_sub(1)?,
+        };
+        (low <= high).then_some((low, high))
+    }
+
     pub(crate) fn contains(self, index: u64) -> bool {
         let after = match self.from {
             Edge::Open => true,
@@ -202,6 +217,19 @@ pub(crate) enum Op {
         start: Key,
         filter: Filter,
         filled: u8,
+    },
+    /// Into a `Vec`, a slice or an `ArrayVec`.
+    GangRange {
+        span: Span,
+        filter: Filter,
+        max: u8,
+        kind: u8,
+    },
+    FirstAbsent(Span),
+    TagIndices {
+        keys: [Key; 4],
+        set: Bits,
+        clear: Bits,
     },
     RemoveRange(Span),
     Retain(Filter),

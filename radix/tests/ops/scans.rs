@@ -25,6 +25,10 @@ impl Session<'_> {
             Op::Range { span, turns } => self.range(span, turns),
             Op::RangeTagged { span, filter, turns } => self.range_tagged(span, filter, turns),
             Op::CountTagged(span, filter) => self.count_tagged(span, filter),
+            Op::FirstAbsent(span) => self.absent_in(span),
+            Op::GangRange { span, filter, max, kind } => {
+                self.gang_range(span, filter, usize::from(max) % (ROOM + 2), kind);
+            }
             Op::Gang { start, filter, filled } => self.gang(start, filter, filled.into()),
             Op::GangOwned { start, filter, filled } => {
                 self.gang_owned(start, filter, filled.into())
@@ -84,6 +88,63 @@ impl Session<'_> {
         } else if let Some(at) = found.filter(|at| self.territory.owns(*at)) {
             assert_eq!(self.model.get(at), None, "{at} is not absent");
         }
+    }
+
+    /// The lowest and the highest index of a range that have no entry.
+    fn absent_in(&self, span: Span) {
+        let found =
+            (self.pinned.first_absent(span.bounds()), self.pinned.last_absent(span.bounds()));
+        let Some((low, high)) = span.ends() else {
+            assert_eq!(found, (None, None), "an empty range");
+            return;
+        };
+        if self.territory.is_whole() {
+            let first = self.model.next_absent(low).filter(|at| *at <= high);
+            let last = self.model.prev_absent(high).filter(|at| *at >= low);
+            assert_eq!(found, (first, last), "absent in {low}..={high}");
+        } else {
+            for at in [found.0, found.1].into_iter().flatten() {
+                assert!(
+                    span.contains(at) && !(self.territory.owns(at) && self.model.get(at).is_some())
+                );
+            }
+        }
+    }
+
+    /// A lookup over a range finds a prefix of what matches there: all of it, or as much as was wanted.
+    fn gang_range(&self, span: Span, filter: Filter, max: usize, kind: u8) {
+        let (p, wanted) = (&self.pinned, filter.filter());
+        let mut batch = Vec::new();
+        let next = match kind % 3 {
+            0 => p.gang_lookup_range(span.bounds(), wanted, max, &mut batch),
+            1 => {
+                let mut slots = [None; ROOM];
+                let next = p.gang_lookup_range(
+                    span.bounds(),
+                    wanted,
+                    usize::MAX,
+                    &mut slots[..max.min(ROOM)],
+                );
+                batch.extend(slots.into_iter().flatten());
+                next
+            }
+            _ => {
+                let mut full = ArrayVec::<_, ROOM>::new();
+                let next = p.gang_lookup_range(span.bounds(), wanted, max, &mut full);
+                batch.extend(full);
+                next
+            }
+        };
+        let max = if matches!(kind % 3, 0) { max } else { max.min(ROOM) };
+        assert!(batch.len() <= max, "more than was wanted");
+        assert!(batch.iter().all(|(index, _)| span.contains(*index)), "outside the range");
+        assert!(next.is_none_or(|next| span.contains(next) && batch.len() == max));
+        let found = batch.iter().map(|(index, item)| (*index, stamp_at(*index, item)));
+        let found: Vec<_> = found.filter(|(index, _)| self.territory.owns(*index)).collect();
+        let expected = self.model.select(span, filter).into_iter();
+        let expected = expected.filter(|(index, _)| next.is_none_or(|next| *index < next));
+        let expected: Vec<_> = expected.map(|(index, entry)| (index, entry.stamp)).collect();
+        assert_eq!(found, expected, "gang_lookup_range");
     }
 
     fn range(&self, span: Span, turns: u32) {

@@ -25,6 +25,7 @@ impl Session<'_> {
             Op::SetTag(key, tag) => self.set_tag(key, tag),
             Op::ClearTag(key, tag) => self.clear_tag(key, tag),
             Op::UpdateTags { key, set, clear } => self.update_tags(key, set, clear),
+            Op::TagIndices { keys, set, clear } => self.tag_indices(keys, set, clear),
             _ => return false,
         }
         true
@@ -217,6 +218,15 @@ impl Session<'_> {
             let now = self.model.flags();
             assert_edges(update.tree_edges, Bits(now.0 & !flags.0), Bits(flags.0 & !now.0));
         }
+    }
+
+    fn tag_indices(&mut self, keys: [Key; 4], set: Bits, clear: Bits) {
+        let indices = keys.map(|key| self.territory.place(key));
+        let changed = self.pinned.tag_indices(&indices, set.set(), clear.set());
+        let mut differs = |index| {
+            self.model.tag(index, set, clear).is_some_and(|(before, after)| before != after)
+        };
+        assert_eq!(changed, indices.into_iter().filter(|&index| differs(index)).count() as u64);
     }
 
     /// Changes of many entries; false if `op` is none. Only `retain` spares the entries of

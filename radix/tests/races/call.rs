@@ -84,6 +84,11 @@ pub(crate) enum Call {
         set: TagSetBits,
         clear: TagSetBits,
     },
+    /// Sets a tag of the entries at these indices, leaf by leaf.
+    Mark {
+        tag: Tag,
+        indices: Vec<u64>,
+    },
     /// The lowest index from here on without an entry.
     Absent(u64),
     /// Removes everything, entry by entry.
@@ -98,6 +103,8 @@ pub(crate) enum How {
     Resume,
     /// In batches of two; batches have no tags.
     Gang,
+    /// The same into a growing batch, one or two entries a call.
+    Gather,
     /// Only their number.
     Count,
     /// By an iterator, from the highest index down.
@@ -164,13 +171,18 @@ pub(crate) fn parse_calls(text: &str, mut stamp: u64, index: impl Fn(u64) -> u64
             "make" => Call::Make { index: at(), stamp },
             "sweep" => Call::Sweep,
             "absent" => Call::Absent(at()),
+            "mark" => Call::Mark {
+                tag: tag(words[1]),
+                indices: words[2..].iter().map(|w| index(w.parse().expect("an index"))).collect(),
+            },
             "paint" => Call::Paint { set: tags(words[1]), clear: tags(words[2]) },
-            name @ ("scan" | "back" | "resume" | "gang" | "count") => {
+            name @ ("scan" | "back" | "resume" | "gang" | "gather" | "count") => {
                 let how = match name {
                     "scan" => How::Iterate,
                     "back" => How::Back,
                     "resume" => How::Resume,
                     "count" => How::Count,
+                    "gather" => How::Gather,
                     _ => How::Gang,
                 };
                 Call::Scan { tag: words.get(1).map(|w| tag(w)), how }
@@ -186,6 +198,10 @@ impl Call {
     /// Makes the call on the real tree.
     pub(crate) fn make(&self, p: &mut Pinned<'_, Arc<Stamp>>) -> Outcome {
         match *self {
+            Call::Mark { tag, ref indices } => {
+                p.tag_indices(indices, tag, TagSet::EMPTY);
+                Outcome::Done
+            }
             Call::Get(index) => Outcome::Stamp(p.get(index).map(|value| value.get())),
             Call::Entry(index) => {
                 Outcome::Entry(p.get_with_tags(index).map(|(v, tags)| (v.get(), bits(tags))))
@@ -239,6 +255,7 @@ impl Call {
             Call::Scan { tag, how: How::Back } => Outcome::Items(scan_back(p, tag)),
             Call::Scan { tag, how: How::Resume } => Outcome::Items(resumed_scan(p, tag)),
             Call::Scan { tag, how: How::Gang } => Outcome::Items(gang(p, tag)),
+            Call::Scan { tag, how: How::Gather } => Outcome::Items(gather(p, tag)),
             Call::Scan { tag, how: How::Count } => {
                 let filter = tag.map_or(TagFilter::ANY, TagFilter::all_of);
                 Outcome::Count(p.count_tagged(.., filter))
@@ -290,6 +307,16 @@ fn gang(p: &Pinned<'_, Arc<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
         items.extend(batch.into_iter().map(|(index, stamp)| (index, (stamp.get(), 0))));
     }
     items
+}
+
+/// The same by calls over a range, one or two entries each.
+fn gather(p: &Pinned<'_, Arc<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
+    let (mut batch, mut start) = (Vec::new(), Some(0));
+    while let Some(from) = start {
+        let max = 1 + batch.len() % 2;
+        start = p.gang_lookup_range(from.., filter(tag), max, &mut batch);
+    }
+    batch.into_iter().map(|(index, stamp)| (index, (stamp.get(), 0))).collect()
 }
 
 /// The same, the guard let go of and taken again after each entry.

@@ -14,7 +14,7 @@ pub(crate) fn matching(
     tag: Option<Tag>,
     how: How,
 ) -> impl Iterator<Item = (u64, Entry)> {
-    let with_tags = tag.is_some() && how != How::Gang;
+    let with_tags = tag.is_some() && !matches!(how, How::Gang | How::Gather);
     content
         .iter()
         .filter(move |(_, entry)| tag.is_none_or(|tag| has(entry, tag)))
@@ -71,6 +71,7 @@ pub(crate) fn effect(call: &Call, content: &mut Content) -> Vec<Outcome> {
         Call::Scan { .. }
         | Call::Copy { .. }
         | Call::Paint { .. }
+        | Call::Mark { .. }
         | Call::Absent(_)
         | Call::Sweep => {
             unreachable!("not a call of one instant")
@@ -93,9 +94,12 @@ fn edit(
     Some(before)
 }
 
-/// What a call does to an entry of a range that it works on.
-pub(crate) fn paint(call: &Call, entry: &mut Entry) {
+/// What a call does to the entry at an index that it works on.
+pub(crate) fn paint(call: &Call, index: u64, entry: &mut Entry) {
     match *call {
+        Call::Mark { tag, ref indices } if indices.contains(&index) => {
+            entry.1 |= 1 << tag.number();
+        }
         Call::Copy { from, to } if has(entry, from) => entry.1 |= 1 << to.number(),
         Call::Paint { set, clear } => entry.1 = entry.1 & !clear | set,
         _ => {}

@@ -93,7 +93,7 @@ fn close(configurations: Vec<Configuration>) -> HashSet<Configuration> {
                         after
                             .iter_mut()
                             .filter(|(index, _)| *index >> BITS == *leaf)
-                            .for_each(|(_, entry)| paint(call, entry));
+                            .for_each(|(index, entry)| paint(call, *index, entry));
                         next.push((thread, after, Pending::Painting { call: call.clone(), left }));
                     }
                 }
@@ -136,7 +136,7 @@ fn begin(call: &Call, content: &Content, indices: &BTreeSet<u64>) -> Pending {
             let must = matching(content, tag, how).map(|(index, _)| index).collect();
             Pending::Scanning { tag, how, must, may: matching(content, tag, how).collect() }
         }
-        Call::Copy { .. } | Call::Paint { .. } => {
+        Call::Copy { .. } | Call::Paint { .. } | Call::Mark { .. } => {
             let left = indices.iter().map(|index| index >> BITS).collect();
             Pending::Painting { call: call.clone(), left }
         }

@@ -84,7 +84,12 @@ impl Round {
         );
         assert_at_rest(&self.tree);
         let ranged = history.iter().any(|(_, event)| {
-            matches!(event, Event::Begin(Call::Copy { .. } | Call::Paint { .. } | Call::Sweep))
+            matches!(
+                event,
+                Event::Begin(
+                    Call::Copy { .. } | Call::Paint { .. } | Call::Mark { .. } | Call::Sweep
+                )
+            )
         });
         if !ranged {
             self.told.lock().unwrap().assert_explains(content, &left);

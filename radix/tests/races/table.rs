@@ -176,6 +176,14 @@ pub(crate) const WIDE: &[Race] = &[
 ];
 
 pub(crate) const OTHERS: &[Race] = &[
+    two("list against clear", "0 1:A 4", &["mark A 0 1 4", "clear 1 A; clear 0 A", "scan A"]),
+    two(
+        "list against unlink and split",
+        "0 2 6",
+        &["mark A 0 2 6; any A", "remove 2; insert 4", "scan A"],
+    ),
+    two("list and a new neighbour", "0 4", &["mark A 0 1 4", "insert 1; remove 0", "gather A"]),
+    two("range in batches, splice", DEEP, &["gather A; gather", "remove 2; insert 3 A", "set 6 A"]),
     two("replace if untagged, set", "0 1 4", &["swap 0; swap 0", "set 0 A; entry 0"]),
     two("remove if untagged, set", "0 1 4", &["drop 0 A", "set 0 A; entry 0"]),
     two("remove if untagged, new value", "0 4", &["drop 0 A; get 0", "insert 0; set 0 A"]),

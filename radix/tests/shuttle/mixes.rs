@@ -21,6 +21,8 @@ const CALLS: &[&str] = &[
     "scan T",
     "resume T",
     "gang T",
+    "gather T",
+    "mark A i i i",
     "insert i",
     "insert i",
     "insert i T",

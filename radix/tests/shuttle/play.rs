@@ -69,7 +69,12 @@ impl Round {
         );
         self.tree.check().unwrap_or_else(|violation| panic!("{}: {violation}", race.name));
         let ranged = history.iter().any(|(_, event)| {
-            matches!(event, Event::Begin(Call::Copy { .. } | Call::Paint { .. } | Call::Sweep))
+            matches!(
+                event,
+                Event::Begin(
+                    Call::Copy { .. } | Call::Paint { .. } | Call::Mark { .. } | Call::Sweep
+                )
+            )
         });
         if !ranged {
             self.told.lock().unwrap().assert_explains(content, &left);

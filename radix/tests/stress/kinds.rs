@@ -42,6 +42,8 @@ pub(crate) const READS: &[(&str, Kind)] = &[
     ("next, prev", neighbours),
     ("next_absent, prev_absent", absent),
     ("gang_lookup", gang_lookup),
+    ("gang_lookup_range", gang_lookup_range),
+    ("tag_indices", tag_indices),
     ("scan", |field, p, _| field.scan_plain(p, false)),
     ("scan back", |field, p, _| field.scan_plain(p, true)),
     ("tagged scan", |field, p, _| field.scan_tagged(p, false)),
@@ -274,6 +276,26 @@ fn gang_lookup(_: &Field, p: &mut Handle<'_>, random: &mut SmallRng) {
         assert!(index >= start && next.is_none_or(|next| index < next));
         value.stamp_at(index);
     }
+}
+
+fn gang_lookup_range(_: &Field, p: &mut Handle<'_>, random: &mut SmallRng) {
+    let (low, high) = (Field::any(random), Field::any(random));
+    let mut batch = Vec::new();
+    let next = p.gang_lookup_range(low..=high, TagFilter::none_of(T1), 5, &mut batch);
+    assert!(batch.is_sorted_by(|a, b| a.0 < b.0));
+    assert!(next.is_none_or(|next| batch.len() == 5 && next <= high));
+    for (index, value) in batch {
+        assert!((low..=high).contains(&index) && next.is_none_or(|next| index < next));
+        value.stamp_at(index);
+    }
+}
+
+/// Tags are set and taken away again of the same list.
+fn tag_indices(_: &Field, p: &mut Handle<'_>, random: &mut SmallRng) {
+    let mut indices: [u64; 6] = std::array::from_fn(|_| Field::any(random));
+    indices.sort_unstable();
+    assert!(p.tag_indices(&indices, T1, tagged_radix::TagSet::EMPTY) <= 6);
+    assert!(p.tag_indices(&indices, tagged_radix::TagSet::EMPTY, T1) <= 6);
 }
 
 fn count_tagged(_: &Field, p: &mut Handle<'_>, _: &mut SmallRng) {

@@ -4,7 +4,7 @@ use crate::raw::link::above::Tree;
 use crate::raw::link::leaf::Leaf;
 use crate::raw::node::edge::Edge;
 use crate::raw::node::full::Node;
-use crate::raw::node::index::{self, offset, prefix};
+use crate::raw::node::index::{self, leaf_bits, offset, prefix};
 use crate::raw::node::inner::Inner;
 use crate::raw::node::word::{Entry, Word};
 use crate::reclaim::Guard;
@@ -128,6 +128,26 @@ impl Tree {
         leaf.covers(index).then_some(leaf)
     }
 
+    /// The leaf whose range has `index`: a single may be of another index there. If there is none, no index of that range has an
+    /// entry.
+    pub(crate) fn find_leaf_of_range<'g>(
+        &'g self,
+        index: u64,
+        guard: &'g Guard,
+    ) -> Option<Leaf<'g>> {
+        let mut edge = self.root_edge();
+        while edge.leads_to_inner() {
+            // SAFETY: to an inner node, and read under `guard`.
+            edge = unsafe { Inner::step(edge, index, guard) };
+        }
+        if edge.is_null() {
+            return None;
+        }
+        // SAFETY: to a leaf, and read under `guard`.
+        let leaf = unsafe { Leaf::of(edge, guard) };
+        (leaf.base() == index::base(prefix(index, 0), 0)).then_some(leaf)
+    }
+
     /// The value at `index`. Wait-free.
     #[inline]
     pub(crate) fn get(&self, index: u64, guard: &Guard) -> Option<Word> {
@@ -155,28 +175,32 @@ impl Tree {
         self.entry(index, guard).map(|entry| entry.tags)
     }
 
-    /// The lowest index at or above `index` without an entry.
-    pub(crate) fn next_absent(&self, mut index: u64, guard: &Guard) -> Option<u64> {
-        loop {
+    /// The lowest index of `low..=high` without an entry.
+    pub(crate) fn first_absent(&self, (low, high): (u64, u64), guard: &Guard) -> Option<u64> {
+        let mut index = low;
+        while index <= high {
             let Some(leaf) = self.find_leaf(index, guard) else { return Some(index) };
-            let absent = !leaf.occupied() & index::from(offset(index, 0));
+            let absent = !leaf.occupied() & leaf_bits(leaf.base(), index, high);
             if absent != 0 {
                 return Some(leaf.base() + index::lowest(absent) as u64);
             }
             index = leaf.range_last().checked_add(1)?;
         }
+        None
     }
 
-    /// The highest index at or below `index` without an entry.
-    pub(crate) fn prev_absent(&self, mut index: u64, guard: &Guard) -> Option<u64> {
-        loop {
+    /// The highest index of `low..=high` without an entry.
+    pub(crate) fn last_absent(&self, (low, high): (u64, u64), guard: &Guard) -> Option<u64> {
+        let mut index = high;
+        while index >= low {
             let Some(leaf) = self.find_leaf(index, guard) else { return Some(index) };
-            let absent = !leaf.occupied() & index::up_to(offset(index, 0));
+            let absent = !leaf.occupied() & leaf_bits(leaf.base(), low, index);
             if absent != 0 {
                 return Some(leaf.base() + index::highest(absent) as u64);
             }
             index = leaf.base().checked_sub(1)?;
         }
+        None
     }
 }
 

@@ -308,7 +308,7 @@ impl Tree {
             };
             let low = if at > leaf.base() { offset(at, 0) } else { 0 };
             let next = if filter.is_any() {
-                leaf.take(low, filter, batch.remaining_capacity(), |index, value| {
+                leaf.take(from(low), filter, batch.remaining_capacity(), |index, value| {
                     batch.push(item(index, value))
                 })
             } else {
@@ -353,7 +353,7 @@ fn matching_entry(single: &Single, filter: TagFilter) -> Option<(u64, Entry)> {
 
 /// The value of a single, if its entry passes the filter.
 #[inline]
-fn matching_value(single: &Single, filter: TagFilter) -> Option<(u64, Word)> {
+pub(super) fn matching_value(single: &Single, filter: TagFilter) -> Option<(u64, Word)> {
     if filter.is_any() {
         return Some((single.index(), single.value()?));
     }
@@ -372,7 +372,7 @@ fn take_at_one_instant<T, const N: usize>(
 ) -> Option<usize> {
     let (before, room) = (batch.len(), batch.remaining_capacity());
     let next = leaf.try_at_one_instant(|_| {
-        leaf.take(low, filter, room, |index, value| batch.push(item(index, value)))
+        leaf.take(from(low), filter, room, |index, value| batch.push(item(index, value)))
     });
     if let Some(next) = next {
         return next;
@@ -393,25 +393,25 @@ fn take_contended<T, const N: usize>(
     let (mut taken, room) = (ArrayVec::<_, FANOUT>::new(), batch.remaining_capacity());
     let next = leaf.at_one_instant(|_| {
         taken.clear();
-        leaf.take(low, filter, room, |index, value| taken.push((index, value)))
+        leaf.take(from(low), filter, room, |index, value| taken.push((index, value)))
     });
     batch.extend(taken.into_iter().map(|(index, value)| item(index, value)));
     next
 }
 
 impl Node {
-    /// Hands what this leaf has from offset `low` on that passes the filter to `sink`, at most `room` entries; returns the
+    /// Hands what this leaf has in `slots` that passes the filter to `sink`, at most `room` entries; returns the
     /// offset to go on from, if there are more.
     #[inline]
-    fn take(
+    pub(super) fn take(
         &self,
-        low: usize,
+        slots: u64,
         filter: TagFilter,
         room: usize,
         mut sink: impl FnMut(u64, Word),
     ) -> Option<usize> {
         let (base, mut room) = (self.base(), room);
-        let mut rest = self.matching(filter) & from(low);
+        let mut rest = self.matching(filter) & slots;
         while rest != 0 {
             let offset = lowest(rest);
             if room == 0 {

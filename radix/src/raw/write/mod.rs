@@ -2,6 +2,7 @@
 
 pub(crate) mod change;
 pub(crate) mod grow;
+pub(crate) mod indices;
 pub(crate) mod insert;
 pub(crate) mod ranges;
 pub(crate) mod section;

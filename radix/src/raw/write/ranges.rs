@@ -103,17 +103,29 @@ impl<'g> Section<'g> for TagEntries {
     #[inline]
     fn run(self, op: &mut Op<'g>, leaf: &impl LockedLeaf<'g>) -> u64 {
         let bits = leaf.present() & leaf_bits(leaf.base(), self.range.0, self.range.1);
-        let gain = |tag: Tag| bits & !leaf.word(tag);
-        let loss = |tag: Tag| bits & leaf.word(tag);
-        let set: TagSet = self.set.iter().filter(|&tag| gain(tag) != 0).collect();
-        let changed = set.iter().fold(0, |word, tag| word | gain(tag))
-            | self.clear.iter().fold(0, |word, tag| word | loss(tag));
-        op.raise_all(leaf, set);
-        let emptied = leaf.clear_bits(self.clear, bits);
-        leaf.set_bits(set, bits);
-        op.lower_all(leaf, emptied);
-        u64::from(changed.count_ones())
+        tag_slots(op, leaf, bits, self.set, self.clear)
     }
+}
+
+/// Sets and clears tags of the entries in slots that are occupied; no tag is in both sets. How many changed.
+#[inline]
+pub(super) fn tag_slots<'g>(
+    op: &mut Op<'g>,
+    leaf: &impl LockedLeaf<'g>,
+    bits: u64,
+    set: TagSet,
+    clear: TagSet,
+) -> u64 {
+    let gain = |tag: Tag| bits & !leaf.word(tag);
+    let loss = |tag: Tag| bits & leaf.word(tag);
+    let set: TagSet = set.iter().filter(|&tag| gain(tag) != 0).collect();
+    let changed = set.iter().fold(0, |word, tag| word | gain(tag))
+        | clear.iter().fold(0, |word, tag| word | loss(tag));
+    op.raise_all(leaf, set);
+    let emptied = leaf.clear_bits(clear, bits);
+    leaf.set_bits(set, bits);
+    op.lower_all(leaf, emptied);
+    u64::from(changed.count_ones())
 }
 
 /// Sets `to` on the entries of a range that have `from`, at most `room` of them.
