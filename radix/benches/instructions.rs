@@ -141,6 +141,19 @@ fn changes() {
     });
 }
 
+fn numbers() {
+    let tree = Tree::new();
+    let ascending: Vec<u64> = (0..3 * DENSE).collect();
+    each("absent_sequential", &tree, &ascending, |p, _| {
+        black_box(p.insert_at_absent(.., Inline::default()).is_ok());
+    });
+    let freed = below(3 * DENSE, FEW);
+    each("absent_after_remove", &tree, &freed, |p, index| {
+        see(p.remove(index));
+        black_box(p.insert_at_absent(.., Inline::default()).is_ok());
+    });
+}
+
 /// A tree does not get slower by what it once held: these come in pairs, which the script holds against each other.
 fn histories() {
     let kept: Vec<u64> = shuffled((0..DENSE).filter(|index| index % 4096 < 64));
@@ -169,5 +182,6 @@ fn main() {
     tags();
     scans();
     changes();
+    numbers();
     histories();
 }

@@ -30,6 +30,8 @@ pub enum Invariant {
     Present,
     /// In a compact inner node, each place belongs to one offset, and no two to the same.
     Place,
+    /// What is marked as occupied throughout is.
+    Solid,
     /// Inner nodes have two children or more, leaves an entry or more.
     Branch,
     /// Where a node has a tag, the summary bit above it is set.

@@ -24,6 +24,22 @@ pub struct OccupiedError<'g, V: Value> {
     pub current: V::Ref<'g>,
 }
 
+/// Every index of a range has an entry.
+///
+/// # Examples
+/// ```
+/// use tagged_radix::{Inline, RadixTree};
+///
+/// let tree: RadixTree<Inline> = RadixTree::from_iter([(3, Inline::new(1).unwrap())]);
+/// let error = tree.pin().insert_at_absent(3..4, Inline::new(2).unwrap()).unwrap_err();
+/// assert_eq!(error.value.get(), 2);
+/// ```
+#[non_exhaustive]
+pub struct RangeFullError<V: Value> {
+    /// The value that was not inserted.
+    pub value: V,
+}
+
 /// A conditional replacement found no entry, or one that did not meet the condition.
 ///
 /// # Examples
@@ -69,6 +85,12 @@ impl<V: Value> fmt::Display for OccupiedError<'_, V> {
     }
 }
 
+impl<V: Value> fmt::Display for RangeFullError<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("every index of the range has an entry")
+    }
+}
+
 impl<V: Value> fmt::Display for ReplaceError<'_, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(unmet(self.current.is_some()))
@@ -96,6 +118,12 @@ impl<V: Value> fmt::Debug for OccupiedError<'_, V> {
     }
 }
 
+impl<V: Value> fmt::Debug for RangeFullError<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RangeFullError").finish_non_exhaustive()
+    }
+}
+
 impl<V: Value> fmt::Debug for ReplaceError<'_, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReplaceError")
@@ -115,3 +143,4 @@ impl<V: Value> fmt::Debug for RemoveError<'_, V> {
 impl<V: Value> core::error::Error for OccupiedError<'_, V> {}
 impl<V: Value> core::error::Error for ReplaceError<'_, V> {}
 impl<V: Value> core::error::Error for RemoveError<'_, V> {}
+impl<V: Value> core::error::Error for RangeFullError<V> {}

@@ -29,7 +29,7 @@ pub use arrayvec::ArrayVec;
 
 pub use crate::batch::Batch;
 pub use crate::check::{Invariant, Violation};
-pub use crate::error::{OccupiedError, RemoveError, ReplaceError};
+pub use crate::error::{OccupiedError, RangeFullError, RemoveError, ReplaceError};
 pub use crate::iter::{IntoIter, Range, RangeTagged};
 #[cfg(feature = "rayon")]
 pub use crate::par::{ParRange, ParRangeMap, ParRangeTagged, ParRangeTaggedMap};

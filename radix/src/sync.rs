@@ -20,12 +20,12 @@ mod native {
 #[cfg(not(any(radix_loom, radix_shuttle)))]
 mod primitives {
     #[cfg(radix_chaos)]
-    pub(crate) use crate::sync::chaos::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+    pub(crate) use crate::sync::chaos::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
     pub(crate) use crate::sync::native::Ordering;
     #[cfg(not(radix_chaos))]
-    pub(crate) use crate::sync::native::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+    pub(crate) use crate::sync::native::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
-    use crate::sync::native::{self, AtomicU8, spin_loop, yield_now};
+    use crate::sync::native::{self, spin_loop, yield_now};
 
     pub(crate) const fn zeros<const N: usize>() -> [AtomicU64; N] {
         [const { AtomicU64::new(0) }; N]
@@ -33,7 +33,7 @@ mod primitives {
 
     /// A byte that never changes; see [`Constant`].
     #[derive(Debug)]
-    pub(crate) struct ConstantByte(AtomicU8);
+    pub(crate) struct ConstantByte(native::AtomicU8);
 
     /// A word that never changes.
     ///
@@ -44,7 +44,7 @@ mod primitives {
 
     impl ConstantByte {
         pub(crate) const fn new(value: u8) -> ConstantByte {
-            ConstantByte(AtomicU8::new(value))
+            ConstantByte(native::AtomicU8::new(value))
         }
 
         /// Relaxed: it never changes.
@@ -87,9 +87,9 @@ mod primitives {
     use shuttle as checker;
 
     #[cfg(radix_loom)]
-    pub(crate) use crate::sync::loomed::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+    pub(crate) use crate::sync::loomed::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
     #[cfg(radix_shuttle)]
-    pub(crate) use checker::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+    pub(crate) use checker::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
     pub(crate) use checker::sync::atomic::{Ordering, fence};
 
     pub(crate) fn zeros<const N: usize>() -> [AtomicU64; N] {
@@ -161,13 +161,14 @@ macro_rules! guarded {
 #[cfg(not(radix_loom))]
 guarded! {
     AtomicBool => bool;
+    AtomicU8 => u8;
     AtomicU32 => u32;
     AtomicU64 => u64;
     AtomicPtr<T> => *mut T, T;
 }
 
 pub(crate) use self::primitives::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Constant, ConstantByte, Ordering, zeros,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Constant, ConstantByte, Ordering, zeros,
 };
 
 #[cfg(not(any(radix_loom, radix_shuttle)))]

@@ -1,5 +1,6 @@
 //! The operations of a tree under a guard.
 
+mod absent;
 mod entry;
 mod scan;
 mod tags;

@@ -5,6 +5,7 @@ use super::link::child::Child;
 use super::link::leaf::Leaf;
 use super::node::edge::Edge;
 use super::node::full::Node;
+use super::node::group;
 use super::node::index::{self, FANOUT, bit};
 use super::node::inner::Inner;
 use super::node::single::Single;
@@ -25,7 +26,7 @@ struct Link<'g> {
 /// A check of one link and its child.
 type Check = fn(&Tree, &Link<'_>) -> Result<(), String>;
 
-const CHECKS: [(Invariant, Check); 11] = [
+const CHECKS: [(Invariant, Check); 12] = [
     (Invariant::Edge, edge_matches_target),
     (Invariant::Prefix, child_lies_in_its_slot),
     (Invariant::Parent, parent_field_is_exact),
@@ -34,6 +35,7 @@ const CHECKS: [(Invariant, Check); 11] = [
     (Invariant::Place, places_are_sound),
     (Invariant::Present, present_bits_are_exact),
     (Invariant::Branch, inner_nodes_branch),
+    (Invariant::Solid, solid_bits_are_true),
     (Invariant::TagUp, tags_have_summaries),
     (Invariant::TagDown, summaries_have_tags),
     (Invariant::TagOccupied, tags_sit_on_entries),
@@ -164,6 +166,19 @@ fn present_bits_are_exact(_: &Tree, link: &Link<'_>) -> Result<(), String> {
     };
     let word = (0..FANOUT).filter(occupied).fold(0, |word, offset| word | bit(offset));
     fail_unless(child.present() == word, link, "present bits differ from the slots")
+}
+
+fn solid_bits_are_true(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let solid = link.child.header().map_or(0, |header| header.solid());
+    let claimed = (0..FANOUT).filter(|&offset| solid & group::of(offset) != 0);
+    let slots = claimed.fold(0, |word, offset| word | bit(offset));
+    fail_unless(slots & !link.child.present() == 0, link, "a solid bit is set over an empty slot")?;
+    let whole = link.child.level() > 0 || solid == 0 || solid == group::ALL;
+    fail_unless(whole, link, "a leaf is marked as solid in part")?;
+    let Some(parent) = link.parent else { return Ok(()) };
+    let holds = parent.solid() & group::of(link.offset) == 0
+        || link.edge.leads_to(parent.level() - 1) && solid == group::ALL;
+    fail_unless(holds, link, "a solid bit is set over a child that is not solid")
 }
 
 fn inner_nodes_branch(_: &Tree, link: &Link<'_>) -> Result<(), String> {

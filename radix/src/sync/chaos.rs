@@ -68,6 +68,7 @@ macro_rules! hesitating {
 }
 
 hesitating!(AtomicBool, bool);
+hesitating!(AtomicU8, u8);
 hesitating!(AtomicU32, u32);
 hesitating!(AtomicU64, u64);
 hesitating!(AtomicPtr<T>, *mut T);

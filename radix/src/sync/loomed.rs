@@ -61,6 +61,7 @@ macro_rules! atomics {
 
 atomics! {
     AtomicBool: bool;
+    AtomicU8: u8;
     AtomicU32: u32;
     AtomicU64: u64;
     AtomicPtr: *mut T, T;
@@ -82,6 +83,7 @@ macro_rules! guarded {
 
 guarded! {
     AtomicBool: bool;
+    AtomicU8: u8;
     AtomicU64: u64;
     AtomicPtr: *mut T, T;
 }

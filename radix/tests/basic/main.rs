@@ -1,5 +1,6 @@
 //! Sequential behaviour of every public function.
 
+mod absent;
 mod batches;
 mod both_ends;
 #[path = "../common/mod.rs"]

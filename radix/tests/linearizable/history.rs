@@ -32,6 +32,10 @@ pub(crate) enum Call {
     },
     /// Removes the entry if it has the tag.
     UpdateRemove(Tag),
+    /// Inserts at the lowest absent index from this one on, among those beside it that the history is of.
+    Alloc(u64),
+    /// There was an entry at some instant.
+    Present,
     /// Sets a tag by a list of indices, of which this is one.
     Mark(Tag),
     /// Removes the entry if it has the tag, and says what became of it.
@@ -91,7 +95,36 @@ impl<'t> Player<'t> {
             self.compare_exchange(index, stamp);
             return;
         }
+        if let Call::Alloc(stamp) = call {
+            self.alloc(index, indices, stamp);
+            return;
+        }
         self.record(index, call, |p| make(p, index, call));
+    }
+
+    /// One call, which says something of each index that it has passed over.
+    fn alloc(&mut self, low: u64, indices: &[u64], stamp: u64) {
+        let beside = |index: &u64| index.checked_add(1).filter(|next| indices.contains(next));
+        let high = std::iter::successors(Some(low), beside).last().expect("the first");
+        let begin = self.now.fetch_add(1, SeqCst);
+        let found = self.p.insert_at_absent(low..=high, Box::new(stamp)).ok();
+        let end = self.now.fetch_add(1, SeqCst);
+        let passed = (low..=high).take_while(|index| Some(*index) != found);
+        self.records.extend(passed.map(|index| Record {
+            index,
+            begin,
+            end,
+            call: Call::Present,
+            outcome: Outcome::Flag(true),
+        }));
+        let call = Call::TryInsert(stamp);
+        self.records.extend(found.map(|index| Record {
+            index,
+            begin,
+            end,
+            call,
+            outcome: Outcome::Value(None),
+        }));
     }
 
     fn record(
@@ -131,7 +164,7 @@ impl<'t> Player<'t> {
         self.stamp += 1;
         let stamp = self.stamp;
         let (tag, other) = (self.tag(), self.tag());
-        match self.random.random_range(0..17) {
+        match self.random.random_range(0..19) {
             0 => Call::Get,
             1 | 2 => Call::GetWithTags,
             3 => Call::HasTag(tag),
@@ -146,6 +179,7 @@ impl<'t> Player<'t> {
             13 => Call::UpdateRemove(tag),
             14 => Call::RemoveIf(tag),
             15 => Call::Mark(tag),
+            16 | 17 => Call::Alloc(stamp),
             _ => Call::CompareExchange { expected: 0, stamp },
         }
     }
@@ -207,6 +241,8 @@ fn make(p: &Pinned<'_, Box<u64>>, index: u64, call: Call) -> Outcome {
                 Err(error) => Err(error.current.copied()),
             })
         }
-        Call::CompareExchange { .. } => unreachable!("made with a value found before"),
+        Call::CompareExchange { .. } | Call::Alloc(_) | Call::Present => {
+            unreachable!("made elsewhere, or part of another call")
+        }
     }
 }

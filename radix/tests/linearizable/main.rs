@@ -94,6 +94,11 @@ fn three_indices_that_share_a_leaf_and_split_edges() {
 }
 
 #[test]
+fn four_indices_side_by_side_in_two_leaves() {
+    play("side by side", 4, &[62, 63, 64, 65]);
+}
+
+#[test]
 fn both_ends_of_the_range() {
     play("both ends", 3, &[0, u64::MAX]);
 }

@@ -37,6 +37,8 @@ fn effect(call: Call, state: State) -> (Outcome, State) {
         Call::UpdateRemove(tag) => {
             (Outcome::Entry(state), state.filter(|(_, tags)| !tags.contains(tag)))
         }
+        Call::Alloc(_) => unreachable!("recorded as what it said of each index"),
+        Call::Present => (Outcome::Flag(state.is_some()), state),
         Call::Mark(tag) => {
             let clear = tags.is_some_and(|tags| !tags.contains(tag));
             (Outcome::Flag(clear), edit(tag.into(), TagSet::EMPTY))

@@ -22,6 +22,9 @@ pub(crate) fn contradiction(
     let mut indices: BTreeSet<u64> = before.keys().chain(after.keys()).copied().collect();
     for (call, outcome) in programs.iter().flatten() {
         indices.extend(index_of(call));
+        if let (Call::Alloc { .. }, Outcome::Index(Some(found))) = (call, outcome) {
+            indices.insert(*found);
+        }
         if let Outcome::Items(items) = outcome {
             if !items.is_sorted_by(|a, b| a.0 < b.0) {
                 return Some(format!("out of order: {items:?}"));
@@ -48,6 +51,7 @@ fn appeared(programs: &[Program]) -> usize {
     let new = |(call, outcome): &&(Call, Outcome)| match (call, outcome) {
         (Call::Insert { .. }, Outcome::Stamp(old)) => old.is_none(),
         (Call::Make { stamp, .. }, Outcome::Stamp(value)) => *value == Some(*stamp),
+        (Call::Alloc { .. }, Outcome::Index(found)) => found.is_some(),
         _ => false,
     };
     programs.iter().flatten().filter(new).count()
@@ -83,6 +87,7 @@ fn index_of(call: &Call) -> Option<u64> {
         | Call::Copy { .. }
         | Call::Paint { .. }
         | Call::Mark { .. }
+        | Call::Alloc { .. }
         | Call::Absent(_)
         | Call::Sweep => None,
     }
@@ -135,6 +140,17 @@ fn step(index: u64, entry: Option<Entry>, call: &Call, outcome: &Outcome) -> Opt
             // What was passed over was there; what was found was not.
             let passed = *from <= index && found.is_none_or(|found| index < found);
             (!passed || entry.is_some()) && (*found != Some(index) || entry.is_none())
+        }
+        (Call::Alloc { low, high, stamp }, Outcome::Index(found)) => {
+            let passed =
+                *low <= index && index <= found.unwrap_or(high.wrapping_add(1)).wrapping_sub(1);
+            let passed = passed && *low <= *high && *found != Some(*low);
+            let fits =
+                if *found == Some(index) { entry.is_none() } else { !passed || entry.is_some() };
+            if *found == Some(index) {
+                content.insert(index, (*stamp, 0));
+            }
+            fits
         }
         (Call::Sweep, Outcome::Count(_)) => {
             content.clear();

@@ -20,6 +20,8 @@ mod stamp;
 mod told;
 
 #[cfg(not(radix_wide))]
+mod absent;
+#[cfg(not(radix_wide))]
 mod compact;
 #[cfg(radix_wide)]
 mod growth;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::model::Builder;
 use tagged_radix::RadixTree;
 
-use crate::call::{Call, contents, parse_calls, parse_entries, plant};
+use crate::call::{Call, Content, contents, parse_calls, parse_entries, plant};
 use crate::coherence::{Program, contradiction};
 use crate::stamp::{Stamp, execution};
 use crate::told::Told;
@@ -21,6 +21,7 @@ const LONG: &[&str] = &[
     "growth_vs_same_place",
     "near_vs_entry",
     "remove_vs_has_tag",
+    "solid_vs_sweep",
     "sweep_vs_insert",
     "tagged_scan_vs_remove_and_insert",
     "walk_vs_clear_and_set",
@@ -79,9 +80,16 @@ impl Drop for Report {
 }
 
 fn execute(entries: &str, threads: &[&str]) {
+    let (entries, solid) = match entries.strip_suffix(" solid") {
+        Some(entries) => (entries, true),
+        None => (entries, false),
+    };
     let before = parse_entries(entries, |number| number);
     let tree = Arc::new(RadixTree::new());
     plant(&tree, &before);
+    if solid {
+        mark(&tree, &before);
+    }
     let running: Vec<_> = threads
         .iter()
         .zip(1..)
@@ -119,6 +127,15 @@ fn execute(entries: &str, threads: &[&str]) {
     };
     if !programs.iter().flatten().any(|(call, _)| ranged(call)) {
         told.assert_explains(&before, &after);
+    }
+}
+
+/// Has everything marked that is occupied throughout, from index 0 on: each search marks one level more.
+fn mark(tree: &RadixTree<Arc<Stamp>>, content: &Content) {
+    let last = (0..).take_while(|index| content.contains_key(index)).last().expect("index 0");
+    for _ in 0..3 {
+        let full = tree.pin().insert_at_absent(0..=last, Stamp::new(0));
+        assert!(full.is_err(), "there is no room");
     }
 }
 

@@ -99,6 +99,7 @@ fn writes_of_many(key: &Keys) -> BoxedStrategy<Op> {
         3 => (span(key), tag(), tag(), 0..8_u8)
             .prop_map(|(span, from, to, limit)| Op::TagRangeIfTagged { span, from, to, limit }),
         1 => span(key).prop_map(Op::RemoveRange),
+        6 => span(key).prop_map(Op::InsertAtAbsent),
         1 => filter().prop_map(Op::Retain),
         3 => (key.clone(), 0..90_u8).prop_map(|(key, count)| Op::Extend(key, count)),
         1 => Just(Op::TakeEdges),

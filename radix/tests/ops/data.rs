@@ -226,6 +226,7 @@ pub(crate) enum Op {
         kind: u8,
     },
     FirstAbsent(Span),
+    InsertAtAbsent(Span),
     TagIndices {
         keys: [Key; 4],
         set: Bits,

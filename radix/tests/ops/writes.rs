@@ -244,10 +244,12 @@ impl Session<'_> {
                 assert_eq!(self.pinned.remove_range(span.bounds()), removed.len() as u64);
                 self.model.entries.retain(|index, _| !span.contains(*index));
             }
+            Op::InsertAtAbsent(span) if alone => self.insert_at_absent(span),
             Op::Extend(key, count) if alone => self.extend(key.index(), count),
             Op::TagRange { .. }
             | Op::TagRangeIfTagged { .. }
             | Op::RemoveRange(_)
+            | Op::InsertAtAbsent(_)
             | Op::Extend(..) => {}
             _ => return false,
         }
@@ -292,6 +294,23 @@ impl Session<'_> {
                 assert!(span.contains(next), "goes on outside the range");
                 assert!(waiting.last().is_none_or(|(index, _)| *index < next), "goes on too early");
                 assert!(left.first().is_none_or(|(index, _)| *index >= next), "goes on too late");
+            }
+        }
+    }
+
+    fn insert_at_absent(&mut self, span: Span) {
+        let ends = span.ends();
+        let expected =
+            ends.and_then(|(low, high)| self.model.next_absent(low).filter(|index| *index <= high));
+        let (item, stamp) = self.new_item(expected.unwrap_or(0));
+        match self.pinned.insert_at_absent(span.bounds(), item) {
+            Ok(index) => {
+                assert_eq!(Some(index), expected, "the lowest absent index");
+                self.model.insert(index, stamp, Bits(0));
+            }
+            Err(error) => {
+                assert_eq!(error.value.stamp, stamp, "the rejected value comes back");
+                assert_eq!(expected, None, "there is room");
             }
         }
     }

@@ -91,6 +91,12 @@ pub(crate) enum Call {
     },
     /// The lowest index from here on without an entry.
     Absent(u64),
+    /// Inserts at the lowest absent index of a range, both ends included.
+    Alloc {
+        low: u64,
+        high: u64,
+        stamp: u64,
+    },
     /// Removes everything, entry by entry.
     Sweep,
 }
@@ -175,6 +181,9 @@ pub(crate) fn parse_calls(text: &str, mut stamp: u64, index: impl Fn(u64) -> u64
                 tag: tag(words[1]),
                 indices: words[2..].iter().map(|w| index(w.parse().expect("an index"))).collect(),
             },
+            "alloc" => {
+                Call::Alloc { low: at(), high: index(words[2].parse().expect("an index")), stamp }
+            }
             "paint" => Call::Paint { set: tags(words[1]), clear: tags(words[2]) },
             name @ ("scan" | "back" | "resume" | "gang" | "gather" | "count") => {
                 let how = match name {
@@ -247,19 +256,14 @@ impl Call {
                 Outcome::Stamp(Some(value.get()))
             }
             Call::Absent(index) => Outcome::Index(p.next_absent(index)),
+            Call::Alloc { low, high, stamp } => {
+                Outcome::Index(p.insert_at_absent(low..=high, Stamp::new(stamp)).ok())
+            }
             Call::Paint { set, clear } => {
                 p.tag_range(.., set_of(set), set_of(clear));
                 Outcome::Done
             }
-            Call::Scan { tag, how: How::Iterate } => Outcome::Items(scan(p, tag)),
-            Call::Scan { tag, how: How::Back } => Outcome::Items(scan_back(p, tag)),
-            Call::Scan { tag, how: How::Resume } => Outcome::Items(resumed_scan(p, tag)),
-            Call::Scan { tag, how: How::Gang } => Outcome::Items(gang(p, tag)),
-            Call::Scan { tag, how: How::Gather } => Outcome::Items(gather(p, tag)),
-            Call::Scan { tag, how: How::Count } => {
-                let filter = tag.map_or(TagFilter::ANY, TagFilter::all_of);
-                Outcome::Count(p.count_tagged(.., filter))
-            }
+            Call::Scan { tag, how } => report(p, tag, how),
             Call::Sweep => Outcome::Count(p.remove_range(..)),
             Call::Copy { from, to } => {
                 let done = p.tag_range_if_tagged(.., from, to, u64::MAX);
@@ -268,6 +272,21 @@ impl Call {
             }
         }
     }
+}
+
+/// What a scan of all entries finds.
+fn report(p: &mut Pinned<'_, Arc<Stamp>>, tag: Option<Tag>, how: How) -> Outcome {
+    Outcome::Items(match how {
+        How::Iterate => scan(p, tag),
+        How::Back => scan_back(p, tag),
+        How::Resume => resumed_scan(p, tag),
+        How::Gang => gang(p, tag),
+        How::Gather => gather(p, tag),
+        How::Count => {
+            let filter = tag.map_or(TagFilter::ANY, TagFilter::all_of);
+            return Outcome::Count(p.count_tagged(.., filter));
+        }
+    })
 }
 
 fn filter(tag: Option<Tag>) -> TagFilter {

@@ -72,6 +72,7 @@ pub(crate) fn effect(call: &Call, content: &mut Content) -> Vec<Outcome> {
         | Call::Copy { .. }
         | Call::Paint { .. }
         | Call::Mark { .. }
+        | Call::Alloc { .. }
         | Call::Absent(_)
         | Call::Sweep => {
             unreachable!("not a call of one instant")

@@ -42,6 +42,12 @@ enum Pending {
     Passing {
         at: Option<u64>,
     },
+    /// Looking for an absent index, to insert there: all below this one have been seen present.
+    Seeking {
+        at: u64,
+        high: u64,
+        stamp: u64,
+    },
     /// Indices yet to be passed, each at one instant at which its entry is removed or there is none.
     Sweeping {
         left: BTreeSet<u64>,
@@ -64,9 +70,14 @@ fn show(pending: &mut [Pending], content: &Content) {
 
 /// The indices at which a race may ever have an entry.
 pub(crate) fn indices(content: &Content, programs: &[Vec<Call>]) -> BTreeSet<u64> {
-    let inserted = programs.iter().flatten().filter_map(|call| match call {
-        Call::Insert { index, .. } | Call::Make { index, .. } => Some(*index),
-        _ => None,
+    let inserted = programs.iter().flatten().flat_map(|call| match call {
+        Call::Insert { index, .. } | Call::Make { index, .. } => *index..=*index,
+        Call::Alloc { low, high, .. } if low <= high => {
+            assert!(high - low < 64, "the digits of a range stand side by side");
+            *low..=*high
+        }
+        #[expect(clippy::reversed_empty_ranges, reason = "none")]
+        _ => 1..=0,
     });
     content.keys().copied().chain(inserted).collect()
 }
@@ -106,6 +117,18 @@ fn close(configurations: Vec<Configuration>) -> HashSet<Configuration> {
                     };
                     next.push((thread, content.clone(), step));
                 }
+                Pending::Seeking { at, high, stamp } => {
+                    let (mut after, step) = (content.clone(), at + 1);
+                    let call = if at > high {
+                        Pending::Took(Outcome::Index(None))
+                    } else if content.contains_key(at) {
+                        Pending::Seeking { at: step, high: *high, stamp: *stamp }
+                    } else {
+                        after.insert(*at, (*stamp, 0));
+                        Pending::Took(Outcome::Index(Some(*at)))
+                    };
+                    next.push((thread, after, call));
+                }
                 Pending::Sweeping { left, removed } => {
                     for index in left {
                         let (mut after, mut left) = (content.clone(), left.clone());
@@ -140,6 +163,7 @@ fn begin(call: &Call, content: &Content, indices: &BTreeSet<u64>) -> Pending {
             let left = indices.iter().map(|index| index >> BITS).collect();
             Pending::Painting { call: call.clone(), left }
         }
+        Call::Alloc { low, high, stamp } => Pending::Seeking { at: low, high, stamp },
         Call::Absent(index) => Pending::Passing { at: Some(index) },
         Call::Sweep => Pending::Sweeping { left: indices.clone(), removed: 0 },
         _ => Pending::Called(call.clone()),

@@ -348,6 +348,32 @@ pub(crate) const GROWTH: &[Race] = &[
     ),
 ];
 
+pub(crate) const ABSENT: &[Race] = &[
+    two("two in one place", "1 6", &["alloc 0 1", "alloc 0 1", "get 0; absent 0"]),
+    two("full, one goes", "0 1 6", &["alloc 0 1; alloc 0 1", "remove 0; absent 0", "remove 1"]),
+    two(
+        "marked and freed",
+        "0 1 2 3 6",
+        &["alloc 0 1; alloc 0 1", "remove 0; get 0; absent 0", "alloc 2 3"],
+    ),
+    two(
+        "freed, filled, freed",
+        "0 1 2 3 6",
+        &["alloc 0 1; remove 1", "remove 0; insert 0", "alloc 0 1; absent 0"],
+    ),
+    two("marked, swept", "0 1 2 3", &["alloc 2 3; alloc 0 1", "sweep", "absent 0"]),
+    two(
+        "marked, split off",
+        "0:A 1",
+        &["alloc 0 1; alloc 0 1", "insert 6; remove 0; absent 0", "insert 2"],
+    ),
+    two(
+        "marked, spliced",
+        "0 1 2 6",
+        &["alloc 0 1; alloc 0 1", "remove 2; remove 6", "remove 1; absent 0"],
+    ),
+];
+
 pub(crate) const MIXES: &[Race] = &[
     two(
         "splice, new leaf, scan",
@@ -424,6 +450,11 @@ macro_rules! tests {
         #[test]
         fn small_nodes_that_grow() {
             $run(crate::table::GROWTH);
+        }
+
+        #[test]
+        fn insertion_at_an_absent_index() {
+            $run(crate::table::ABSENT);
         }
 
         #[test]

@@ -3,6 +3,7 @@
 use super::above::Below;
 use super::leaf::{Leaf, own_bit};
 use crate::raw::node::full::Locked;
+use crate::raw::node::group;
 use crate::raw::node::index::{bit, offset};
 use crate::raw::node::single::LockedSingle;
 use crate::raw::node::word::{Entry, Word};
@@ -39,6 +40,12 @@ pub(in crate::raw) trait LockedLeaf<'g>: Below<'g> {
 
     /// Nothing for a single, whose value says as much.
     fn set_present(&self, word: u64);
+
+    /// Whether every slot is occupied, and a bit may say so above (I-SOLID): never of a single.
+    fn is_solid(&self) -> bool;
+
+    /// Says that every slot is occupied, or that it need not be. Of a full leaf.
+    fn set_solid(&self, solid: bool);
 
     fn value(&self, offset: usize) -> Option<Word>;
 
@@ -152,6 +159,16 @@ impl<'g> LockedLeaf<'g> for Locked<'g> {
     }
 
     #[inline]
+    fn is_solid(&self) -> bool {
+        self.solid_guarded() != 0
+    }
+
+    #[inline]
+    fn set_solid(&self, solid: bool) {
+        self.node().set_solid(if solid { group::ALL } else { 0 });
+    }
+
+    #[inline]
     fn value(&self, offset: usize) -> Option<Word> {
         self.slot(offset).value_guarded()
     }
@@ -207,6 +224,14 @@ impl<'g> LockedLeaf<'g> for LockedSingle<'g> {
 
     #[inline]
     fn set_present(&self, _word: u64) {}
+
+    #[inline]
+    fn is_solid(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    fn set_solid(&self, _solid: bool) {}
 
     #[inline]
     fn value(&self, offset: usize) -> Option<Word> {

@@ -4,7 +4,7 @@ use super::index;
 use super::lock::{Version, VersionLock};
 use super::word::TagWords;
 use crate::sync::{
-    self, AtomicBool, AtomicPtr, AtomicU64, Constant, ConstantByte, Guarded, Ordering,
+    self, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Constant, ConstantByte, Guarded, Ordering,
 };
 
 /// What every node begins with, one cache line: full ones, where the slots follow, and [small ones](super::inner::Small).
@@ -19,8 +19,10 @@ pub(crate) struct Header {
     /// Of a small node; 0 in a full one.
     lines: ConstantByte,
     dead: AtomicBool,
-    /// No byte of a node may lie outside an atomic, see [`Constant`].
-    padding: ConstantByte,
+    /// Of a full node: which groups of slots have an entry for every index (I-SOLID). Bits are set under the node's lock; those of
+    /// a byte with all bits are cleared under the parent's lock besides. No byte of a node may lie outside an atomic, see
+    /// [`Constant`].
+    solid: AtomicU8,
     prefix: Constant,
     parent: AtomicPtr<Header>,
     present: AtomicU64,
@@ -38,7 +40,7 @@ impl Header {
             level: ConstantByte::new(level),
             lines: ConstantByte::new(lines),
             dead: AtomicBool::new(false),
-            padding: ConstantByte::new(0),
+            solid: AtomicU8::new(0),
             prefix: Constant::new(index::prefix(index, level)),
             parent: AtomicPtr::new(core::ptr::null_mut()),
             present: AtomicU64::new(0),
@@ -119,6 +121,26 @@ impl Header {
     #[inline]
     pub(crate) fn set_present(&self, word: u64) {
         self.present.store(word, Ordering::Release);
+    }
+
+    /// The groups of which every index has an entry. Acquire: E-SOLID.
+    #[inline]
+    pub(in crate::raw) fn solid(&self) -> u8 {
+        let groups = self.alive().solid.load(Ordering::Acquire);
+        self.alive();
+        groups
+    }
+
+    /// The same, for the holder of the lock.
+    #[inline]
+    pub(in crate::raw) fn solid_guarded(&self) -> u8 {
+        self.solid.load_guarded()
+    }
+
+    /// Release: E-SOLID. The caller holds the lock.
+    #[inline]
+    pub(in crate::raw) fn set_solid(&self, groups: u8) {
+        self.solid.store(groups, Ordering::Release);
     }
 
     /// Whether the node has been unlinked, for who holds the whole tree; others ask the guard of its lock.

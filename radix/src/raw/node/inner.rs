@@ -227,6 +227,12 @@ impl<'g> Inner<'g> {
         }
     }
 
+    /// The node, if it is full.
+    #[inline]
+    pub(in crate::raw) fn as_full(self) -> Option<&'g Node> {
+        self.is_full().then(|| self.full())
+    }
+
     #[inline]
     fn full(self) -> &'g Node {
         debug_assert!(self.is_full());

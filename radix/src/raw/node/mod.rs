@@ -2,6 +2,7 @@
 
 pub(crate) mod edge;
 pub(crate) mod full;
+pub(crate) mod group;
 pub(crate) mod header;
 pub(crate) mod hint;
 pub(crate) mod index;

@@ -4,7 +4,7 @@ use crate::raw::link::above::Tree;
 use crate::raw::link::leaf::Leaf;
 use crate::raw::node::edge::Edge;
 use crate::raw::node::full::Node;
-use crate::raw::node::index::{self, leaf_bits, offset, prefix};
+use crate::raw::node::index::{self, offset, prefix};
 use crate::raw::node::inner::Inner;
 use crate::raw::node::word::{Entry, Word};
 use crate::reclaim::Guard;
@@ -173,34 +173,6 @@ impl Tree {
     /// The tags at `index`, as they were at one instant.
     pub(crate) fn tags(&self, index: u64, guard: &Guard) -> Option<TagSet> {
         self.entry(index, guard).map(|entry| entry.tags)
-    }
-
-    /// The lowest index of `low..=high` without an entry.
-    pub(crate) fn first_absent(&self, (low, high): (u64, u64), guard: &Guard) -> Option<u64> {
-        let mut index = low;
-        while index <= high {
-            let Some(leaf) = self.find_leaf(index, guard) else { return Some(index) };
-            let absent = !leaf.occupied() & leaf_bits(leaf.base(), index, high);
-            if absent != 0 {
-                return Some(leaf.base() + index::lowest(absent) as u64);
-            }
-            index = leaf.range_last().checked_add(1)?;
-        }
-        None
-    }
-
-    /// The highest index of `low..=high` without an entry.
-    pub(crate) fn last_absent(&self, (low, high): (u64, u64), guard: &Guard) -> Option<u64> {
-        let mut index = high;
-        while index >= low {
-            let Some(leaf) = self.find_leaf(index, guard) else { return Some(index) };
-            let absent = !leaf.occupied() & leaf_bits(leaf.base(), low, index);
-            if absent != 0 {
-                return Some(leaf.base() + index::highest(absent) as u64);
-            }
-            index = leaf.base().checked_sub(1)?;
-        }
-        None
     }
 }
 

@@ -1,5 +1,6 @@
 //! What takes no lock unless writers intervene: lookups, walks, scans.
 
+pub(crate) mod absent;
 pub(crate) mod gang;
 pub(crate) mod lookup;
 #[cfg(feature = "rayon")]

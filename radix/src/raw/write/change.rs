@@ -72,8 +72,15 @@ impl<'g> Op<'g> {
     }
 
     /// The first step of a change: raises those of `set` that no entry of the leaf has yet.
-    #[inline]
+    #[inline(always)]
     pub(super) fn raise_all(&mut self, leaf: &impl LockedLeaf<'g>, set: TagSet) {
+        // Removals raise nothing, and need not call for that.
+        if !set.is_empty() {
+            self.raise_each(leaf, set);
+        }
+    }
+
+    fn raise_each(&mut self, leaf: &impl LockedLeaf<'g>, set: TagSet) {
         for tag in set {
             if leaf.word(tag) == 0 {
                 self.raise(leaf, tag);
@@ -118,10 +125,21 @@ impl<'g> Op<'g> {
     /// The same, and unlinks the leaf if that has become empty.
     #[inline]
     fn change_and_unlink(&mut self, leaf: &impl LockedLeaf<'g>, index: u64, change: Change) {
+        if change.value == NewValue::Remove && leaf.is_solid() {
+            return self.remove_from_solid(leaf, index);
+        }
         self.change(leaf, index, change);
         if change.value == NewValue::Remove {
             self.unlink_if_empty(leaf);
         }
+    }
+
+    /// Removes an entry from a leaf that is marked as solid: the marks go first (I-SOLID).
+    #[cold]
+    #[inline(never)]
+    fn remove_from_solid(&mut self, leaf: &impl LockedLeaf<'g>, index: u64) {
+        self.clear_solid(leaf);
+        self.change(leaf, index, Change::of(NewValue::Remove));
     }
 
     /// Sets `tag` on the entry at `index`; whether it was clear before. A tag that is set already takes no lock.

@@ -76,6 +76,9 @@ impl<'g> Section<'g> for Remove {
         let mut values = ArrayVec::new();
         let emptied = leaf.clear_bits(TagSet::ALL, bits);
         let mut rest = leaf.present() & bits;
+        if rest != 0 && leaf.is_solid() {
+            op.clear_solid(leaf);
+        }
         while rest != 0 {
             let offset = lowest(rest);
             values.extend(leaf.value(offset));
