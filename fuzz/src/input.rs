@@ -26,7 +26,7 @@ fn byte(input: &mut Unstructured<'_>) -> Result<u8> {
 
 pub(crate) fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
     let kind = byte(input)?;
-    Ok(match kind % 46 {
+    Ok(match kind % 47 {
         0 | 1 => Op::Get(any_key(input)?),
         2 => Op::GetOwned(any_key(input)?),
         3..=5 => Op::Insert(any_key(input)?),
@@ -72,6 +72,11 @@ pub(crate) fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
         36 => Op::Retain(any_filter(input)?),
         37 => Op::Extend(any_key(input)?, byte(input)? % 80),
         38 => Op::TakeEdges,
+        46 => Op::Cursor {
+            from: any_key(input)?,
+            steps: input.arbitrary()?,
+            tag: any_tag(input)?,
+        },
         43..=45 => Op::InsertAtAbsent(any_span(input)?),
         40 => Op::GangRange {
             span: any_span(input)?,

@@ -9,6 +9,7 @@ compile_error!(
 mod batch;
 mod bounds;
 mod check;
+mod cursor;
 mod error;
 mod iter;
 #[cfg(feature = "rayon")]
@@ -29,6 +30,7 @@ pub use arrayvec::ArrayVec;
 
 pub use crate::batch::Batch;
 pub use crate::check::{Invariant, Violation};
+pub use crate::cursor::Cursor;
 pub use crate::error::{OccupiedError, RangeFullError, RemoveError, ReplaceError};
 pub use crate::iter::{IntoIter, Range, RangeTagged};
 #[cfg(feature = "rayon")]

@@ -5,6 +5,7 @@ mod batches;
 mod both_ends;
 #[path = "../common/mod.rs"]
 mod common;
+mod cursor;
 mod edges;
 mod entries;
 mod lists;

@@ -100,6 +100,8 @@ fn writes_of_many(key: &Keys) -> BoxedStrategy<Op> {
             .prop_map(|(span, from, to, limit)| Op::TagRangeIfTagged { span, from, to, limit }),
         1 => span(key).prop_map(Op::RemoveRange),
         6 => span(key).prop_map(Op::InsertAtAbsent),
+        2 => (key.clone(), any::<u32>(), tag())
+            .prop_map(|(from, steps, tag)| Op::Cursor { from, steps, tag }),
         1 => filter().prop_map(Op::Retain),
         3 => (key.clone(), 0..90_u8).prop_map(|(key, count)| Op::Extend(key, count)),
         1 => Just(Op::TakeEdges),

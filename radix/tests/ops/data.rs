@@ -227,6 +227,12 @@ pub(crate) enum Op {
     },
     FirstAbsent(Span),
     InsertAtAbsent(Span),
+    /// From a key on, a step for every two bits; a third says whether the entry is removed or tagged.
+    Cursor {
+        from: Key,
+        steps: u32,
+        tag: Tag,
+    },
     TagIndices {
         keys: [Key; 4],
         set: Bits,

@@ -76,6 +76,10 @@ impl<'t> Session<'t> {
             _ if self.read(op) || self.write(op) || self.write_many(op) => {}
             _ => unreachable!("{op:?} has no home"),
         }
+        if matches!(op, Op::Cursor { .. }) {
+            // A cursor has a handle of its own, which is told.
+            return;
+        }
         let after = self.model.flags();
         self.told.0.0 |= after.0 & !before.0;
         self.told.1.0 |= before.0 & !after.0;

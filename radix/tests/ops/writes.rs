@@ -244,12 +244,14 @@ impl Session<'_> {
                 assert_eq!(self.pinned.remove_range(span.bounds()), removed.len() as u64);
                 self.model.entries.retain(|index, _| !span.contains(*index));
             }
+            Op::Cursor { from, steps, tag } if alone => self.cursor(from.index(), steps, tag),
             Op::InsertAtAbsent(span) if alone => self.insert_at_absent(span),
             Op::Extend(key, count) if alone => self.extend(key.index(), count),
             Op::TagRange { .. }
             | Op::TagRangeIfTagged { .. }
             | Op::RemoveRange(_)
             | Op::InsertAtAbsent(_)
+            | Op::Cursor { .. }
             | Op::Extend(..) => {}
             _ => return false,
         }
@@ -294,6 +296,42 @@ impl Session<'_> {
                 assert!(span.contains(next), "goes on outside the range");
                 assert!(waiting.last().is_none_or(|(index, _)| *index < next), "goes on too early");
                 assert!(left.first().is_none_or(|(index, _)| *index >= next), "goes on too late");
+            }
+        }
+    }
+
+    fn cursor(&mut self, from: u64, mut steps: u32, tag: Tag) {
+        let cursor = self.pinned.tree().cursor();
+        let mut at = self.model.next(from).map(|entry| entry.0);
+        assert_eq!(cursor.seek(from).map(|entry| entry.0), at);
+        while steps != 0 {
+            let (up, change) = (steps & 1 == 0, steps >> 1 & 3);
+            steps >>= 3;
+            let next = match (up, at) {
+                (true, at) => {
+                    at.map_or(Some(0), |at| at.checked_add(1)).and_then(|i| self.model.next(i))
+                }
+                (false, None) => self.model.prev(u64::MAX),
+                (false, Some(at)) => at.checked_sub(1).and_then(|i| self.model.prev(i)),
+            };
+            let found = if up { cursor.next() } else { cursor.prev() };
+            assert_eq!(found.map(|(index, item)| (index, stamp_at(index, &item))), next, "step");
+            at = next.map(|entry| entry.0).or(at);
+            assert_eq!(cursor.index(), at);
+            let there = at.and_then(|at| self.model.get(at));
+            match (change, at) {
+                (0, Some(at)) => {
+                    assert_eq!(
+                        cursor.remove().map(|item| stamp_at(at, &item)),
+                        there.map(|e| e.stamp)
+                    );
+                    self.model.remove(at);
+                }
+                (1, Some(at)) => {
+                    assert_eq!(cursor.set_tag(tag), there.map(|entry| !entry.tags.has(tag)));
+                    self.model.tag(at, Bits(0).with(tag), Bits(0));
+                }
+                _ => {}
             }
         }
     }

@@ -44,6 +44,7 @@ pub(crate) const READS: &[(&str, Kind)] = &[
     ("gang_lookup", gang_lookup),
     ("gang_lookup_range", gang_lookup_range),
     ("tag_indices", tag_indices),
+    ("cursor", cursor),
     ("scan", |field, p, _| field.scan_plain(p, false)),
     ("scan back", |field, p, _| field.scan_plain(p, true)),
     ("tagged scan", |field, p, _| field.scan_tagged(p, false)),
@@ -296,6 +297,24 @@ fn tag_indices(_: &Field, p: &mut Handle<'_>, random: &mut SmallRng) {
     indices.sort_unstable();
     assert!(p.tag_indices(&indices, T1, tagged_radix::TagSet::EMPTY) <= 6);
     assert!(p.tag_indices(&indices, tagged_radix::TagSet::EMPTY, T1) <= 6);
+}
+
+/// Whatever comes and goes, a cursor moves up, and none of the sentinels is missed.
+fn cursor(field: &Field, p: &mut Handle<'_>, random: &mut SmallRng) {
+    let mut cursor = p.tree().cursor();
+    let mut last = None;
+    for _ in 0..random.random_range(1..8) {
+        let Some((index, value)) = cursor.next() else { break };
+        assert!(last.is_none_or(|last| index > last), "it goes up");
+        value.stamp_at(index);
+        if !field.is_sentinel(index) && random.random() {
+            cursor.remove().inspect(|old| {
+                old.stamp_at(index);
+            });
+        }
+        last = Some(index);
+        cursor.repin();
+    }
 }
 
 fn count_tagged(_: &Field, p: &mut Handle<'_>, _: &mut SmallRng) {
