@@ -174,6 +174,7 @@ impl Binary {
         for (name, value) in [
             ("CHECKER_FAIL_FAST", "1"),
             ("PROPTEST_MAX_SHRINK_ITERS", "0"),
+            ("TAGGED_RADIX_STRESS_SECONDS", "1"),
             ("SHUTTLE_SILENCE_WARNINGS", "1"),
             ("RUST_BACKTRACE", "0"),
         ] {
