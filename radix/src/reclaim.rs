@@ -4,6 +4,7 @@
 
 use core::fmt;
 use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
 
 mod drops;
 #[cfg(any(radix_loom, radix_shuttle))]
@@ -60,7 +61,7 @@ pub struct Guard(ManuallyDrop<Pin>);
 ///
 /// # Concurrency
 /// Takes no lock. Pinning while the thread is pinned already costs about a nanosecond. Every 128th time or so that a thread
-/// pins, and once for every 256 objects that it retires, it frees some garbage, of any tree; when its last guard is gone, it
+/// pins, and once for every 256 objects or 256 KiB that it retires, it frees some garbage, of any tree; when its last guard is gone, it
 /// drops the values that were in it, whoever removed them.
 ///
 /// # Examples
@@ -106,13 +107,60 @@ impl Guard {
         self.0.flush();
     }
 
+    /// Runs `call` once no guard that exists now is left: the way to free what is found through a tree, and is not a value in it.
+    ///
+    /// # Concurrency
+    /// It runs once, as the [drop of a value](Guard#drops-of-values) that is removed now would: on any thread, under no guard and no lock of this
+    /// crate, a little later; its panic goes no further. As of values, what is left when the process ends is not run. Takes no lock.
+    /// # Complexity
+    /// O(1). Allocates room for the closure, and now and then frees some garbage.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let guard = tagged_radix::pin();
+    /// guard.defer(move || sender.send("nobody looks any more").unwrap());
+    /// assert!(receiver.try_recv().is_err());
+    /// drop(guard);
+    /// let told = std::iter::repeat_with(|| {
+    ///     tagged_radix::pin().flush();
+    ///     receiver.try_recv()
+    /// });
+    /// assert_eq!(told.flatten().next(), Some("nobody looks any more"));
+    /// ```
+    pub fn defer<F: FnOnce() + Send + 'static>(&self, call: F) {
+        /// # Safety
+        /// `word` is that of a boxed `F`, and this is the only time that it is taken back.
+        unsafe fn run<F: FnOnce()>(word: NonNull<()>) {
+            // SAFETY: the caller's word.
+            let call = unsafe { Box::from_raw(word.cast::<F>().as_ptr()) };
+            call();
+        }
+        let word = NonNull::from(Box::leak(Box::new(call))).cast();
+        let free = move || {
+            // SAFETY: the word of the box, of which this is the only owner, and which may change threads.
+            drop_unpinned(unsafe { Doomed::new(word, run::<F>) });
+        };
+        // SAFETY: the closure is `Send + 'static`, and runs once.
+        unsafe { self.retire(free) }
+        self.settle();
+    }
+
+    /// Counts bytes that are freed with what was just retired.
+    #[inline]
+    pub(crate) fn count_bytes(&self, bytes: usize) {
+        thread::count_bytes(bytes);
+    }
+
     /// Runs `free` once no guard that exists now is left. It must not panic, nor call user's code: that is for
     /// [`drop_unpinned`].
     ///
     /// # Safety
     /// `free` must be sound to run once, at any later time, on any thread.
     #[inline]
-    pub(crate) unsafe fn defer<F: FnOnce()>(&self, free: F) {
+    pub(crate) unsafe fn retire<F: FnOnce()>(&self, free: F) {
         // SAFETY: the caller passes on that `free` may run later and anywhere, hence also that what it captured does
         // not borrow from a frame that may be gone by then.
         unsafe { self.0.defer_unchecked(free) }
@@ -137,7 +185,7 @@ impl Drop for Guard {
     }
 }
 
-/// Drops a value that nobody can see any more as soon as this thread is not pinned. For what is [deferred](Guard::defer).
+/// Drops a value that nobody can see any more as soon as this thread is not pinned. For what is [retired](Guard::retire).
 pub(crate) fn drop_unpinned(value: Doomed) {
     thread::drop_unpinned(value);
 }

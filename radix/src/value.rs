@@ -58,6 +58,10 @@ pub unsafe trait Value: Send + 'static {
     where
         Self: 'g;
 
+    /// About how many bytes come free when a value is dropped, besides its word: what garbage is bounded by, together with the number
+    /// of objects. For `Box<T>` and `Arc<T>` that is the size of `T`, without what `T` owns in turn.
+    const BYTES: usize = 0;
+
     /// Turns the value into its word.
     fn into_word(self) -> NonNull<()>;
 
@@ -99,6 +103,7 @@ pub trait CloneValue: Value {
 // move with the box. A reference's address is the word.
 unsafe impl<T: Send + 'static> Value for Box<T> {
     type Ref<'g> = &'g T;
+    const BYTES: usize = size_of::<T>();
 
     #[inline]
     fn into_word(self) -> NonNull<()> {
@@ -126,6 +131,7 @@ unsafe impl<T: Send + 'static> Value for Box<T> {
 // SAFETY: as for `Box`, with `Arc::into_raw` and `Arc::from_raw`.
 unsafe impl<T: Send + Sync + 'static> Value for Arc<T> {
     type Ref<'g> = ArcRef<'g, T>;
+    const BYTES: usize = size_of::<T>();
 
     #[inline]
     fn into_word(self) -> NonNull<()> {

@@ -57,6 +57,33 @@ fn garbage_is_bounded() {
     removed_by_range_and_nothing_else();
     nodes_replaced_by_insertions_and_nothing_else();
     replaced_by_two_threads();
+    large_values_are_bounded_by_their_bytes();
+}
+
+/// Of values of 64 KiB, four make a collection due.
+fn large_values_are_bounded_by_their_bytes() {
+    struct Large {
+        bytes: [u8; 1 << 16],
+        _counted: Counted,
+    }
+    let (tree, alive): (RadixTree<Box<Large>>, Arc<AtomicI64>) = (RadixTree::new(), Arc::default());
+    let large = || Box::new(Large { bytes: [0; 1 << 16], _counted: *Counted::new(&alive) });
+    let most = (0..5000_u64).map(|n| {
+        tree.pin().insert(n % 4, large());
+        alive.load(SeqCst)
+    });
+    let most = most.max().expect("some");
+    assert!(most <= 64, "{most} alive, of 64 KiB each");
+    // And where a range is removed at once.
+    let most = (0..200_u64).map(|_| {
+        for n in 0..4 {
+            assert!(tree.pin().insert(n, large()).is_none_or(|old| old.bytes[0] == 0));
+        }
+        tree.pin().remove_range(..);
+        alive.load(SeqCst)
+    });
+    let most = most.max().expect("some");
+    assert!(most <= 64, "{most} alive, of 64 KiB each");
 }
 
 /// What stays behind may be a few times what a guard retires, never more and more.

@@ -220,7 +220,8 @@ impl<'t, V: Value> Pinned<'t, V> {
                 drop_unpinned(unsafe { Doomed::new(word, drop_value::<V>) });
             };
             // SAFETY: a value is `Send + 'static`, and no guard that could see it is left when this runs.
-            unsafe { self.guard().defer(free) }
+            unsafe { self.guard().retire(free) }
+            self.guard().count_bytes(V::BYTES);
         }
         self.guard().settle();
         // SAFETY: dropped after this guard, at the earliest.
@@ -233,6 +234,7 @@ impl<'t, V: Value> Pinned<'t, V> {
     /// The caller has just taken the words out of the tree, under this guard.
     unsafe fn retire_all(&self, words: ArrayVec<Word, FANOUT>) {
         if core::mem::needs_drop::<V>() && !words.is_empty() {
+            self.guard().count_bytes(words.len().saturating_mul(V::BYTES));
             let free = move || {
                 for word in words {
                     // SAFETY: the word was taken out once, so it is taken back once.
@@ -240,7 +242,7 @@ impl<'t, V: Value> Pinned<'t, V> {
                 }
             };
             // SAFETY: a value is `Send + 'static`, and no guard that could see one is left when this runs.
-            unsafe { self.guard().defer(free) }
+            unsafe { self.guard().retire(free) }
         }
         self.guard().settle();
     }

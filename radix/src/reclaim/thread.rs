@@ -43,6 +43,9 @@ pub(super) use crossbeam_epoch::Guard as Pin;
 /// objects a pin would leave garbage behind for good, and ever more of it. So whoever retires also collects, in proportion.
 const COLLECT_EVERY: u32 = 256;
 
+/// Bytes of values that count as one more object: with 256 KiB of them a collection is due, however few they are.
+const BYTES_OF_ONE: usize = 1 << 10;
+
 /// Values for which a thread's list keeps memory: as many as a collection finds at most, where each was retired alone.
 const KEPT_VALUES: usize = 512;
 
@@ -51,7 +54,7 @@ struct Local {
     /// The thread's registration. `None` before the first pin and after the thread's [`End`].
     handle: UnsafeCell<ManuallyDrop<Option<LocalHandle>>>,
     ended: Cell<bool>,
-    /// Objects retired since the last collection.
+    /// Objects retired since the last collection, and as many more as their bytes count for.
     retired: Cell<u32>,
     /// Values to be dropped when the thread is unpinned. Has no memory after the thread's [`End`] but while it has values.
     values: UnsafeCell<ManuallyDrop<Vec<Doomed>>>,
@@ -138,6 +141,13 @@ fn pin_first(local: &Local) -> Pin {
 #[inline]
 pub(super) fn count_retired() {
     LOCAL.with(|local| local.retired.set(local.retired.get().saturating_add(1)));
+}
+
+/// Counts the bytes that come free with it.
+#[inline]
+pub(super) fn count_bytes(bytes: usize) {
+    let objects = u32::try_from(bytes / BYTES_OF_ONE).unwrap_or(u32::MAX);
+    LOCAL.with(|local| local.retired.set(local.retired.get().saturating_add(objects)));
 }
 
 /// Whether the thread has retired so much that it is to collect.

@@ -5,6 +5,7 @@
 mod common;
 
 mod code;
+mod deferred;
 mod drops;
 mod guards;
 mod threads;

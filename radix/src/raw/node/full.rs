@@ -96,7 +96,7 @@ impl Node {
             unsafe { Node::free(node) }
         };
         // SAFETY: freeing touches nothing but the node, and may happen on any thread.
-        unsafe { guard.defer(free) }
+        unsafe { guard.retire(free) }
     }
 
     #[inline]

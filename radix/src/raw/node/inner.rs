@@ -371,7 +371,7 @@ impl<'g> Inner<'g> {
             unsafe { Inner::free(node) }
         };
         // SAFETY: freeing touches nothing but the node, and may happen on any thread.
-        unsafe { guard.defer(free) }
+        unsafe { guard.retire(free) }
     }
 
     #[inline]

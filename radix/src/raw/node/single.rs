@@ -97,7 +97,7 @@ impl Single {
             unsafe { Single::free(single) }
         };
         // SAFETY: freeing touches nothing but the single, and may happen on any thread.
-        unsafe { guard.defer(free) }
+        unsafe { guard.retire(free) }
     }
 
     #[inline]
