@@ -13,9 +13,16 @@ use crate::table::{Fan, Race};
 const PROGRAMS: u64 = 200;
 /// From this seed on, half of the calls are drawn from [`NEWER`]. Those before stay what they were: mutants are known by them.
 const WITH_NEWER: u64 = 120;
-/// Calls that came later.
-const NEWER: &[&str] =
-    &["gather T", "mark A i i i", "alloc i i", "alloc 0 7", "alloc 0 7", "remove i"];
+/// Calls that came later. Their ranges are short: the monitor follows a sweep over every subset of all indices.
+const NEWER: &[&str] = &[
+    "gather T",
+    "mark A i i i",
+    if cfg!(radix_wide) { "alloc 4 5" } else { "alloc 0 7" },
+    "alloc 0 3",
+    "alloc 0 3",
+    "remove i",
+];
+
 /// Calls, with `i` for an index and `T` for a tag, as often as they are to be drawn.
 const CALLS: &[&str] = &[
     "get i",
