@@ -32,11 +32,13 @@ struct Held {
 }
 
 impl Held {
-    const NONE: Self = Self {
-        known: [const { Cell::new(Guard { mapping: 0, page: 0, writes: false }) }; KNOWN],
-        known_count: Cell::new(0),
-        others: Cell::new(0),
-    };
+    const fn none() -> Self {
+        Self {
+            known: [const { Cell::new(Guard { mapping: 0, page: 0, writes: false }) }; KNOWN],
+            known_count: Cell::new(0),
+            others: Cell::new(0),
+        }
+    }
 
     fn known(&self) -> impl Iterator<Item = Guard> + '_ {
         self.known[..self.known_count.get()].iter().map(Cell::get)
@@ -67,7 +69,7 @@ impl Held {
 }
 
 local! {
-    static HELD: Held = Held::NONE;
+    static HELD: Held = Held::none();
 }
 
 /// This thread has a guard, until this is dropped.

@@ -51,6 +51,7 @@
 //! | have dirty pages written while nobody waits | [`Flusher`] |
 //! | write pages back yourself, waiting for busy ones or not | [`Mapping::write_range`] and a [`SyncMode`] |
 //! | read or change a page in place, several pages at a time | [`Mapping::page`], [`PageRef::read`](page::PageRef::read), [`PageRef::write`](page::PageRef::write): [guards](#while-a-guard-is-held) |
+//! | add a page at the end, or find those that are cached or have a tag | [`Mapping::allocate`], [`Mapping::try_page`], [`Mapping::tagged`] |
 //! | keep a page from being written for now, to log it or to write it yourself | [`Mapping::hold_page`], a [`Hold`](page::Hold) |
 //! | decide when and how a page is written | [`PageRef::lock_state`](page::PageRef::lock_state), a [`LockedPage`](page::LockedPage), a [`Claim`](page::Claim), a [`Writeback`](page::Writeback) |
 //! | log changes ahead of the pages that have them | [`hooks::Log`], [`PageRef::write_logged`](page::PageRef::write_logged), [`PageWriteGuard::log_at`](page::PageWriteGuard::log_at) |
@@ -175,8 +176,8 @@
 //!
 //! | call | under a guard |
 //! |---|---|
-//! | [`page`](Mapping::page), [`cached_page`](Mapping::cached_page), and [`read`](page::PageRef::read) of another page; [`read_at`](Handle::read_at) of other pages | yes, cached or not. What is not cached comes in over the capacity rather than wait for room |
-//! | [`write`](page::PageRef::write) of another page, [`write_with`](page::PageRef::write_with), [`write_logged`](page::PageRef::write_logged), [`mark_dirty`](page::PageRef::mark_dirty); [`write_at`](Handle::write_at) of other pages | yes, over the limit of dirty pages rather than wait for room: [`wait_for_room`](Mapping::wait_for_room) before the first guard |
+//! | [`page`](Mapping::page), [`try_page`](Mapping::try_page), [`cached_page`](Mapping::cached_page), [`tagged`](Mapping::tagged), and [`read`](page::PageRef::read) of another page; [`read_at`](Handle::read_at) of other pages | yes, cached or not. What is not cached comes in over the capacity rather than wait for room |
+//! | [`write`](page::PageRef::write) of another page, [`write_with`](page::PageRef::write_with), [`write_logged`](page::PageRef::write_logged), [`mark_dirty`](page::PageRef::mark_dirty), [`allocate`](Mapping::allocate); [`write_at`](Handle::write_at) of other pages | yes, over the limit of dirty pages rather than wait for room: [`wait_for_room`](Mapping::wait_for_room) before the first guard |
 //! | the same, of a page that is not cached or that lengthens the mapping, while [`set_len`](Handle::set_len) cuts it, or has failed to cut its store | [`Error::WouldBlock`], because the cut may be waiting for the guard: let go of all guards and begin again |
 //! | reading a page again under a read guard of it | yes |
 //! | a page again, if one of the two is for change | **no** |
@@ -270,6 +271,7 @@ pub use store::{FileStore, MemStore};
 /// [table](crate#which-of-these-do-i-need).
 pub mod page {
     pub use crate::buffer::Image;
+    pub use crate::entry::found::Tagged;
     pub use crate::entry::guards::{PageReadGuard, PageWriteGuard};
     pub use crate::pages::Page;
     pub use crate::pages::state::Snapshot;

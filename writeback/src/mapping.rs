@@ -235,12 +235,8 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn page(&self, index: u64) -> Result<PageRef> {
-        if let Some(page) = self.cached_page(index) {
-            let state = page.snapshot();
-            if state.is_uptodate() && state.is_mapped() {
-                self.core.used(&page);
-                return Ok(page);
-            }
+        if let Some(page) = self.try_page(index) {
+            return Ok(page);
         }
         // Also if it is just being taken out: this waits for that, so that who asks again and again does
         // not spin meanwhile.

@@ -388,10 +388,7 @@ fn a_thread_with_a_guard_goes_over_the_limits_and_then_waits_for_room() {
         page(&mapping, index).write().unwrap()[0] = 1;
     }
     let stats = cache.stats();
-    assert_eq!(
-        (stats.dirty, stats.cached, store.accepted().iter().any(|byte| *byte == 1)),
-        (8, 8, false)
-    );
+    assert_eq!((stats.dirty, stats.cached, store.accepted().contains(&1)), (8, 8, false));
     assert!(matches!(mapping.handle().try_write_at(b"x", 9 * PAGE as u64), Err(Error::WouldBlock)));
     drop(guard);
     mapping.wait_for_room().unwrap();
@@ -461,14 +458,18 @@ fn a_miss_under_a_guard_does_not_wait_for_a_cut_that_waits_for_the_guard() {
     settle(&mapping);
 }
 
-/// A thread that lengthens the mapping within a page that is latched: it keeps truncation out meanwhile, and waits.
+/// A thread that lengthens the mapping within a page that is latched for reading: it keeps truncation out meanwhile, and waits.
 fn lengthen_under(
     latched: &PageRef,
     bytes: std::ops::Range<usize>,
 ) -> thread::JoinHandle<Result<()>> {
     let page = latched.clone();
     let writer = thread::spawn(move || page.write_with(bytes, |bytes| bytes.fill(1)));
-    never("the page is latched", || writer.is_finished());
+    eventually("it waits for the page", || {
+        let page = latched.clone();
+        // Who waits to write is not overtaken.
+        thread::spawn(move || page.try_read().is_none()).join().unwrap()
+    });
     writer
 }
 
@@ -618,4 +619,51 @@ fn guards_beside_a_flusher_lose_nothing() {
             .sum()
     };
     assert_eq!((sum(0..4), sum(4..8)), (800, 800));
+}
+
+#[test]
+fn a_page_beyond_the_end_is_zeros_and_dirty_and_the_mapping_ends_with_it() {
+    let (mapping, store) = open(1);
+    mapping.handle().set_len(10).unwrap();
+    let fifth = mapping.allocate(5).unwrap();
+    assert_eq!((mapping.len(), store.reads_begun()), (6 * PAGE as u64, 0));
+    assert!(fifth.snapshot().is_dirty() && fifth.read().iter().all(|byte| *byte == 0));
+    fifth.write().unwrap().fill(5);
+    let again = mapping.allocate(5).unwrap();
+    assert_eq!(again.read()[9], 5, "it is there already");
+    assert!(!mapping.allocate(2).unwrap().snapshot().is_dirty(), "nor is what lies before");
+    assert!(matches!(mapping.allocate(u64::MAX), Err(Error::OutOfRange { .. })));
+    settle(&mapping);
+    assert_eq!(store.durable().len(), 6 * PAGE);
+    assert_eq!(store.durable()[5 * PAGE..], [5; PAGE]);
+    // One that begins within the mapping keeps what is there.
+    mapping.handle().set_len(5 * PAGE as u64 + 3).unwrap();
+    let tail = mapping.allocate(5).unwrap();
+    assert_eq!((&tail.read()[..4], mapping.len()), (&[5, 5, 5, 0][..], 6 * PAGE as u64));
+    settle(&mapping);
+    mapping.clone().close().unwrap();
+    assert!(matches!(mapping.allocate(9), Err(Error::Closed)));
+}
+
+#[test]
+fn pages_are_tried_for_and_found_by_tag() {
+    let (mapping, store) = open(4);
+    assert!(mapping.try_page(0).is_none());
+    store.fail_read(true);
+    mapping.page(0).unwrap_err();
+    assert!(mapping.try_page(0).is_none(), "it was not read");
+    store.fail_read(false);
+    for index in [1, 2, 3] {
+        mapping.page(index).unwrap().write().unwrap()[0] = 1;
+    }
+    assert_eq!(mapping.try_page(1).unwrap().read()[0], 1);
+    let dirty = |range: std::ops::Range<u64>| -> Vec<u64> {
+        mapping.tagged(range, PageTag::Dirty).map(|page| page.index()).collect()
+    };
+    assert_eq!((dirty(0..9), dirty(2..3), dirty(2..2)), (vec![1, 2, 3], vec![2], vec![]));
+    mapping
+        .tagged(.., PageTag::Dirty)
+        .for_each(|page| _ = mapping.write_page(page.index(), SyncMode::Wait));
+    assert!(dirty(0..9).is_empty());
+    settle(&mapping);
 }

@@ -21,6 +21,9 @@ use crate::rules::telling::AtEnd;
 /// the end of the mapping they are zeros. A page that was never read ([`cached_page`](crate::Mapping::cached_page) can find
 /// such) has none.
 ///
+/// It borrows from the [`PageRef`]. To go from page to page with a guard of the one before, keep the references in a place that
+/// outlives the guards: example `btree` does, an array of `OnceCell`s.
+///
 /// # Concurrency
 /// Writers of the page wait. What this thread may call meanwhile is in the [table](crate#while-a-guard-is-held).
 ///

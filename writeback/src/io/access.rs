@@ -144,14 +144,38 @@ impl Core {
     }
 
     #[cold]
-    pub(crate) fn write_slow(&self, piece: Piece, from: &[u8], mut room: Room<'_>) -> Result<()> {
+    pub(crate) fn write_slow(&self, piece: Piece, from: &[u8], room: Room<'_>) -> Result<()> {
+        let copy_in = |pinned: &Pinned<'_>, page: &Page, contents: &mut Contents| {
+            self.copy_in(pinned, page, contents, piece, from)
+        };
+        self.change_slow(piece, from.len(), room, copy_in).map(drop)
+    }
+
+    /// The page at `index`, dirty; lengthens the mapping to `end`, which lies in it, if it ends earlier.
+    pub(crate) fn lengthen_by_page(&self, index: u64, end: u64, room: Room<'_>) -> Result<Kept> {
+        let whole = 0..self.page_size;
+        let nothing = Piece { index, within: 0, len: 0, end, position: None };
+        self.change_slow(nothing, 0, room, |pinned, page, _| {
+            self.mark_dirty(pinned, page, &whole).is_ok()
+        })
+    }
+
+    /// The way to change a page that is not cached, or beyond the end; `len` bytes of it are going to be
+    /// overwritten. `change` marks it dirty, under the latch, or finds that it is gone.
+    fn change_slow(
+        &self,
+        piece: Piece,
+        len: usize,
+        mut room: Room<'_>,
+        change: impl Fn(&Pinned<'_>, &Page, &mut Contents) -> bool,
+    ) -> Result<Kept> {
         let _no_truncate = self.no_truncate()?;
         self.admit()?;
         let to_lengthen = self.prepare_to_lengthen(piece.end)?;
         loop {
             let (page, lock) = self.find_or_lock(piece.index, &mut room);
             let first = match &lock {
-                Some(_) => Some(self.first_contents(piece, from.len())?),
+                Some(_) => Some(self.first_contents(piece, len)?),
                 None => None,
             };
             let growth = to_lengthen.begin();
@@ -163,9 +187,10 @@ impl Core {
                 *contents = Contents::from(bytes);
                 page.state.set_uptodate();
             }
-            if self.copy_in(&pinned, &page, &mut contents, piece, from) {
+            if change(&pinned, &page, &mut contents) {
                 growth.end();
-                return Ok(());
+                drop(contents);
+                return Ok(page);
             }
         }
     }

@@ -150,6 +150,7 @@ impl<T> RwLock<T> {
         self.read()
     }
 
+    /// Under loom it may wait all the same: for another who got the lock in the moment of trying.
     pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         unpoisoned_if_free(self.0.try_read())
     }
