@@ -47,6 +47,7 @@
 //! | to | use |
 //! |---|---|
 //! | read and write bytes at offsets, and make them durable | [`Mapping::open`], [`Mapping::handle`], [`Handle`] |
+//! | read and write as `std::io` does, from a position on | [`Handle::stream`] |
 //! | keep memory and dirty pages within bounds | [`PageCache`], [`Config::cache`] |
 //! | have dirty pages written while nobody waits | [`Flusher`] |
 //! | write pages back yourself, waiting for busy ones or not | [`Mapping::write_range`] and a [`SyncMode`] |
@@ -100,7 +101,8 @@
 //!     durable up to the newest position in it; the log is waited for with no lock at all.
 //! 12. *To wait for room*, for a page in memory or for a dirty one, comes before all locks and latches.
 //!     Passes, claims that are given up, truncation, whoever has the page lock and threads with a guard do not wait for it. A thread that
-//!     makes room writes pages of its own mapping only: another mapping's store might never let it go.
+//!     makes room writes pages of its own mapping only: another mapping's store might never let it go. The one lock that comes before
+//!     is that of appends, which only those wait for that have nothing.
 //! 13. *To have a page spared* by eviction: use it, whichever way. Reading, changing and asking for its bytes tells
 //!     the clock, without a lock and before the latch; looking for it, locking it and writing it back does not. A use that is over before an
 //!     eviction looks at the page, in the section that would remove it, is seen by it, if it counts: the turn of
@@ -183,7 +185,7 @@
 //! | a page again, if one of the two is for change | **no** |
 //! | pages, locks or logs of the engine's that other threads keep while they wait for a guard | in an order that all threads keep to: parent before child, left before right |
 //! | syncs, [`write_range`](Mapping::write_range), [`write_cyclic`](Mapping::write_cyclic), [`write_page`](Mapping::write_page), [`wait_range`](Mapping::wait_range), [`wait_writeback`](page::PageRef::wait_writeback) | **no** |
-//! | `set_len`, [`close`](Mapping::close), [`hold_page`](Mapping::hold_page), [`lock_state`](page::PageRef::lock_state), [`wait_for_room`](Mapping::wait_for_room) | **no** |
+//! | `set_len`, [`append`](Handle::append), [`close`](Mapping::close), [`hold_page`](Mapping::hold_page), [`lock_state`](page::PageRef::lock_state), [`wait_for_room`](Mapping::wait_for_room) | **no** |
 //! | [`try_read`](page::PageRef::try_read), [`try_write`](page::PageRef::try_write), [`try_write_at`](Handle::try_write_at), [`try_hold_page`](Mapping::try_hold_page), [`try_lock_state`](page::PageRef::try_lock_state) of another page; what looks only ([`stats`](Mapping::stats), [`len`](Mapping::len), [`snapshot`](page::Page::snapshot)) | yes |
 //!
 //! What says **no** would wait for its own thread. Debug builds find that, and panic with the guards' names, whether or not it would
@@ -259,6 +261,7 @@ pub use config::Config;
 pub use error::{Error, Result, StoreError};
 pub use flusher::{Flusher, FlusherConfig};
 pub use handle::Handle;
+pub use handle::stream::Stream;
 pub use mapping::CloseError;
 pub use memory::{CacheConfig, PageCache};
 pub use modes::{Budget, SyncMode};

@@ -27,6 +27,8 @@ pub(crate) struct Backing {
     pub(crate) truncate: RwLock<()>,
     /// The store's length is set by one thread at a time.
     pub(crate) cutting: Mutex<()>,
+    /// Appends come one after the other.
+    pub(crate) appending: Mutex<()>,
 }
 
 impl Below for Backing {
@@ -63,7 +65,8 @@ pub(crate) fn length_of(store: &dyn Store, len_max: u64, whole: Option<usize>) -
 
 /// The mapping that is made of these parts, over `store`.
 pub(crate) fn open(parts: Parts, store: Arc<dyn Store>, limits: Limits) -> Mapping {
-    let below = Backing { store, limits, truncate: RwLock::new(()), cutting: Mutex::new(()) };
+    let (truncate, cutting, appending) = (RwLock::new(()), Mutex::new(()), Mutex::new(()));
+    let below = Backing { store, limits, truncate, cutting, appending };
     let core = Arc::new(Core::new(parts, Box::new(below)));
     if let Some(member) = &*core.member {
         member.register(&core);
