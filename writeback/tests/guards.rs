@@ -636,7 +636,11 @@ fn a_page_beyond_the_end_is_zeros_and_dirty_and_the_mapping_ends_with_it() {
     settle(&mapping);
     assert_eq!(store.durable().len(), 6 * PAGE);
     assert_eq!(store.durable()[5 * PAGE..], [5; PAGE]);
-    // One that begins within the mapping keeps what is there.
+    // One that begins within the mapping keeps what is there, in the store or in memory.
+    let fresh = Mapping::open(store.clone()).unwrap();
+    fresh.handle().set_len(5 * PAGE as u64 + 2).unwrap();
+    assert_eq!(fresh.allocate(5).unwrap().read()[..3], [5, 5, 0]);
+    drop(fresh);
     mapping.handle().set_len(5 * PAGE as u64 + 3).unwrap();
     let tail = mapping.allocate(5).unwrap();
     assert_eq!((&tail.read()[..4], mapping.len()), (&[5, 5, 5, 0][..], 6 * PAGE as u64));

@@ -65,6 +65,24 @@ fn appends_of_many_threads_lie_one_behind_the_other() {
 }
 
 #[test]
+fn an_append_waits_for_the_one_before() {
+    let (mapping, store) = common::open(1);
+    mapping.handle().set_len(10).unwrap();
+    // The first has to read the page, and the end is where it was until it has.
+    store.block_read(true);
+    let append = |bytes: &'static [u8]| {
+        let handle = mapping.handle();
+        std::thread::spawn(move || handle.append(bytes).unwrap())
+    };
+    let first = append(b"first");
+    common::eventually("it reads the page", || store.reads_begun() == 1);
+    let second = append(b"second");
+    common::never("the first is at work", || second.is_finished());
+    store.block_read(false);
+    assert_eq!((first.join().unwrap(), second.join().unwrap()), (10, 15));
+}
+
+#[test]
 fn a_cloned_handle_is_told_by_itself_of_what_the_first_was_not_told() {
     let store = TestStore::new();
     let mapping = Mapping::open(store.clone()).unwrap();
