@@ -9,7 +9,6 @@
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::marker::PhantomData;
-use std::sync::MutexGuard;
 
 use crate::primitives::local;
 
@@ -76,7 +75,7 @@ local! {
 ///
 /// It is one thread's: so are the latches' guards, but for a feature of `parking_lot` that any crate may turn on.
 #[derive(Debug)]
-pub(crate) struct Noted(Guard, PhantomData<MutexGuard<'static, ()>>);
+pub(crate) struct Noted(Guard, PhantomData<*const ()>);
 
 impl Noted {
     #[inline]

@@ -543,6 +543,7 @@ fn a_call_that_would_wait_for_its_own_thread_is_found_and_what_is_held_is_named(
         ("`write_page`", |m| _ = m.write_page(1, SyncMode::Skip)),
         ("`wait_range`", |m| m.wait_range(..)),
         ("`wait_writeback`", |m| page(m, 1).wait_writeback()),
+        ("`append`", |m| _ = m.handle().append(b"x")),
         ("`set_len`", |m| _ = m.handle().set_len(0)),
         ("`close`", |m| _ = m.clone().close()),
         ("a hold", |m| _ = m.hold_page(1)),
@@ -552,7 +553,8 @@ fn a_call_that_would_wait_for_its_own_thread_is_found_and_what_is_held_is_named(
         ("a change of the page", |m| _ = page(m, 0).write_with(0..1, |_| ())),
         ("a change of the page", |m| _ = page(m, 0).mark_dirty()),
         ("writing to the page", |m| _ = m.handle().write_at(b"x", 0)),
-        ("taking the page's image", |m| _ = m.try_hold_page(0).unwrap().unwrap().image()),
+        ("latching the page", |m| _ = m.try_hold_page(0).unwrap().unwrap().image()),
+        ("latching the page", |m| _ = page(m, 0).try_lock_state().unwrap().mark_dirty()),
     ];
     const NOT_WHILE_IT_IS_CHANGED: &[(&str, Act)] = &[
         ("reading the page", |m| _ = page(m, 0).read()),

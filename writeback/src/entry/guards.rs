@@ -38,6 +38,14 @@ use crate::rules::telling::AtEnd;
 /// assert!(page.try_write().is_err());
 /// # Ok::<(), writeback::Error>(())
 /// ```
+///
+/// It stays with its thread:
+/// ```compile_fail,E0277
+/// # let mapping = writeback::Mapping::open(writeback::MemStore::with_contents(b"hello")).unwrap();
+/// # let page = mapping.page(0).unwrap();
+/// let bytes = page.read();
+/// std::thread::scope(|scope| _ = scope.spawn(move || bytes.len()));
+/// ```
 // Fields are dropped in this order: the latch is free before the thread is said to have none, and that before observers are told.
 #[must_use = "dropping it lets go of the bytes"]
 pub struct PageReadGuard<'p> {

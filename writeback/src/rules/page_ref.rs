@@ -228,8 +228,9 @@ impl PageRef {
         (self.image_under(&mut contents), positions)
     }
 
-    fn latch_alone(&self) -> RwLockWriteGuard<'_, Contents> {
-        held::refuse_page(self.core().id(), self.index(), true, "taking the page's image");
+    /// Latches the page, for who has its lock or takes its image.
+    pub(crate) fn latch_alone(&self) -> RwLockWriteGuard<'_, Contents> {
+        held::refuse_page(self.core().id(), self.index(), true, "latching the page");
         self.page.contents.write()
     }
 
