@@ -113,7 +113,8 @@
 //!     room it does not wait at all but goes over the limits; for a cut that is under way it does not wait either, but is told;
 //!     one that has not begun it overtakes; it writes nothing back; it takes no page lock but that of a page without contents, of which
 //!     nobody has a guard. In turn, a pass that finds a page latched submits first what it has begun, and leaves a page that is being
-//!     changed for later if its mode is `Skip`. Observers hear of what such a thread has counted when it lets go of its last guard.
+//!     changed for later if its mode is `Skip`. Observers hear of what such a thread has counted when it lets go of its
+//!     last guard; those of another mapping than that guard's, with the next that they are told.
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
@@ -189,7 +190,7 @@
 //! | [`try_read`](page::PageRef::try_read), [`try_write`](page::PageRef::try_write), [`try_write_at`](Handle::try_write_at), [`try_hold_page`](Mapping::try_hold_page), [`try_lock_state`](page::PageRef::try_lock_state) of another page; what looks only ([`stats`](Mapping::stats), [`len`](Mapping::len), [`snapshot`](page::Page::snapshot)) | yes |
 //!
 //! What says **no** would wait for its own thread. Debug builds find that, and panic with the guards' names, whether or not it would
-//! have come to it this time. A guard that is kept for long keeps readers and writers of its page waiting, and every sync; and
+//! have come to it this time. A guard that is kept for long keeps readers and writers of its page waiting, every sync, and a flusher that has come to its page; and
 //! memory of the index from being freed, while a handle waits for the page.
 //!
 //! # What blocks what

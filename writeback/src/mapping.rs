@@ -222,7 +222,8 @@ impl Mapping {
     /// # Errors
     /// [`Error::OutOfRange`](crate::Error::OutOfRange) beyond the end,
     /// [`Error::Read`](crate::Error::Read) if the store fails,
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if what it has does not open.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if what it has does not open; to a thread that has a
+    /// [guard](crate#while-a-guard-is-held), [`Error::WouldBlock`](crate::Error::WouldBlock) while the mapping is being cut.
     ///
     /// # Examples
     /// ```
