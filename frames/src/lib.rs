@@ -36,7 +36,7 @@
 //! its `Debug` and the end of [`Regions`] may wait there for ever.
 //!
 //! This crate has no policy: decide yourself what to evict. Put a frame into a lock, which then gives out `&[u8]` and `&mut [u8]`: [`Latch`] is one whose
-writer does not wait, when it ends, until its stores have reached the processor's cache.
+//! writer does not wait, when it ends, until its stores have reached the processor's cache.
 //!
 //! # What it costs
 //! A frame takes its size and four bytes more; [`Frame`] itself is two words. To take a frame and to return it is an atomic exchange and a store
