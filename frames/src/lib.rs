@@ -35,7 +35,8 @@
 //! a thread that is not there may have the pool's lock, and nothing of the parent's pool goes back before the process ends. `Pool`'s other calls,
 //! its `Debug` and the end of [`Regions`] may wait there for ever.
 //!
-//! This crate has no latch and no policy. Put a frame into a lock of yours, which then gives out `&[u8]` and `&mut [u8]`, and decide yourself what to evict.
+//! This crate has no policy: decide yourself what to evict. Put a frame into a lock, which then gives out `&[u8]` and `&mut [u8]`: [`Latch`] is one whose
+//! writer does not wait, when it ends, until its stores have reached the processor's cache.
 //!
 //! # What it costs
 //! A frame takes its size and four bytes more; [`Frame`] itself is two words. To take a frame and to return it is an atomic exchange and a store
@@ -70,15 +71,17 @@
 //! `store-io-buf`: near in spirit, but one arena of fixed classes, which neither grows nor shrinks.
 //!
 //! # How it is checked
-//! Models of all races under loom (`src/models.rs`), in which each use of a block's bytes is an access that loom tracks; a random test against a simple model of
+//! Models of all races under loom (`src/models.rs` and `src/latch_models.rs`), in which each use of a block's bytes is an access that loom tracks; a random test against a simple model of
 //! a pool, and a fuzzer; stress tests that write patterns from many threads; measurements of the process's memory; mutants. Under Miri segments are small and come from `std::alloc`.
 //!
 #![doc = include_str!("PROTOCOL.md")]
 
+mod barrier;
 mod bits;
 mod blocks;
 mod error;
 mod frame;
+pub mod latch;
 mod pool;
 mod regions;
 mod size;
@@ -86,11 +89,14 @@ mod sync;
 mod system;
 
 #[cfg(all(test, frames_loom))]
+mod latch_models;
+#[cfg(all(test, frames_loom))]
 mod models;
 
 pub use blocks::Limit;
 pub use error::Error;
 pub use frame::{CowFrame, Frame, SharedFrame};
+pub use latch::Latch;
 pub use pool::{Pool, Stats};
 pub use regions::{Region, Regions};
 pub use size::{FRAME_LEN_MAX, FRAME_LEN_MIN, LIMIT_DEFAULT};

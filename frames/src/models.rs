@@ -17,7 +17,7 @@ use crate::sync::set_thread_number;
 
 const LEN: usize = 512;
 
-fn model(race: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn model(race: impl Fn() + Send + Sync + 'static) {
     let preemptions = std::env::var("LOOM_MAX_PREEMPTIONS").ok();
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions.map_or(2, |bound| bound.parse().unwrap()));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::barrier;
 use crate::blocks::{Inner, Limit};
 use crate::error::Error;
 use crate::frame::Frame;
@@ -58,6 +59,8 @@ struct Closer(Arc<Inner>);
 impl Pool {
     /// Makes a pool whose frames may take `limit` bytes together. It takes no memory for them before they are asked for.
     pub fn new(limit: u64) -> Pool {
+        // Frames lie under latches.
+        barrier::prepare();
         let inner = Arc::new(Inner::new(limit));
         Pool { inner: Arc::clone(&inner), _closer: Arc::new(Closer(inner)) }
     }

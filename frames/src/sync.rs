@@ -5,12 +5,15 @@
 
 #[cfg(not(frames_loom))]
 mod standard {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, compiler_fence, fence};
     pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
     pub(crate) use std::thread::yield_now;
 
     use std::cell::Cell;
     use std::sync::atomic::AtomicUsize;
+    use std::time::{Duration, Instant};
+
+    use parking_lot_core::{DEFAULT_UNPARK_TOKEN, FilterOp, ParkToken};
 
     /// As the standard one, with the face of loom's.
     #[derive(Debug)]
@@ -19,6 +22,15 @@ mod standard {
     impl<T> UnsafeCell<T> {
         pub(crate) const fn new(value: T) -> Self {
             Self(std::cell::UnsafeCell::new(value))
+        }
+
+        pub(crate) fn into_inner(self) -> T {
+            self.0.into_inner()
+        }
+
+        #[inline(always)]
+        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
         }
 
         #[inline(always)]
@@ -38,6 +50,77 @@ mod standard {
         #[inline(always)]
         pub(crate) fn write(&self) {}
     }
+
+    /// Threads that sleep, in the queues of `parking_lot_core`, which are found by address.
+    #[derive(Debug)]
+    pub(crate) struct Queue;
+
+    const READER: ParkToken = ParkToken(0);
+    const WRITER: ParkToken = ParkToken(1);
+
+    impl Queue {
+        pub(crate) const fn new() -> Self {
+            Self
+        }
+
+        /// Sleeps until it is woken, or for `patience`, if `blocked` is true under the queue's lock.
+        pub(crate) fn sleep(
+            &self,
+            address: usize,
+            is_reader: bool,
+            blocked: impl Fn() -> bool,
+            patience: Option<Duration>,
+        ) {
+            let token = if is_reader { READER } else { WRITER };
+            let end = patience.map(|patience| Instant::now() + patience);
+            // SAFETY: the address is that of a word of a latch that the caller has borrowed, so no other queue has it; the closures
+            // do not panic and use no queue.
+            unsafe {
+                parking_lot_core::park(address, blocked, || {}, |_, _| {}, token, end);
+            }
+        }
+
+        /// Wakes the first, and if that is a reader, all readers.
+        pub(crate) fn wake(&self, address: usize) {
+            let mut first = None;
+            let choose = |token| match first {
+                None => {
+                    first = Some(token);
+                    FilterOp::Unpark
+                }
+                Some(READER) if token == READER => FilterOp::Unpark,
+                Some(READER) => FilterOp::Skip,
+                Some(_) => FilterOp::Stop,
+            };
+            // SAFETY: as in `sleep`.
+            unsafe {
+                parking_lot_core::unpark_filter(address, choose, |_| DEFAULT_UNPARK_TOKEN);
+            }
+        }
+    }
+
+    /// How long to hope for a latch before sleeping.
+    pub(crate) mod spin {
+        use std::time::Duration;
+
+        /// Tries before sleeping.
+        pub(crate) const ROUNDS: u32 = 10;
+        /// Rounds in which the processor is not given to others.
+        const BUSY: u32 = 6;
+        /// How long somebody sleeps who may not be seen.
+        pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+        pub(crate) fn pause(round: u32) {
+            if round < BUSY {
+                (0..1 << round).for_each(|_| std::hint::spin_loop());
+            } else {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// A hint that no checker looks at.
+    pub(crate) type HintBool = AtomicBool;
 
     /// A number of the calling thread, counted up from zero.
     #[inline]
@@ -73,11 +156,72 @@ mod loomed {
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
     pub(crate) use loom::thread::yield_now;
+    pub(crate) use std::sync::atomic::compiler_fence;
 
     // No model has a fork.
     pub(crate) use std::sync::OnceLock;
 
     use std::cell::Cell;
+
+    /// Threads that sleep.
+    pub(crate) struct Queue {
+        state: Mutex<Sleepers>,
+        woken: loom::sync::Condvar,
+    }
+
+    #[derive(Default)]
+    struct Sleepers {
+        next: u32,
+        /// By number, and whether it is a reader.
+        queue: std::collections::VecDeque<(u32, bool)>,
+    }
+
+    impl Queue {
+        pub(crate) fn new() -> Self {
+            Self { state: Mutex::new(Sleepers::default()), woken: loom::sync::Condvar::new() }
+        }
+
+        pub(crate) fn sleep(
+            &self,
+            _address: usize,
+            is_reader: bool,
+            blocked: impl Fn() -> bool,
+            _patience: Option<std::time::Duration>,
+        ) {
+            let mut state = self.state.lock().unwrap();
+            if !blocked() {
+                return;
+            }
+            let own = state.next;
+            state.next += 1;
+            state.queue.push_back((own, is_reader));
+            while state.queue.iter().any(|(other, _)| *other == own) {
+                state = self.woken.wait(state).unwrap();
+            }
+        }
+
+        pub(crate) fn wake(&self, _address: usize) {
+            let mut state = self.state.lock().unwrap();
+            match state.queue.front() {
+                Some((_, true)) => state.queue.retain(|(_, is_reader)| !is_reader),
+                _ => drop(state.queue.pop_front()),
+            }
+            drop(state);
+            self.woken.notify_all();
+        }
+    }
+
+    pub(crate) mod spin {
+        pub(crate) const ROUNDS: u32 = 0;
+        pub(crate) const LOOK_AGAIN: std::time::Duration = std::time::Duration::ZERO;
+
+        pub(crate) fn pause(_round: u32) {
+            super::yield_now();
+        }
+    }
+
+    /// Not a part of the models.
+    pub(crate) type HintBool = std::sync::atomic::AtomicBool;
 
     /// The uses of a block's bytes.
     #[derive(Debug)]

@@ -14,6 +14,21 @@ unsafe impl Send for Mapping {}
 // SAFETY: as above; through a shared reference nothing of the mapping changes.
 unsafe impl Sync for Mapping {}
 
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(miri, frames_loom))))]
+pub(crate) use self::native::{barrier, register_barrier};
+
+/// Nobody's threads but the caller's can be made to execute a fence.
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(miri, frames_loom)))))]
+pub(crate) fn register_barrier() -> bool {
+    false
+}
+
+/// As [`register_barrier`].
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(miri, frames_loom)))))]
+pub(crate) fn barrier() -> bool {
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,7 +98,7 @@ impl fmt::Debug for Contents {
 /// What is written: the bytes of a page, or of some blocks of it, as they were at one instant, however long
 /// the write takes.
 ///
-/// Cheap to clone. The memory is aligned to 4096 bytes, or to the page size if that is less, that of blocks to the block size; the length is that
+/// Cheap to clone, and whoever keeps one keeps its bytes and no more: `bytes::Bytes::from_owner(image)` copies nothing. The memory is aligned to 4096 bytes, or to the page size if that is less, that of blocks to the block size; the length is that
 /// of the page or the blocks, or less at the end of a mapping, where it is a multiple of the store's
 /// [alignment](crate::store::Limits::alignment).
 ///

@@ -180,8 +180,9 @@ pub enum Error {
         /// Why the last of them that failed did; `None` if none has.
         source: Option<StoreError>,
     },
-    /// The cache has as many dirty pages as it may, and the call was not to wait. Nothing was changed.
-    #[error("the cache has as many dirty pages as it may")]
+    /// The call would have had to wait, and was not to, or must not: for room for a dirty page, for who has a page's bytes, or,
+    /// in a thread that has a [guard](crate#while-a-guard-is-held), for a cut that may be waiting for that guard. Nothing was changed.
+    #[error("the call would have had to wait")]
     WouldBlock,
     /// A write of several pages failed after some of them had been written: those from the front, which are
     /// dirty like any other and can be read. What comes after them is as it was.

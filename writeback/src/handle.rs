@@ -1,5 +1,8 @@
 //! A handle: the mapping as a file, and one reader of its errors.
 
+mod bytes;
+pub(crate) mod stream;
+
 use std::ops::RangeBounds;
 
 use crate::durable::errors::Cursor;
@@ -37,6 +40,13 @@ use crate::rules::core::Mapping;
 pub struct Handle {
     mapping: Mapping,
     cursor: Mutex<Cursor>,
+}
+
+/// Another handle of the mapping, which is told of the errors that this one was not told of yet.
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        Self { mapping: self.mapping.clone(), cursor: Mutex::new(*self.cursor.lock()) }
+    }
 }
 
 impl Handle {

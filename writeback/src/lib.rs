@@ -47,13 +47,15 @@
 //! | to | use |
 //! |---|---|
 //! | read and write bytes at offsets, and make them durable | [`Mapping::open`], [`Mapping::handle`], [`Handle`] |
+//! | read and write as `std::io` does, from a position on | [`Handle::stream`] |
 //! | keep memory and dirty pages within bounds | [`PageCache`], [`Config::cache`] |
 //! | have dirty pages written while nobody waits | [`Flusher`] |
 //! | write pages back yourself, waiting for busy ones or not | [`Mapping::write_range`] and a [`SyncMode`] |
-//! | change bytes of a page in place | [`Mapping::page`], [`PageRef::write`](page::PageRef::write) |
+//! | read or change a page in place, several pages at a time | [`Mapping::page`], [`PageRef::read`](page::PageRef::read), [`PageRef::write`](page::PageRef::write): [guards](#while-a-guard-is-held) |
+//! | add a page at the end, or find those that are cached or have a tag | [`Mapping::allocate`], [`Mapping::try_page`], [`Mapping::tagged`] |
 //! | keep a page from being written for now, to log it or to write it yourself | [`Mapping::hold_page`], a [`Hold`](page::Hold) |
 //! | decide when and how a page is written | [`PageRef::lock_state`](page::PageRef::lock_state), a [`LockedPage`](page::LockedPage), a [`Claim`](page::Claim), a [`Writeback`](page::Writeback) |
-//! | log changes ahead of the pages that have them | [`hooks::Log`], [`PageRef::write_logged`](page::PageRef::write_logged) |
+//! | log changes ahead of the pages that have them | [`hooks::Log`], [`PageRef::write_logged`](page::PageRef::write_logged), [`PageWriteGuard::log_at`](page::PageWriteGuard::log_at) |
 //! | put a checksum on pages, or encrypt them | [`hooks::Seal`] |
 //! | see what happens | [`Mapping::stats`], [`hooks::Observer`] |
 //! | keep pages somewhere else than in a file | [`store::Store`] |
@@ -86,7 +88,7 @@
 //!    seen in the step that takes it out. *To use it after letting go of the index*: keep it, which fails
 //!    if it is gone; a kept page is not evicted. Who stays in the index looks under the latch whether the
 //!    page is still part of it, and changes its state in sections, which find out.
-//! 9. *To wait* for a page lock, a writeback, a hold or the store: with no index guard, no latch and no
+//! 9. *To wait* for a page lock, a writeback, a hold or the store: with no index guard, no latch (but see 14) and no
 //!    page under writeback that has not been submitted. Several page locks: in ascending order.
 //! 10. *Orders of locks*: truncate lock, page lock, content latch, index; and below the latch, beside the
 //!     index, a page's log positions and the book of all. The end of a write takes none of the first three.
@@ -98,13 +100,21 @@
 //!     with an image under the latch that the image is taken under. No image is submitted before the log is
 //!     durable up to the newest position in it; the log is waited for with no lock at all.
 //! 12. *To wait for room*, for a page in memory or for a dirty one, comes before all locks and latches.
-//!     Passes, claims that are given up, truncation and whoever has the page lock do not wait for it. A thread that
-//!     makes room writes pages of its own mapping only: another mapping's store might never let it go.
+//!     Passes, claims that are given up, truncation, whoever has the page lock and threads with a guard do not wait for it. A thread that
+//!     makes room writes pages of its own mapping only: another mapping's store might never let it go. The one lock that comes before
+//!     is that of appends, which only those wait for that have nothing.
 //! 13. *To have a page spared* by eviction: use it, whichever way. Reading, changing and asking for its bytes tells
 //!     the clock, without a lock and before the latch; looking for it, locking it and writing it back does not. A use that is over before an
 //!     eviction looks at the page, in the section that would remove it, is seen by it, if it counts: the turn of
 //!     the clock in which a page comes in and the next are one burst with its coming in, and in each other turn
 //!     one use counts.
+//! 14. *To keep a page's latch* beyond a call: a guard, which its thread notes. A thread that has one may latch other pages, in an
+//!     order that all threads of the engine keep to, and may have pages read in. It waits for nothing that may wait for the guard: for
+//!     room it does not wait at all but goes over the limits; for a cut that is under way it does not wait either, but is told;
+//!     one that has not begun it overtakes; it writes nothing back; it takes no page lock but that of a page without contents, of which
+//!     nobody has a guard. In turn, a pass that finds a page latched submits first what it has begun, and leaves a page that is being
+//!     changed for later if its mode is `Skip`. Observers hear of what such a thread has counted when it lets go of its
+//!     last guard; those of another mapping than that guard's, with the next that they are told.
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
@@ -162,12 +172,34 @@
 //! No hook is called under a latch, the log with no lock of the cache at all, and none may call the cache. A hook that fails or
 //! panics makes its page's write fail: the page stays dirty and the handles are told.
 //!
+//! # While a guard is held
+//!
+//! A [`PageReadGuard`](page::PageReadGuard) or [`PageWriteGuard`](page::PageWriteGuard) has the bytes of one page, for as long as it lives.
+//! Meanwhile its thread may call these, of the same mapping; of other mappings, everything:
+//!
+//! | call | under a guard |
+//! |---|---|
+//! | [`page`](Mapping::page), [`try_page`](Mapping::try_page), [`cached_page`](Mapping::cached_page), [`tagged`](Mapping::tagged), and [`read`](page::PageRef::read) of another page; [`read_at`](Handle::read_at) of other pages | yes, cached or not. What is not cached comes in over the capacity rather than wait for room |
+//! | [`write`](page::PageRef::write) of another page, [`write_with`](page::PageRef::write_with), [`write_logged`](page::PageRef::write_logged), [`mark_dirty`](page::PageRef::mark_dirty), [`allocate`](Mapping::allocate); [`write_at`](Handle::write_at) of other pages | yes, over the limit of dirty pages rather than wait for room: [`wait_for_room`](Mapping::wait_for_room) before the first guard |
+//! | the same, of a page that is not cached or that lengthens the mapping, while [`set_len`](Handle::set_len) cuts it, or has failed to cut its store | [`Error::WouldBlock`], because the cut may be waiting for the guard: let go of all guards and begin again |
+//! | reading a page again under a read guard of it | yes |
+//! | a page again, if one of the two is for change | **no** |
+//! | pages, locks or logs of the engine's that other threads keep while they wait for a guard | in an order that all threads keep to: parent before child, left before right |
+//! | syncs, [`write_range`](Mapping::write_range), [`write_cyclic`](Mapping::write_cyclic), [`write_page`](Mapping::write_page), [`wait_range`](Mapping::wait_range), [`wait_writeback`](page::PageRef::wait_writeback) | **no** |
+//! | `set_len`, [`append`](Handle::append), [`close`](Mapping::close), [`hold_page`](Mapping::hold_page), [`lock_state`](page::PageRef::lock_state), [`wait_for_room`](Mapping::wait_for_room) | **no** |
+//! | [`try_read`](page::PageRef::try_read), [`try_write`](page::PageRef::try_write), [`try_write_at`](Handle::try_write_at), [`try_hold_page`](Mapping::try_hold_page), [`try_lock_state`](page::PageRef::try_lock_state) of another page; what looks only ([`stats`](Mapping::stats), [`len`](Mapping::len), [`snapshot`](page::Page::snapshot)) | yes |
+//!
+//! What says **no** would wait for its own thread. Debug builds find that, and panic with the guards' names, whether or not it would
+//! have come to it this time. A guard that is kept for long keeps readers and writers of its page waiting, every sync, and a flusher that has come to its page; and
+//! memory of the index from being freed, while a handle waits for the page.
+//!
 //! # What blocks what
 //!
 //! | operation | waits for |
 //! |---|---|
 //! | `read_at`, `write_at`, page cached | the page's latch, for the time of a copy |
 //! | `read_at`, `write_at`, otherwise | the page lock while another thread reads it in; the store; a truncate |
+//! | `read`, `write` of a page in hand | who has a guard of the page that excludes this one |
 //! | `write_at`, `PageRef::write`, `mark_dirty` in a [`PageCache`] | at its mapping's limit of dirty pages, if this one is clean: the end of a write of this mapping; before, a pause if a flusher writes meanwhile |
 //! | `write_range`, mode `Skip`; the flusher | the store's `submit` |
 //! | `write_range`, mode `Wait` | page locks, holds, writes of the pages it finds dirty; the log |
@@ -209,6 +241,7 @@ mod entry;
 mod error;
 mod flusher;
 mod handle;
+mod held;
 pub mod hooks;
 mod index;
 mod io;
@@ -229,6 +262,7 @@ pub use config::Config;
 pub use error::{Error, Result, StoreError};
 pub use flusher::{Flusher, FlusherConfig};
 pub use handle::Handle;
+pub use handle::stream::Stream;
 pub use mapping::CloseError;
 pub use memory::{CacheConfig, PageCache};
 pub use modes::{Budget, SyncMode};
@@ -241,6 +275,8 @@ pub use store::{FileStore, MemStore};
 /// [table](crate#which-of-these-do-i-need).
 pub mod page {
     pub use crate::buffer::Image;
+    pub use crate::entry::found::Tagged;
+    pub use crate::entry::guards::{PageReadGuard, PageWriteGuard};
     pub use crate::pages::Page;
     pub use crate::pages::state::Snapshot;
     pub use crate::pages::tag::PageTag;

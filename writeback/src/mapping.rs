@@ -16,6 +16,7 @@ use crate::counters::Stats;
 use crate::durable::tail::Tail;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
+use crate::held;
 use crate::hooks::{Observers, Order, Sealer};
 use crate::index::range::ALL;
 use crate::index::walk;
@@ -155,7 +156,7 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn payload(&self) -> Range<usize> {
-        self.core.sealer.as_ref().map_or(0..self.page_size(), Sealer::payload)
+        self.core.payload()
     }
 
     /// Bytes in a block: that of a page, unless [`Config::block_size`] says otherwise.
@@ -221,7 +222,8 @@ impl Mapping {
     /// # Errors
     /// [`Error::OutOfRange`](crate::Error::OutOfRange) beyond the end,
     /// [`Error::Read`](crate::Error::Read) if the store fails,
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if what it has does not open.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if what it has does not open; to a thread that has a
+    /// [guard](crate#while-a-guard-is-held), [`Error::WouldBlock`](crate::Error::WouldBlock) while the mapping is being cut.
     ///
     /// # Examples
     /// ```
@@ -229,17 +231,13 @@ impl Mapping {
     ///
     /// let mapping = Mapping::open(MemStore::with_contents(b"hello"))?;
     /// let page = mapping.page(0)?;
-    /// assert_eq!(page.read(|bytes| bytes[..5].to_vec()), b"hello");
+    /// assert_eq!(page.read_with(|bytes| bytes[..5].to_vec()), b"hello");
     /// assert!(mapping.page(1).is_err());
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn page(&self, index: u64) -> Result<PageRef> {
-        if let Some(page) = self.cached_page(index) {
-            let state = page.snapshot();
-            if state.is_uptodate() && state.is_mapped() {
-                self.core.used(&page);
-                return Ok(page);
-            }
+        if let Some(page) = self.try_page(index) {
+            return Ok(page);
         }
         // Also if it is just being taken out: this waits for that, so that who asks again and again does
         // not spin meanwhile.
@@ -260,6 +258,19 @@ impl Mapping {
     /// ```
     pub fn cached_page(&self, index: u64) -> Option<PageRef> {
         PageRef::cached(self, index)
+    }
+
+    /// Waits until another page may become dirty, as a change of a clean page does by itself: only in a
+    /// [`PageCache`](crate::PageCache), and only if the mapping has as many dirty pages as it may.
+    ///
+    /// For a thread that is about to take guards: while it has one it does not wait for room, which might wait for
+    /// the guard, but goes over the limit. So call this before the first guard of an operation that changes pages.
+    ///
+    /// # Errors
+    /// As a write: [`Error::Stalled`](crate::Error::Stalled), [`Error::Closed`](crate::Error::Closed), [`Error::Poisoned`](crate::Error::Poisoned).
+    pub fn wait_for_room(&self) -> Result<()> {
+        held::refuse(self.core.id(), "`wait_for_room`");
+        self.core.wait_for_room()
     }
 
     /// What it holds and has done.
@@ -406,6 +417,7 @@ impl Mapping {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn close(self) -> Result<(), CloseError> {
+        held::refuse(self.core.id(), "`close`");
         if let Err(error) = self.core.check_process() {
             let unsaved_pages = self.core.counters.dirty.get();
             return Err(CloseError { error, unsaved_pages, mapping: self });

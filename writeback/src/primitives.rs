@@ -20,7 +20,9 @@ mod standard {
     pub(crate) use std::thread;
     pub(crate) use std::time::Instant;
 
-    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+    pub(crate) use parking_lot::{
+        Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    };
 
     pub(crate) type CounterU64 = AtomicU64;
 
@@ -31,6 +33,16 @@ mod standard {
         };
     }
     pub(crate) use static_array;
+
+    /// Defines a value that each thread has of its own.
+    macro_rules! local {
+        (static $name:ident: $type:ty = $value:expr;) => {
+            thread_local! {
+                static $name: $type = const { $value };
+            }
+        };
+    }
+    pub(crate) use local;
 }
 
 #[cfg(any(writeback_loom, writeback_shuttle))]
@@ -49,12 +61,12 @@ pub(crate) type HintOnce<T> = std::sync::OnceLock<T>;
 #[cfg(any(writeback_loom, writeback_shuttle))]
 pub(crate) use self::checker::{
     AtomicBool, AtomicU32, AtomicU64, Condvar, CounterU64, Instant, Mutex, MutexGuard, OnceLock,
-    Ordering, RwLock, static_array, thread,
+    Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, local, static_array, thread,
 };
 #[cfg(not(any(writeback_loom, writeback_shuttle)))]
 pub(crate) use self::standard::{
     AtomicBool, AtomicU32, AtomicU64, Condvar, CounterU64, Instant, Mutex, MutexGuard, OnceLock,
-    Ordering, RwLock, static_array, thread,
+    Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, local, static_array, thread,
 };
 
 /// Whether a model checker runs this build. Then things are identified by what is the same in every

@@ -114,7 +114,7 @@ fn an_offset_that_overflows_is_an_error_and_writes_nothing() {
     assert_eq!((mapping.len(), mapping.stats().dirty), (PAGE as u64, 0));
     assert!(matches!(mapping.page(u64::MAX), Err(Error::OutOfRange { .. })));
     assert!(matches!(mapping.page(1), Err(Error::OutOfRange { .. })));
-    assert!(mapping.page(0).unwrap().write(10..PAGE + 1, |_| ()).is_err());
+    assert!(mapping.page(0).unwrap().write_with(10..PAGE + 1, |_| ()).is_err());
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn writers_are_refused_after_close_and_readers_are_not() {
     assert!(matches!(handle.write_at(b"x", 1 << 20), Err(Error::Closed)));
     assert!(matches!(handle.set_len(0), Err(Error::Closed)));
     assert!(matches!(page.mark_dirty(), Err(Error::Closed)));
-    assert!(matches!(page.write(0..1, |_| ()), Err(Error::Closed)));
+    assert!(matches!(page.write_with(0..1, |_| ()), Err(Error::Closed)));
     let mut bytes = [0; 3];
     assert_eq!(handle.read_at(&mut bytes, 0).unwrap(), 3);
     assert_eq!(bytes, [8; 3]);
@@ -350,6 +350,6 @@ fn a_write_of_no_bytes_lengthens_nothing() {
     let handle = mapping.handle();
     handle.write_at(b"abc", 0).unwrap();
     handle.write_at(&[], 9).unwrap();
-    mapping.page(0).unwrap().write(9..9, |_| ()).unwrap();
+    mapping.page(0).unwrap().write_with(9..9, |_| ()).unwrap();
     assert_eq!(mapping.len(), 3);
 }

@@ -121,7 +121,7 @@ fn a_page_in_hand_can_be_written_however_much_is_evicted() {
     for page in 1..16 {
         read(&mapping, page);
     }
-    in_hand.write(0..1, |bytes| bytes[0] = 9).expect("it is still part of the mapping");
+    in_hand.write_with(0..1, |bytes| bytes[0] = 9).expect("it is still part of the mapping");
     drop(in_hand);
     mapping.handle().sync_data().unwrap();
     cache.evict(16);

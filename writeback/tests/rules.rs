@@ -88,7 +88,7 @@ fn dirtying_changes_flag_tag_and_counter_together_and_once() {
     assert!(page.mark_dirty().unwrap());
     assert_state(&mapping, 1, "d", "d");
     assert!(!page.mark_dirty().unwrap());
-    page.write(0..3, |bytes| bytes.fill(1)).unwrap();
+    page.write_with(0..3, |bytes| bytes.fill(1)).unwrap();
     mapping.handle().write_at(b"x", PAGE as u64).unwrap();
     assert_eq!((mapping.stats().dirty, mapping.stats().dirtied), (1, 1));
 }
@@ -111,7 +111,7 @@ fn a_panic_in_a_writer_leaves_what_it_wrote_dirty() {
     let (mapping, _store) = open(1);
     let page = page(&mapping, 0);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        page.write(0..2, |bytes| {
+        page.write_with(0..2, |bytes| {
             bytes[0] = 1;
             panic!("told to by the test");
         })
@@ -345,7 +345,7 @@ fn a_truncated_page_has_no_tags_no_count_and_no_way_back() {
     assert_eq!((stats.cached, stats.dirty), (1, 1));
     assert!(gone.lock_state().is_none() && gone.try_lock_state().is_none());
     assert!(matches!(gone.mark_dirty(), Err(Error::Gone { index: 1 })));
-    assert!(matches!(gone.write(0..1, |_| ()), Err(Error::Gone { index: 1 })));
+    assert!(matches!(gone.write_with(0..1, |_| ()), Err(Error::Gone { index: 1 })));
     mapping.handle().write_at(b"new", PAGE as u64).unwrap();
     assert!(
         matches!(gone.mark_dirty(), Err(Error::Gone { index: 1 })),

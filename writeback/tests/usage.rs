@@ -58,9 +58,13 @@ const USES: &[(&str, Act)] = &[
     ("write_at", |m, p| m.handle().write_at(&[1], p * PAGE as u64).unwrap()),
     ("try_write_at", |m, p| _ = m.handle().try_write_at(&[1], p * PAGE as u64).unwrap()),
     ("page", |m, p| _ = m.page(p).unwrap()),
-    ("page, read", |m, p| m.page(p).unwrap().read(|bytes| assert_eq!(bytes.len(), PAGE))),
-    ("cached_page, read", |m, p| found(m, p).read(|bytes| assert_eq!(bytes.len(), PAGE))),
-    ("cached_page, write", |m, p| found(m, p).write(0..1, |bytes| bytes[0] = 1).unwrap()),
+    ("page, read", |m, p| m.page(p).unwrap().read_with(|bytes| assert_eq!(bytes.len(), PAGE))),
+    ("cached_page, read", |m, p| found(m, p).read_with(|bytes| assert_eq!(bytes.len(), PAGE))),
+    ("cached_page, write", |m, p| found(m, p).write_with(0..1, |bytes| bytes[0] = 1).unwrap()),
+    ("cached_page, read guard", |m, p| assert_eq!(found(m, p).read().len(), PAGE)),
+    ("cached_page, read guard tried for", |m, p| _ = found(m, p).try_read().unwrap()),
+    ("cached_page, write guard", |m, p| found(m, p).write().unwrap()[0] = 1),
+    ("cached_page, write guard tried for", |m, p| found(m, p).try_write().unwrap()[0] = 1),
     ("cached_page, mark_dirty", |m, p| _ = found(m, p).mark_dirty().unwrap()),
     ("cached_page, mark_blocks_dirty", |m, p| _ = found(m, p).mark_blocks_dirty(1..2).unwrap()),
     ("lock, mark_dirty", |m, p| _ = found(m, p).lock_state().unwrap().mark_dirty().unwrap()),
@@ -179,7 +183,7 @@ fn misses(use_page: Act) -> u64 {
 #[test]
 fn a_page_in_use_stays_whichever_way_it_is_used() {
     let by_handle = misses(read);
-    let by_page = misses(|mapping, page| mapping.page(page).unwrap().read(|_| ()));
+    let by_page = misses(|mapping, page| mapping.page(page).unwrap().read_with(|_| ()));
     assert!(by_page < by_handle + by_handle / 50, "{by_page} instead of {by_handle}");
     assert!(by_handle < by_page + by_page / 50, "{by_handle} instead of {by_page}");
     // The 500 warm ones stay, and one use in twenty of the others finds its page there too.
@@ -197,7 +201,7 @@ const PIECES: &[(&str, Act)] = &[
     }),
     ("by page", |mapping, page| {
         for piece in 0..PAGE / 16 {
-            mapping.page(page).unwrap().read(|bytes| assert_eq!(bytes[piece * 16], 0));
+            mapping.page(page).unwrap().read_with(|bytes| assert_eq!(bytes[piece * 16], 0));
         }
     }),
     ("at once", |mapping, page| {

@@ -33,7 +33,7 @@ pub const RIVALS: &[Rival] = &[
     },
     Rival {
         name: "by page",
-        what: "the same, used by `Mapping::page` and `PageRef::read`",
+        what: "the same, used by `Mapping::page` and `PageRef::read_with`",
         open: |capacity| Box::new(Pages::open(capacity, Way::Page)),
     },
     Rival {
@@ -114,7 +114,7 @@ impl Cache for Pages {
             }
             Way::Page => {
                 let page = self.mapping.page(page).expect("a store without errors");
-                page.read(|bytes| assert_eq!(bytes[0], 0));
+                page.read_with(|bytes| assert_eq!(bytes[0], 0));
             }
         }
         self.zeros.0.load(Ordering::Relaxed) == before

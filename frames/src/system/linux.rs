@@ -5,6 +5,7 @@ use std::ptr::{self, NonNull};
 
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::error::Error;
 
@@ -18,6 +19,17 @@ pub(crate) struct Mapping {
 /// What memory is given back in multiples of.
 pub(crate) fn page_len() -> usize {
     rustix::param::page_size()
+}
+
+/// Whether [`barrier`] may be called in this process from now on.
+pub(crate) fn register_barrier() -> bool {
+    membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
+}
+
+/// Has every running thread of the process execute a fence; false if the system refused. A child made by `fork` registers once more.
+pub(crate) fn barrier() -> bool {
+    let order = || membarrier(MembarrierCommand::PrivateExpedited).is_ok();
+    order() || (register_barrier() && order())
 }
 
 fn map(len: usize) -> Result<NonNull<u8>, Error> {

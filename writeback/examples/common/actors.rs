@@ -26,7 +26,7 @@ pub(crate) fn writer(run: &Run<'_>, mut rng: SmallRng) -> Fallible<()> {
                 let whole = 0..bytes.len();
                 run.mapping
                     .page(page as u64)?
-                    .write(whole, |contents| contents.copy_from_slice(bytes))?;
+                    .write_with(whole, |contents| contents.copy_from_slice(bytes))?;
             }
             Ok(())
         })?;

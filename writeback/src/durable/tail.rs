@@ -17,6 +17,7 @@
 //! cut, and so does every sync that waited for that write.
 
 use crate::error::StoreError;
+use crate::held;
 use crate::primitives::{AtomicU64, Ordering, RwLock};
 
 #[derive(Debug)]
@@ -60,7 +61,9 @@ impl Tail {
 
     /// To be kept while the mapping's length is raised, if it is: acquired before the content latch.
     pub(crate) fn growing(&self, grows: bool) -> Option<impl Drop + '_> {
-        (grows && self.pads()).then(|| self.growth.read())
+        // A thread with a guard does not wait behind a cut that waits for somebody who waits for the guard.
+        let grow = || if held::any() { self.growth.read_recursive() } else { self.growth.read() };
+        (grows && self.pads()).then(grow)
     }
 
     /// A write that ends at `end` is over, however it went, and nobody has seen that yet. `len` looks at the

@@ -1,6 +1,7 @@
 //! Reading and writing bytes, page by page.
 
 use crate::error::{Error, Result};
+use crate::held;
 use crate::io::access::Piece;
 use crate::rules::core::Core;
 
@@ -27,6 +28,16 @@ impl Core {
     /// Writes all of `buf`, lengthening the mapping if it ends earlier.
     pub(crate) fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         self.write(buf, offset, None, true).map(|_| ())
+    }
+
+    /// Writes all of `buf` where the mapping ends; returns where that was.
+    ///
+    /// The lock comes before all others, room included: only those wait for it who have nothing.
+    pub(crate) fn append(&self, buf: &[u8]) -> Result<u64> {
+        held::refuse(self.id(), "`append`");
+        let _one_at_a_time = self.backing().appending.lock();
+        let end = self.len();
+        self.write_at(buf, end).map(|()| end)
     }
 
     /// As [`write_at`](Self::write_at), for a change that is logged at `position`.

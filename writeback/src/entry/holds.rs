@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::Result;
+use crate::held;
 use crate::pages::blocks::BlockMap;
 use crate::rules::changes::NoHold;
 use crate::rules::core::Mapping;
@@ -62,6 +63,7 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn hold_blocks(&self, index: u64, blocks: Range<usize>) -> Result<Hold> {
+        held::refuse(self.core.id(), "a hold");
         loop {
             let page = self.page(index)?;
             let map = page.check_blocks(&blocks).map(|_| BlockMap::of(blocks.clone()))?;

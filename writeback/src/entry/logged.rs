@@ -8,18 +8,18 @@ use crate::rules::core::{Core, Mapping};
 use crate::rules::page_ref::PageRef;
 
 impl PageRef {
-    /// As [`write`](Self::write), for a change that has a record in the [log](crate::hooks::Log): `f` gets at the bytes by
+    /// As [`write_with`](Self::write_with), for a change that has a record in the [log](crate::hooks::Log): `f` gets at the bytes by
     /// naming the record's position.
     ///
     /// # Concurrency
-    /// As [`write`](Self::write). What `f` appends to the log it may append within the call: writers of the
+    /// As [`write_with`](Self::write_with). What `f` appends to the log it may append within the call: writers of the
     /// page come one after the other, so that records and changes of a page have the same order, and the log
     /// is not to be truncated beyond the record from before it is appended
     /// ([`oldest_unwritten`](Mapping::oldest_unwritten)). `f` must not wait for such a truncation, nor for
     /// the log to become durable, more than it can help: readers of the page wait for it.
     ///
     /// # Errors
-    /// As [`write`](Self::write); [`Error::Config`] if the mapping has no log.
+    /// As [`write_with`](Self::write_with); [`Error::Config`] if the mapping has no log.
     ///
     /// # Examples
     /// ```
@@ -55,7 +55,8 @@ impl PageRef {
         let order = self.core().order()?;
         // Before the latch. What is appended later is beyond it.
         let floor = order.durable();
-        self.change(bytes, |bytes| f(&mut LoggedChange::new(order, &self.positions, bytes, floor)))
+        self.dirty_bytes(&bytes)
+            .map(|mut bytes| f(&mut LoggedChange::new(order, &self.positions, &mut bytes, floor)))
     }
 
     /// The newest log position of any change of the page's bytes since it was read; `None`: it has none.

@@ -4,6 +4,8 @@
 //! writer is [admitted](crate::memory), the page is latched, and marked dirty before its bytes change.
 
 mod bytes;
+pub(crate) mod found;
+pub(crate) mod guards;
 mod holds;
 mod logged;
 mod pages;

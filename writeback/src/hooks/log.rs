@@ -99,11 +99,43 @@ pub trait Log: Send + Sync + Debug + 'static {
 /// # Examples
 /// See [`PageRef::write_logged`](crate::page::PageRef::write_logged).
 pub struct LoggedChange<'c> {
+    reserved: Reserved<'c>,
+    bytes: &'c mut [u8],
+}
+
+/// A change of a page that may be logged: holds the bound until the page does.
+///
+/// Made, used and dropped under the page's content latch, exclusively.
+pub(crate) struct Reserved<'c> {
     order: &'c Order,
     page: &'c Mutex<Positions>,
-    bytes: &'c mut [u8],
-    /// What holds the bound until the page does.
-    reserved: Option<u64>,
+    floor: Option<u64>,
+}
+
+impl<'c> Reserved<'c> {
+    /// The record will be beyond `floor`.
+    pub(crate) fn new(order: &'c Order, page: &'c Mutex<Positions>, floor: u64) -> Self {
+        let floor = order.reserve(page, floor).then_some(floor);
+        Self { order, page, floor }
+    }
+
+    /// The record is at `position`.
+    pub(crate) fn note(&mut self, position: u64) {
+        self.order.note(self.page, position);
+        self.release();
+    }
+
+    fn release(&mut self) {
+        if let Some(floor) = self.floor.take() {
+            self.order.release(floor);
+        }
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 impl<'c> LoggedChange<'c> {
@@ -113,8 +145,7 @@ impl<'c> LoggedChange<'c> {
         bytes: &'c mut [u8],
         floor: u64,
     ) -> Self {
-        let reserved = order.reserve(page, floor).then_some(floor);
-        Self { order, page, bytes, reserved }
+        Self { reserved: Reserved::new(order, page, floor), bytes }
     }
 
     /// The bytes as they are.
@@ -134,21 +165,8 @@ impl<'c> LoggedChange<'c> {
     /// See [`PageRef::write_logged`](crate::page::PageRef::write_logged).
     pub fn at(&mut self, position: u64) -> &mut [u8] {
         assert!(position < u64::MAX, "u64::MAX is not a log position");
-        self.order.note(self.page, position);
-        self.release();
+        self.reserved.note(position);
         self.bytes
-    }
-
-    fn release(&mut self) {
-        if let Some(floor) = self.reserved.take() {
-            self.order.release(floor);
-        }
-    }
-}
-
-impl Drop for LoggedChange<'_> {
-    fn drop(&mut self) {
-        self.release();
     }
 }
 

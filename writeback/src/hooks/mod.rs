@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[cfg(feature = "crc32c")]
 pub use crc32c::Crc32c;
+pub(crate) use log::Reserved;
 pub use log::{Log, LogHold, LoggedChange};
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;

@@ -14,10 +14,11 @@ use page_frames::Frame;
 
 use crate::buffer::Contents;
 use crate::error::{Error, Result};
-use crate::hooks::Sealer;
+use crate::held;
 use crate::index::Pinned;
 use crate::pages::Page;
 use crate::pages::keep::Kept;
+use crate::primitives::RwLockReadGuard;
 use crate::rules::core::{Core, Room};
 
 /// The part of an access that lies in one page.
@@ -71,11 +72,26 @@ impl Core {
         }
     }
 
+    /// Latches the page's bytes for reading.
+    #[inline]
+    pub(crate) fn latch<'p>(&self, page: &'p Page) -> RwLockReadGuard<'p, Contents> {
+        if held::is_held(self.id(), page.index()) {
+            held::refuse_page(self.id(), page.index(), false, "reading the page");
+            // Not behind a writer who waits for this thread.
+            return page.contents.read_recursive();
+        }
+        page.contents.read()
+    }
+
+    fn refuse_to_write(&self, page: &Page) {
+        held::refuse_page(self.id(), page.index(), true, "writing to the page");
+    }
+
     /// Copies from a valid page; `false` if it was truncated or evicted.
     ///
     /// Looked at under the latch, under which eviction empties what it has taken out.
     fn copy_out(&self, page: &Page, piece: Piece, into: &mut [u8]) -> bool {
-        let contents = page.contents.read();
+        let contents = self.latch(page);
         if !page.snapshot().is_mapped() || self.len() < piece.end {
             return false;
         }
@@ -93,6 +109,7 @@ impl Core {
             return false;
         }
         self.used(&page);
+        self.refuse_to_write(&page);
         let mut contents = page.contents.write();
         // `closed` and the length are looked at under the latch: who closes passes through every
         // latch afterwards, and who truncates cuts the page's contents, or removes it, under it.
@@ -127,27 +144,53 @@ impl Core {
     }
 
     #[cold]
-    pub(crate) fn write_slow(&self, piece: Piece, from: &[u8], mut room: Room<'_>) -> Result<()> {
-        let _no_truncate = self.backing().truncate.read();
+    pub(crate) fn write_slow(&self, piece: Piece, from: &[u8], room: Room<'_>) -> Result<()> {
+        let copy_in = |pinned: &Pinned<'_>, page: &Page, contents: &mut Contents| {
+            self.copy_in(pinned, page, contents, piece, from)
+        };
+        self.change_slow(piece, from.len(), room, copy_in).map(drop)
+    }
+
+    /// The page at `index`, dirty; lengthens the mapping to `end`, which lies in it, if it ends earlier.
+    pub(crate) fn lengthen_by_page(&self, index: u64, end: u64, room: Room<'_>) -> Result<Kept> {
+        let whole = 0..self.page_size;
+        let nothing = Piece { index, within: 0, len: 0, end, position: None };
+        self.change_slow(nothing, 0, room, |pinned, page, _| {
+            self.mark_dirty(pinned, page, &whole).is_ok()
+        })
+    }
+
+    /// The way to change a page that is not cached, or beyond the end; `len` bytes of it are going to be
+    /// overwritten. `change` marks it dirty, under the latch, or finds that it is gone.
+    fn change_slow(
+        &self,
+        piece: Piece,
+        len: usize,
+        mut room: Room<'_>,
+        change: impl Fn(&Pinned<'_>, &Page, &mut Contents) -> bool,
+    ) -> Result<Kept> {
+        let _no_truncate = self.no_truncate()?;
         self.admit()?;
         let to_lengthen = self.prepare_to_lengthen(piece.end)?;
         loop {
             let (page, lock) = self.find_or_lock(piece.index, &mut room);
             let first = match &lock {
-                Some(_) => Some(self.first_contents(piece, from.len())?),
+                Some(_) => Some(self.first_contents(piece, len)?),
                 None => None,
             };
             let growth = to_lengthen.begin();
             let pinned = self.tree.pin();
+            self.refuse_to_write(&page);
             let mut contents = page.contents.write();
             if let Some(bytes) = first {
                 // Valid and dirty under one latch: nobody sees the one without the other.
                 *contents = Contents::from(bytes);
                 page.state.set_uptodate();
             }
-            if self.copy_in(&pinned, &page, &mut contents, piece, from) {
+            if change(&pinned, &page, &mut contents) {
                 growth.end();
-                return Ok(());
+                drop(contents);
+                return Ok(page);
             }
         }
     }
@@ -187,7 +230,7 @@ impl Core {
     /// # Errors
     /// `OutOfRange` beyond the end.
     pub(crate) fn load_page(&self, index: u64, mut room: Room<'_>) -> Result<Kept> {
-        let _no_truncate = self.backing().truncate.read();
+        let _no_truncate = self.no_truncate()?;
         // Saturated, it is beyond every length. A caller that asks again does so because the length has
         // changed since it looked, and for no other reason.
         let offset = index.saturating_mul(self.page_size as u64);
@@ -212,7 +255,7 @@ impl Core {
         let (index, offset) = (piece.index, self.page_offset(piece.index));
         let valid = self.len().saturating_sub(offset).min(self.page_size as u64);
         let valid = usize::try_from(valid).expect("at most the page size");
-        let all = self.sealer.as_ref().map_or(0..valid, Sealer::payload);
+        let all = if self.sealer.is_some() { self.payload() } else { 0..valid };
         if valid == 0 || (piece.within <= all.start && piece.within + len >= all.end) {
             return Ok(bytes);
         }

@@ -2,17 +2,19 @@
 
 use std::any::Any;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tagged_radix::TagFilter;
 
 use crate::error::{Error, Result, StoreError};
-use crate::hooks::trace;
+use crate::held;
+use crate::hooks::{Sealer, trace};
 use crate::index::range::ALL;
 use crate::index::walk;
 use crate::io::submit::batch_of;
 use crate::modes::FlushKind;
-use crate::primitives::{Mutex, Ordering, RwLock};
+use crate::primitives::{Mutex, Ordering, RwLock, RwLockReadGuard};
 use crate::rules::core::{Below, Core, Mapping, Parts};
 use crate::rules::writeback::Writeback;
 use crate::store::{Limits, Store};
@@ -25,6 +27,8 @@ pub(crate) struct Backing {
     pub(crate) truncate: RwLock<()>,
     /// The store's length is set by one thread at a time.
     pub(crate) cutting: Mutex<()>,
+    /// Appends come one after the other.
+    pub(crate) appending: Mutex<()>,
 }
 
 impl Below for Backing {
@@ -61,7 +65,8 @@ pub(crate) fn length_of(store: &dyn Store, len_max: u64, whole: Option<usize>) -
 
 /// The mapping that is made of these parts, over `store`.
 pub(crate) fn open(parts: Parts, store: Arc<dyn Store>, limits: Limits) -> Mapping {
-    let below = Backing { store, limits, truncate: RwLock::new(()), cutting: Mutex::new(()) };
+    let (truncate, cutting, appending) = (RwLock::new(()), Mutex::new(()), Mutex::new(()));
+    let below = Backing { store, limits, truncate, cutting, appending };
     let core = Arc::new(Core::new(parts, Box::new(below)));
     if let Some(member) = &*core.member {
         member.register(&core);
@@ -75,6 +80,25 @@ impl Core {
     pub(crate) fn backing(&self) -> &Backing {
         let below: &dyn Any = &*self.below;
         below.downcast_ref().expect("every mapping is opened over a store")
+    }
+
+    /// The bytes of each page that are the caller's.
+    #[inline]
+    pub(crate) fn payload(&self) -> Range<usize> {
+        self.sealer.as_ref().map_or(0..self.page_size, Sealer::payload)
+    }
+
+    /// Keeps truncation out.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is one under way and this thread has a guard, for which it may be waiting. One that has not
+    /// begun yet is not waited for either.
+    pub(crate) fn no_truncate(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        let truncate = &self.backing().truncate;
+        if held::any_of(self.id()) {
+            return truncate.try_read_recursive().ok_or(Error::WouldBlock);
+        }
+        Ok(truncate.read())
     }
 
     pub(crate) fn flush(&self, kind: FlushKind) -> Result<()> {

@@ -4,7 +4,8 @@
 //! ([`tail`](crate::durable::tail)). Whoever lengthens holds the truncate lock shared from before it
 //! [prepares](Core::prepare_to_lengthen) until it is done.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::held;
 use crate::primitives::Ordering;
 use crate::rules::core::Core;
 
@@ -24,9 +25,13 @@ pub(crate) struct Growth<'c, G> {
 
 impl Core {
     /// A writer is about to lengthen the mapping to `end`, if it ends earlier. If the store is longer than the mapping,
-    /// because an earlier cut failed, it is cut now: its old bytes must not come back.
+    /// because an earlier cut failed, it is cut now: its old bytes must not come back. Not by a thread with a guard: it
+    /// might wait for a sync that does the same, and waits for a writer who waits for the guard.
     pub(crate) fn prepare_to_lengthen(&self, end: u64) -> Result<ToLengthen<'_>> {
         if end > self.len() && self.store_is_longer.load(Ordering::Acquire) {
+            if held::any_of(self.id()) {
+                return Err(Error::WouldBlock);
+            }
             self.cut_store()?;
         }
         Ok(ToLengthen { core: self, end })

@@ -1,6 +1,7 @@
 //! Syncs: everything is [written and waited for](crate::rules::sync), and then the store is flushed.
 
 use crate::error::{Error, Result, StoreError};
+use crate::held;
 use crate::index::range::Inclusive;
 use crate::modes::{Budget, FlushKind, SyncMode};
 use crate::rules::core::Mapping;
@@ -14,6 +15,7 @@ impl Mapping {
         if self.core.memory_backed {
             return Ok(());
         }
+        held::refuse(self.core.id(), "a sync");
         self.core.check_process()?;
         let failing = self.core.errors.any_ending();
         let mut written = self.write_and_wait(pages);

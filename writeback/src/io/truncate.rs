@@ -11,6 +11,7 @@ use std::io;
 use tagged_radix::TagFilter;
 
 use crate::error::{Error, Result, StoreError};
+use crate::held;
 use crate::index::walk;
 use crate::primitives::{MutexGuard, Ordering};
 use crate::rules::core::{Core, Mapping};
@@ -19,6 +20,7 @@ use crate::rules::page_ref::PageRef;
 impl Mapping {
     pub(crate) fn set_len(&self, len: u64) -> Result<()> {
         let core = &*self.core;
+        held::refuse(core.id(), "`set_len`");
         core.check_span(0, len)?;
         if len < core.backing().limits.len_min {
             let text = format!("it has at least {} bytes", core.backing().limits.len_min);

@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::accounts::debt::Account;
 use crate::accounts::queue::Admission;
 use crate::error::{Error, Result, StoreError};
+use crate::held;
 use crate::modes::{Budget, SyncMode};
 use crate::primitives::{CHECKED, Instant, Ordering, thread};
 use crate::rules::core::{Core, Member};
@@ -56,6 +57,12 @@ impl Core {
         self.admit_slowly(member, index, may_wait)
     }
 
+    /// Waits until a page may become dirty, whichever.
+    pub(crate) fn wait_for_room(&self) -> Result<()> {
+        // No page has this index.
+        self.admit_dirtier(u64::MAX, true).map(|_| ())
+    }
+
     #[cold]
     fn admit_slowly<'s>(
         &self,
@@ -68,7 +75,8 @@ impl Core {
             return Ok(Admission::FREE); // That costs nothing.
         }
         if throttle.has_room(&member.account) {
-            if may_wait && throttle.wants_pause(&member.account) && self.kick.has_flusher() {
+            let may_pause = may_wait && !held::any();
+            if may_pause && throttle.wants_pause(&member.account) && self.kick.has_flusher() {
                 let began = self.observers.now();
                 if throttle.pause(&member.account) {
                     self.observers.tell_since(began, |observer, took| observer.held_up(took));
@@ -78,6 +86,10 @@ impl Core {
         }
         if !may_wait {
             return Err(Error::WouldBlock);
+        }
+        if held::any() {
+            // What would make room may wait for what this thread has latched.
+            return Ok(Admission::FREE);
         }
         let began = self.observers.now();
         let admitted = self.wait_in_queue(member, index);

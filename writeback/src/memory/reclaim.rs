@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::accounts::givers::Givers;
 use crate::accounts::outcomes::Outcome;
+use crate::held;
 use crate::index::range::ALL;
 use crate::index::walk;
 use crate::modes::{Budget, SyncMode};
@@ -106,8 +107,10 @@ impl Cache {
         if self.evict_for_one() {
             return;
         }
-        // First met, then written.
-        for _ in 0..2 {
+        // First met, then written. Not by a thread with a guard: what it writes, or waits for, may need the page
+        // that it has latched.
+        let rounds = if held::any() { 0 } else { 2 };
+        for _ in 0..rounds {
             let busy = needs.mapping().is_some_and(|mapping| mapping.page_out(self, true));
             if self.evict_for_one() {
                 return;

@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::ops::{Add, Deref, DerefMut};
-use std::sync::{LockResult, PoisonError};
+use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 use std::time::Duration;
 
 #[cfg(writeback_loom)]
@@ -23,6 +23,7 @@ mod turns;
 pub(crate) use self::library::sync::atomic::Ordering;
 #[cfg(writeback_shuttle)]
 pub(crate) use self::library::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+pub(crate) use self::library::sync::{RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use self::library::thread;
 #[cfg(writeback_loom)]
 pub(crate) use self::turns::{AtomicBool, AtomicU32, AtomicU64};
@@ -44,11 +45,32 @@ macro_rules! static_array {
 }
 pub(crate) use static_array;
 
+/// Defines a value that each thread of an execution has of its own.
+macro_rules! local {
+    (static $name:ident: $type:ty = $value:expr;) => {
+        $crate::primitives::checker::library_thread_local! {
+            static $name: $type = $value;
+        }
+    };
+}
+pub(crate) use local;
+
+pub(crate) use self::library::thread_local as library_thread_local;
+
 pub(crate) use self::library::lazy_static;
 
 /// As parking_lot's locks: a panic of who has one does not matter to the next.
 fn unpoisoned<G>(locked: LockResult<G>) -> G {
     locked.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same, of a lock that may be taken.
+fn unpoisoned_if_free<G>(locked: TryLockResult<G>) -> Option<G> {
+    match locked {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// In the shape of `parking_lot::Mutex`.
@@ -119,12 +141,42 @@ impl<T> RwLock<T> {
         Self(library::sync::RwLock::new(value))
     }
 
-    pub(crate) fn read(&self) -> library::sync::RwLockReadGuard<'_, T> {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
         unpoisoned(self.0.read())
     }
 
-    pub(crate) fn write(&self) -> library::sync::RwLockWriteGuard<'_, T> {
+    /// Nobody waits behind those who wait for the lock here.
+    pub(crate) fn read_recursive(&self) -> RwLockReadGuard<'_, T> {
+        self.read()
+    }
+
+    /// Under loom it may wait all the same: for another who got the lock in the moment of trying.
+    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+        unpoisoned_if_free(self.0.try_read())
+    }
+
+    pub(crate) fn try_read_recursive(&self) -> Option<RwLockReadGuard<'_, T>> {
+        self.try_read()
+    }
+
+    /// A hint, which models go without.
+    #[expect(clippy::unused_self, reason = "in the shape of another")]
+    pub(crate) fn is_locked(&self) -> bool {
+        false
+    }
+
+    /// As [`is_locked`](Self::is_locked).
+    #[expect(clippy::unused_self, reason = "in the shape of another")]
+    pub(crate) fn is_locked_exclusive(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
         unpoisoned(self.0.write())
+    }
+
+    pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        unpoisoned_if_free(self.0.try_write())
     }
 }
 

@@ -203,6 +203,12 @@ impl Core {
         Ok(())
     }
 
+    /// Tells the mapping from others.
+    #[inline]
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     pub(crate) fn page_index(&self, offset: u64) -> u64 {
         // A power of two: shifted, not divided.
         offset >> self.page_size.trailing_zeros()

@@ -103,7 +103,7 @@ impl LockedPage {
     fn mark_bytes_dirty(&self, bytes: &Range<usize>) -> Result<bool> {
         let _told = self.page().core().tell_at_end();
         // Not as `PageRef` does it, whose caller may have to wait for a writeback.
-        let _latch = self.page().contents.write();
+        let _latch = self.page().latch_alone();
         self.page().dirty_under_latch(bytes)
     }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use crate::buffer::{Contents, Image};
 use crate::error::{Error, Result};
+use crate::held;
 use crate::pages::Page;
 use crate::pages::keep::Kept;
 use crate::pages::positions::Positions;
 use crate::pages::state::Snapshot;
 use crate::pages::tag::PageTag;
+use crate::primitives::RwLockWriteGuard;
 use crate::rules::core::{Core, Mapping};
 use crate::rules::locked::LockedPage;
 
@@ -25,8 +27,8 @@ use crate::rules::locked::LockedPage;
 ///
 /// let mapping = Mapping::open(MemStore::with_contents(vec![0; 4096]))?;
 /// let page = mapping.page(0)?;
-/// page.write(10..13, |bytes| bytes.copy_from_slice(b"abc"))?;
-/// assert_eq!(page.read(|bytes| bytes[10..13].to_vec()), b"abc");
+/// page.write_with(10..13, |bytes| bytes.copy_from_slice(b"abc"))?;
+/// assert_eq!(page.read_with(|bytes| bytes[10..13].to_vec()), b"abc");
 /// assert!(page.snapshot().is_dirty());
 /// # Ok::<(), writeback::Error>(())
 /// ```
@@ -84,26 +86,6 @@ impl PageRef {
     /// ```
     pub fn offset(&self) -> u64 {
         self.mapping.core.page_offset(self.page.index())
-    }
-
-    /// Calls `f` with the contents: all bytes of the page, zeros beyond the end of the mapping, or
-    /// no bytes if the page has never been read.
-    ///
-    /// # Concurrency
-    /// Writers of the page wait until `f` returns; `f` must not call the cache.
-    ///
-    /// # Examples
-    /// ```
-    /// # use writeback::{Mapping, MemStore};
-    /// # let mapping = Mapping::open(MemStore::new())?;
-    /// # mapping.handle().write_at(b"abc", 0)?;
-    /// let sum: u64 = mapping.page(0)?.read(|bytes| bytes.iter().map(|byte| u64::from(*byte)).sum());
-    /// assert_eq!(sum, 97 + 98 + 99);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn read<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
-        self.mapping.core.used(&self.page);
-        f(self.page.contents.read().as_slice())
     }
 
     /// Marks the page dirty. The caller has the latch, under which a closed mapping is seen closed.
@@ -168,6 +150,7 @@ impl PageRef {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn lock_state(&self) -> Option<LockedPage> {
+        held::refuse(self.core().id(), "`lock_state`");
         self.page.lock();
         LockedPage::check(self.clone())
     }
@@ -204,6 +187,7 @@ impl PageRef {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn wait_writeback(&self) {
+        held::refuse(self.core().id(), "`wait_writeback`");
         self.page.wait_ticket(self.page.ticket());
     }
 
@@ -226,7 +210,7 @@ impl PageRef {
     /// The bytes as they are now, cut at the end of the mapping, or padded with zeros from there to where the
     /// store can be written.
     pub(crate) fn image(&self) -> Image {
-        self.image_under(&mut self.page.contents.write())
+        self.image_under(&mut self.latch_alone())
     }
 
     /// The image to be written, and the log positions of what is new in it: both of one instant.
@@ -235,13 +219,19 @@ impl PageRef {
     /// page keeps its oldest position: nobody knows which block that is of.
     pub(crate) fn image_for_io(&self) -> (Image, Positions) {
         let core = &*self.mapping.core;
-        let mut contents = self.page.contents.write();
+        let mut contents = self.latch_alone();
         let positions = match &core.order {
             None => Positions::NONE,
             Some(order) if core.writes_all_blocks(&self.page) => order.take(&self.page.positions),
             Some(_) => self.page.positions.lock().newest_only(),
         };
         (self.image_under(&mut contents), positions)
+    }
+
+    /// Latches the page, for who has its lock or takes its image.
+    pub(crate) fn latch_alone(&self) -> RwLockWriteGuard<'_, Contents> {
+        held::refuse_page(self.core().id(), self.index(), true, "latching the page");
+        self.page.contents.write()
     }
 
     fn image_under(&self, contents: &mut Contents) -> Image {

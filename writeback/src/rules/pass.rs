@@ -116,8 +116,9 @@ impl<'m> Pass<'m> {
 
     fn lock(&mut self, page: &PageRef) -> Option<LockedPage> {
         if let Some(locked) = page.try_lock_state() {
-            // It may have come under writeback since it was looked at.
-            let busy = locked.page().snapshot().is_under_writeback();
+            // It may have come under writeback since it was looked at; or somebody changes it, for however long.
+            let page = locked.page();
+            let busy = page.snapshot().is_under_writeback() || page.contents.is_locked_exclusive();
             if self.mode == SyncMode::Wait || !busy {
                 return Some(locked);
             }
@@ -136,6 +137,9 @@ impl<'m> Pass<'m> {
             claim.redirty();
             self.progress.unlogged += 1;
             return;
+        }
+        if claim.page().contents.is_locked() {
+            self.submit(); // Its image is waited for, perhaps for long, and others may wait for these.
         }
         let mut writes = false;
         let declined = loop {

@@ -10,6 +10,7 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::held;
 use crate::index::range::inclusive;
 use crate::index::walk;
 use crate::modes::{Budget, Progress, SyncMode};
@@ -50,6 +51,7 @@ impl Mapping {
         budget: Budget,
     ) -> Result<Progress> {
         let core = &self.core;
+        held::refuse(core.id(), "`write_range`");
         core.durability.check()?;
         let (dirty, to_write) = (PageTag::Dirty.tag(), PageTag::ToWrite.tag());
         let Some((first, last)) = inclusive(pages) else { return Ok(Progress::default()) };
@@ -94,6 +96,7 @@ impl Mapping {
     /// Makes the pass from where the last one of this kind has stopped.
     pub(crate) fn write_on(&self, mut pass: Pass<'_>) -> Result<Progress> {
         let core = &self.core;
+        held::refuse(core.id(), "`write_cyclic`");
         core.durability.check()?;
         if core.memory_backed {
             return Ok(Progress::default());
@@ -134,6 +137,7 @@ impl Mapping {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn wait_range(&self, pages: impl RangeBounds<u64>) {
+        held::refuse(self.core.id(), "`wait_range`");
         let Some(range) = inclusive(pages) else { return };
         for (_, page) in walk(&self.core.tree, range, PageTag::Writeback) {
             page.wait_ticket(page.ticket());
@@ -163,6 +167,7 @@ impl Mapping {
     /// ```
     pub fn write_page(&self, index: u64, mode: SyncMode) -> Result<bool> {
         let (core, wait) = (&self.core, mode == SyncMode::Wait);
+        held::refuse(core.id(), "`write_page`");
         core.durability.check()?;
         let Some(page) = PageRef::cached(self, index).filter(|_| !core.memory_backed) else {
             return Ok(false);

@@ -1,5 +1,6 @@
 //! Telling the observers what has been counted, and the clock of the cache what is used.
 
+use crate::held;
 use crate::hooks::untold;
 use crate::pages::Page;
 use crate::pages::tag::PageTag;
@@ -16,6 +17,9 @@ impl Core {
 
     #[cold]
     fn tell_what_was_counted(&self) {
+        if held::any() {
+            return; // Under a latch: it is told when the thread lets go of its last guard.
+        }
         let observers = &self.observers;
         let dirtied = untold(&observers.dirtied, self.counters.dirtied.get());
         if dirtied > 0 {

@@ -415,6 +415,6 @@ pub fn assert_clean_is_stored(mapping: &Mapping) {
         }
         let mut stored = vec![0; mapping.page_size()];
         mapping.store().read(page.offset(), &mut stored).unwrap();
-        page.read(|bytes| assert!(bytes == stored, "page {} differs", page.index()));
+        page.read_with(|bytes| assert!(bytes == stored, "page {} differs", page.index()));
     }
 }

@@ -217,10 +217,10 @@ impl Driver {
         let (data, from) = (self.new_bytes(len), offset + within as u64);
         let range = within..within + len;
         if self.poisoned {
-            return assert!(page.write(range, |_| ()).unwrap_err().is_poisoned());
+            return assert!(page.write_with(range, |_| ()).unwrap_err().is_poisoned());
         }
         self.oracle.lock().writing(from, &data);
-        let outcome = call(|| page.write(range, |bytes| bytes.copy_from_slice(&data)));
+        let outcome = call(|| page.write_with(range, |bytes| bytes.copy_from_slice(&data)));
         self.written(&(from..from + len as u64), outcome);
     }
 
@@ -246,7 +246,7 @@ impl Driver {
             let cached =
                 self.mapping.cached_page(index).filter(|page| page.snapshot().is_uptodate());
             let within = usize::try_from(len.saturating_sub(index * page).min(page)).unwrap();
-            cached.map(|page| page.read(|bytes| bytes[..within].to_vec()))
+            cached.map(|page| page.read_with(|bytes| bytes[..within].to_vec()))
         });
     }
 

@@ -225,7 +225,7 @@ fn a_stuck_flush_that_fails_leaves_what_came_after_it_began_to_the_next() {
     store.on_event(move |_, event| {
         let is_flush = event.operation.action == Action::Flush && event.operation.number == 1;
         if is_flush && event.stage == Stage::Begun {
-            during.page(1).unwrap().write(0..PAGE, |bytes| bytes.fill(1)).unwrap();
+            during.page(1).unwrap().write_with(0..PAGE, |bytes| bytes.fill(1)).unwrap();
             during.write_page(1, SyncMode::Skip).unwrap();
         }
     });

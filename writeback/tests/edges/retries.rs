@@ -46,10 +46,10 @@ fn assert_cut(mapping: &Mapping, store: &TestStore, len: usize, last: Option<u8>
 fn a_page_in_hand_lengthens_nothing_over_a_cut_that_failed() {
     let (mapping, store) = cut_that_failed();
     let in_hand = page(&mapping, 0);
-    let write = || in_hand.write(PAGE - 1..PAGE, |bytes| bytes.fill(1));
+    let write = || in_hand.write_with(PAGE - 1..PAGE, |bytes| bytes.fill(1));
     assert!(matches!(write(), Err(Error::Length { .. })), "old bytes would come back");
     assert_eq!(mapping.len(), 10);
-    in_hand.write(0..1, |bytes| bytes[0] = 7).expect("within the length");
+    in_hand.write_with(0..1, |bytes| bytes[0] = 7).expect("within the length");
     store.fail_set_len(false);
     write().unwrap();
     assert_cut(&mapping, &store, PAGE, Some(1));

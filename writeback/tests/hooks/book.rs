@@ -416,7 +416,7 @@ fn the_bound_is_never_too_high_while_all_are_at_work() {
             let end = journal.end();
             let in_memory: Vec<u64> = (0..4)
                 .flat_map(|page| {
-                    let bytes = mapping.page(page).unwrap().read(<[u8]>::to_vec);
+                    let bytes = mapping.page(page).unwrap().read_with(<[u8]>::to_vec);
                     numbers(&bytes).collect::<Vec<_>>()
                 })
                 .collect();

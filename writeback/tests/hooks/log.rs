@@ -210,7 +210,7 @@ fn the_last_position_is_none() {
     }));
     assert!(panicked.is_err());
     assert_eq!((mapping.oldest_unwritten(), page.log_position()), (None, None));
-    assert_eq!(page.read(|bytes| bytes[0]), 0);
+    assert_eq!(page.read_with(|bytes| bytes[0]), 0);
     drop(journal);
 }
 

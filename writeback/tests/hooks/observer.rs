@@ -45,7 +45,7 @@ fn assert_page_is_free(mapping: &Mapping, when: &str) {
     let mapping = mapping.clone();
     thread::spawn(move || {
         let page = mapping.cached_page(0).unwrap();
-        page.read(|bytes| assert_eq!(bytes.len(), PAGE));
+        page.read_with(|bytes| assert_eq!(bytes.len(), PAGE));
         drop(page.lock_state());
         done.send(()).unwrap();
     });
@@ -107,7 +107,7 @@ fn a_write_and_a_sync_are_told_step_by_step() {
     assert_eq!(diary.take(), ["flushed All true", "synced true"]);
     handle.sync_all().unwrap();
     assert_eq!(diary.take(), ["synced true"], "covered");
-    mapping.page(0).unwrap().write(0..1, |_| ()).unwrap();
+    mapping.page(0).unwrap().write_with(0..1, |_| ()).unwrap();
     mapping.page(1).unwrap().mark_dirty().unwrap();
     mapping.page(2).unwrap().lock_state().unwrap().mark_dirty().unwrap();
     assert_eq!(diary.take(), ["dirtied 1", "dirtied 1", "dirtied 1"]);
@@ -127,7 +127,7 @@ fn every_way_to_dirty_a_page_is_told() {
         ("write_at", &|| handle.write_at(b"x", 0).unwrap()),
         ("try_write_at", &|| assert_eq!(handle.try_write_at(b"x", 0).unwrap(), 1)),
         ("write_logged_at", &|| handle.write_logged_at(b"x", 0, 1).unwrap()),
-        ("write", &|| page.write(0..1, |_| ()).unwrap()),
+        ("write", &|| page.write_with(0..1, |_| ()).unwrap()),
         ("write_logged", &|| page.write_logged(0..1, |_| ()).unwrap()),
         ("mark_dirty", &|| assert!(page.mark_dirty().unwrap())),
         ("mark_blocks_dirty", &|| assert!(page.mark_blocks_dirty(1..2).unwrap())),
@@ -228,7 +228,7 @@ fn an_observer_is_called_with_the_page_free() {
     diary.looks_at.set(mapping.clone()).unwrap();
     handle.write_at(&[2; PAGE], 0).unwrap();
     handle.sync_data().unwrap();
-    mapping.page(0).unwrap().write(0..4, |bytes| bytes.fill(3)).unwrap();
+    mapping.page(0).unwrap().write_with(0..4, |bytes| bytes.fill(3)).unwrap();
     store.writes(Writes::Fail(StoreError::NoSpace));
     mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).unwrap();
     store.writes(Writes::Accept);

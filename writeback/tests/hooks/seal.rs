@@ -64,7 +64,7 @@ fn checked(store: impl Store) -> Mapping {
 }
 
 fn read_page(mapping: &Mapping, index: u64) -> writeback::Result<Vec<u8>> {
-    Ok(mapping.page(index)?.read(<[u8]>::to_vec))
+    Ok(mapping.page(index)?.read_with(<[u8]>::to_vec))
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn with_a_seal_lengths_are_whole_pages() {
     assert_eq!(handle.len(), 2 * PAGE as u64);
     assert!(matches!(handle.set_len(PAGE as u64 + 1), Err(Error::Config { .. })));
     handle.set_len(5 * PAGE as u64).unwrap();
-    mapping.page(4).unwrap().write(0..1, |bytes| bytes.fill(1)).unwrap();
+    mapping.page(4).unwrap().write_with(0..1, |bytes| bytes.fill(1)).unwrap();
     handle.sync_data().unwrap();
     handle.set_len(PAGE as u64).unwrap();
     handle.sync_data().unwrap();
@@ -103,7 +103,7 @@ fn with_a_seal_lengths_are_whole_pages() {
 fn an_unaligned_store_can_be_written_and_read_again() {
     let store = MemStore::with_contents(vec![0; PAGE + 100]);
     let mapping = checked(store.clone());
-    mapping.page(1).unwrap().write(0..3, |bytes| bytes.copy_from_slice(b"end")).unwrap();
+    mapping.page(1).unwrap().write_with(0..3, |bytes| bytes.copy_from_slice(b"end")).unwrap();
     mapping.handle().sync_data().unwrap();
     assert_eq!(store.durable().len(), 2 * PAGE);
     assert_eq!(read_page(&checked(store), 1).unwrap()[..4], *b"end\0");
@@ -125,7 +125,7 @@ fn reserved_bytes_can_not_be_written_and_read_as_zeros() {
         }
         assert_eq!((mapping.len(), mapping.stats().dirty), (0, 0), "nothing was written");
         handle.write_at(&page[payload.clone()], payload.start as u64).unwrap();
-        let told = mapping.page(0).unwrap().write(0..PAGE, |_| ());
+        let told = mapping.page(0).unwrap().write_with(0..PAGE, |_| ());
         assert!(matches!(told, Err(Error::Reserved { .. })), "{told:?}");
         handle.sync_data().unwrap();
         let mut expected = vec![0; PAGE];

@@ -145,7 +145,7 @@ fn cut_within_vs_write() {
         world.settle();
         cut(&world, PAGE);
         let page = world.page(0);
-        page.read(|bytes| {
+        page.read_with(|bytes| {
             assert!(bytes[..len].iter().all(|byte| *byte == bytes[0]));
             assert!(bytes[len..].iter().all(|byte| *byte == 0));
         });
@@ -297,7 +297,7 @@ fn page_write_vs_look_up() {
         let world = World::with_capacity(0, 1);
         let writer = world.spawn(|world| {
             world.mapping.handle().write_at(&[1; PAGE / 2], 0).unwrap();
-            world.page(0).write(PAGE / 2..PAGE, |bytes| bytes.fill(1)).unwrap();
+            world.page(0).write_with(PAGE / 2..PAGE, |bytes| bytes.fill(1)).unwrap();
         });
         if world.mapping.len() == PAGE as u64 {
             assert!(world.mapping.cached_page(0).is_some());

@@ -62,7 +62,7 @@ fn evict_vs_page_in_hand() {
         let (world, cache) = clean();
         let evictor = spawn_evictor(&world, &cache);
         let page = world.page(0);
-        page.write(0..512, |bytes| bytes.fill(2)).expect("it is part of the mapping");
+        page.write_with(0..512, |bytes| bytes.fill(2)).expect("it is part of the mapping");
         drop(page);
         evictor.join().unwrap();
         settle(&world, &cache, 2);
@@ -196,7 +196,7 @@ fn evict_vs_use_by_page() {
         world.sync(0, 1);
         let user = world.spawn(|world| {
             let page = world.mapping.cached_page(0)?;
-            Some(page.read(|bytes| assert_eq!(bytes[0], 1)))
+            Some(page.read_with(|bytes| assert_eq!(bytes[0], 1)))
         });
         // There is another one that can go instead.
         assert_eq!(cache.evict(1), 1);

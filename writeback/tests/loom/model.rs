@@ -14,6 +14,8 @@ const PREEMPTIONS: usize = 2;
 const LONG: &[&str] = &[
     "cut_vs_sync_that_cuts",
     "fill_vs_sync",
+    "full_under_guard",
+    "guard_vs_sync",
     "mark_dirty_vs_write_and_sync",
     "sync_vs_sync_of_two_pages",
     "two_stalled_vs_two_ends",

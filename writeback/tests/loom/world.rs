@@ -175,7 +175,7 @@ impl Inner {
             let Some(cached) = self.mapping.cached_page((page / blocks) as u64) else { continue };
             let from = page % blocks * PAGE;
             let there = from..from + PAGE.min(len - page * PAGE);
-            let version = cached.read(|bytes| self.disk.version_of(&bytes[there]));
+            let version = cached.read_with(|bytes| self.disk.version_of(&bytes[there]));
             assert_eq!((self.disk.accepted(page), self.disk.durable(page)), (version, version));
         }
     }

@@ -72,7 +72,7 @@ impl Session {
         self.absorb();
         let bytes = at.within()..at.within() + data.len();
         let inside = bytes.end <= PAGE;
-        let result = page.write(bytes, |bytes| bytes.copy_from_slice(&data));
+        let result = page.write_with(bytes, |bytes| bytes.copy_from_slice(&data));
         let events = self.absorb();
         match result {
             Ok(()) => {

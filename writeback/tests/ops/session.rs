@@ -145,7 +145,7 @@ impl Session {
         assert_eq!((state.is_locked(), state.is_held()), (claimed, model.held.contains(&at)));
         let tags = (page.has_tag(PageTag::Dirty), page.has_tag(PageTag::Writeback));
         assert_eq!(tags, (dirty || claimed, under), "tags of page {at}");
-        page.read(|bytes| assert!(bytes == model.page(at), "contents of page {at}"));
+        page.read_with(|bytes| assert!(bytes == model.page(at), "contents of page {at}"));
         if !dirty && !under && !claimed && !model.forgotten.contains(&at) {
             self.check_stored(at, accepted);
         }

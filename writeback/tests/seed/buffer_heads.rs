@@ -18,7 +18,7 @@ fn buffer_heads_are_dirty_where_a_write_touched_them() {
     assert_eq!(page(&mapping, 0).dirty_blocks(), 0b1111);
     assert_eq!(page(&mapping, 1).dirty_blocks(), 0b0011);
     assert_eq!(mapping.stats().dirty, 2, "pages are counted, not blocks");
-    page(&mapping, 1).write(3000..3001, |byte| byte.fill(2)).unwrap();
+    page(&mapping, 1).write_with(3000..3001, |byte| byte.fill(2)).unwrap();
     assert_eq!(page(&mapping, 1).dirty_blocks(), 0b0111);
     mapping.check().unwrap();
 }

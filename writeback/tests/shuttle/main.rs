@@ -16,6 +16,7 @@ mod cuts;
 mod device;
 mod durable;
 mod errors;
+mod guards;
 mod ledger;
 mod log;
 mod memory;

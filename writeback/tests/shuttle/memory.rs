@@ -90,7 +90,7 @@ fn evict_vs_use_by_page() {
         drop(handle);
         let user = world.spawn(|world| {
             let page = world.mapping.cached_page(0)?;
-            Some(page.read(|bytes| assert_eq!(bytes.len(), PAGE)))
+            Some(page.read_with(|bytes| assert_eq!(bytes.len(), PAGE)))
         });
         assert_eq!(cache.evict(1), 1, "the other one can go instead");
         let used = user.join().unwrap().is_some();

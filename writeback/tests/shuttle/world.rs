@@ -130,7 +130,7 @@ impl World {
         let place = Place::of(page.index(), number);
         let (entry, version) = self.ledger.begin_write(place);
         let from = usize::try_from(place.offset()).unwrap() % PAGE;
-        page.write(from..from + PLACE, |bytes| bytes.copy_from_slice(&stamp(place, version)))?;
+        page.write_with(from..from + PLACE, |bytes| bytes.copy_from_slice(&stamp(place, version)))?;
         self.ledger.end_write(entry);
         Ok(())
     }
@@ -283,7 +283,9 @@ impl World {
             let Some(page) = self.mapping.cached_page(index) else { continue };
             let from = usize::try_from(page.offset()).unwrap();
             let stored = &accepted[from..accepted.len().min(from + PAGE)];
-            page.read(|bytes| assert!(&bytes[..stored.len()] == stored, "page {index} differs"));
+            page.read_with(|bytes| {
+                assert!(&bytes[..stored.len()] == stored, "page {index} differs")
+            });
         }
     }
 }

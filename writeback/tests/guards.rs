@@ -1,0 +1,675 @@
+//! Guards: what they promise, and what may be called while one is held.
+
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use common::{PAGE, TestStore, Writes, eventually, never, open, open_dirty, page};
+use writeback::hooks::{Log, Observer, Seal};
+use writeback::page::{PageRef, PageTag};
+use writeback::store::Store;
+use writeback::{
+    Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
+    Result, SyncMode,
+};
+
+/// Syncs, and then nothing is left.
+#[track_caller]
+fn settle(mapping: &Mapping) {
+    mapping.handle().sync_data().unwrap();
+    common::assert_settled(mapping);
+}
+
+/// A mapping of `pages` pages of zeros in a cache.
+fn open_in(cache: &PageCache, pages: usize) -> (Mapping, TestStore) {
+    let store = TestStore::new();
+    store.set_len((pages * PAGE) as u64).unwrap();
+    let config = Config::new().cache(cache);
+    (Mapping::with_config(Arc::new(store.clone()), config).unwrap(), store)
+}
+
+#[test]
+fn a_write_guard_makes_its_page_dirty_when_it_is_taken_and_gives_all_of_it() {
+    let (mapping, store) = open(2);
+    let page = page(&mapping, 1);
+    let mut bytes = page.write().unwrap();
+    assert!(page.snapshot().is_dirty() && page.has_tag(PageTag::Dirty));
+    assert_eq!((bytes.len(), bytes.page().index()), (PAGE, 1));
+    bytes.fill(3);
+    assert_eq!(bytes[PAGE - 1], 3);
+    drop(bytes);
+    assert_eq!(*page.read(), [3; PAGE]);
+    settle(&mapping);
+    assert_eq!(store.durable()[PAGE..], [3; PAGE]);
+}
+
+#[test]
+fn a_write_guard_never_lengthens_and_one_of_bytes_does() {
+    let store = TestStore::new();
+    store.set_len(5).unwrap();
+    let mapping = Mapping::open(store.clone()).unwrap();
+    let page = page(&mapping, 0);
+    assert_eq!(page.write().unwrap().len(), 5);
+    assert_eq!((page.read().len(), mapping.len()), (PAGE, 5), "zeros beyond the end can be read");
+    page.write_bytes(7..9).unwrap().copy_from_slice(b"xy");
+    assert_eq!(mapping.len(), 9);
+    assert_eq!(&page.write().unwrap()[..], b"\0\0\0\0\0\0\0xy");
+    assert!(matches!(page.write_bytes(1..PAGE + 1), Err(Error::OutOfRange { .. })));
+    settle(&mapping);
+    assert_eq!(store.durable(), b"\0\0\0\0\0\0\0xy");
+}
+
+#[test]
+fn blocks_are_dirty_where_the_guard_is() {
+    let store = TestStore::new();
+    store.set_len(PAGE as u64).unwrap();
+    let config = Config::new().block_size(512);
+    let mapping = Mapping::with_config(Arc::new(store), config).unwrap();
+    let page = page(&mapping, 0);
+    drop(page.write_bytes(500..600).unwrap());
+    assert_eq!(page.dirty_blocks(), 0b11);
+    drop(page.write().unwrap());
+    assert_eq!(page.dirty_blocks(), 0xff);
+    settle(&mapping);
+}
+
+#[test]
+fn an_image_that_is_out_does_not_change_while_the_guard_does() {
+    let (mapping, store) = open_dirty(1, 1);
+    store.writes(Writes::Keep);
+    mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
+    let page = page(&mapping, 0);
+    let mut bytes = page.write().unwrap();
+    bytes.fill(2);
+    store.release_first(Ok(()));
+    assert_eq!(store.accepted(), [1; PAGE]);
+    bytes[0] = 3;
+    drop(bytes);
+    store.writes(Writes::Accept);
+    settle(&mapping);
+    assert_eq!((store.durable()[0], store.durable()[1]), (3, 2));
+}
+
+#[test]
+fn a_claim_takes_its_image_when_the_guard_is_gone_with_all_that_was_changed() {
+    // No half-changed image, and nothing changed after it that is not dirty.
+    let (mapping, store) = open_dirty(1, 1);
+    let page = page(&mapping, 0);
+    let mut bytes = page.write().unwrap();
+    bytes[0] = 2;
+    let claim = {
+        let mapping = mapping.clone();
+        thread::spawn(move || {
+            let locked = mapping.page(0).unwrap().lock_state().expect("not cut");
+            let claim = locked.clear_dirty_for_io().expect("it is dirty");
+            let writeback = claim.start_writeback().expect("not held");
+            let first = writeback.image().as_ref()[..2].to_vec();
+            writeback.end(Ok(()));
+            first
+        })
+    };
+    eventually("it is claimed", || page.snapshot().is_under_writeback());
+    never("the image is taken", || claim.is_finished());
+    bytes[1] = 2;
+    drop(bytes);
+    assert_eq!(claim.join().unwrap(), [2, 2]);
+    assert!(!page.snapshot().is_dirty());
+    drop(store);
+}
+
+#[test]
+fn a_guard_that_is_dropped_in_a_panic_leaves_the_page_dirty_with_what_was_written() {
+    let (mapping, store) = open(1);
+    let page = page(&mapping, 0);
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let mut bytes = page.write().unwrap();
+        bytes[0] = 7;
+        panic!("in the middle of a change");
+    }));
+    assert!(panicked.is_err());
+    assert!(page.snapshot().is_dirty());
+    assert_eq!(page.read()[0], 7, "the latch is free");
+    settle(&mapping);
+    assert_eq!(store.durable()[0], 7);
+}
+
+#[test]
+fn a_page_that_is_gone_can_be_read_and_not_changed() {
+    let (mapping, _store) = open_dirty(2, 1);
+    let page = page(&mapping, 1);
+    mapping.handle().set_len(PAGE as u64).unwrap();
+    assert!(matches!(page.write(), Err(Error::Gone { index: 1 })));
+    assert!(matches!(page.try_write(), Err(Error::Gone { index: 1 })));
+    assert_eq!(page.read()[0], 1);
+    settle(&mapping);
+}
+
+#[test]
+fn a_page_that_was_never_read_has_no_bytes_and_keeps_no_reader_waiting() {
+    let (mapping, store) = open(1);
+    store.fail_read(true);
+    mapping.page(0).unwrap_err();
+    store.fail_read(false);
+    let empty = mapping.cached_page(0).unwrap();
+    let nothing = empty.read();
+    assert!(nothing.is_empty());
+    assert!(matches!(empty.write_bytes(0..1), Err(Error::Gone { .. })));
+    // Reading it in needs the latch.
+    assert_eq!(mapping.page(0).unwrap().read().len(), PAGE);
+    drop(nothing);
+    settle(&mapping);
+}
+
+#[test]
+fn a_closed_or_poisoned_mapping_gives_no_write_guard() {
+    let (mapping, store) = open_dirty(1, 1);
+    let page = page(&mapping, 0);
+    store.fail_flush(true);
+    mapping.handle().sync_data().unwrap_err();
+    assert!(matches!(page.write(), Err(Error::Poisoned { .. })));
+    assert_eq!(page.read()[0], 1);
+
+    let (mapping, _store) = open_dirty(1, 1);
+    let page = common::page(&mapping, 0);
+    mapping.close().unwrap();
+    assert!(matches!(page.write(), Err(Error::Closed)));
+}
+
+#[test]
+fn close_waits_for_a_write_guard_and_saves_what_it_has_changed() {
+    let (mapping, store) = open_dirty(1, 1);
+    let page = page(&mapping, 0);
+    let mut bytes = page.write().unwrap();
+    let closer = {
+        let mapping = mapping.clone();
+        thread::spawn(move || mapping.close().map_err(|failed| failed.error))
+    };
+    never("somebody has the page", || closer.is_finished());
+    bytes[9] = 9;
+    drop(bytes);
+    closer.join().unwrap().unwrap();
+    assert_eq!(store.durable()[9], 9);
+}
+
+#[test]
+fn who_tries_does_not_wait() {
+    let (mapping, _store) = open(1);
+    let page = page(&mapping, 0);
+    let elsewhere = |act: fn(&PageRef) -> bool| {
+        let page = page.clone();
+        thread::spawn(move || act(&page)).join().unwrap()
+    };
+    let can_read = |page: &PageRef| page.try_read().is_some();
+    let can_write = |page: &PageRef| match page.try_write() {
+        Ok(_) => true,
+        Err(Error::WouldBlock) => false,
+        Err(error) => panic!("{error}"),
+    };
+    assert!(elsewhere(can_read) && elsewhere(can_write));
+    let read = page.read();
+    assert!(elsewhere(can_read) && !elsewhere(can_write));
+    drop(read);
+    let write = page.write().unwrap();
+    assert!(!elsewhere(can_read) && !elsewhere(can_write));
+    drop(write);
+    assert!(can_read(&page) && can_write(&page));
+}
+
+/// Reserves the first eight bytes of a page.
+#[derive(Debug)]
+struct Numbered;
+
+impl Seal for Numbered {
+    fn reserved(&self, _page_size: usize) -> std::ops::Range<usize> {
+        0..8
+    }
+
+    fn seal(&self, _index: u64, bytes: &mut [u8]) -> std::io::Result<()> {
+        bytes[..8].fill(0xff);
+        Ok(())
+    }
+
+    fn open(&self, _index: u64, _bytes: &mut [u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn guards_give_the_bytes_that_are_not_the_seals() {
+    let config = Config::new().seal(Arc::new(Numbered));
+    let mapping = Mapping::with_config(Arc::new(TestStore::new()), config).unwrap();
+    mapping.handle().write_at(b"payload", 8).unwrap();
+    let page = page(&mapping, 0);
+    assert_eq!(&page.read()[..7], b"payload");
+    let mut bytes = page.write().unwrap();
+    assert_eq!(bytes.len(), mapping.payload().len());
+    bytes[..3].copy_from_slice(b"PAY");
+    drop(bytes);
+    assert_eq!(page.read_with(|all| all[8..15].to_vec()), b"PAYload");
+    assert!(matches!(page.write_bytes(7..9), Err(Error::Reserved { .. })));
+    mapping.handle().sync_data().unwrap();
+}
+
+/// A log that is durable as far as it was asked to be.
+#[derive(Debug, Default)]
+struct Journal {
+    end: AtomicU64,
+    durable: AtomicU64,
+}
+
+impl Log for Journal {
+    fn durable(&self) -> u64 {
+        self.durable.load(Ordering::SeqCst)
+    }
+
+    fn ensure(&self, upto: u64) -> std::io::Result<()> {
+        self.durable.fetch_max(upto, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_change_under_a_guard_can_be_logged() {
+    let journal = Arc::new(Journal::default());
+    let append = || journal.end.fetch_add(1, Ordering::SeqCst) + 1;
+    let (store, config) = (TestStore::new(), Config::new().log(journal.clone()));
+    store.set_len(PAGE as u64).unwrap();
+    let mapping = Mapping::with_config(Arc::new(store), config).unwrap();
+    let page = page(&mapping, 0);
+
+    let mut bytes = page.write().unwrap();
+    assert_eq!(mapping.oldest_unwritten(), Some(0), "held while a record may be appended");
+    let (first, second) = (append(), append());
+    bytes[0] = 1;
+    bytes.log_at(second).unwrap();
+    bytes.log_at(first).unwrap();
+    assert!(matches!(bytes.log_at(u64::MAX), Err(Error::Config { .. })));
+    drop(bytes);
+    assert_eq!((page.log_position(), mapping.oldest_unwritten()), (Some(second), Some(first)));
+    mapping.handle().sync_data().unwrap();
+    assert_eq!((journal.durable(), mapping.oldest_unwritten()), (second, None));
+
+    drop(page.write().unwrap());
+    assert_eq!(mapping.oldest_unwritten(), None, "nothing was logged");
+    let (mapping, _store) = open(1);
+    let page = common::page(&mapping, 0);
+    assert!(matches!(page.write().unwrap().log_at(1), Err(Error::Config { .. })));
+}
+
+/// Notes how many pages it was told of.
+#[derive(Debug, Default)]
+struct Told(AtomicU64);
+
+impl Observer for Told {
+    fn dirtied(&self, pages: u64) {
+        self.0.fetch_add(pages, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn observers_are_told_when_the_last_guard_is_gone() {
+    // No hook is called under a latch.
+    let told = Arc::new(Told::default());
+    let store = TestStore::new();
+    store.set_len(3 * PAGE as u64).unwrap();
+    let config = Config::new().observer(told.clone());
+    let mapping = Mapping::with_config(Arc::new(store), config).unwrap();
+    let (one, other) = (page(&mapping, 0), page(&mapping, 1));
+    let first = one.read();
+    let second = other.write().unwrap();
+    mapping.handle().write_at(b"x", 2 * PAGE as u64).unwrap();
+    drop(second);
+    assert_eq!(told.0.load(Ordering::SeqCst), 0);
+    drop(first);
+    assert_eq!(told.0.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn what_the_table_allows_under_a_guard_can_be_done() {
+    let (mapping, _store) = open(6);
+    let handle = mapping.handle();
+    let pages: Vec<_> = (0..3).map(|index| page(&mapping, index)).collect();
+    let first = pages[0].read();
+    let again = pages[0].read();
+    let mut byte = [0];
+    handle.read_at(&mut byte, 0).unwrap();
+    drop(again);
+    let mut second = pages[1].write().unwrap();
+    second[0] = 1;
+    let missing = mapping.page(3).unwrap();
+    let third = missing.read();
+    assert_eq!(third[0], 0);
+    handle.write_at(b"x", 4 * PAGE as u64).unwrap();
+    handle.write_at(b"beyond", 9 * PAGE as u64).unwrap();
+    handle.read_at(&mut byte, 5 * PAGE as u64).unwrap();
+    drop((first, third));
+    pages[2].write_with(0..1, |bytes| bytes.fill(1)).unwrap();
+    assert!(pages[0].mark_dirty().unwrap());
+    assert!(mapping.try_hold_page(3).unwrap().is_some());
+    assert!(pages[0].try_lock_state().is_some());
+    drop(second);
+    assert_eq!(mapping.len(), 9 * PAGE as u64 + 6);
+    settle(&mapping);
+}
+
+#[test]
+fn a_read_again_does_not_wait_behind_a_writer_that_waits_for_the_first() {
+    let (mapping, _store) = open(1);
+    let page = page(&mapping, 0);
+    let first = page.read();
+    let writer = {
+        let page = page.clone();
+        thread::spawn(move || page.write().map(|mut bytes| bytes[0] = 1))
+    };
+    eventually("the writer waits", || {
+        let page = page.clone();
+        thread::spawn(move || page.try_read().is_none()).join().unwrap()
+    });
+    assert_eq!(page.read()[0], 0);
+    mapping.handle().read_at(&mut [0], 0).unwrap();
+    drop(first);
+    writer.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_thread_with_a_guard_goes_over_the_limits_and_then_waits_for_room() {
+    // Who would make room may wait for the guard.
+    let config = CacheConfig::new(4).dirty_pages_max(2).stall_max(Duration::from_millis(50));
+    let cache = PageCache::new(config).unwrap();
+    let (mapping, store) = open_in(&cache, 8);
+    let first = page(&mapping, 0);
+    let mut guard = first.write().unwrap();
+    guard[0] = 1;
+    for index in 1..8 {
+        page(&mapping, index).write().unwrap()[0] = 1;
+    }
+    let stats = cache.stats();
+    assert_eq!((stats.dirty, stats.cached, store.accepted().contains(&1)), (8, 8, false));
+    assert!(matches!(mapping.handle().try_write_at(b"x", 9 * PAGE as u64), Err(Error::WouldBlock)));
+    drop(guard);
+    mapping.wait_for_room().unwrap();
+    assert!(cache.stats().dirty < 8);
+    // And where there is none: everybody without a guard is told.
+    store.writes(Writes::Fail(writeback::StoreError::NoSpace));
+    (0..8).for_each(|index| _ = page(&mapping, index).write());
+    assert!(matches!(mapping.wait_for_room(), Err(Error::Stalled { .. })));
+    store.writes(Writes::Accept);
+    mapping.handle().sync_data().expect_err("it tells of the writes that failed");
+    settle(&mapping);
+    cache.check().unwrap();
+}
+
+#[test]
+fn a_pass_leaves_a_page_that_is_being_changed_and_writes_one_that_is_read() {
+    let (mapping, store) = open_dirty(3, 1);
+    let changed = page(&mapping, 1);
+    let guard = changed.write().unwrap();
+    let pass = || {
+        let mapping = mapping.clone();
+        thread::spawn(move || mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap())
+            .join()
+            .unwrap()
+    };
+    let progress = pass();
+    assert_eq!((progress.submitted, progress.skipped), (2, 1));
+    drop(guard);
+    assert_eq!(pass().submitted, 1);
+    assert_eq!(store.accepted(), [1; 3 * PAGE]);
+}
+
+#[test]
+fn a_pass_that_waits_for_a_guard_has_submitted_what_it_has_begun() {
+    let (mapping, store) = open_dirty(2, 1);
+    let second = page(&mapping, 1);
+    let guard = second.read();
+    let syncer = {
+        let handle = mapping.handle();
+        thread::spawn(move || handle.sync_data())
+    };
+    eventually("the first page is written", || store.accepted()[..PAGE] == [1; PAGE]);
+    never("the second is latched", || syncer.is_finished());
+    drop(guard);
+    syncer.join().unwrap().unwrap();
+    assert_eq!(store.durable(), [1; 2 * PAGE]);
+}
+
+#[test]
+fn a_miss_under_a_guard_does_not_wait_for_a_cut_that_waits_for_the_guard() {
+    let (mapping, _store) = open(3);
+    let tail = page(&mapping, 1);
+    let guard = tail.read();
+    let cutter = {
+        let handle = mapping.handle();
+        // Has to clear the end of the page that is latched.
+        thread::spawn(move || handle.set_len(PAGE as u64 + 100))
+    };
+    eventually("it is cutting", || mapping.len() == PAGE as u64 + 100);
+    assert!(matches!(mapping.page(0), Err(Error::WouldBlock)));
+    let lengthen = mapping.handle().write_at(b"x", 5 * PAGE as u64);
+    assert!(matches!(lengthen, Err(Error::WouldBlock)), "{lengthen:?}");
+    never("its page is latched", || cutter.is_finished());
+    drop(guard);
+    cutter.join().unwrap().unwrap();
+    mapping.handle().write_at(b"x", 5 * PAGE as u64).unwrap();
+    settle(&mapping);
+}
+
+/// A thread that lengthens the mapping within a page that is latched for reading: it keeps truncation out meanwhile, and waits.
+fn lengthen_under(
+    latched: &PageRef,
+    bytes: std::ops::Range<usize>,
+) -> thread::JoinHandle<Result<()>> {
+    let page = latched.clone();
+    let writer = thread::spawn(move || page.write_with(bytes, |bytes| bytes.fill(1)));
+    eventually("it waits for the page", || {
+        let page = latched.clone();
+        // Who waits to write is not overtaken.
+        thread::spawn(move || page.try_read().is_none()).join().unwrap()
+    });
+    writer
+}
+
+#[test]
+fn a_miss_under_a_guard_overtakes_a_cut_that_has_not_begun() {
+    let (mapping, _store) = open(3);
+    mapping.handle().set_len(2 * PAGE as u64 + 100).unwrap();
+    let last = page(&mapping, 2);
+    let guard = last.read();
+    let writer = lengthen_under(&last, 200..300);
+    let cutter = {
+        let handle = mapping.handle();
+        thread::spawn(move || handle.set_len(10))
+    };
+    never("a slow writer is at work", || cutter.is_finished());
+    mapping.page(1).expect("neither waits for it nor is told of it");
+    drop(guard);
+    writer.join().unwrap().unwrap();
+    cutter.join().unwrap().unwrap();
+    settle(&mapping);
+}
+
+#[test]
+fn a_thread_with_a_guard_grows_a_mapping_whose_padding_is_about_to_be_cut_off() {
+    let mapping = Mapping::open(MemStore::new().aligned(512)).unwrap();
+    mapping.handle().write_at(&[1; 100], 0).unwrap();
+    // Padded, and no sync has seen to that yet.
+    mapping.write_page(0, SyncMode::Wait).unwrap();
+    let tail = page(&mapping, 0);
+    let guard = tail.read();
+    let writer = lengthen_under(&tail, 200..300);
+    let syncer = {
+        let handle = mapping.handle();
+        thread::spawn(move || handle.sync_data())
+    };
+    never("the mapping is growing", || syncer.is_finished());
+    mapping.handle().write_at(b"x", 3 * PAGE as u64).unwrap();
+    drop(guard);
+    writer.join().unwrap().unwrap();
+    syncer.join().unwrap().unwrap();
+    mapping.handle().sync_data().unwrap();
+    mapping.check().unwrap();
+}
+
+#[test]
+fn a_thread_with_a_guard_does_not_make_up_for_a_cut_that_failed() {
+    // The sync that does so meanwhile may wait for the guard.
+    let (mapping, store) = open(3);
+    store.fail_set_len(true);
+    mapping.handle().set_len(PAGE as u64).unwrap_err();
+    let page = page(&mapping, 0);
+    let guard = page.read();
+    let lengthen = || mapping.handle().write_at(b"x", 2 * PAGE as u64);
+    store.fail_set_len(false);
+    assert!(matches!(lengthen(), Err(Error::WouldBlock)));
+    drop(guard);
+    lengthen().unwrap();
+    settle(&mapping);
+}
+
+/// Whatever would wait for its own thread.
+#[test]
+#[cfg(debug_assertions)]
+fn a_call_that_would_wait_for_its_own_thread_is_found_and_what_is_held_is_named() {
+    type Act = fn(&Mapping);
+    const NEVER: &[(&str, Act)] = &[
+        ("a sync", |m| _ = m.handle().sync_data()),
+        ("a sync", |m| _ = m.handle().sync_range(0..1)),
+        ("`write_range`", |m| _ = m.write_range(.., SyncMode::Skip, Budget::UNLIMITED)),
+        ("`write_cyclic`", |m| _ = m.write_cyclic(Budget::UNLIMITED)),
+        ("`write_page`", |m| _ = m.write_page(1, SyncMode::Skip)),
+        ("`wait_range`", |m| m.wait_range(..)),
+        ("`wait_writeback`", |m| page(m, 1).wait_writeback()),
+        ("`append`", |m| _ = m.handle().append(b"x")),
+        ("`set_len`", |m| _ = m.handle().set_len(0)),
+        ("`close`", |m| _ = m.clone().close()),
+        ("a hold", |m| _ = m.hold_page(1)),
+        ("`lock_state`", |m| _ = page(m, 1).lock_state()),
+        ("`wait_for_room`", |m| _ = m.wait_for_room()),
+        ("a change of the page", |m| _ = page(m, 0).write()),
+        ("a change of the page", |m| _ = page(m, 0).write_with(0..1, |_| ())),
+        ("a change of the page", |m| _ = page(m, 0).mark_dirty()),
+        ("writing to the page", |m| _ = m.handle().write_at(b"x", 0)),
+        ("latching the page", |m| _ = m.try_hold_page(0).unwrap().unwrap().image()),
+        ("latching the page", |m| _ = page(m, 0).try_lock_state().unwrap().mark_dirty()),
+    ];
+    const NOT_WHILE_IT_IS_CHANGED: &[(&str, Act)] = &[
+        ("reading the page", |m| _ = page(m, 0).read()),
+        ("reading the page", |m| _ = m.handle().read_at(&mut [0], 0)),
+    ];
+    let says = |mapping: &Mapping, act: Act| -> Option<String> {
+        let panic = catch_unwind(AssertUnwindSafe(|| act(mapping))).err()?;
+        panic.downcast_ref::<String>().cloned()
+    };
+    let (mapping, _store) = open_dirty(2, 1);
+    let held = page(&mapping, 0);
+    for (call, act) in NEVER {
+        let _guard = held.read();
+        let expected =
+            format!("{call} would wait for its own thread, which has a read guard of page 0");
+        assert_eq!(says(&mapping, *act), Some(expected), "{call}");
+    }
+    for (call, act) in NEVER.iter().chain(NOT_WHILE_IT_IS_CHANGED) {
+        let _guard = held.write().unwrap();
+        let expected =
+            format!("{call} would wait for its own thread, which has a write guard of page 0");
+        assert_eq!(says(&mapping, *act), Some(expected), "{call}");
+    }
+    // Of other mappings everything can be called.
+    let (other, _store) = open_dirty(2, 1);
+    let _guard = held.write().unwrap();
+    other.handle().sync_data().unwrap();
+    other.handle().set_len(0).unwrap();
+    other.close().unwrap();
+}
+
+#[test]
+fn guards_beside_a_flusher_lose_nothing() {
+    const THREADS: u8 = 4;
+    let cache = PageCache::new(CacheConfig::new(6).dirty_pages_max(4)).unwrap();
+    let (mapping, store) = open_in(&cache, 12);
+    let flusher = Flusher::start([mapping.clone()], FlusherConfig::new()).unwrap();
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let mapping = &mapping;
+            scope.spawn(move || -> Result<()> {
+                for round in 0..200_u64 {
+                    mapping.wait_for_room()?;
+                    let (low, high) = (round % 11, round % 11 + 1);
+                    let (low, high) = (mapping.page(low)?, mapping.page(high)?);
+                    let mut low = low.write()?;
+                    let mut high = high.write()?;
+                    low[usize::from(thread)] += 1;
+                    high[usize::from(THREADS + thread)] += 1;
+                }
+                mapping.handle().sync_data()
+            });
+        }
+    });
+    flusher.stop();
+    settle(&mapping);
+    cache.check().unwrap();
+    let durable = store.durable();
+    let sum = |places: std::ops::Range<usize>| -> u64 {
+        durable
+            .chunks(PAGE)
+            .flat_map(|page| &page[places.clone()])
+            .map(|byte| u64::from(*byte))
+            .sum()
+    };
+    assert_eq!((sum(0..4), sum(4..8)), (800, 800));
+}
+
+#[test]
+fn a_page_beyond_the_end_is_zeros_and_dirty_and_the_mapping_ends_with_it() {
+    let (mapping, store) = open(1);
+    mapping.handle().set_len(10).unwrap();
+    let fifth = mapping.allocate(5).unwrap();
+    assert_eq!((mapping.len(), store.reads_begun()), (6 * PAGE as u64, 0));
+    assert!(fifth.snapshot().is_dirty() && fifth.read().iter().all(|byte| *byte == 0));
+    fifth.write().unwrap().fill(5);
+    let again = mapping.allocate(5).unwrap();
+    assert_eq!(again.read()[9], 5, "it is there already");
+    assert!(!mapping.allocate(2).unwrap().snapshot().is_dirty(), "nor is what lies before");
+    assert!(matches!(mapping.allocate(u64::MAX), Err(Error::OutOfRange { .. })));
+    settle(&mapping);
+    assert_eq!(store.durable().len(), 6 * PAGE);
+    assert_eq!(store.durable()[5 * PAGE..], [5; PAGE]);
+    // One that begins within the mapping keeps what is there, in the store or in memory.
+    let fresh = Mapping::open(store.clone()).unwrap();
+    fresh.handle().set_len(5 * PAGE as u64 + 2).unwrap();
+    assert_eq!(fresh.allocate(5).unwrap().read()[..3], [5, 5, 0]);
+    drop(fresh);
+    mapping.handle().set_len(5 * PAGE as u64 + 3).unwrap();
+    let tail = mapping.allocate(5).unwrap();
+    assert_eq!((&tail.read()[..4], mapping.len()), (&[5, 5, 5, 0][..], 6 * PAGE as u64));
+    settle(&mapping);
+    mapping.clone().close().unwrap();
+    assert!(matches!(mapping.allocate(9), Err(Error::Closed)));
+}
+
+#[test]
+fn pages_are_tried_for_and_found_by_tag() {
+    let (mapping, store) = open(4);
+    assert!(mapping.try_page(0).is_none());
+    store.fail_read(true);
+    mapping.page(0).unwrap_err();
+    assert!(mapping.try_page(0).is_none(), "it was not read");
+    store.fail_read(false);
+    for index in [1, 2, 3] {
+        mapping.page(index).unwrap().write().unwrap()[0] = 1;
+    }
+    assert_eq!(mapping.try_page(1).unwrap().read()[0], 1);
+    let dirty = |range: std::ops::Range<u64>| -> Vec<u64> {
+        mapping.tagged(range, PageTag::Dirty).map(|page| page.index()).collect()
+    };
+    assert_eq!((dirty(0..9), dirty(2..3), dirty(2..2)), (vec![1, 2, 3], vec![2], vec![]));
+    mapping
+        .tagged(.., PageTag::Dirty)
+        .for_each(|page| _ = mapping.write_page(page.index(), SyncMode::Wait));
+    assert!(dirty(0..9).is_empty());
+    settle(&mapping);
+}
