@@ -132,7 +132,7 @@ impl Config {
         self
     }
 
-    /// Keeps the mapping's pages in `cache`, which has room for so many; what is not used makes room for
+    /// Keeps the mapping's pages in `cache`, which has room for so many bytes of them; what is not used makes room for
     /// what is.
     ///
     /// # Examples

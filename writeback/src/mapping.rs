@@ -96,10 +96,13 @@ impl Mapping {
         let whole = sealer.as_ref().map(|_| config.page_size);
         let parts = Parts {
             page_size: config.page_size,
-            frames: config.cache.as_ref().map_or_else(Frames::new, |cache| cache.frames.clone()),
+            frames: match &config.cache {
+                Some(cache) => cache.frames.clone(),
+                None => Frames::unlimited(),
+            },
             division,
             clock: config.clock,
-            member: config.cache.map(|cache| Member::new(cache.accounts)),
+            member: config.cache.map(|cache| Member::new(cache.accounts, config.page_size as u64)),
             memory_backed,
             length: length_of(&*store, limits.len_max, whole)?,
             len_max: limits.len_max,

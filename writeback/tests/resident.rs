@@ -1,9 +1,10 @@
-//! What the process takes for cached pages: one byte of memory a byte, whatever was done with them. One test, so that it is alone in its process.
+//! What the process takes for cached pages: one byte of memory a byte, whatever was done with them and however large they are. One test, so
+//! that it is alone in its process.
 
 use std::sync::Arc;
 
 use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
-use writeback::{Config, Mapping, StoreError};
+use writeback::{CacheConfig, Config, Mapping, PageCache, StoreError};
 
 const PAGE: usize = 4096;
 const PAGES: u64 = 16_384;
@@ -55,18 +56,26 @@ fn a_cached_page_takes_its_bytes_once() {
         println!("resident: the system has no /proc/self/statm");
         return;
     }
+    read_written_and_synced();
+    of_all_sizes_in_one_cache();
+}
+
+/// Fails unless what was taken since `before` is what is `cached`, and little more.
+fn check(what: &str, before: u64, cached: u64) {
+    let taken = resident().saturating_sub(before);
+    println!("{what}: {:.3} bytes a byte", taken as f64 / cached as f64);
+    assert!(taken <= cached * 105 / 100 + 4 * MIB, "{what}: {} MiB", taken / MIB);
+}
+
+fn read_written_and_synced() {
     let mut bytes = vec![1; PAGE];
     let before = resident();
     let mapping = Mapping::with_config(Arc::new(Sevens), Config::new()).unwrap();
     let handle = mapping.handle();
     let cached = PAGES * PAGE as u64;
-    // A descriptor, its reference counts and an entry of the tree for each page.
-    let beside = PAGES * 320 + 4 * MIB;
     let check = |what: &str| {
-        let taken = resident() - before;
-        println!("{what}: {:.3} bytes a byte", taken as f64 / cached as f64);
-        assert!(taken >= cached, "{what}: the pages are not there");
-        assert!(taken <= cached * 105 / 100 + beside, "{what}: {} MiB", taken / MIB);
+        assert!(resident() - before >= cached, "{what}: the pages are not there");
+        check(what, before, cached);
     };
     for page in 0..PAGES {
         handle.read_at(&mut bytes, page * PAGE as u64).unwrap();
@@ -80,4 +89,34 @@ fn a_cached_page_takes_its_bytes_once() {
     check("written");
     handle.sync_data().unwrap();
     check("synced");
+}
+
+/// Pages of one size take the place of those of another, several times over.
+fn of_all_sizes_in_one_cache() {
+    let before = resident();
+    let cache = PageCache::new(CacheConfig::bytes(32 * MIB)).unwrap();
+    let open = |size: usize| {
+        let config = Config::new().page_size(size).cache(&cache);
+        (size, Mapping::with_config(Arc::new(Sevens), config).unwrap())
+    };
+    let mappings = [4096, 1 << 20, 16_384, 512, 65_536].map(open);
+    let mut most = 0;
+    for round in 0..3 {
+        for (size, mapping) in &mappings {
+            let mut bytes = vec![1; *size];
+            // Small pages have large descriptors, so that few of them are cached.
+            let end = if *size < PAGE { MIB } else { PAGES * PAGE as u64 };
+            for at in (0..end).step_by(*size) {
+                mapping.handle().read_at(&mut bytes, at).unwrap();
+            }
+            mapping.handle().write_at(&bytes, 0).unwrap();
+            mapping.handle().sync_data().unwrap();
+            let cached = cache.stats().cached_bytes;
+            assert!(cached <= 32 * MIB, "{cached} bytes are cached");
+            check(&format!("round {round}, pages of {size}"), before, 32 * MIB);
+            most = most.max(cached);
+        }
+    }
+    assert!(most > 31 * MIB, "{most} bytes were cached at most");
+    cache.check().unwrap();
 }

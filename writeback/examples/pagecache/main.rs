@@ -160,7 +160,8 @@ fn config(arguments: &Arguments) -> Fallible<Config> {
     let config = Config::new().page_size(arguments.options.page_size);
     let Some(pages) = arguments.capacity else { return Ok(config) };
     // Who holds a page for a while may hold all that is dirty.
-    let limits = CacheConfig::new(pages).stall_max(Duration::from_secs(30));
+    let bytes = pages.saturating_mul(arguments.options.page_size as u64);
+    let limits = CacheConfig::bytes(bytes).stall_max(Duration::from_secs(30));
     Ok(config.cache(&PageCache::new(limits)?))
 }
 

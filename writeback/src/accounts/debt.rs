@@ -1,8 +1,8 @@
-//! The debt of a cache and of its mappings: how many pages are dirty, and who may add to them.
+//! The debt of a cache and of its mappings: how many bytes are dirty, and who may add to them.
 //!
-//! The *debt* of a cache is the number of its pages that are dirty, claimed or under writeback. (A page that is
+//! The *debt* of a cache is what its pages weigh that are dirty, claimed or under writeback. (A page that is
 //! dirtied again while it is written counts twice, as its image takes memory of its own.) Each mapping has
-//! an [`Account`] of its own part. A page is charged in the section that makes it dirty, and discharged after the one
+//! an [`Account`] of its own part. A page weighs as many bytes as it has, however few of them have changed. It is charged in the section that makes it dirty, and discharged after the one
 //! in which its write ends or that removes it; claim and redirtying change nothing.
 //!
 //! What each mapping may owe is in [`share`](crate::accounts::share): some of the limit is always left for a mapping that owes
@@ -50,6 +50,8 @@ pub(crate) struct Throttle {
 /// What one mapping owes, and where its writers wait.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
+    /// Bytes of each of the mapping's pages.
+    pub(crate) weight: u64,
     debt: CounterU64,
     /// Writers in the mapping's queue. A hint: who finds it zero need not queue up behind anybody.
     pub(super) waiting: HintU64,
@@ -61,6 +63,10 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    pub(crate) fn new(weight: u64) -> Self {
+        Self { weight, ..Self::default() }
+    }
+
     pub(crate) fn debt(&self) -> u64 {
         self.debt.load(Ordering::Acquire)
     }
@@ -68,11 +74,10 @@ impl Account {
 
 impl Throttle {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let Limits { background_pages: background, max_pages: max, .. } = *limits;
-        let shares = Shares { background, max, capacity: limits.capacity_pages };
+        let Limits { background, max, capacity, .. } = *limits;
         Self {
             word: AtomicU64::new(0),
-            shares,
+            shares: Shares { background, max, capacity },
             stall_max: limits.stall_max,
             pause_max: limits.pause_max,
             queues: Mutex::new(Queues::default()),
@@ -112,21 +117,22 @@ impl Throttle {
     /// A page became dirty. Whoever was admitted may charge, and so may those that need no admission.
     pub(crate) fn charge(&self, account: &Account) {
         // The account first, as in `discharge` last: it is never less than its part of the word.
-        if account.debt.fetch_add(1, Ordering::AcqRel) == 0 {
+        if account.debt.fetch_add(account.weight, Ordering::AcqRel) == 0 {
             self.owing.fetch_add(1, Ordering::Relaxed);
         }
-        self.word.fetch_add(1, Ordering::AcqRel);
+        self.word.fetch_add(account.weight, Ordering::AcqRel);
     }
 
     /// Pages are clean, or gone.
     pub(crate) fn discharge(&self, account: &Account, pages: u64) {
-        let before = self.word.fetch_sub(pages, Ordering::AcqRel);
-        debug_assert!(before & !WAITING >= pages, "I-COUNT: more discharged than was charged");
+        let bytes = pages * account.weight;
+        let before = self.word.fetch_sub(bytes, Ordering::AcqRel);
+        debug_assert!(before & !WAITING >= bytes, "I-COUNT: more discharged than was charged");
         // After the word, and before anybody is told: a writer that finds the account without this debt, and so
         // nothing under way, finds the room too.
-        let owed = account.debt.fetch_sub(pages, Ordering::AcqRel);
-        debug_assert!(owed >= pages, "I-COUNT: more discharged than the mapping was charged");
-        if owed == pages && pages > 0 {
+        let owed = account.debt.fetch_sub(bytes, Ordering::AcqRel);
+        debug_assert!(owed >= bytes, "I-COUNT: more discharged than the mapping was charged");
+        if owed == bytes && bytes > 0 {
             self.owing.fetch_sub(1, Ordering::Relaxed);
         }
         self.nudge(account);
@@ -198,7 +204,8 @@ impl Throttle {
     pub(crate) fn pause(&self, account: &Account) -> bool {
         let owed = self.owed(account);
         let (ease, now) = (self.shares.ease_of_one(owed), Instant::now());
-        let (speed, too_many) = (self.shares.speed(owed), owed.by_one.saturating_sub(ease));
+        let speed = self.shares.speed(owed);
+        let too_many = owed.by_one.saturating_sub(ease).div_ceil(account.weight);
         let Some(pause) = account.pace.pause(speed, too_many, self.pause_max, now) else {
             return false;
         };

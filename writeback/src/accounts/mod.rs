@@ -4,10 +4,11 @@
 //! keeps its mappings as whatever `M` is, and asks nothing of them. Who gives a page up, who writes and who waits
 //! is decided in [`memory`](crate::memory).
 //!
-//! A *place* is the right to have one page more in memory. It is taken before the page enters an index,
-//! with no lock held, and given back when the page leaves. So there are never more pages than places; and
-//! there are more places than the capacity only where nothing can be given up, because correctness must not
-//! depend on room: a page that is needed is always admitted, over capacity if need be.
+//! A *place* is the right to have one page more in memory. It weighs as many bytes as the page has, and so does the
+//! page's debt: mappings with pages of different sizes share one capacity. It is taken before the page enters an index,
+//! with no lock held, and given back when the page leaves. So there are never more bytes of pages than of places; and
+//! there are more of these than the capacity only where nothing can be given up, because correctness must not
+//! depend on room: a page that is needed is always admitted, over capacity if need be. Nobody waits for a place.
 
 pub(crate) mod debt;
 pub(crate) mod ghosts;
@@ -35,12 +36,20 @@ use self::turns::Turns;
 use crate::counters::Counter;
 use crate::primitives::{CounterU64, HintBool, HintU64, Mutex, Ordering};
 
-/// What a cache may take.
+/// The page that configurations count in, and that small parts of a capacity are rounded to.
+pub(crate) const USUAL_PAGE: u64 = 4096;
+
+/// A part of a capacity: a multiple of the usual page, unless it is less than one.
+pub(crate) fn whole_pages(bytes: u64) -> u64 {
+    if bytes < USUAL_PAGE { bytes } else { bytes - bytes % USUAL_PAGE }
+}
+
+/// What a cache may take, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    pub(crate) capacity_pages: u64,
-    pub(crate) background_pages: u64,
-    pub(crate) max_pages: u64,
+    pub(crate) capacity: u64,
+    pub(crate) background: u64,
+    pub(crate) max: u64,
     pub(crate) pause_max: Duration,
     pub(crate) stall_max: Duration,
 }
@@ -48,7 +57,7 @@ pub(crate) struct Limits {
 /// The accounts of a cache, whose mappings are `M`.
 pub(crate) struct Accounts<M> {
     pub(crate) limits: Limits,
-    /// Places taken.
+    /// Bytes of the places taken.
     places: CounterU64,
     pub(crate) overcommitted: Counter,
     pub(crate) outcomes: Outcomes,
@@ -93,8 +102,8 @@ impl<M> Accounts<M> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             throttle: Throttle::new(&limits),
-            turns: Turns::new(limits.capacity_pages),
-            ghosts: Ghosts::new(limits.capacity_pages),
+            turns: Turns::new(limits.capacity),
+            ghosts: Ghosts::new(limits.capacity / USUAL_PAGE),
             limits,
             places: CounterU64::new(0),
             overcommitted: Counter::default(),
@@ -106,27 +115,28 @@ impl<M> Accounts<M> {
         }
     }
 
-    /// Places taken.
+    /// Bytes of the places taken.
     pub(crate) fn places(&self) -> u64 {
         self.places.load(Ordering::Relaxed)
     }
 
-    /// Takes a place if there is one.
-    pub(crate) fn take_place(&self) -> bool {
+    /// Takes a place of that weight if there is room.
+    pub(crate) fn take_place(&self, weight: u64) -> bool {
         // Relaxed, here and below: the number is all there is to know.
-        let free = |taken: u64| (taken < self.limits.capacity_pages).then_some(taken + 1);
+        let free = |taken: u64| (taken + weight <= self.limits.capacity).then_some(taken + weight);
         self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok()
     }
 
-    /// Takes a place, whether there is one or not.
-    pub(crate) fn take_place_anyway(&self) {
-        self.places.fetch_add(1, Ordering::Relaxed);
+    /// Takes a place, whether there is room or not.
+    pub(crate) fn take_place_anyway(&self, weight: u64) {
+        self.places.fetch_add(weight, Ordering::Relaxed);
         self.overcommitted.add(1);
     }
 
-    pub(crate) fn give_back(&self, places: u64) {
-        let before = self.places.fetch_sub(places, Ordering::Relaxed);
-        debug_assert!(before >= places, "I-COUNT: more places given back than taken");
+    /// Gives back places of that weight together.
+    pub(crate) fn give_back(&self, weight: u64) {
+        let before = self.places.fetch_sub(weight, Ordering::Relaxed);
+        debug_assert!(before >= weight, "I-COUNT: more places given back than taken");
     }
 
     /// All mappings that are still in use.
@@ -159,7 +169,8 @@ impl<M> Accounts<M> {
 }
 
 impl<M> Member<M> {
-    pub(crate) fn new(cache: Arc<Accounts<M>>) -> Self {
+    /// Of a mapping whose pages have `weight` bytes each.
+    pub(crate) fn new(cache: Arc<Accounts<M>>, weight: u64) -> Self {
         let mut members = cache.members.lock();
         let number = members.next;
         members.next += 1;
@@ -167,7 +178,7 @@ impl<M> Member<M> {
         Self {
             cache,
             number,
-            account: Arc::default(),
+            account: Arc::new(Account::new(weight)),
             listed: Listed::default(),
             hand: HintU64::new(0),
             yielded: HintU64::new(0),
@@ -190,7 +201,7 @@ impl<M> Member<M> {
         let alive = &members.by_number;
         self.cache.newcomers.forget(alive.len(), |number| alive.contains_key(&number));
         drop(members);
-        self.cache.give_back(cached);
+        self.cache.give_back(cached * self.account.weight);
         // Nothing is under way: whoever writes has a reference to the mapping.
         self.cache.throttle.left(&self.account, dirty);
     }
@@ -203,6 +214,11 @@ impl<M> Member<M> {
     /// The mapping has got a page, and had none before.
     pub(crate) fn got_first_page(&self) {
         self.cache.newcomers.enlist(self.number, &self.listed);
+    }
+
+    /// How many pages the mapping owes.
+    pub(crate) fn debt_pages(&self) -> u64 {
+        self.account.debt() / self.account.weight
     }
 
     /// The mapping comes again, unless it has no page left.
@@ -223,15 +239,15 @@ impl<M> fmt::Debug for Accounts<M> {
 /// A place for one page, taken before any lock is. Without use it is given back.
 #[derive(Debug)]
 #[must_use = "it is a place for a page"]
-pub(crate) struct Room<'c, M>(Option<&'c Accounts<M>>);
+pub(crate) struct Room<'c, M>(Option<(&'c Accounts<M>, u64)>);
 
 impl<'c, M> Room<'c, M> {
     /// Of a mapping that is in no cache.
     pub(crate) const UNLIMITED: Self = Room(None);
 
-    /// The place was just taken.
-    pub(crate) fn taken(cache: &'c Accounts<M>) -> Self {
-        Self(Some(cache))
+    /// The place was just taken, and has that weight.
+    pub(crate) fn taken(cache: &'c Accounts<M>, weight: u64) -> Self {
+        Self(Some((cache, weight)))
     }
 
     /// The page is in the index, and gives its place back when it leaves.
@@ -242,8 +258,8 @@ impl<'c, M> Room<'c, M> {
 
 impl<M> Drop for Room<'_, M> {
     fn drop(&mut self) {
-        if let Some(cache) = self.0 {
-            cache.give_back(1);
+        if let Some((cache, weight)) = self.0 {
+            cache.give_back(weight);
         }
     }
 }

@@ -137,7 +137,7 @@ impl Core {
     fn push(&self, member: &Member, impatient: bool) -> Push {
         let throttle = &member.cache.throttle;
         // The debt first: if it is more than is dirty, somebody is about to end something, and says so, after this.
-        let owed = member.account.debt();
+        let owed = member.account.debt() / member.account.weight;
         if !impatient && owed > self.counters.dirty.get() {
             return Push::UnderWay;
         }

@@ -13,12 +13,12 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use self::config::CacheConfig;
+use crate::accounts::Accounts;
 use crate::accounts::outcomes::ReclaimStats;
-use crate::accounts::{Accounts, Room};
 use crate::buffer::Frames;
 use crate::counters::{Counter, Counters};
 use crate::error::Result;
-use crate::rules::core::{Cache, Core};
+use crate::rules::core::{Cache, Core, Member, Room};
 use crate::rules::invariants::{Violation, check_count};
 
 /// Memory for pages, shared by any number of mappings.
@@ -75,15 +75,19 @@ pub struct PageCache {
 /// use writeback::{CacheConfig, PageCache};
 ///
 /// let stats = PageCache::new(CacheConfig::new(1000))?.stats();
-/// assert_eq!((stats.capacity, stats.cached, stats.reclaim.evicted), (1000, 0, 0));
+/// assert_eq!((stats.capacity_bytes, stats.cached_bytes, stats.reclaim.evicted), (1000 * 4096, 0, 0));
 /// # Ok::<(), writeback::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// How many pages there is room for.
-    pub capacity: u64,
-    /// Pages in memory, and places taken for pages that are about to be.
+    /// Bytes of pages that there is room for.
+    pub capacity_bytes: u64,
+    /// Bytes of the pages in memory, and of those that are about to be.
+    pub cached_bytes: u64,
+    /// What the pages weigh that are dirty, claimed or under writeback, as the limits count them.
+    pub debt_bytes: u64,
+    /// Pages in memory, of all mappings, whatever their sizes.
     pub cached: u64,
     /// Mappings.
     pub mappings: u64,
@@ -91,7 +95,7 @@ pub struct CacheStats {
     pub dirty: u64,
     /// Pages under writeback.
     pub writeback: u64,
-    /// Pages dirty, claimed or under writeback, as the limits count them.
+    /// Pages dirty, claimed or under writeback; one that was dirtied again while it is written counts twice.
     pub debt: u64,
     /// Pages written successfully.
     pub written: u64,
@@ -123,7 +127,8 @@ impl PageCache {
     /// ```
     pub fn new(config: CacheConfig) -> Result<Self> {
         let limits = config.limits()?;
-        Ok(Self { accounts: Arc::new(Accounts::new(limits)), frames: Frames::new() })
+        let frames = Frames::with_capacity(limits.capacity);
+        Ok(Self { accounts: Arc::new(Accounts::new(limits)), frames })
     }
 
     /// What it holds and has done. Each number is exact; all together are not one instant.
@@ -150,11 +155,11 @@ impl PageCache {
         let accounts = &*self.accounts;
         let (stalled_now, stalled) = accounts.throttle.stalled();
         let mut stats = CacheStats {
-            capacity: accounts.limits.capacity_pages,
-            cached: accounts.places(),
+            capacity_bytes: accounts.limits.capacity,
+            cached_bytes: accounts.places(),
+            debt_bytes: accounts.throttle.debt(),
             reclaim: accounts.outcomes.stats(),
             overcommitted: accounts.overcommitted.get(),
-            debt: accounts.throttle.debt(),
             written: accounts.throttle.written(),
             paused: accounts.throttle.paused(),
             stalled_now,
@@ -163,6 +168,8 @@ impl PageCache {
         };
         for mapping in accounts.members() {
             stats.mappings += 1;
+            stats.cached += mapping.counters.cached.get();
+            stats.debt += mapping.member.as_ref().map_or(0, Member::debt_pages);
             stats.dirty += mapping.counters.dirty.get();
             stats.writeback += mapping.counters.writeback.get();
         }
@@ -204,7 +211,9 @@ impl PageCache {
     pub fn check(&self) -> Result<(), Violation> {
         let members = self.accounts.members();
         let sum = |count: fn(&Counters) -> &Counter| {
-            members.iter().map(|mapping| count(&mapping.counters).get()).sum::<u64>()
+            let of =
+                |mapping: &Arc<Core>| count(&mapping.counters).get() * mapping.page_size as u64;
+            members.iter().map(of).sum::<u64>()
         };
         check_count("places", self.accounts.places(), sum(|counters| &counters.cached))?;
         let unwritten = sum(|counters| &counters.dirty) + sum(|counters| &counters.writeback);
@@ -220,12 +229,12 @@ impl fmt::Debug for PageCache {
 
 impl Core {
     /// Takes a place for a page, if this mapping is in a cache. The caller has no lock and no latch.
-    pub(crate) fn make_room(&self) -> Room<'_, Core> {
+    pub(crate) fn make_room(&self) -> Room<'_> {
         let Some(member) = &*self.member else { return Room::UNLIMITED };
-        let cache = &*member.cache;
-        if !cache.take_place() {
+        let (cache, weight) = (&*member.cache, member.account.weight);
+        if !cache.take_place(weight) {
             cache.make_room(member);
         }
-        Room::taken(cache)
+        Room::taken(cache, weight)
     }
 }

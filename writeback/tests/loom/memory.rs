@@ -205,3 +205,23 @@ fn evict_vs_use_by_page() {
         cache.check().unwrap();
     });
 }
+
+/// A large page and a small one come in where there is room for neither: as many bytes leave as they need together, neither
+/// counts for more or less than it has, and nobody waits for ever.
+#[test]
+fn large_page_vs_small_page() {
+    model("large_page_vs_small_page", || {
+        let (small, cache) = World::in_cache(8, 8);
+        // Seven eighths of the room.
+        (0..7).for_each(|page| assert_eq!(small.read(page), Some(0)));
+        let large = World::also_in(&cache, 1, 4);
+        let reader = large.spawn(|large| assert_eq!(large.read(3), Some(0)));
+        assert_eq!(small.read(7), Some(0));
+        reader.join().unwrap();
+        cache.check().unwrap();
+        let stats = cache.stats();
+        assert_eq!((large.mapping.stats().cached, stats.overcommitted), (1, 0), "{stats:?}");
+        assert!(stats.cached_bytes <= stats.capacity_bytes, "{stats:?}");
+        assert!(small.mapping.cached_page(7).is_some(), "what has just come in stays");
+    });
+}

@@ -42,10 +42,16 @@ impl World {
     /// As [`new`](Self::new), in a cache for eight pages, so many of which may be dirty. Nobody who waits in
     /// vain waits for long.
     pub(crate) fn in_cache(pages: usize, dirty_max: u64) -> (Self, PageCache) {
-        let config = CacheConfig::new(8).dirty_pages_max(dirty_max).stall_max(Duration::ZERO);
+        let config = CacheConfig::bytes(8 * PAGE as u64);
+        let config = config.dirty_bytes_max(dirty_max * PAGE as u64).stall_max(Duration::ZERO);
         let cache = PageCache::new(config).unwrap();
-        let config = Config::new().page_size(PAGE).cache(&cache);
-        (Self::over(Disk::new(pages, pages + 1), config), cache)
+        (Self::also_in(&cache, pages, 1), cache)
+    }
+
+    /// A mapping of `pages` pages of zeros, each as large as `times` those of others, in a cache that others may be in too.
+    pub(crate) fn also_in(cache: &PageCache, pages: usize, times: usize) -> Self {
+        let config = Config::new().page_size(times * PAGE).cache(cache);
+        Self::over(Disk::new(times * pages, times * pages + 1), config)
     }
 
     /// A mapping of one page of so many blocks, those in `dirty` of version 1, the others clean and zeros. A block
