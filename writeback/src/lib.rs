@@ -5,7 +5,7 @@
 //! and sync it through [`Handle`]s; a [`Flusher`] writes dirty pages in the background. Engines that
 //! want more than bytes at offsets take single [pages](page). Large pages can be
 //! divided into blocks ([`Config::block_size`]), each of which is dirty, held and written by itself. Mappings
-//! that share a [`PageCache`] share its memory: what is not used makes room for what is, and writers are held
+//! that share a [`PageCache`] share its memory, and any other has 256 MiB of its own: what is not used makes room for what is, and writers are held
 //! to what the stores can take.
 //!
 //! # Use it when, and when not
@@ -47,7 +47,7 @@
 //! | to | use |
 //! |---|---|
 //! | read and write bytes at offsets, and make them durable | [`Mapping::open`], [`Mapping::handle`], [`Handle`] |
-//! | keep memory and dirty pages within bounds | [`PageCache`], [`Config::cache`] |
+//! | bound memory and dirty pages, of all mappings together | [`PageCache`], [`Config::cache`] |
 //! | have dirty pages written while nobody waits | [`Flusher`] |
 //! | write pages back yourself, waiting for busy ones or not | [`Mapping::write_range`] and a [`SyncMode`] |
 //! | change bytes of a page in place | [`Mapping::page`], [`PageRef::write`](page::PageRef::write) |
@@ -168,7 +168,7 @@
 //! |---|---|
 //! | `read_at`, `write_at`, page cached | the page's latch, for the time of a copy |
 //! | `read_at`, `write_at`, otherwise | the page lock while another thread reads it in; the store; a truncate |
-//! | `write_at`, `PageRef::write`, `mark_dirty` in a [`PageCache`] | at its mapping's limit of dirty pages, if this one is clean: the end of a write of this mapping; before, a pause if a flusher writes meanwhile |
+//! | `write_at`, `PageRef::write`, `mark_dirty`, unless [unbounded](Config::unbounded) | at its mapping's limit of dirty pages, if this one is clean: the end of a write of this mapping; before, a pause if a flusher writes meanwhile |
 //! | `write_range`, mode `Skip`; the flusher | the store's `submit` |
 //! | `write_range`, mode `Wait` | page locks, holds, writes of the pages it finds dirty; the log |
 //! | the flusher, between passes | the log |

@@ -57,6 +57,8 @@ pub(crate) struct Limits {
 /// The accounts of a cache, whose mappings are `M`.
 pub(crate) struct Accounts<M> {
     pub(crate) limits: Limits,
+    /// It was made for one mapping, which shares it with no other.
+    pub(crate) of_one: bool,
     /// Bytes of the places taken.
     places: CounterU64,
     pub(crate) overcommitted: Counter,
@@ -99,8 +101,9 @@ pub(crate) struct Member<M> {
 }
 
 impl<M> Accounts<M> {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, of_one: bool) -> Self {
         Self {
+            of_one,
             throttle: Throttle::new(&limits),
             turns: Turns::new(limits.capacity),
             ghosts: Ghosts::new(limits.capacity / USUAL_PAGE),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use page_frames::LIMIT_DEFAULT;
+
 use crate::accounts::{Limits, USUAL_PAGE, whole_pages};
 use crate::error::{Error, Result};
 
@@ -148,6 +150,11 @@ impl CacheConfig {
     pub fn stall_max(mut self, time: Duration) -> Self {
         self.stall_max = time;
         self
+    }
+
+    /// What a mapping has that is in no cache that others are in. It has no neighbours to leave anything of the limit to.
+    pub(super) fn of_one() -> Self {
+        Self::bytes(LIMIT_DEFAULT).dirty_bytes_max(LIMIT_DEFAULT / 2)
     }
 
     fn max(&self) -> u64 {

@@ -23,8 +23,8 @@ use crate::rules::invariants::{Violation, check_count};
 
 /// Memory for pages, shared by any number of mappings.
 ///
-/// Mappings are opened in it by [`Config::cache`](crate::Config::cache); a mapping without one keeps all
-/// its pages. Cheap to clone; all clones are the same cache. It lives as long as a clone or a mapping does.
+/// Mappings are opened in it by [`Config::cache`](crate::Config::cache); a mapping without one has 256 MiB of its own, unless it
+/// is [unbounded](crate::Config::unbounded). Cheap to clone; all clones are the same cache. It lives as long as a clone or a mapping does.
 ///
 /// # Concurrency
 /// Where a page is to come in and there is no room, the thread that needs it evicts some that nobody has
@@ -126,9 +126,18 @@ impl PageCache {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn new(config: CacheConfig) -> Result<Self> {
+        Self::with(&config, false)
+    }
+
+    /// A cache for one mapping, whose user has not said anything about it.
+    pub(crate) fn of_one() -> Result<Self> {
+        Self::with(&CacheConfig::of_one(), true)
+    }
+
+    fn with(config: &CacheConfig, of_one: bool) -> Result<Self> {
         let limits = config.limits()?;
         let frames = Frames::with_capacity(limits.capacity);
-        Ok(Self { accounts: Arc::new(Accounts::new(limits)), frames })
+        Ok(Self { accounts: Arc::new(Accounts::new(limits, of_one)), frames })
     }
 
     /// What it holds and has done. Each number is exact; all together are not one instant.

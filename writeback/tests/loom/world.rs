@@ -36,7 +36,7 @@ impl World {
 
     /// As [`new`](Self::new), over a disk with room for `capacity` pages.
     pub(crate) fn with_capacity(pages: usize, capacity: usize) -> Self {
-        Self::over(Disk::new(pages, capacity), Config::new().page_size(PAGE))
+        Self::over(Disk::new(pages, capacity), Config::new().unbounded().page_size(PAGE))
     }
 
     /// As [`new`](Self::new), in a cache for eight pages, so many of which may be dirty. Nobody who waits in
@@ -57,7 +57,7 @@ impl World {
     /// A mapping of one page of so many blocks, those in `dirty` of version 1, the others clean and zeros. A block
     /// is what is called a page below, but for claims and holds.
     pub(crate) fn blocks(count: usize, dirty: &[usize]) -> Self {
-        let config = Config::new().page_size(count * PAGE).block_size(PAGE);
+        let config = Config::new().unbounded().page_size(count * PAGE).block_size(PAGE);
         let world = Self::over(Disk::new(count, count), config);
         dirty.iter().for_each(|block| world.write(*block, 1));
         world
@@ -65,7 +65,7 @@ impl World {
 
     /// An empty mapping over a disk for so many pages that is written in whole pages only.
     pub(crate) fn aligned(capacity: usize) -> Self {
-        Self::over(Disk::aligned(capacity), Config::new().page_size(PAGE))
+        Self::over(Disk::aligned(capacity), Config::new().unbounded().page_size(PAGE))
     }
 
     fn over(disk: Disk, config: Config) -> Self {

@@ -68,7 +68,7 @@ impl World {
     }
 
     fn over(device: Device, ledger: Ledger, threads: usize) -> Arc<Self> {
-        Self::open(device, ledger, threads, Config::new())
+        Self::open(device, ledger, threads, Config::new().unbounded())
     }
 
     fn open(device: Device, ledger: Ledger, threads: usize, config: Config) -> Arc<Self> {
