@@ -30,6 +30,12 @@ impl Frames {
         Self(Pool::new(with_spare(bytes)))
     }
 
+    /// Bytes of images whose pages have gone on with copies, or are gone: what there is beside the pages.
+    #[inline]
+    pub(crate) fn image_bytes(&self) -> u64 {
+        self.0.image_bytes()
+    }
+
     /// `len` zero bytes; `len` is that of a page.
     pub(crate) fn zeroed(&self, len: usize) -> Frame {
         taken(self.0.zeroed(len, Limit::Exceed), len)

@@ -103,7 +103,10 @@ impl Mapping {
         };
         let parts = Parts {
             page_size: config.page_size,
-            frames: cache.as_ref().map_or_else(Frames::unlimited, |cache| cache.frames.clone()),
+            frames: match &cache {
+                Some(cache) => cache.accounts.frames.clone(),
+                None => Frames::unlimited(),
+            },
             division,
             clock: config.clock,
             member: cache.map(|cache| Member::new(cache.accounts, config.page_size as u64)),

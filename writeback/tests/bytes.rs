@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::*;
 use writeback::store::Store;
-use writeback::{CacheConfig, Config, Error, Mapping, PageCache};
+use writeback::{Budget, CacheConfig, Config, Error, Mapping, PageCache, SyncMode};
 
 const LARGE: usize = 16 * PAGE;
 
@@ -154,4 +154,59 @@ fn a_writer_that_waits_is_let_in_for_the_bytes_of_its_page() {
     assert_eq!(cache.stats().stalled, 2);
     large.handle().sync_data().unwrap();
     assert_sound(&cache, &[&large]);
+}
+
+#[test]
+fn images_that_pages_have_left_count_and_others_make_room() {
+    let config = CacheConfig::new(64).dirty_pages_max(64).pause_max(Duration::ZERO);
+    let cache = PageCache::new(config).unwrap();
+    let (mapping, store) = open_in(&cache, PAGE, 64);
+    (0..64).for_each(|page| read(&mapping, page));
+    store.writes(Writes::Keep);
+    let _goes_on = Accept(&store);
+    (0..16).for_each(|page| write(&mapping, page, 1));
+    mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
+    assert_eq!((cache.stats().cached, cache.stats().image_bytes), (64, 0));
+    for page in 0..16 {
+        write(&mapping, page, 2);
+        let stats = cache.stats();
+        assert_eq!(stats.image_bytes, (page + 1) * PAGE as u64, "that of the write stays");
+        // But for the last, which is made up for when the next comes.
+        let most = stats.capacity_bytes + PAGE as u64;
+        assert!(stats.cached_bytes + stats.image_bytes <= most, "{stats:?}");
+    }
+    assert!(mapping.stats().evicted >= 15, "{:?}", mapping.stats());
+    let in_vain = cache.stats();
+    (16..64).for_each(|page| read(&mapping, page));
+    let stats = cache.stats();
+    assert!(stats.cached_bytes + stats.image_bytes <= stats.capacity_bytes, "{stats:?}");
+    assert_eq!(stats.overcommitted, in_vain.overcommitted);
+    store.writes(Writes::Accept);
+    while store.kept() > 0 {
+        store.release_first(Ok(()));
+    }
+    assert_eq!(cache.stats().image_bytes, 0);
+    mapping.handle().sync_data().unwrap();
+    (16..64).for_each(|page| read(&mapping, page));
+    assert_eq!(cache.stats().cached_bytes, cache.stats().capacity_bytes, "all of it again");
+    assert_sound(&cache, &[&mapping]);
+}
+
+#[test]
+fn images_that_nothing_makes_room_for_hold_up_nobody() {
+    let config = CacheConfig::new(256).dirty_pages_max(256).pause_max(Duration::ZERO);
+    let cache = PageCache::new(config).unwrap();
+    let (mapping, _store) = open_in(&cache, PAGE, 256);
+    (0..200).for_each(|page| write(&mapping, page, 1));
+    let image = |page| mapping.hold_page(page).unwrap().image();
+    let mut images: Vec<_> = (0..200).map(image).collect();
+    (0..200).for_each(|page| write(&mapping, page, 2));
+    assert_eq!(cache.stats().image_bytes, 200 * PAGE as u64);
+    assert!(images.iter().all(|image| image.as_ref()[0] == 1));
+    images.truncate(56);
+    assert_eq!(cache.stats().image_bytes, 56 * PAGE as u64);
+    drop(images);
+    assert_eq!(cache.stats().image_bytes, 0);
+    mapping.handle().sync_data().unwrap();
+    assert_sound(&cache, &[&mapping]);
 }

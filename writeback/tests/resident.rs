@@ -1,18 +1,34 @@
 //! What the process takes for cached pages: one byte of memory a byte, whatever was done with them and however large they are. One test, so
 //! that it is alone in its process.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
-use writeback::{CacheConfig, Config, Mapping, PageCache, StoreError};
+use writeback::{Budget, CacheConfig, Config, Mapping, PageCache, StoreError, SyncMode};
 
 const PAGE: usize = 4096;
 const PAGES: u64 = 16_384;
 const MIB: u64 = 1 << 20;
 
-/// A store that keeps nothing, so that all memory is the cache's.
-#[derive(Debug)]
-struct Sevens;
+/// A store that keeps nothing, so that all memory is the cache's; but for writes, until they are to end.
+#[derive(Debug, Default)]
+struct Sevens {
+    keeps_writes: AtomicBool,
+    kept: Mutex<Vec<(WriteBatch, Completion)>>,
+}
+
+impl Sevens {
+    fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn end_writes(&self) {
+        self.keeps_writes.store(false, Ordering::Relaxed);
+        let kept = std::mem::take(&mut *self.kept.lock().expect("no panic under it"));
+        kept.into_iter().for_each(|(batch, completion)| self.submit(batch, completion));
+    }
+}
 
 impl Store for Sevens {
     fn limits(&self) -> Limits {
@@ -33,6 +49,9 @@ impl Store for Sevens {
     }
 
     fn submit(&self, batch: WriteBatch, completion: Completion) {
+        if self.keeps_writes.load(Ordering::Relaxed) {
+            return self.kept.lock().expect("no panic under it").push((batch, completion));
+        }
         let count = batch.len();
         drop(batch);
         completion.complete(Ok(count));
@@ -58,6 +77,7 @@ fn a_cached_page_takes_its_bytes_once() {
     }
     read_written_and_synced();
     of_all_sizes_in_one_cache();
+    changed_while_it_is_written();
 }
 
 /// Fails unless what was taken since `before` is what is `cached`, and little more.
@@ -70,7 +90,7 @@ fn check(what: &str, before: u64, cached: u64) {
 fn read_written_and_synced() {
     let mut bytes = vec![1; PAGE];
     let before = resident();
-    let mapping = Mapping::with_config(Arc::new(Sevens), Config::new()).unwrap();
+    let mapping = Mapping::with_config(Sevens::new(), Config::new()).unwrap();
     let handle = mapping.handle();
     let cached = PAGES * PAGE as u64;
     let check = |what: &str| {
@@ -97,7 +117,7 @@ fn of_all_sizes_in_one_cache() {
     let cache = PageCache::new(CacheConfig::bytes(32 * MIB)).unwrap();
     let open = |size: usize| {
         let config = Config::new().page_size(size).cache(&cache);
-        (size, Mapping::with_config(Arc::new(Sevens), config).unwrap())
+        (size, Mapping::with_config(Sevens::new(), config).unwrap())
     };
     let mappings = [4096, 1 << 20, 16_384, 512, 65_536].map(open);
     let mut most = 0;
@@ -118,5 +138,34 @@ fn of_all_sizes_in_one_cache() {
         }
     }
     assert!(most > 31 * MIB, "{most} bytes were cached at most");
+    cache.check().unwrap();
+}
+
+/// A quarter of what is cached is being written and has changed since, so that it is there twice.
+fn changed_while_it_is_written() {
+    let before = resident();
+    let pages = 32 * MIB / PAGE as u64;
+    let config = CacheConfig::bytes(32 * MIB).dirty_pages_max(pages).dirty_pages_background(pages);
+    let cache = PageCache::new(config).unwrap();
+    let store = Sevens::new();
+    let mapping = Mapping::with_config(store.clone(), Config::new().cache(&cache)).unwrap();
+    let write = |pages, byte| {
+        for page in 0..pages {
+            mapping.handle().write_at(&[byte; PAGE], page * PAGE as u64).unwrap();
+        }
+    };
+    write(pages, 1);
+    mapping.handle().sync_data().unwrap();
+    check("before it is changed", before, 32 * MIB);
+    store.keeps_writes.store(true, Ordering::Relaxed);
+    write(pages / 4, 2);
+    mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
+    write(pages / 4, 3);
+    let image_bytes = cache.stats().image_bytes;
+    assert_eq!(image_bytes, 8 * MIB, "all that is being written has changed");
+    check("changed while it is written", before, 32 * MIB);
+    store.end_writes();
+    mapping.handle().sync_data().unwrap();
+    check("synced again", before, 32 * MIB);
     cache.check().unwrap();
 }

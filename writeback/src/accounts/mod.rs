@@ -9,6 +9,11 @@
 //! with no lock held, and given back when the page leaves. So there are never more bytes of pages than of places; and
 //! there are more of these than the capacity only where nothing can be given up, because correctness must not
 //! depend on room: a page that is needed is always admitted, over capacity if need be. Nobody waits for a place.
+//!
+//! Beside the pages there are *images*: a page that is changed while it is written goes on with a copy, and the image that
+//! is being written has the old bytes until the write ends. Such images count, too, as the pool of the frames tells their number. A copy is
+//! made under a latch, where nothing can be evicted, so it is made beyond the capacity if need be, and the next thread that comes
+//! to dirty a page makes up for it.
 
 pub(crate) mod debt;
 pub(crate) mod ghosts;
@@ -33,6 +38,7 @@ use self::givers::{Givers, Listed, Newcomers};
 use self::kick::Flushers;
 use self::outcomes::Outcomes;
 use self::turns::Turns;
+use crate::buffer::Frames;
 use crate::counters::Counter;
 use crate::primitives::{CounterU64, HintBool, HintU64, Mutex, Ordering};
 
@@ -57,6 +63,8 @@ pub(crate) struct Limits {
 /// The accounts of a cache, whose mappings are `M`.
 pub(crate) struct Accounts<M> {
     pub(crate) limits: Limits,
+    /// Where the bytes of all its pages lie.
+    pub(crate) frames: Frames,
     /// It was made for one mapping, which shares it with no other.
     pub(crate) of_one: bool,
     /// Bytes of the places taken.
@@ -70,6 +78,8 @@ pub(crate) struct Accounts<M> {
     /// One thread moves the hands at a time.
     pub(crate) hands: Mutex<Givers>,
     newcomers: Newcomers,
+    /// How much there was beyond the capacity, with images, when nothing could be evicted for them; zero: it could.
+    pub(crate) images_in_vain: HintU64,
     /// Those that write mappings of this cache.
     pub(crate) flushers: Flushers,
 }
@@ -103,6 +113,7 @@ pub(crate) struct Member<M> {
 impl<M> Accounts<M> {
     pub(crate) fn new(limits: Limits, of_one: bool) -> Self {
         Self {
+            frames: Frames::with_capacity(limits.capacity),
             of_one,
             throttle: Throttle::new(&limits),
             turns: Turns::new(limits.capacity),
@@ -114,6 +125,7 @@ impl<M> Accounts<M> {
             members: Mutex::new(Members { by_number: HashMap::new(), next: 0 }),
             hands: Mutex::new(Givers::default()),
             newcomers: Newcomers::default(),
+            images_in_vain: HintU64::new(0),
             flushers: Flushers::default(),
         }
     }
@@ -123,10 +135,23 @@ impl<M> Accounts<M> {
         self.places.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the places taken, and of images that are beside them.
+    pub(crate) fn held(&self) -> u64 {
+        self.places() + self.frames.image_bytes()
+    }
+
+    /// There are images, and with them more than the capacity.
+    #[inline]
+    pub(crate) fn has_images_beyond(&self) -> bool {
+        let images = self.frames.image_bytes();
+        images > 0 && self.places() + images > self.limits.capacity
+    }
+
     /// Takes a place of that weight if there is room.
     pub(crate) fn take_place(&self, weight: u64) -> bool {
+        let room = self.limits.capacity.saturating_sub(self.frames.image_bytes());
         // Relaxed, here and below: the number is all there is to know.
-        let free = |taken: u64| (taken + weight <= self.limits.capacity).then_some(taken + weight);
+        let free = |taken: u64| (taken + weight <= room).then_some(taken + weight);
         self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok()
     }
 

@@ -50,6 +50,9 @@ impl Core {
     #[inline]
     pub(crate) fn admit_dirtier(&self, index: u64, may_wait: bool) -> Result<Admission<'_>> {
         let Some(member) = &*self.member else { return Ok(Admission::FREE) };
+        if member.cache.has_images_beyond() {
+            member.cache.make_up_for_images();
+        }
         if member.cache.throttle.is_easy(&member.account) {
             return Ok(Admission::FREE);
         }

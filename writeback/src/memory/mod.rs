@@ -15,7 +15,6 @@ use std::sync::Arc;
 pub use self::config::CacheConfig;
 use crate::accounts::Accounts;
 use crate::accounts::outcomes::ReclaimStats;
-use crate::buffer::Frames;
 use crate::counters::{Counter, Counters};
 use crate::error::Result;
 use crate::rules::core::{Cache, Core, Member, Room};
@@ -32,6 +31,9 @@ use crate::rules::invariants::{Violation, check_count};
 /// is read once, in however small pieces, costs what is used again and again no place. Only clean pages are evicted, and none that is locked, held, under writeback or in somebody's
 /// hands ([`PageRef`](crate::page::PageRef)). Should there be no other, the cache grows beyond its capacity, and
 /// shrinks again when it can ([`CacheStats::overcommitted`]).
+///
+/// Who changes a page while it is being written, or while somebody keeps an [`Image`](crate::page::Image) of it, does not wait, but goes on with a copy. The old
+/// bytes count until the image is dropped ([`CacheStats::image_bytes`]), and other pages make room for them.
 ///
 /// How many pages may be dirty is limited too ([`CacheConfig::dirty_pages_max`]), and shared among the mappings: one
 /// whose store is slow, failing or stuck uses up its own share, and its writers alone wait, or are told.
@@ -64,8 +66,6 @@ use crate::rules::invariants::{Violation, check_count};
 #[derive(Clone)]
 pub struct PageCache {
     pub(crate) accounts: Arc<Cache>,
-    /// Where the bytes of all its pages lie.
-    pub(crate) frames: Frames,
 }
 
 /// What a [`PageCache`] holds and has done.
@@ -85,6 +85,8 @@ pub struct CacheStats {
     pub capacity_bytes: u64,
     /// Bytes of the pages in memory, and of those that are about to be.
     pub cached_bytes: u64,
+    /// Bytes of images that are being written or held, and whose pages have gone on with copies meanwhile: they take room, too.
+    pub image_bytes: u64,
     /// What the pages weigh that are dirty, claimed or under writeback, as the limits count them.
     pub debt_bytes: u64,
     /// Pages in memory, of all mappings, whatever their sizes.
@@ -135,9 +137,7 @@ impl PageCache {
     }
 
     fn with(config: &CacheConfig, of_one: bool) -> Result<Self> {
-        let limits = config.limits()?;
-        let frames = Frames::with_capacity(limits.capacity);
-        Ok(Self { accounts: Arc::new(Accounts::new(limits, of_one)), frames })
+        Ok(Self { accounts: Arc::new(Accounts::new(config.limits()?, of_one)) })
     }
 
     /// What it holds and has done. Each number is exact; all together are not one instant.
@@ -166,6 +166,7 @@ impl PageCache {
         let mut stats = CacheStats {
             capacity_bytes: accounts.limits.capacity,
             cached_bytes: accounts.places(),
+            image_bytes: accounts.frames.image_bytes(),
             debt_bytes: accounts.throttle.debt(),
             reclaim: accounts.outcomes.stats(),
             overcommitted: accounts.overcommitted.get(),

@@ -163,12 +163,29 @@ impl Cache {
         if self.take_place(weight) {
             return true;
         }
-        let beyond = self.places().saturating_sub(self.limits.capacity);
+        let beyond = self.held().saturating_sub(self.limits.capacity);
         let wanted = Wanted::Bytes(beyond + self.ahead().max(weight));
         self.evict_under(&mut hands, wanted, &mut let_go);
         let taken = self.take_place(weight);
         drop(hands);
         taken
+    }
+
+    /// Evicts as much as images take beyond the capacity. If that cannot be, nobody tries again before it is worth it.
+    #[cold]
+    pub(crate) fn make_up_for_images(&self) {
+        let mut let_go = Vec::new();
+        let mut hands = self.hands.lock();
+        // Relaxed, here and below: a hint, and the hands are locked.
+        let in_vain = self.images_in_vain.load(Ordering::Relaxed);
+        let beyond = self.held().saturating_sub(self.limits.capacity);
+        if beyond > 0 && (in_vain == 0 || beyond > in_vain + self.ahead()) {
+            let (_, is_met) = self.evict_under(&mut hands, Wanted::Bytes(beyond), &mut let_go);
+            self.images_in_vain.store(if is_met { 0 } else { beyond }, Ordering::Relaxed);
+        } else if beyond < in_vain {
+            self.images_in_vain.store(beyond, Ordering::Relaxed);
+        }
+        drop(hands);
     }
 
     /// How many bytes are to be free before they are asked for.
@@ -179,7 +196,7 @@ impl Cache {
     /// What a flusher does, so that others need not: evicts if there are few free places. Returns whether there
     /// still are, so that pages have to be written first.
     pub(crate) fn reclaim_ahead(&self) -> bool {
-        let wanted = (self.places() + self.ahead()).saturating_sub(self.limits.capacity);
+        let wanted = (self.held() + self.ahead()).saturating_sub(self.limits.capacity);
         let (_, is_met) = self.evict_wanted(Wanted::Bytes(wanted));
         !is_met
     }
