@@ -30,6 +30,11 @@ impl Frames {
         Self(Pool::new(with_spare(bytes)))
     }
 
+    /// The cache has so many bytes from now on: memory of more goes back to the system, as soon as it is not in use.
+    pub(crate) fn set_capacity(&self, bytes: u64) {
+        self.0.resize(with_spare(bytes));
+    }
+
     /// Bytes of images whose pages have gone on with copies, or are gone: what there is beside the pages.
     #[inline]
     pub(crate) fn image_bytes(&self) -> u64 {

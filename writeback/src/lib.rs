@@ -99,7 +99,8 @@
 //!     durable up to the newest position in it; the log is waited for with no lock at all.
 //! 12. *To wait for room*, for a page in memory or for a dirty one, comes before all locks and latches.
 //!     Passes, claims that are given up, truncation and whoever has the page lock do not wait for it. A thread that
-//!     makes room writes pages of its own mapping only: another mapping's store might never let it go.
+//!     makes room writes pages of its own mapping only: another mapping's store might never let it go. The limits may change at any
+//!     time, under the lock with which whoever waits for a dirty page decides to.
 //! 13. *To have a page spared* by eviction: use it, whichever way. Reading, changing and asking for its bytes tells
 //!     the clock, without a lock and before the latch; looking for it, locking it and writing it back does not. A use that is over before an
 //!     eviction looks at the page, in the section that would remove it, is seen by it, if it counts: the turn of

@@ -78,6 +78,7 @@ fn a_cached_page_takes_its_bytes_once() {
     read_written_and_synced();
     of_all_sizes_in_one_cache();
     changed_while_it_is_written();
+    resized();
 }
 
 /// Fails unless what was taken since `before` is what is `cached`, and little more.
@@ -167,5 +168,38 @@ fn changed_while_it_is_written() {
     store.end_writes();
     mapping.handle().sync_data().unwrap();
     check("synced again", before, 32 * MIB);
+    cache.check().unwrap();
+}
+
+/// Memory comes with the capacity and goes with it: at once where pages are clean, after the sync where they are dirty.
+fn resized() {
+    let before = resident();
+    let pages = 64 * MIB / PAGE as u64;
+    let config = CacheConfig::bytes(64 * MIB).dirty_pages_max(pages).dirty_pages_background(pages);
+    let cache = PageCache::new(config).unwrap();
+    let mapping = Mapping::with_config(Sevens::new(), Config::new().cache(&cache)).unwrap();
+    let mut bytes = vec![0; 4 * PAGE];
+    let read_all = |bytes: &mut [u8]| {
+        for at in (0..64 * MIB).step_by(bytes.len()) {
+            mapping.handle().read_at(bytes, at).unwrap();
+        }
+    };
+    for round in 0..3 {
+        read_all(&mut bytes);
+        assert!(resident() - before >= 60 * MIB, "the pages are not there");
+        cache.resize(16 * MIB).unwrap();
+        check(&format!("clean, smaller, {round}"), before, 16 * MIB);
+        read_all(&mut bytes);
+        check(&format!("read again, {round}"), before, 16 * MIB);
+        cache.resize(64 * MIB).unwrap();
+        for at in (0..64 * MIB).step_by(bytes.len()) {
+            mapping.handle().write_at(&bytes, at).unwrap();
+        }
+        cache.resize(16 * MIB).unwrap();
+        assert_eq!(cache.stats().dirty, pages, "none is lost");
+        mapping.handle().sync_data().unwrap();
+        check(&format!("dirty, smaller and synced, {round}"), before, 16 * MIB);
+        cache.resize(64 * MIB).unwrap();
+    }
     cache.check().unwrap();
 }

@@ -33,7 +33,7 @@ pub(super) const END_MAX: Duration = Duration::from_millis(100);
 /// The debt of a cache.
 pub(crate) struct Throttle {
     pub(super) word: AtomicU64,
-    pub(super) shares: Shares,
+    limits: Bounds,
     pub(crate) stall_max: Duration,
     pause_max: Duration,
     pub(super) queues: Mutex<Queues>,
@@ -45,6 +45,37 @@ pub(crate) struct Throttle {
     pub(super) stalled: Counter,
     paused: Counter,
     pub(crate) written: Counter,
+}
+
+/// The limits, as they are now. They change [together](Throttle::resize), and whoever does not have the queues may see some of them
+/// before the others: they are approximate, and a page or two beyond them do no harm.
+#[derive(Debug)]
+struct Bounds {
+    background: HintU64,
+    /// Not a hint, nor the last: who reads them decides whether to wait.
+    max: AtomicU64,
+    capacity: HintU64,
+    /// Up to this debt nobody has to look further.
+    easy: AtomicU64,
+}
+
+impl Bounds {
+    fn new(shares: Shares) -> Self {
+        Self {
+            background: HintU64::new(shares.background),
+            max: AtomicU64::new(shares.max),
+            capacity: HintU64::new(shares.capacity),
+            easy: AtomicU64::new(shares.easy()),
+        }
+    }
+
+    fn set(&self, shares: Shares) {
+        // Relaxed, all of them: the lock orders them for those who decide to wait.
+        self.background.store(shares.background, Ordering::Relaxed);
+        self.max.store(shares.max, Ordering::Relaxed);
+        self.capacity.store(shares.capacity, Ordering::Relaxed);
+        self.easy.store(shares.easy(), Ordering::Relaxed);
+    }
 }
 
 /// What one mapping owes, and where its writers wait.
@@ -74,10 +105,9 @@ impl Account {
 
 impl Throttle {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let Limits { background, max, capacity, .. } = *limits;
         Self {
             word: AtomicU64::new(0),
-            shares: Shares { background, max, capacity },
+            limits: Bounds::new(limits.shares()),
             stall_max: limits.stall_max,
             pause_max: limits.pause_max,
             queues: Mutex::new(Queues::default()),
@@ -88,6 +118,30 @@ impl Throttle {
             paused: Counter::default(),
             written: Counter::default(),
         }
+    }
+
+    pub(super) fn shares(&self) -> Shares {
+        let Bounds { background, max, capacity, .. } = &self.limits;
+        Shares {
+            background: background.load(Ordering::Relaxed),
+            max: max.load(Ordering::Relaxed),
+            capacity: capacity.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Bytes that the cache has room for.
+    #[inline]
+    pub(crate) fn capacity(&self) -> u64 {
+        self.limits.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Sets new limits, and lets in whoever there is room for by them.
+    ///
+    /// With the queues: who decides to wait has them too, and so has seen the new limits, or is seen here.
+    pub(crate) fn resize(&self, limits: &Limits) {
+        let mut queues = self.queues.lock();
+        self.limits.set(limits.shares());
+        self.let_in(&mut queues);
     }
 
     pub(crate) fn debt(&self) -> u64 {
@@ -105,13 +159,13 @@ impl Throttle {
     #[inline]
     pub(crate) fn is_easy(&self, account: &Account) -> bool {
         // Relaxed: the limits are approximate, and a page or two beyond them do no harm.
-        self.word.load(Ordering::Acquire) & !WAITING <= self.shares.easy()
+        self.word.load(Ordering::Acquire) & !WAITING <= self.limits.easy.load(Ordering::Relaxed)
             && account.waiting.load(Ordering::Relaxed) == 0
     }
 
     /// There is room for a page more of the mapping, and nobody waits for it.
     pub(crate) fn has_room(&self, account: &Account) -> bool {
-        account.waiting.load(Ordering::Relaxed) == 0 && self.shares.admits(self.owed(account))
+        account.waiting.load(Ordering::Relaxed) == 0 && self.shares().admits(self.owed(account))
     }
 
     /// A page became dirty. Whoever was admitted may charge, and so may those that need no admission.
@@ -154,12 +208,12 @@ impl Throttle {
     pub(crate) fn is_over_background(&self, account: &Account) -> bool {
         // It falls below zero for a moment where a mapping is charged and discharged at the same time.
         let owing = self.owing.load(Ordering::Relaxed).cast_signed().max(1).unsigned_abs();
-        self.shares.is_over_background(self.owed(account), owing)
+        self.shares().is_over_background(self.owed(account), owing)
     }
 
     /// Whether the flushers are to be woken: once, until they begin to look.
     pub(crate) fn wants_kick(&self) -> bool {
-        self.debt() > self.shares.background && !self.kicked.swap(true, Ordering::AcqRel)
+        self.debt() > self.shares().background && !self.kicked.swap(true, Ordering::AcqRel)
     }
 
     /// The flusher is about to look: what is dirtied from now on wakes it again.
@@ -197,14 +251,14 @@ impl Throttle {
     pub(crate) fn wants_pause(&self, account: &Account) -> bool {
         let owed = self.owed(account);
         // Under a checker time stands still.
-        !CHECKED && owed.by_one > self.shares.ease_of_one(owed)
+        !CHECKED && owed.by_one > self.shares().ease_of_one(owed)
     }
 
     /// Has a writer pause, because a flusher writes its mapping meanwhile; returns whether it did.
     pub(crate) fn pause(&self, account: &Account) -> bool {
         let owed = self.owed(account);
-        let (ease, now) = (self.shares.ease_of_one(owed), Instant::now());
-        let speed = self.shares.speed(owed);
+        let (ease, now) = (self.shares().ease_of_one(owed), Instant::now());
+        let speed = self.shares().speed(owed);
         let too_many = owed.by_one.saturating_sub(ease).div_ceil(account.weight);
         let Some(pause) = account.pace.pause(speed, too_many, self.pause_max, now) else {
             return false;

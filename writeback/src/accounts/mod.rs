@@ -37,6 +37,7 @@ use self::ghosts::Ghosts;
 use self::givers::{Givers, Listed, Newcomers};
 use self::kick::Flushers;
 use self::outcomes::Outcomes;
+use self::share::Shares;
 use self::turns::Turns;
 use crate::buffer::Frames;
 use crate::counters::Counter;
@@ -60,9 +61,15 @@ pub(crate) struct Limits {
     pub(crate) stall_max: Duration,
 }
 
+impl Limits {
+    fn shares(&self) -> Shares {
+        let Self { background, max, capacity, .. } = *self;
+        Shares { background, max, capacity }
+    }
+}
+
 /// The accounts of a cache, whose mappings are `M`.
 pub(crate) struct Accounts<M> {
-    pub(crate) limits: Limits,
     /// Where the bytes of all its pages lie.
     pub(crate) frames: Frames,
     /// It was made for one mapping, which shares it with no other.
@@ -111,14 +118,13 @@ pub(crate) struct Member<M> {
 }
 
 impl<M> Accounts<M> {
-    pub(crate) fn new(limits: Limits, of_one: bool) -> Self {
+    pub(crate) fn new(limits: &Limits, of_one: bool) -> Self {
         Self {
             frames: Frames::with_capacity(limits.capacity),
             of_one,
-            throttle: Throttle::new(&limits),
+            throttle: Throttle::new(limits),
             turns: Turns::new(limits.capacity),
             ghosts: Ghosts::new(limits.capacity / USUAL_PAGE),
-            limits,
             places: CounterU64::new(0),
             overcommitted: Counter::default(),
             outcomes: Outcomes::default(),
@@ -128,6 +134,38 @@ impl<M> Accounts<M> {
             images_in_vain: HintU64::new(0),
             flushers: Flushers::default(),
         }
+    }
+
+    /// Bytes of pages that there is room for.
+    #[inline]
+    pub(crate) fn capacity(&self) -> u64 {
+        self.throttle.capacity()
+    }
+
+    /// Sets new limits. What is beyond them has still to be evicted, and what lay under it to be [given back](Self::fit).
+    pub(crate) fn resize(&self, limits: &Limits) {
+        self.throttle.resize(limits);
+        // There may be something to evict that there was no need for.
+        self.images_in_vain.store(0, Ordering::Relaxed);
+    }
+
+    /// Fits to the capacity what depends on it: memory that is not in use and is beyond it goes back to the system.
+    pub(crate) fn fit(&self) {
+        loop {
+            let capacity = self.capacity();
+            self.turns.resize(capacity);
+            self.ghosts.resize(capacity / USUAL_PAGE);
+            self.frames.set_capacity(capacity);
+            // Another thread may have set another, and come too early to the end of this.
+            if self.capacity() == capacity {
+                return;
+            }
+        }
+    }
+
+    /// How much there is beyond the capacity.
+    pub(crate) fn beyond(&self) -> u64 {
+        self.held().saturating_sub(self.capacity())
     }
 
     /// Bytes of the places taken.
@@ -144,12 +182,12 @@ impl<M> Accounts<M> {
     #[inline]
     pub(crate) fn has_images_beyond(&self) -> bool {
         let images = self.frames.image_bytes();
-        images > 0 && self.places() + images > self.limits.capacity
+        images > 0 && self.places() + images > self.capacity()
     }
 
     /// Takes a place of that weight if there is room.
     pub(crate) fn take_place(&self, weight: u64) -> bool {
-        let room = self.limits.capacity.saturating_sub(self.frames.image_bytes());
+        let room = self.capacity().saturating_sub(self.frames.image_bytes());
         // Relaxed, here and below: the number is all there is to know.
         let free = |taken: u64| (taken + weight <= room).then_some(taken + weight);
         self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok()

@@ -126,7 +126,7 @@ impl Throttle {
     }
 
     /// Lets in whoever there is room for: of each queue the first, then of each the second, and so on.
-    fn let_in(&self, queues: &mut Queues) {
+    pub(super) fn let_in(&self, queues: &mut Queues) {
         let mut refused = 0;
         while refused < queues.queues.len() {
             let entering = queues.entering;
@@ -148,7 +148,7 @@ impl Throttle {
         let owed = self.owed(&queue.account);
         let of_one = queue.entering * queue.account.weight;
         let (by_all, by_one) = (owed.by_all + entering, owed.by_one + of_one);
-        if queue.waiting.is_empty() || !self.shares.admits(Owed { by_all, by_one, ..owed }) {
+        if queue.waiting.is_empty() || !self.shares().admits(Owed { by_all, by_one, ..owed }) {
             return false;
         }
         queue.enter_first();

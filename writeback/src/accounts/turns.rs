@@ -12,7 +12,7 @@ pub(crate) struct Turns {
     now: Now,
     admitted: HintU64,
     /// How many bytes come in during one turn.
-    length: u64,
+    length: HintU64,
 }
 
 /// Alone in its lines of the processor's cache: everybody reads it all the time, and it changes rarely.
@@ -20,11 +20,21 @@ pub(crate) struct Turns {
 #[repr(align(128))]
 struct Now(HintU32);
 
+/// Of a turn, in a cache of so many bytes.
+fn length(capacity: u64) -> u64 {
+    whole_pages(capacity / TURNS).max(1)
+}
+
 impl Turns {
     /// For a cache of so many bytes.
     pub(crate) fn new(capacity: u64) -> Self {
-        let length = whole_pages(capacity / TURNS).max(1);
+        let length = HintU64::new(length(capacity));
         Self { now: Now(HintU32::new(1)), admitted: HintU64::new(0), length }
+    }
+
+    /// The cache has so many bytes from now on.
+    pub(crate) fn resize(&self, capacity: u64) {
+        self.length.store(length(capacity), Ordering::Relaxed);
     }
 
     #[inline]
@@ -35,7 +45,8 @@ impl Turns {
     /// A page of so many bytes has come in. However many, one turn ends by it at most.
     pub(crate) fn admit(&self, bytes: u64) {
         let before = self.admitted.fetch_add(bytes, Ordering::Relaxed);
-        if before.wrapping_add(bytes) / self.length != before / self.length {
+        let length = self.length.load(Ordering::Relaxed);
+        if before.wrapping_add(bytes) / length != before / length {
             self.now.0.fetch_add(1, Ordering::Relaxed);
         }
     }

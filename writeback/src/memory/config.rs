@@ -157,6 +157,14 @@ impl CacheConfig {
         Self::bytes(LIMIT_DEFAULT).dirty_bytes_max(LIMIT_DEFAULT / 2)
     }
 
+    /// The same for another capacity: what was set stays, as far as it fits.
+    pub(super) fn resized(&self, capacity: u64) -> Self {
+        let max = self.max.map(|max| max.min(capacity));
+        let mut resized = Self { capacity, max, ..self.clone() };
+        resized.background = self.background.map(|background| background.min(resized.max()));
+        resized
+    }
+
     fn max(&self) -> u64 {
         self.max.unwrap_or(whole_pages(self.capacity / 5).max(1))
     }

@@ -66,6 +66,7 @@ use crate::rules::invariants::{Violation, check_count};
 #[derive(Clone)]
 pub struct PageCache {
     pub(crate) accounts: Arc<Cache>,
+    config: CacheConfig,
 }
 
 /// What a [`PageCache`] holds and has done.
@@ -128,16 +129,17 @@ impl PageCache {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn new(config: CacheConfig) -> Result<Self> {
-        Self::with(&config, false)
+        Self::with(config, false)
     }
 
     /// A cache for one mapping, whose user has not said anything about it.
     pub(crate) fn of_one() -> Result<Self> {
-        Self::with(&CacheConfig::of_one(), true)
+        Self::with(CacheConfig::of_one(), true)
     }
 
-    fn with(config: &CacheConfig, of_one: bool) -> Result<Self> {
-        Ok(Self { accounts: Arc::new(Accounts::new(config.limits()?, of_one)) })
+    fn with(config: CacheConfig, of_one: bool) -> Result<Self> {
+        let accounts = Arc::new(Accounts::new(&config.limits()?, of_one));
+        Ok(Self { accounts, config })
     }
 
     /// What it holds and has done. Each number is exact; all together are not one instant.
@@ -164,7 +166,7 @@ impl PageCache {
         let accounts = &*self.accounts;
         let (stalled_now, stalled) = accounts.throttle.stalled();
         let mut stats = CacheStats {
-            capacity_bytes: accounts.limits.capacity,
+            capacity_bytes: accounts.capacity(),
             cached_bytes: accounts.places(),
             image_bytes: accounts.frames.image_bytes(),
             debt_bytes: accounts.throttle.debt(),
@@ -184,6 +186,46 @@ impl PageCache {
             stats.writeback += mapping.counters.writeback.get();
         }
         stats
+    }
+
+    /// Makes room for `bytes` bytes of pages from now on, more than before or less, while the cache is in use. Limits of dirty pages that were not set when it was
+    /// made change with it; those that were set stay, but for what is beyond the new capacity.
+    ///
+    /// If that is less, evicts what is beyond it, and gives the memory back to the system. What cannot be evicted stays, and nothing is lost: pages that are dirty
+    /// leave after the sync or the flusher's round that writes them, those in somebody's hands when the next page comes in. Memory
+    /// goes back as they leave.
+    ///
+    /// # Concurrency
+    /// Waits for no store. Writers that wait and have room by the new limits go on; others wait for what is beyond them to be written, or write it themselves. Of several
+    /// calls at a time one is the last.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if it is less than the smallest page. Then nothing has changed.
+    ///
+    /// # Complexity
+    /// O(n) in the pages that leave; a call of the system for each 2 MiB that the cache had.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache};
+    /// use std::sync::Arc;
+    ///
+    /// let cache = PageCache::new(CacheConfig::bytes(1 << 20))?;
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::new()), Config::new().cache(&cache))?;
+    /// mapping.handle().write_at(&[1; 100_000], 0)?;
+    /// cache.resize(10 << 10)?;
+    /// assert_eq!(cache.stats().dirty, 25, "none is lost");
+    /// mapping.handle().sync_data()?;
+    /// assert_eq!(cache.stats().cached, 2);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn resize(&self, bytes: u64) -> Result<()> {
+        let limits = self.config.resized(bytes).limits()?;
+        self.accounts.resize(&limits);
+        self.accounts.shrink();
+        self.accounts.fit();
+        self.accounts.kick_flushers();
+        Ok(())
     }
 
     /// Evicts up to `pages` pages now, all that can be if there are fewer; returns how many. They are

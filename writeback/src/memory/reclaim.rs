@@ -38,6 +38,9 @@ const ROUNDS: u32 = 3;
 /// Most dirty pages that one reclaim looks at in a mapping.
 const PAGE_OUT: u64 = 256;
 
+/// So many bytes are evicted at a time where much has to be.
+const PORTION: u64 = 1 << 20;
+
 /// How much is to be evicted.
 #[derive(Debug, Clone, Copy)]
 enum Wanted {
@@ -163,7 +166,7 @@ impl Cache {
         if self.take_place(weight) {
             return true;
         }
-        let beyond = self.held().saturating_sub(self.limits.capacity);
+        let beyond = self.beyond();
         let wanted = Wanted::Bytes(beyond + self.ahead().max(weight));
         self.evict_under(&mut hands, wanted, &mut let_go);
         let taken = self.take_place(weight);
@@ -178,7 +181,7 @@ impl Cache {
         let mut hands = self.hands.lock();
         // Relaxed, here and below: a hint, and the hands are locked.
         let in_vain = self.images_in_vain.load(Ordering::Relaxed);
-        let beyond = self.held().saturating_sub(self.limits.capacity);
+        let beyond = self.beyond();
         if beyond > 0 && (in_vain == 0 || beyond > in_vain + self.ahead()) {
             let (_, is_met) = self.evict_under(&mut hands, Wanted::Bytes(beyond), &mut let_go);
             self.images_in_vain.store(if is_met { 0 } else { beyond }, Ordering::Relaxed);
@@ -188,15 +191,25 @@ impl Cache {
         drop(hands);
     }
 
+    /// Evicts what is beyond the capacity, as much of it as can be; others come in between.
+    pub(crate) fn shrink(&self) {
+        loop {
+            let beyond = self.beyond();
+            if beyond == 0 || self.evict_wanted(Wanted::Bytes(beyond.min(PORTION))).0 == 0 {
+                return;
+            }
+        }
+    }
+
     /// How many bytes are to be free before they are asked for.
     fn ahead(&self) -> u64 {
-        whole_pages((self.limits.capacity / 8).clamp(1, MOVE as u64 * USUAL_PAGE))
+        whole_pages((self.capacity() / 8).clamp(1, MOVE as u64 * USUAL_PAGE))
     }
 
     /// What a flusher does, so that others need not: evicts if there are few free places. Returns whether there
     /// still are, so that pages have to be written first.
     pub(crate) fn reclaim_ahead(&self) -> bool {
-        let wanted = (self.held() + self.ahead()).saturating_sub(self.limits.capacity);
+        let wanted = (self.held() + self.ahead()).saturating_sub(self.capacity());
         let (_, is_met) = self.evict_wanted(Wanted::Bytes(wanted));
         !is_met
     }
@@ -260,6 +273,15 @@ fn put_back(givers: &mut Givers, given: u64, mapping: &Mapping) {
 }
 
 impl Mapping {
+    /// Pages may be clean now that were beyond what there is room for.
+    pub(crate) fn give_up_beyond(&self) {
+        if let Some(member) = &*self.core.member
+            && member.cache.beyond() > 0
+        {
+            member.cache.shrink();
+        }
+    }
+
     /// For a flusher: if its cache has no room and no clean page, writes pages that nobody has used lately.
     /// Returns whether any was, or was being written.
     pub(crate) fn page_out_if_short(&self) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use loom::thread::JoinHandle;
 use writeback::{Budget, PageCache, SyncMode};
 
+use crate::disk::PAGE;
 use crate::model::model;
 use crate::world::{Ledger, World};
 
@@ -223,5 +224,41 @@ fn large_page_vs_small_page() {
         assert_eq!((large.mapping.stats().cached, stats.overcommitted), (1, 0), "{stats:?}");
         assert!(stats.cached_bytes <= stats.capacity_bytes, "{stats:?}");
         assert!(small.mapping.cached_page(7).is_some(), "what has just come in stays");
+    });
+}
+
+/// A page that is written while its cache is made smaller is written, whether there is room for it or not, and afterwards there is no more
+/// than there is room for.
+#[test]
+fn resize_vs_write() {
+    model("resize_vs_write", || {
+        let (world, cache) = World::in_cache(3, 8);
+        (0..2).for_each(|page| world.write(page, 1));
+        world.sync(0, 1);
+        let smaller = cache.clone();
+        let resizer = world.spawn(move |_| smaller.resize(PAGE as u64).unwrap());
+        world.write(2, 2);
+        resizer.join().unwrap();
+        world.sync(2, 2);
+        cache.check().unwrap();
+        let stats = cache.stats();
+        assert!(stats.cached <= 1, "{stats:?}");
+        assert_eq!((world.read(0), world.read(1), world.read(2)), (Some(1), Some(1), Some(2)));
+    });
+}
+
+/// Two that set the size at the same time: one of them is the last, and all of the cache has its size.
+#[test]
+fn resize_vs_resize() {
+    model("resize_vs_resize", || {
+        let (world, cache) = World::in_cache(4, 8);
+        (0..4).for_each(|page| assert_eq!(world.read(page), Some(0)));
+        let other = cache.clone();
+        let resizer = world.spawn(move |_| other.resize(PAGE as u64).unwrap());
+        cache.resize(2 * PAGE as u64).unwrap();
+        resizer.join().unwrap();
+        cache.check().unwrap();
+        let stats = cache.stats();
+        assert!(stats.cached_bytes <= stats.capacity_bytes, "{stats:?}");
     });
 }

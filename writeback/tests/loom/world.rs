@@ -48,6 +48,13 @@ impl World {
         (Self::also_in(&cache, pages, 1), cache)
     }
 
+    /// As [`in_cache`](Self::in_cache), with room for `capacity` pages, of which a fifth may be dirty, whatever the size later.
+    pub(crate) fn in_small_cache(pages: usize, capacity: usize) -> (Self, PageCache) {
+        let config = CacheConfig::bytes((capacity * PAGE) as u64).stall_max(Duration::ZERO);
+        let cache = PageCache::new(config).unwrap();
+        (Self::also_in(&cache, pages, 1), cache)
+    }
+
     /// A mapping of `pages` pages of zeros, each as large as `times` those of others, in a cache that others may be in too.
     pub(crate) fn also_in(cache: &PageCache, pages: usize, times: usize) -> Self {
         let config = Config::new().page_size(times * PAGE).cache(cache);
