@@ -1,9 +1,15 @@
 //! What the process takes for cached pages: one byte of memory a byte, whatever was done with them and however large they are. One test, so
 //! that it is alone in its process.
+//!
+//! * `WRITEBACK_CHURN_SECONDS`: how long pages come and go, 1 if it is not set.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
 use writeback::{Budget, CacheConfig, Config, Mapping, PageCache, StoreError, SyncMode};
 
@@ -79,6 +85,7 @@ fn a_cached_page_takes_its_bytes_once() {
     of_all_sizes_in_one_cache();
     changed_while_it_is_written();
     resized();
+    churned();
 }
 
 /// Fails unless what was taken since `before` is what is `cached`, and little more.
@@ -202,4 +209,55 @@ fn resized() {
         cache.resize(64 * MIB).unwrap();
     }
     cache.check().unwrap();
+}
+
+/// Pages of several sizes are read, written, synced, changed while they are written and evicted at random, for long.
+fn churned() {
+    let seconds = std::env::var("WRITEBACK_CHURN_SECONDS").map_or(1, |text| text.parse().unwrap());
+    let (begun, all) = (Instant::now(), Duration::from_secs(seconds));
+    let before = resident();
+    let cache = PageCache::new(CacheConfig::bytes(32 * MIB).pause_max(Duration::ZERO)).unwrap();
+    let open = |size: usize| {
+        let config = Config::new().page_size(size).cache(&cache);
+        Mapping::with_config(Sevens::new(), config).unwrap()
+    };
+    let mappings = [4096, 16_384, 65_536].map(open);
+    let work = |seed: u64| {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut bytes = vec![7; 65_536];
+        while begun.elapsed() < all {
+            let mapping = &mappings[random.random_range(0..mappings.len())];
+            let size = mapping.page_size();
+            let at = random.random_range(0..64 * MIB / size as u64) * size as u64;
+            match random.random_range(0..4096) {
+                0 => mapping.handle().sync_data().unwrap(),
+                1..1500 => mapping.handle().write_at(&bytes[..size], at).unwrap(),
+                _ => _ = mapping.handle().read_at(&mut bytes[..size], at).unwrap(),
+            }
+        }
+    };
+    let (mut most, mut marks) = (0, 0);
+    thread::scope(|scope| {
+        let workers = [1, 2].map(|seed| scope.spawn(move || work(seed)));
+        while !workers.iter().all(|worker| worker.is_finished()) {
+            let taken = resident().saturating_sub(before);
+            most = most.max(taken);
+            if begun.elapsed() * 5 >= all * marks {
+                marks += 1;
+                check(&format!("after {:.0?}", begun.elapsed()), before, 32 * MIB);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    println!("churned: {:.3} bytes a byte at most", most as f64 / (32 * MIB) as f64);
+    check("churned", before, 32 * MIB);
+    cache.check().unwrap();
+    let stats = cache.stats();
+    println!("{} evicted, {} written", stats.reclaim.evicted, stats.written);
+    assert!(stats.reclaim.evicted > 1000, "{stats:?}");
+    cache.resize(8 * MIB).unwrap();
+    for mapping in &mappings {
+        mapping.handle().sync_data().unwrap();
+    }
+    check("made small", before, 8 * MIB);
 }
