@@ -46,7 +46,7 @@ pub fn busy_flusher(mapping: &Mapping) -> Result<Flusher, Failure> {
     Ok(Flusher::start([mapping.clone()], config)?)
 }
 
-/// Has room for so many pages, if there is a bound.
+/// Has room for so many pages, or for as many as a mapping keeps that is opened alone.
 ///
 /// # Errors
 /// If it is zero.

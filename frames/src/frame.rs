@@ -67,15 +67,28 @@ fn add_owner(owners: &AtomicU32) {
     }
 }
 
-/// Ends an owner. The last one returns the block.
-fn remove_owner(block: Block) {
+/// Ends an image. The last owner returns the block.
+fn remove_image(block: Block) {
     // Release: E-OWNERS.
     if block.tally().owners.fetch_sub(1, Ordering::Release) == 1 {
         // Acquire: E-OWNERS.
         fence(Ordering::Acquire);
+        // No `CowFrame` has it any more, so it was added by the one that had, or by `into_shared` (I-IMAGE).
+        block.pool().images().sub(block.len());
         block.note_write();
         give_back(block);
     }
+}
+
+/// Ends a `CowFrame` that is marked shared: what is left are images, if anything is.
+fn leave_images(block: Block) {
+    if is_alone(&block) {
+        block.note_write();
+        return give_back(block);
+    }
+    // Before the last image can take it out again. Should they all end in between, this is as good as one of them.
+    block.pool().images().add(block.len());
+    remove_image(block);
 }
 
 /// Whether the owner that asks is the only one. It stays so, since only an owner adds another (I-EXCLUSIVE).
@@ -116,6 +129,7 @@ impl Frame {
     #[must_use]
     pub fn into_shared(self) -> SharedFrame {
         let block = self.into_block();
+        block.pool().images().add(block.len());
         // Relaxed: other owners come from this one, by means that order what they see.
         block.tally().owners.store(1, Ordering::Relaxed);
         SharedFrame(block)
@@ -153,6 +167,7 @@ impl SharedFrame {
         if !is_alone(&self.0) {
             return Err(self);
         }
+        self.0.pool().images().sub(self.0.len());
         // SAFETY: `self` is forgotten, so only one handle remains (I-OWNER).
         let block = unsafe { self.0.duplicate() };
         mem::forget(self);
@@ -183,7 +198,7 @@ impl Clone for SharedFrame {
 impl Drop for SharedFrame {
     fn drop(&mut self) {
         // SAFETY: this handle is never used again (I-OWNER).
-        remove_owner(unsafe { self.0.duplicate() });
+        remove_image(unsafe { self.0.duplicate() });
     }
 }
 
@@ -258,7 +273,7 @@ impl Drop for CowFrame {
         // SAFETY: this handle is never used again (I-OWNER).
         let block = unsafe { self.0.duplicate() };
         if is_shared {
-            remove_owner(block);
+            leave_images(block);
         } else {
             block.note_write();
             give_back(block);

@@ -59,7 +59,7 @@ fn watch(pool: &Pool) -> Weak<Inner> {
 /// Everything has come back to the pool, and it is freed when it is dropped.
 fn ends(pool: Pool) {
     let watched = watch(&pool);
-    assert_eq!(pool.stats().in_use_bytes, 0);
+    assert_eq!((pool.stats().in_use_bytes, pool.image_bytes()), (0, 0));
     drop(pool);
     assert_eq!(watched.strong_count(), 0, "the pool is not gone");
 }
@@ -292,6 +292,24 @@ fn a_page_is_copied_while_its_image_ends() {
         let mut next = CowFrame::from(take(&pool).unwrap());
         assert!(next.get_mut().is_some(), "no image of it is out");
         drop(next);
+        ends(pool);
+    });
+}
+
+#[test]
+fn images_are_counted_until_the_last_of_them_ends() {
+    // A page goes on with a copy while two images of it end: what is counted is what only images have, and at the end nothing.
+    model(|| {
+        let pool = Pool::new(2 * LEN as u64);
+        let mut page = CowFrame::from(take(&pool).unwrap());
+        let images = [page.share(), page.share()];
+        assert_eq!(pool.image_bytes(), 0, "the page has it, too");
+        let [one, other] = images;
+        let other = spawn(0, move || drop(other));
+        page.make_mut(Limit::Exceed).unwrap()[0] = 1;
+        assert_eq!(pool.image_bytes(), LEN as u64, "one is out");
+        other.join().unwrap();
+        drop((one, page));
         ends(pool);
     });
 }

@@ -45,6 +45,8 @@ pub struct Stats {
     pub limit_bytes: u64,
     /// Bytes of all frames.
     pub in_use_bytes: u64,
+    /// Of these, bytes of blocks that nobody has but [`SharedFrame`](crate::SharedFrame)s.
+    pub image_bytes: u64,
     /// Bytes that may have memory under them: frames, free blocks that were used, and the unused rest of a huge page.
     pub held_bytes: u64,
     /// Bytes of address space.
@@ -115,6 +117,16 @@ impl Pool {
         self.inner.shrink_to(0);
     }
 
+    /// Returns how many bytes are in blocks that nobody has but [`SharedFrame`](crate::SharedFrame)s: images whose [`CowFrame`](crate::CowFrame) has taken
+    /// a copy or is gone, and those made of a [`Frame`]. For a cache that counts its frames, this is what there is beside them.
+    ///
+    /// # Complexity
+    /// One load. While others make and drop images it may be late, and is never too low by one that was there all the time.
+    #[inline]
+    pub fn image_bytes(&self) -> u64 {
+        self.inner.images().bytes()
+    }
+
     /// Returns what it has.
     ///
     /// # Complexity
@@ -125,6 +137,7 @@ impl Pool {
         Stats {
             limit_bytes: depot.limit,
             in_use_bytes: depot.taken.saturating_sub(kept),
+            image_bytes: self.image_bytes(),
             held_bytes: depot.held,
             mapped_bytes: depot.mapped,
             segments: depot.mappings().count(),

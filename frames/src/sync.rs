@@ -268,6 +268,9 @@ mod loomed {
     }
 }
 
+/// A number that nothing relies on but who wants to know it: left out of the models.
+pub(crate) type CounterU64 = std::sync::atomic::AtomicU64;
+
 #[cfg(frames_loom)]
 pub(crate) use self::loomed::*;
 #[cfg(not(frames_loom))]

@@ -322,3 +322,28 @@ fn a_resize_that_regions_held_up_is_made_up_for() {
     drop(regions);
     assert!(pool.stats().held_bytes <= MIB, "{:?}", pool.stats());
 }
+
+#[test]
+fn what_only_images_have_is_counted() {
+    let pool = Pool::new(1 << 20);
+    let mut page = CowFrame::from(pool.zeroed(4096, Limit::Keep).unwrap());
+    let (one, other) = (page.share(), page.share());
+    assert_eq!(pool.image_bytes(), 0, "the page's block is its own");
+    page.make_mut(Limit::Keep).unwrap()[0] = 1;
+    assert_eq!((pool.image_bytes(), pool.stats().image_bytes), (4096, 4096));
+    drop(one);
+    assert_eq!(pool.image_bytes(), 4096);
+    drop(other);
+    assert_eq!(pool.image_bytes(), 0);
+    let left = page.share();
+    drop(page);
+    assert_eq!(pool.image_bytes(), 4096, "its page is gone");
+    let made = left.to_frame(Limit::Keep).unwrap().into_shared();
+    assert_eq!(pool.image_bytes(), 8192);
+    let clone = made.clone();
+    let made = made.try_into_frame().unwrap_err();
+    drop(clone);
+    drop(made.try_into_frame().unwrap());
+    drop(left);
+    assert_eq!(pool.image_bytes(), 0);
+}

@@ -5,6 +5,7 @@
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -18,15 +19,39 @@ pub(crate) const ALIGNMENT: usize = 4096;
 pub(crate) struct Frames(Pool);
 
 impl Frames {
-    /// As many as the system has memory for: the cache decides how many there are.
-    pub(crate) fn new() -> Self {
+    /// As many as the system has memory for.
+    pub(crate) fn unlimited() -> Self {
         Self(Pool::new(u64::MAX))
+    }
+
+    /// For a cache of so many bytes. The cache decides how many frames there are; memory of more, which it has had for
+    /// a time, goes back to the system.
+    pub(crate) fn with_capacity(bytes: u64) -> Self {
+        Self(Pool::new(with_spare(bytes)))
+    }
+
+    /// The cache has so many bytes from now on: memory of more goes back to the system, as soon as it is not in use.
+    pub(crate) fn set_capacity(&self, bytes: u64) {
+        self.0.resize(with_spare(bytes));
+    }
+
+    /// Bytes of images whose pages have gone on with copies, or are gone: what there is beside the pages.
+    #[inline]
+    pub(crate) fn image_bytes(&self) -> u64 {
+        self.0.image_bytes()
     }
 
     /// `len` zero bytes; `len` is that of a page.
     pub(crate) fn zeroed(&self, len: usize) -> Frame {
         taken(self.0.zeroed(len, Limit::Exceed), len)
     }
+}
+
+/// The limit of a pool for so many bytes of pages: as much again as lies in the pool's magazines, and some copies, before
+/// it looks for memory to give back.
+fn with_spare(bytes: u64) -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get).min(64);
+    bytes.saturating_add(bytes / 64).saturating_add((1 << 20) + processors as u64 * (128 << 10))
 }
 
 /// Ends the process where there is no memory, as the global allocator does.
@@ -188,7 +213,7 @@ impl Image {
 /// If there are more than 16 MiB of them.
 impl From<&[u8]> for Image {
     fn from(bytes: &[u8]) -> Self {
-        static FRAMES: LazyLock<Frames> = LazyLock::new(Frames::new);
+        static FRAMES: LazyLock<Frames> = LazyLock::new(Frames::unlimited);
         let len = bytes.len().next_power_of_two().max(FRAME_LEN_MIN);
         assert!(len <= FRAME_LEN_MAX, "an image of {} bytes is no page's", bytes.len());
         let mut frame = FRAMES.zeroed(len);
@@ -214,7 +239,7 @@ mod tests {
     use super::*;
 
     fn contents(bytes: &[u8]) -> Contents {
-        let mut frame = Frames::new().zeroed(512);
+        let mut frame = Frames::unlimited().zeroed(512);
         frame[..bytes.len()].copy_from_slice(bytes);
         frame.into()
     }
@@ -255,7 +280,7 @@ mod tests {
 
     #[test]
     fn bytes_are_not_copied_once_the_image_is_gone() {
-        let mut contents = Contents::from(Frames::new().zeroed(ALIGNMENT));
+        let mut contents = Contents::from(Frames::unlimited().zeroed(ALIGNMENT));
         let at = contents.as_slice().as_ptr();
         drop(contents.share(ALIGNMENT));
         assert_eq!(contents.make_mut().as_ptr(), at);

@@ -27,13 +27,23 @@ pub struct Config {
     block_size: Option<usize>,
     pub(crate) clock: Clock,
     pub(crate) log: Option<Arc<dyn Log>>,
-    pub(crate) cache: Option<PageCache>,
+    pub(crate) memory: Memory,
     pub(crate) seal: Option<Arc<dyn Seal>>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
 }
 
+/// Where a mapping's pages lie.
+#[derive(Debug, Clone)]
+pub(crate) enum Memory {
+    /// In a cache of the mapping's own; if it has a store, where pages that leave can go.
+    Own,
+    In(PageCache),
+    /// In no cache.
+    Unbounded,
+}
+
 impl Config {
-    /// The defaults: pages of 4096 bytes, each one block, the system's clock, all pages kept in memory.
+    /// The defaults: pages of 4096 bytes, each one block, the system's clock, memory for 256 MiB of pages, half of which may be dirty.
     ///
     /// # Examples
     /// ```
@@ -49,7 +59,7 @@ impl Config {
             block_size: None,
             clock: Clock::system(),
             log: None,
-            cache: None,
+            memory: Memory::Own,
             seal: None,
             observers: Vec::new(),
         }
@@ -132,7 +142,7 @@ impl Config {
         self
     }
 
-    /// Keeps the mapping's pages in `cache`, which has room for so many; what is not used makes room for
+    /// Keeps the mapping's pages in `cache`, which has room for so many bytes of them; what is not used makes room for
     /// what is.
     ///
     /// # Examples
@@ -148,7 +158,27 @@ impl Config {
     /// ```
     #[must_use]
     pub fn cache(mut self, cache: &PageCache) -> Self {
-        self.cache = Some(cache.clone());
+        self.memory = Memory::In(cache.clone());
+        self
+    }
+
+    /// Keeps all of the mapping's pages, however many are read or written: nothing is evicted, and writers wait for nobody. For a store that
+    /// is known to fit into memory. Otherwise a mapping that is in no [cache](Self::cache) keeps 256 MiB of pages, of which half may be dirty, as
+    /// if it had a cache of that size to itself.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use writeback::{Config, Mapping, MemStore};
+    ///
+    /// let store = Arc::new(MemStore::with_contents(vec![7; 100_000]));
+    /// let mapping = Mapping::with_config(store, Config::new().unbounded())?;
+    /// # let _ = mapping;
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    #[must_use]
+    pub fn unbounded(mut self) -> Self {
+        self.memory = Memory::Unbounded;
         self
     }
 
@@ -176,7 +206,7 @@ impl Config {
     pub(crate) fn check(&self, alignment: usize, memory_backed: bool) -> Result<()> {
         let reason = if memory_backed && (self.log.is_some() || self.seal.is_some()) {
             "a memory-backed mapping writes nothing and has neither log nor seal"
-        } else if memory_backed && self.cache.is_some() {
+        } else if memory_backed && matches!(self.memory, Memory::In(_)) {
             "the pages of a memory-backed mapping have nowhere to go, so it cannot be in a cache"
         } else if !self.page_size.is_power_of_two() {
             "the page size must be a power of two"

@@ -305,6 +305,7 @@ impl Handle {
         let observers = &self.mapping.core.observers;
         let began = observers.now();
         let outcome = self.mapping.sync_pages(pages, kind);
+        self.mapping.give_up_beyond();
         let outcome = self.advance(since, outcome);
         let result = outcome.as_ref().copied();
         observers.tell_since(began, |observer, took| observer.synced(took, result));

@@ -5,7 +5,7 @@
 //! and sync it through [`Handle`]s; a [`Flusher`] writes dirty pages in the background. Engines that
 //! want more than bytes at offsets take single [pages](page). Large pages can be
 //! divided into blocks ([`Config::block_size`]), each of which is dirty, held and written by itself. Mappings
-//! that share a [`PageCache`] share its memory: what is not used makes room for what is, and writers are held
+//! that share a [`PageCache`] share its memory, and any other has 256 MiB of its own: what is not used makes room for what is, and writers are held
 //! to what the stores can take.
 //!
 //! # Use it when, and when not
@@ -48,7 +48,7 @@
 //! |---|---|
 //! | read and write bytes at offsets, and make them durable | [`Mapping::open`], [`Mapping::handle`], [`Handle`] |
 //! | read and write as `std::io` does, from a position on | [`Handle::stream`] |
-//! | keep memory and dirty pages within bounds | [`PageCache`], [`Config::cache`] |
+//! | bound memory and dirty pages, of all mappings together | [`PageCache`], [`Config::cache`] |
 //! | have dirty pages written while nobody waits | [`Flusher`] |
 //! | write pages back yourself, waiting for busy ones or not | [`Mapping::write_range`] and a [`SyncMode`] |
 //! | read or change a page in place, several pages at a time | [`Mapping::page`], [`PageRef::read`](page::PageRef::read), [`PageRef::write`](page::PageRef::write): [guards](#while-a-guard-is-held) |
@@ -102,7 +102,8 @@
 //! 12. *To wait for room*, for a page in memory or for a dirty one, comes before all locks and latches.
 //!     Passes, claims that are given up, truncation, whoever has the page lock and threads with a guard do not wait for it. A thread that
 //!     makes room writes pages of its own mapping only: another mapping's store might never let it go. The one lock that comes before
-//!     is that of appends, which only those wait for that have nothing.
+//!     is that of appends, which only those wait for that have nothing. The limits may change at any
+//!     time, under the lock with which whoever waits for a dirty page decides to.
 //! 13. *To have a page spared* by eviction: use it, whichever way. Reading, changing and asking for its bytes tells
 //!     the clock, without a lock and before the latch; looking for it, locking it and writing it back does not. A use that is over before an
 //!     eviction looks at the page, in the section that would remove it, is seen by it, if it counts: the turn of
@@ -200,7 +201,7 @@
 //! | `read_at`, `write_at`, page cached | the page's latch, for the time of a copy |
 //! | `read_at`, `write_at`, otherwise | the page lock while another thread reads it in; the store; a truncate |
 //! | `read`, `write` of a page in hand | who has a guard of the page that excludes this one |
-//! | `write_at`, `PageRef::write`, `mark_dirty` in a [`PageCache`] | at its mapping's limit of dirty pages, if this one is clean: the end of a write of this mapping; before, a pause if a flusher writes meanwhile |
+//! | `write_at`, `PageRef::write`, `mark_dirty`, unless [unbounded](Config::unbounded) | at its mapping's limit of dirty pages, if this one is clean: the end of a write of this mapping; before, a pause if a flusher writes meanwhile |
 //! | `write_range`, mode `Skip`; the flusher | the store's `submit` |
 //! | `write_range`, mode `Wait` | page locks, holds, writes of the pages it finds dirty; the log |
 //! | the flusher, between passes | the log |

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tagged_radix::TagFilter;
 
 use crate::buffer::Frames;
-use crate::config::Config;
+use crate::config::{Config, Memory};
 use crate::counters::Stats;
 use crate::durable::tail::Tail;
 use crate::error::{Error, Result};
@@ -21,6 +21,7 @@ use crate::hooks::{Observers, Order, Sealer};
 use crate::index::range::ALL;
 use crate::index::walk;
 use crate::io::backing::{length_of, open};
+use crate::memory::PageCache;
 use crate::pages::tag::PageTag;
 use crate::rules::core::{Mapping, Member, Parts};
 use crate::rules::invariants::{Seen, Violation, check_count};
@@ -66,7 +67,8 @@ impl Mapping {
     }
 
     /// A mapping without a store. Its pages become dirty like any other's, flags and tags, but
-    /// they are not counted and syncs do not write them: memory is where they live.
+    /// they are not counted and syncs do not write them: memory is where they live. All of them stay, and there is no bound
+    /// to how many.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) for an unusable configuration.
@@ -95,12 +97,20 @@ impl Mapping {
         let seal = config.seal.map(|seal| Sealer::new(seal, config.page_size));
         let sealer = seal.transpose()?;
         let whole = sealer.as_ref().map(|_| config.page_size);
+        let cache = match config.memory {
+            Memory::In(cache) => Some(cache),
+            Memory::Own if !memory_backed => Some(PageCache::of_one()?),
+            Memory::Own | Memory::Unbounded => None,
+        };
         let parts = Parts {
             page_size: config.page_size,
-            frames: config.cache.as_ref().map_or_else(Frames::new, |cache| cache.frames.clone()),
+            frames: match &cache {
+                Some(cache) => cache.accounts.frames.clone(),
+                None => Frames::unlimited(),
+            },
             division,
             clock: config.clock,
-            member: config.cache.map(|cache| Member::new(cache.accounts)),
+            member: cache.map(|cache| Member::new(cache.accounts, config.page_size as u64)),
             memory_backed,
             length: length_of(&*store, limits.len_max, whole)?,
             len_max: limits.len_max,

@@ -26,7 +26,7 @@ fn open_in(cache: &PageCache, pages: u64) -> (Mapping, TestStore) {
 }
 
 fn open_alone(capacity: u64, pages: u64) -> (PageCache, Mapping, TestStore) {
-    let cache = PageCache::new(CacheConfig::new(capacity)).unwrap();
+    let cache = PageCache::new(CacheConfig::bytes(capacity * PAGE as u64)).unwrap();
     let (mapping, store) = open_in(&cache, pages);
     (cache, mapping, store)
 }
@@ -318,5 +318,6 @@ fn dirty_pages_that_were_used_are_written_when_nothing_else_is_left() {
 
 /// As many pages may be dirty as there is room for.
 fn may_be_dirty(capacity: u64) -> CacheConfig {
-    CacheConfig::new(capacity).dirty_pages_max(capacity).pause_max(Duration::ZERO)
+    let bytes = capacity * PAGE as u64;
+    CacheConfig::bytes(bytes).dirty_bytes_max(bytes).pause_max(Duration::ZERO)
 }

@@ -95,7 +95,8 @@ struct Pages {
 
 impl Pages {
     fn open(capacity: u64, way: Way) -> Self {
-        let cache = PageCache::new(CacheConfig::new(capacity)).expect("there is room");
+        let cache =
+            PageCache::new(CacheConfig::bytes(capacity * PAGE as u64)).expect("there is room");
         let zeros = Arc::new(Zeros::default());
         let config = Config::new().page_size(PAGE).cache(&cache);
         let mapping = Mapping::with_config(zeros.clone(), config).expect("a store without errors");

@@ -17,7 +17,9 @@ use crate::blocks::held::Held;
 use crate::blocks::shard::{Batch, Shard};
 use crate::error::Error;
 use crate::size::{Class, SHARDS_MAX};
-use crate::sync::{Mutex, MutexGuard, OnceLock, process, processors, thread_number};
+use crate::sync::{
+    CounterU64, Mutex, MutexGuard, OnceLock, Ordering, process, processors, thread_number,
+};
 
 /// What to do where a frame would take the pool above its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +36,34 @@ pub(crate) struct Inner {
     /// A power of two of them.
     shards: Box<[Shard]>,
     depot: Mutex<Depot>,
+    images: Images,
     limit_at_first: u64,
     /// The process that made it.
     process: u32,
     /// What a child made by `fork` has in its place.
     of_child: OnceLock<Arc<Inner>>,
+}
+
+/// Bytes of the blocks all of whose owners are images (I-IMAGE). Alone in its lines of the processor's cache, since others look at it all the time.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Images(CounterU64);
+
+impl Images {
+    pub(crate) fn add(&self, len: usize) {
+        // Relaxed, here and below: the number is all there is to know.
+        self.0.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, len: usize) {
+        let before = self.0.fetch_sub(len as u64, Ordering::Relaxed);
+        debug_assert!(before >= len as u64, "images that were not counted have ended (I-IMAGE)");
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Inner {
@@ -47,6 +72,7 @@ impl Inner {
         Inner {
             shards: (0..shards).map(|_| Shard::new()).collect(),
             depot: Mutex::new(Depot::new(limit)),
+            images: Images::default(),
             limit_at_first: limit,
             process: process(),
             of_child: OnceLock::new(),
@@ -56,6 +82,11 @@ impl Inner {
     /// Bytes of the blocks in magazines.
     pub(crate) fn kept(&self) -> u64 {
         self.shards.iter().map(|shard| shard.with(|all| all.bytes())).sum()
+    }
+
+    #[inline]
+    pub(crate) fn images(&self) -> &Images {
+        &self.images
     }
 
     pub(crate) fn depot(&self) -> MutexGuard<'_, Depot> {

@@ -48,7 +48,7 @@ struct Arguments {
     /// Overwrite FILE if it exists and is not empty
     #[arg(long, requires = "file")]
     force: bool,
-    /// Keep no more than so many pages in memory [default: all of them]
+    /// Keep no more than so many pages in memory [default: 256 MiB of them]
     #[arg(long, value_name = "PAGES", value_parser = clap::value_parser!(u64).range(1..))]
     capacity: Option<u64>,
     /// How long to run
@@ -56,6 +56,13 @@ struct Arguments {
     seconds: Duration,
     #[command(flatten)]
     options: Options,
+}
+
+impl Arguments {
+    /// Pages that are kept in memory.
+    fn capacity(&self) -> u64 {
+        self.capacity.unwrap_or((256 << 20) / self.options.page_size as u64)
+    }
 }
 
 fn main() -> ExitCode {
@@ -90,10 +97,10 @@ impl Contents {
         let options = &arguments.options;
         let (page_size, seed) = (options.page_size, options.seed);
         let Some(path) = &arguments.input else {
-            let pages = options.pages(arguments.capacity)?;
+            let pages = options.pages(Some(arguments.capacity()))?;
             return Ok(Self::Numbered(Numbered { pages, page_size, seed }));
         };
-        let input = Input::open(path, page_size, seed, arguments.capacity)?;
+        let input = Input::open(path, page_size, seed, arguments.capacity())?;
         let digest = input.digest()?;
         Ok(Self::Input { input, digest })
     }
@@ -158,9 +165,9 @@ fn work(arguments: &Arguments, contents: &Contents, target: Target) -> Fallible<
 
 fn config(arguments: &Arguments) -> Fallible<Config> {
     let config = Config::new().page_size(arguments.options.page_size);
-    let Some(pages) = arguments.capacity else { return Ok(config) };
     // Who holds a page for a while may hold all that is dirty.
-    let limits = CacheConfig::new(pages).stall_max(Duration::from_secs(30));
+    let bytes = arguments.capacity().saturating_mul(arguments.options.page_size as u64);
+    let limits = CacheConfig::bytes(bytes).stall_max(Duration::from_secs(30));
     Ok(config.cache(&PageCache::new(limits)?))
 }
 

@@ -1,8 +1,8 @@
-//! The debt of a cache and of its mappings: how many pages are dirty, and who may add to them.
+//! The debt of a cache and of its mappings: how many bytes are dirty, and who may add to them.
 //!
-//! The *debt* of a cache is the number of its pages that are dirty, claimed or under writeback. (A page that is
+//! The *debt* of a cache is what its pages weigh that are dirty, claimed or under writeback. (A page that is
 //! dirtied again while it is written counts twice, as its image takes memory of its own.) Each mapping has
-//! an [`Account`] of its own part. A page is charged in the section that makes it dirty, and discharged after the one
+//! an [`Account`] of its own part. A page weighs as many bytes as it has, however few of them have changed. It is charged in the section that makes it dirty, and discharged after the one
 //! in which its write ends or that removes it; claim and redirtying change nothing.
 //!
 //! What each mapping may owe is in [`share`](crate::accounts::share): some of the limit is always left for a mapping that owes
@@ -33,7 +33,7 @@ pub(super) const END_MAX: Duration = Duration::from_millis(100);
 /// The debt of a cache.
 pub(crate) struct Throttle {
     pub(super) word: AtomicU64,
-    pub(super) shares: Shares,
+    limits: Bounds,
     pub(crate) stall_max: Duration,
     pause_max: Duration,
     pub(super) queues: Mutex<Queues>,
@@ -47,9 +47,42 @@ pub(crate) struct Throttle {
     pub(crate) written: Counter,
 }
 
+/// The limits, as they are now. They change [together](Throttle::resize), and whoever does not have the queues may see some of them
+/// before the others: they are approximate, and a page or two beyond them do no harm.
+#[derive(Debug)]
+struct Bounds {
+    background: HintU64,
+    /// Not a hint, nor the last: who reads them decides whether to wait.
+    max: AtomicU64,
+    capacity: HintU64,
+    /// Up to this debt nobody has to look further.
+    easy: AtomicU64,
+}
+
+impl Bounds {
+    fn new(shares: Shares) -> Self {
+        Self {
+            background: HintU64::new(shares.background),
+            max: AtomicU64::new(shares.max),
+            capacity: HintU64::new(shares.capacity),
+            easy: AtomicU64::new(shares.easy()),
+        }
+    }
+
+    fn set(&self, shares: Shares) {
+        // Relaxed, all of them: the lock orders them for those who decide to wait.
+        self.background.store(shares.background, Ordering::Relaxed);
+        self.max.store(shares.max, Ordering::Relaxed);
+        self.capacity.store(shares.capacity, Ordering::Relaxed);
+        self.easy.store(shares.easy(), Ordering::Relaxed);
+    }
+}
+
 /// What one mapping owes, and where its writers wait.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
+    /// Bytes of each of the mapping's pages.
+    pub(crate) weight: u64,
     debt: CounterU64,
     /// Writers in the mapping's queue. A hint: who finds it zero need not queue up behind anybody.
     pub(super) waiting: HintU64,
@@ -61,6 +94,10 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    pub(crate) fn new(weight: u64) -> Self {
+        Self { weight, ..Self::default() }
+    }
+
     pub(crate) fn debt(&self) -> u64 {
         self.debt.load(Ordering::Acquire)
     }
@@ -68,11 +105,9 @@ impl Account {
 
 impl Throttle {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let Limits { background_pages: background, max_pages: max, .. } = *limits;
-        let shares = Shares { background, max, capacity: limits.capacity_pages };
         Self {
             word: AtomicU64::new(0),
-            shares,
+            limits: Bounds::new(limits.shares()),
             stall_max: limits.stall_max,
             pause_max: limits.pause_max,
             queues: Mutex::new(Queues::default()),
@@ -83,6 +118,30 @@ impl Throttle {
             paused: Counter::default(),
             written: Counter::default(),
         }
+    }
+
+    pub(super) fn shares(&self) -> Shares {
+        let Bounds { background, max, capacity, .. } = &self.limits;
+        Shares {
+            background: background.load(Ordering::Relaxed),
+            max: max.load(Ordering::Relaxed),
+            capacity: capacity.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Bytes that the cache has room for.
+    #[inline]
+    pub(crate) fn capacity(&self) -> u64 {
+        self.limits.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Sets new limits, and lets in whoever there is room for by them.
+    ///
+    /// With the queues: who decides to wait has them too, and so has seen the new limits, or is seen here.
+    pub(crate) fn resize(&self, limits: &Limits) {
+        let mut queues = self.queues.lock();
+        self.limits.set(limits.shares());
+        self.let_in(&mut queues);
     }
 
     pub(crate) fn debt(&self) -> u64 {
@@ -100,33 +159,34 @@ impl Throttle {
     #[inline]
     pub(crate) fn is_easy(&self, account: &Account) -> bool {
         // Relaxed: the limits are approximate, and a page or two beyond them do no harm.
-        self.word.load(Ordering::Acquire) & !WAITING <= self.shares.easy()
+        self.word.load(Ordering::Acquire) & !WAITING <= self.limits.easy.load(Ordering::Relaxed)
             && account.waiting.load(Ordering::Relaxed) == 0
     }
 
     /// There is room for a page more of the mapping, and nobody waits for it.
     pub(crate) fn has_room(&self, account: &Account) -> bool {
-        account.waiting.load(Ordering::Relaxed) == 0 && self.shares.admits(self.owed(account))
+        account.waiting.load(Ordering::Relaxed) == 0 && self.shares().admits(self.owed(account))
     }
 
     /// A page became dirty. Whoever was admitted may charge, and so may those that need no admission.
     pub(crate) fn charge(&self, account: &Account) {
         // The account first, as in `discharge` last: it is never less than its part of the word.
-        if account.debt.fetch_add(1, Ordering::AcqRel) == 0 {
+        if account.debt.fetch_add(account.weight, Ordering::AcqRel) == 0 {
             self.owing.fetch_add(1, Ordering::Relaxed);
         }
-        self.word.fetch_add(1, Ordering::AcqRel);
+        self.word.fetch_add(account.weight, Ordering::AcqRel);
     }
 
     /// Pages are clean, or gone.
     pub(crate) fn discharge(&self, account: &Account, pages: u64) {
-        let before = self.word.fetch_sub(pages, Ordering::AcqRel);
-        debug_assert!(before & !WAITING >= pages, "I-COUNT: more discharged than was charged");
+        let bytes = pages * account.weight;
+        let before = self.word.fetch_sub(bytes, Ordering::AcqRel);
+        debug_assert!(before & !WAITING >= bytes, "I-COUNT: more discharged than was charged");
         // After the word, and before anybody is told: a writer that finds the account without this debt, and so
         // nothing under way, finds the room too.
-        let owed = account.debt.fetch_sub(pages, Ordering::AcqRel);
-        debug_assert!(owed >= pages, "I-COUNT: more discharged than the mapping was charged");
-        if owed == pages && pages > 0 {
+        let owed = account.debt.fetch_sub(bytes, Ordering::AcqRel);
+        debug_assert!(owed >= bytes, "I-COUNT: more discharged than the mapping was charged");
+        if owed == bytes && bytes > 0 {
             self.owing.fetch_sub(1, Ordering::Relaxed);
         }
         self.nudge(account);
@@ -148,12 +208,12 @@ impl Throttle {
     pub(crate) fn is_over_background(&self, account: &Account) -> bool {
         // It falls below zero for a moment where a mapping is charged and discharged at the same time.
         let owing = self.owing.load(Ordering::Relaxed).cast_signed().max(1).unsigned_abs();
-        self.shares.is_over_background(self.owed(account), owing)
+        self.shares().is_over_background(self.owed(account), owing)
     }
 
     /// Whether the flushers are to be woken: once, until they begin to look.
     pub(crate) fn wants_kick(&self) -> bool {
-        self.debt() > self.shares.background && !self.kicked.swap(true, Ordering::AcqRel)
+        self.debt() > self.shares().background && !self.kicked.swap(true, Ordering::AcqRel)
     }
 
     /// The flusher is about to look: what is dirtied from now on wakes it again.
@@ -191,14 +251,15 @@ impl Throttle {
     pub(crate) fn wants_pause(&self, account: &Account) -> bool {
         let owed = self.owed(account);
         // Under a checker time stands still.
-        !CHECKED && owed.by_one > self.shares.ease_of_one(owed)
+        !CHECKED && owed.by_one > self.shares().ease_of_one(owed)
     }
 
     /// Has a writer pause, because a flusher writes its mapping meanwhile; returns whether it did.
     pub(crate) fn pause(&self, account: &Account) -> bool {
         let owed = self.owed(account);
-        let (ease, now) = (self.shares.ease_of_one(owed), Instant::now());
-        let (speed, too_many) = (self.shares.speed(owed), owed.by_one.saturating_sub(ease));
+        let (ease, now) = (self.shares().ease_of_one(owed), Instant::now());
+        let speed = self.shares().speed(owed);
+        let too_many = owed.by_one.saturating_sub(ease).div_ceil(account.weight);
         let Some(pause) = account.pace.pause(speed, too_many, self.pause_max, now) else {
             return false;
         };

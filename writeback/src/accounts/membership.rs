@@ -29,7 +29,7 @@ impl<M> Membership<M> {
     /// A page has come in, the `first` of its mapping or not.
     pub(crate) fn came_in(&self, first: bool) {
         let Some(member) = &self.0 else { return };
-        member.cache.turns.admit();
+        member.cache.turns.admit(member.account.weight);
         if first {
             member.got_first_page();
         }
@@ -38,7 +38,7 @@ impl<M> Membership<M> {
     /// A page has left.
     pub(crate) fn give_back(&self) {
         if let Some(member) = &self.0 {
-            member.cache.give_back(1);
+            member.cache.give_back(member.account.weight);
         }
     }
 

@@ -4,10 +4,16 @@
 //! keeps its mappings as whatever `M` is, and asks nothing of them. Who gives a page up, who writes and who waits
 //! is decided in [`memory`](crate::memory).
 //!
-//! A *place* is the right to have one page more in memory. It is taken before the page enters an index,
-//! with no lock held, and given back when the page leaves. So there are never more pages than places; and
-//! there are more places than the capacity only where nothing can be given up, because correctness must not
-//! depend on room: a page that is needed is always admitted, over capacity if need be.
+//! A *place* is the right to have one page more in memory. It weighs as many bytes as the page has, and so does the
+//! page's debt: mappings with pages of different sizes share one capacity. It is taken before the page enters an index,
+//! with no lock held, and given back when the page leaves. So there are never more bytes of pages than of places; and
+//! there are more of these than the capacity only where nothing can be given up, because correctness must not
+//! depend on room: a page that is needed is always admitted, over capacity if need be. Nobody waits for a place.
+//!
+//! Beside the pages there are *images*: a page that is changed while it is written goes on with a copy, and the image that
+//! is being written has the old bytes until the write ends. Such images count, too, as the pool of the frames tells their number. A copy is
+//! made under a latch, where nothing can be evicted, so it is made beyond the capacity if need be, and the next thread that comes
+//! to dirty a page makes up for it.
 
 pub(crate) mod debt;
 pub(crate) mod ghosts;
@@ -31,24 +37,44 @@ use self::ghosts::Ghosts;
 use self::givers::{Givers, Listed, Newcomers};
 use self::kick::Flushers;
 use self::outcomes::Outcomes;
+use self::share::Shares;
 use self::turns::Turns;
+use crate::buffer::Frames;
 use crate::counters::Counter;
 use crate::primitives::{CounterU64, HintBool, HintU64, Mutex, Ordering};
 
-/// What a cache may take.
+/// The page that configurations count in, and that small parts of a capacity are rounded to.
+pub(crate) const USUAL_PAGE: u64 = 4096;
+
+/// A part of a capacity: a multiple of the usual page, unless it is less than one.
+pub(crate) fn whole_pages(bytes: u64) -> u64 {
+    if bytes < USUAL_PAGE { bytes } else { bytes - bytes % USUAL_PAGE }
+}
+
+/// What a cache may take, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    pub(crate) capacity_pages: u64,
-    pub(crate) background_pages: u64,
-    pub(crate) max_pages: u64,
+    pub(crate) capacity: u64,
+    pub(crate) background: u64,
+    pub(crate) max: u64,
     pub(crate) pause_max: Duration,
     pub(crate) stall_max: Duration,
 }
 
+impl Limits {
+    fn shares(&self) -> Shares {
+        let Self { background, max, capacity, .. } = *self;
+        Shares { background, max, capacity }
+    }
+}
+
 /// The accounts of a cache, whose mappings are `M`.
 pub(crate) struct Accounts<M> {
-    pub(crate) limits: Limits,
-    /// Places taken.
+    /// Where the bytes of all its pages lie.
+    pub(crate) frames: Frames,
+    /// It was made for one mapping, which shares it with no other.
+    pub(crate) of_one: bool,
+    /// Bytes of the places taken.
     places: CounterU64,
     pub(crate) overcommitted: Counter,
     pub(crate) outcomes: Outcomes,
@@ -59,6 +85,8 @@ pub(crate) struct Accounts<M> {
     /// One thread moves the hands at a time.
     pub(crate) hands: Mutex<Givers>,
     newcomers: Newcomers,
+    /// How much there was beyond the capacity, with images, when nothing could be evicted for them; zero: it could.
+    pub(crate) images_in_vain: HintU64,
     /// Those that write mappings of this cache.
     pub(crate) flushers: Flushers,
 }
@@ -90,43 +118,91 @@ pub(crate) struct Member<M> {
 }
 
 impl<M> Accounts<M> {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, of_one: bool) -> Self {
         Self {
-            throttle: Throttle::new(&limits),
-            turns: Turns::new(limits.capacity_pages),
-            ghosts: Ghosts::new(limits.capacity_pages),
-            limits,
+            frames: Frames::with_capacity(limits.capacity),
+            of_one,
+            throttle: Throttle::new(limits),
+            turns: Turns::new(limits.capacity),
+            ghosts: Ghosts::new(limits.capacity / USUAL_PAGE),
             places: CounterU64::new(0),
             overcommitted: Counter::default(),
             outcomes: Outcomes::default(),
             members: Mutex::new(Members { by_number: HashMap::new(), next: 0 }),
             hands: Mutex::new(Givers::default()),
             newcomers: Newcomers::default(),
+            images_in_vain: HintU64::new(0),
             flushers: Flushers::default(),
         }
     }
 
-    /// Places taken.
+    /// Bytes of pages that there is room for.
+    #[inline]
+    pub(crate) fn capacity(&self) -> u64 {
+        self.throttle.capacity()
+    }
+
+    /// Sets new limits. What is beyond them has still to be evicted, and what lay under it to be [given back](Self::fit).
+    pub(crate) fn resize(&self, limits: &Limits) {
+        self.throttle.resize(limits);
+        // There may be something to evict that there was no need for.
+        self.images_in_vain.store(0, Ordering::Relaxed);
+    }
+
+    /// Fits to the capacity what depends on it: memory that is not in use and is beyond it goes back to the system.
+    pub(crate) fn fit(&self) {
+        loop {
+            let capacity = self.capacity();
+            self.turns.resize(capacity);
+            self.ghosts.resize(capacity / USUAL_PAGE);
+            self.frames.set_capacity(capacity);
+            // Another thread may have set another, and come too early to the end of this.
+            if self.capacity() == capacity {
+                return;
+            }
+        }
+    }
+
+    /// How much there is beyond the capacity.
+    pub(crate) fn beyond(&self) -> u64 {
+        self.held().saturating_sub(self.capacity())
+    }
+
+    /// Bytes of the places taken.
     pub(crate) fn places(&self) -> u64 {
         self.places.load(Ordering::Relaxed)
     }
 
-    /// Takes a place if there is one.
-    pub(crate) fn take_place(&self) -> bool {
+    /// Bytes of the places taken, and of images that are beside them.
+    pub(crate) fn held(&self) -> u64 {
+        self.places() + self.frames.image_bytes()
+    }
+
+    /// There are images, and with them more than the capacity.
+    #[inline]
+    pub(crate) fn has_images_beyond(&self) -> bool {
+        let images = self.frames.image_bytes();
+        images > 0 && self.places() + images > self.capacity()
+    }
+
+    /// Takes a place of that weight if there is room.
+    pub(crate) fn take_place(&self, weight: u64) -> bool {
+        let room = self.capacity().saturating_sub(self.frames.image_bytes());
         // Relaxed, here and below: the number is all there is to know.
-        let free = |taken: u64| (taken < self.limits.capacity_pages).then_some(taken + 1);
+        let free = |taken: u64| (taken + weight <= room).then_some(taken + weight);
         self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok()
     }
 
-    /// Takes a place, whether there is one or not.
-    pub(crate) fn take_place_anyway(&self) {
-        self.places.fetch_add(1, Ordering::Relaxed);
+    /// Takes a place, whether there is room or not.
+    pub(crate) fn take_place_anyway(&self, weight: u64) {
+        self.places.fetch_add(weight, Ordering::Relaxed);
         self.overcommitted.add(1);
     }
 
-    pub(crate) fn give_back(&self, places: u64) {
-        let before = self.places.fetch_sub(places, Ordering::Relaxed);
-        debug_assert!(before >= places, "I-COUNT: more places given back than taken");
+    /// Gives back places of that weight together.
+    pub(crate) fn give_back(&self, weight: u64) {
+        let before = self.places.fetch_sub(weight, Ordering::Relaxed);
+        debug_assert!(before >= weight, "I-COUNT: more places given back than taken");
     }
 
     /// All mappings that are still in use.
@@ -159,7 +235,8 @@ impl<M> Accounts<M> {
 }
 
 impl<M> Member<M> {
-    pub(crate) fn new(cache: Arc<Accounts<M>>) -> Self {
+    /// Of a mapping whose pages have `weight` bytes each.
+    pub(crate) fn new(cache: Arc<Accounts<M>>, weight: u64) -> Self {
         let mut members = cache.members.lock();
         let number = members.next;
         members.next += 1;
@@ -167,7 +244,7 @@ impl<M> Member<M> {
         Self {
             cache,
             number,
-            account: Arc::default(),
+            account: Arc::new(Account::new(weight)),
             listed: Listed::default(),
             hand: HintU64::new(0),
             yielded: HintU64::new(0),
@@ -190,7 +267,7 @@ impl<M> Member<M> {
         let alive = &members.by_number;
         self.cache.newcomers.forget(alive.len(), |number| alive.contains_key(&number));
         drop(members);
-        self.cache.give_back(cached);
+        self.cache.give_back(cached * self.account.weight);
         // Nothing is under way: whoever writes has a reference to the mapping.
         self.cache.throttle.left(&self.account, dirty);
     }
@@ -203,6 +280,11 @@ impl<M> Member<M> {
     /// The mapping has got a page, and had none before.
     pub(crate) fn got_first_page(&self) {
         self.cache.newcomers.enlist(self.number, &self.listed);
+    }
+
+    /// How many pages the mapping owes.
+    pub(crate) fn debt_pages(&self) -> u64 {
+        self.account.debt() / self.account.weight
     }
 
     /// The mapping comes again, unless it has no page left.
@@ -223,15 +305,15 @@ impl<M> fmt::Debug for Accounts<M> {
 /// A place for one page, taken before any lock is. Without use it is given back.
 #[derive(Debug)]
 #[must_use = "it is a place for a page"]
-pub(crate) struct Room<'c, M>(Option<&'c Accounts<M>>);
+pub(crate) struct Room<'c, M>(Option<(&'c Accounts<M>, u64)>);
 
 impl<'c, M> Room<'c, M> {
     /// Of a mapping that is in no cache.
     pub(crate) const UNLIMITED: Self = Room(None);
 
-    /// The place was just taken.
-    pub(crate) fn taken(cache: &'c Accounts<M>) -> Self {
-        Self(Some(cache))
+    /// The place was just taken, and has that weight.
+    pub(crate) fn taken(cache: &'c Accounts<M>, weight: u64) -> Self {
+        Self(Some((cache, weight)))
     }
 
     /// The page is in the index, and gives its place back when it leaves.
@@ -242,8 +324,8 @@ impl<'c, M> Room<'c, M> {
 
 impl<M> Drop for Room<'_, M> {
     fn drop(&mut self) {
-        if let Some(cache) = self.0 {
-            cache.give_back(1);
+        if let Some((cache, weight)) = self.0 {
+            cache.give_back(weight);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::primitives::{CHECKED, Instant, Ordering};
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     queues: VecDeque<Queue>,
-    /// Let in, and their pages not dirty yet.
+    /// What the pages weigh of those that were let in and have not dirtied them yet.
     entering: u64,
 }
 
@@ -26,6 +26,7 @@ struct Queue {
     account: Arc<Account>,
     waiting: VecDeque<u64>,
     next: u64,
+    /// How many were let in and have not dirtied their pages yet.
     entering: u64,
     seen: Seen,
     pushing: bool,
@@ -125,12 +126,12 @@ impl Throttle {
     }
 
     /// Lets in whoever there is room for: of each queue the first, then of each the second, and so on.
-    fn let_in(&self, queues: &mut Queues) {
+    pub(super) fn let_in(&self, queues: &mut Queues) {
         let mut refused = 0;
         while refused < queues.queues.len() {
             let entering = queues.entering;
             if self.lets_in_one(&mut queues.queues[0], entering) {
-                queues.entering += 1;
+                queues.entering += queues.queues[0].account.weight;
                 refused = 0;
             } else {
                 refused += 1;
@@ -145,8 +146,9 @@ impl Throttle {
 
     fn lets_in_one(&self, queue: &mut Queue, entering: u64) -> bool {
         let owed = self.owed(&queue.account);
-        let (by_all, by_one) = (owed.by_all + entering, owed.by_one + queue.entering);
-        if queue.waiting.is_empty() || !self.shares.admits(Owed { by_all, by_one, ..owed }) {
+        let of_one = queue.entering * queue.account.weight;
+        let (by_all, by_one) = (owed.by_all + entering, owed.by_one + of_one);
+        if queue.waiting.is_empty() || !self.shares().admits(Owed { by_all, by_one, ..owed }) {
             return false;
         }
         queue.enter_first();
@@ -254,7 +256,7 @@ impl Ticket<'_> {
             return false;
         }
         queue.enter_first();
-        queues.entering += 1;
+        queues.entering += self.account.weight;
         true
     }
 }
@@ -271,7 +273,7 @@ impl Drop for Ticket<'_> {
             None => {
                 queue.entering -= 1;
                 queue.seen.given_up += 1;
-                queues.entering -= 1;
+                queues.entering -= self.account.weight;
             }
         }
         // It may not have dirtied anything: then the next one can.

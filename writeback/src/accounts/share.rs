@@ -1,7 +1,7 @@
 //! How the limit of dirty pages is shared among the mappings of a cache: arithmetic only.
 //!
 //! The limit of one mapping is a multiple of what is *free*, not a fixed part of the whole:
-//! a mapping that owes `d` pages may dirty one more while `d < 8 * (max - debt)`. So one mapping takes up
+//! a mapping that owes `d` bytes may dirty one page more while `d < 8 * (max - debt)`. So one mapping takes up
 //! to 8/9 of the limit, two take up to 8/17 each, and `k` of them 8/(8k + 1) each; whatever the number,
 //! and whoever never pays, some of the limit stays free for a mapping that owes little. Nobody has to be
 //! found to be sick for that, and nobody who is has to be found to have recovered. (Switches share
@@ -18,15 +18,15 @@ const MULTIPLE: u64 = 8;
 /// The limits of a cache, and of each mapping in it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shares {
-    /// Pages owed by all from which on the flusher writes.
+    /// Bytes owed by all from which on the flusher writes.
     pub(crate) background: u64,
-    /// Pages that all may owe.
+    /// Bytes that all may owe.
     pub(crate) max: u64,
-    /// Pages that the cache has room for.
+    /// Bytes that the cache has room for.
     pub(crate) capacity: u64,
 }
 
-/// What a mapping owes, beside what all mappings of its cache do.
+/// What a mapping owes, in bytes, beside what all mappings of its cache do.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Owed {
     /// By all mappings.

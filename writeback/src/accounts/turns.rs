@@ -1,17 +1,18 @@
 //! The time of a cache, which passes as pages come in; what it is for is said in [`usage`](crate::accounts::usage).
 
+use crate::accounts::whole_pages;
 use crate::primitives::{HintU32, HintU64, Ordering};
 
-/// So many turns pass while as many pages come in as there is room for.
+/// So many turns pass while as much comes in as there is room for.
 const TURNS: u64 = 64;
 
-/// The time of a cache: how many pages have come in.
+/// The time of a cache: how many bytes of pages have come in.
 #[derive(Debug)]
 pub(crate) struct Turns {
     now: Now,
     admitted: HintU64,
-    /// How many pages come in during one turn.
-    length: u64,
+    /// How many bytes come in during one turn.
+    length: HintU64,
 }
 
 /// Alone in its lines of the processor's cache: everybody reads it all the time, and it changes rarely.
@@ -19,10 +20,21 @@ pub(crate) struct Turns {
 #[repr(align(128))]
 struct Now(HintU32);
 
+/// Of a turn, in a cache of so many bytes.
+fn length(capacity: u64) -> u64 {
+    whole_pages(capacity / TURNS).max(1)
+}
+
 impl Turns {
-    pub(crate) fn new(capacity_pages: u64) -> Self {
-        let length = (capacity_pages / TURNS).max(1);
+    /// For a cache of so many bytes.
+    pub(crate) fn new(capacity: u64) -> Self {
+        let length = HintU64::new(length(capacity));
         Self { now: Now(HintU32::new(1)), admitted: HintU64::new(0), length }
+    }
+
+    /// The cache has so many bytes from now on.
+    pub(crate) fn resize(&self, capacity: u64) {
+        self.length.store(length(capacity), Ordering::Relaxed);
     }
 
     #[inline]
@@ -30,10 +42,11 @@ impl Turns {
         self.now.0.load(Ordering::Relaxed)
     }
 
-    /// A page has come in.
-    pub(crate) fn admit(&self) {
-        let before = self.admitted.fetch_add(1, Ordering::Relaxed);
-        if (before + 1).is_multiple_of(self.length) {
+    /// A page of so many bytes has come in. However many, one turn ends by it at most.
+    pub(crate) fn admit(&self, bytes: u64) {
+        let before = self.admitted.fetch_add(bytes, Ordering::Relaxed);
+        let length = self.length.load(Ordering::Relaxed);
+        if before.wrapping_add(bytes) / length != before / length {
             self.now.0.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -45,13 +58,17 @@ mod tests {
 
     #[test]
     fn a_turn_ends_when_a_part_of_the_cache_has_come_in() {
-        let turns = Turns::new(64 * 10);
-        (0..9).for_each(|_| turns.admit());
+        let turns = Turns::new(64 * 10 * 4096);
+        (0..9).for_each(|_| turns.admit(4096));
         assert_eq!(turns.now(), 1);
-        turns.admit();
+        turns.admit(4096);
         assert_eq!(turns.now(), 2);
-        let small = Turns::new(3);
-        small.admit();
+        (0..19).for_each(|_| turns.admit(2048));
+        assert_eq!(turns.now(), 2, "pages of half the size, twice as many");
+        turns.admit(2048);
+        assert_eq!(turns.now(), 3);
+        let small = Turns::new(3 * 4096);
+        small.admit(4096);
         assert_eq!(small.now(), 2);
     }
 }

@@ -61,7 +61,7 @@ pub(super) struct State {
     pub(super) tasks: BTreeMap<u64, Arc<Task>>,
     numbers: HashMap<usize, u64>,
     next_number: u64,
-    /// The caches that mappings are in, and how many mappings are in each.
+    /// The caches that mappings share, and how many mappings are in each.
     caches: Vec<(Arc<Cache>, usize)>,
     active: BTreeMap<u64, Activity>,
     pub(super) ready: VecDeque<Job>,
@@ -138,6 +138,17 @@ enum Stage {
     Reclaim,
 }
 
+impl Task {
+    /// As of the caches that are shared, in each round: its mapping's own cache asks again from now on.
+    fn own_kick_taken(&self) {
+        if let Some(member) = &*self.mapping.core.member
+            && member.cache.of_one
+        {
+            member.cache.throttle.kick_taken();
+        }
+    }
+}
+
 impl Attends for Task {
     fn enlist(&self) {
         let Some(flusher) = self.flusher.upgrade().filter(|flusher| flusher.is_own_process())
@@ -145,6 +156,8 @@ impl Attends for Task {
             return;
         };
         let mut state = flusher.state.lock();
+        // It may have asked in vain, when it had no dirty page.
+        self.own_kick_taken();
         if state.tasks.contains_key(&self.number) {
             state.active.entry(self.number).or_default();
         }
@@ -211,6 +224,9 @@ impl Inner {
         state.tasks.insert(number, Arc::clone(&task));
         let new_cache = task.mapping.core.member.as_ref().and_then(|member| {
             let cache = &member.cache;
+            if cache.of_one {
+                return Some(Arc::clone(cache)); // Idle mappings are to cost rounds nothing.
+            }
             match state.caches.iter_mut().find(|(other, _)| Arc::ptr_eq(other, cache)) {
                 Some((_, mappings)) => *mappings += 1,
                 None => {
@@ -257,8 +273,10 @@ impl Inner {
         let (jobs, others) = state.ready.drain(..).partition(|job| job.number == number);
         state.ready = others;
         let caches = &mut state.caches;
-        let mut last_of = None;
-        if let Some(member) = &*mapping.core.member
+        let member = mapping.core.member.as_ref();
+        let own = member.map(|member| &member.cache).filter(|cache| cache.of_one);
+        let mut last_of = own.map(Arc::clone);
+        if let Some(member) = member
             && let Some(at) = caches.iter().position(|(cache, _)| Arc::ptr_eq(cache, &member.cache))
         {
             caches[at].1 -= 1;
@@ -345,6 +363,7 @@ impl Inner {
         let must = timed || pages > 0;
         let requested = Arc::new(HintU64::new(pages));
         active.retain(|number, activity| {
+            tasks.get(number).into_iter().for_each(|task| task.own_kick_taken());
             if activity.busy {
                 some_are_busy = true;
                 activity.again = true;

@@ -51,6 +51,9 @@ impl Core {
     #[inline]
     pub(crate) fn admit_dirtier(&self, index: u64, may_wait: bool) -> Result<Admission<'_>> {
         let Some(member) = &*self.member else { return Ok(Admission::FREE) };
+        if member.cache.has_images_beyond() {
+            member.cache.make_up_for_images();
+        }
         if member.cache.throttle.is_easy(&member.account) {
             return Ok(Admission::FREE);
         }
@@ -149,7 +152,7 @@ impl Core {
     fn push(&self, member: &Member, impatient: bool) -> Push {
         let throttle = &member.cache.throttle;
         // The debt first: if it is more than is dirty, somebody is about to end something, and says so, after this.
-        let owed = member.account.debt();
+        let owed = member.account.debt() / member.account.weight;
         if !impatient && owed > self.counters.dirty.get() {
             return Push::UnderWay;
         }

@@ -2,51 +2,69 @@
 
 use std::time::Duration;
 
-use crate::accounts::Limits;
+use page_frames::LIMIT_DEFAULT;
+
+use crate::accounts::{Limits, USUAL_PAGE, whole_pages};
 use crate::error::{Error, Result};
 
-/// How many pages a [`PageCache`](crate::PageCache) keeps.
+/// Bytes of the smallest pages.
+const PAGE_MIN: u64 = 512;
+
+/// More than any memory, and little enough for its multiples.
+const BYTES_MAX: u64 = 1 << 60;
+
+/// How much a [`PageCache`](crate::PageCache) keeps.
+///
+/// All limits are in bytes of pages: a mapping with pages of 64 KiB has a sixteenth as many of them in the same room as one with
+/// pages of 4 KiB. What tells them in pages means pages of 4096 bytes.
 ///
 /// # Examples
 /// ```
 /// use writeback::{CacheConfig, PageCache};
 ///
-/// let cache = PageCache::new(CacheConfig::new(65_536))?; // 256 MiB in pages of 4096 bytes
-/// # let _ = cache;
+/// let cache = PageCache::new(CacheConfig::bytes(256 << 20))?;
+/// assert_eq!(cache.stats().capacity_bytes, 256 << 20);
 /// # Ok::<(), writeback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct CacheConfig {
-    capacity_pages: u64,
-    background_pages: Option<u64>,
-    max_pages: Option<u64>,
+    capacity: u64,
+    background: Option<u64>,
+    max: Option<u64>,
     pause_max: Duration,
     stall_max: Duration,
 }
 
 impl CacheConfig {
-    /// Room for so many pages, whatever their size; at least one. A tenth of them may be dirty before the
-    /// flusher is woken, a fifth at all; who writes pauses for 200 milliseconds at most while there is room for
-    /// dirty pages, and gets an error if there is none and nothing can be written for a second.
+    /// Makes room for so many pages of 4096 bytes, or as many bytes in pages of other sizes, as [`bytes`](Self::bytes) does.
     ///
     /// # Examples
     /// ```
     /// use writeback::{CacheConfig, PageCache};
     ///
-    /// assert_eq!(PageCache::new(CacheConfig::new(100))?.stats().capacity, 100);
+    /// assert_eq!(PageCache::new(CacheConfig::new(100))?.stats().capacity_bytes, 409_600);
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn new(capacity_pages: u64) -> Self {
+        Self::bytes(in_bytes(capacity_pages))
+    }
+
+    /// Makes room for so many bytes of pages, at least 512. A tenth of them may be dirty before the
+    /// flusher is woken, a fifth at all; who writes pauses for 200 milliseconds at most while there is room for
+    /// dirty pages, and gets an error if there is none and nothing can be written for a second.
+    ///
+    /// What else the cache takes, a descriptor for each page and the index, is not counted: some 300 bytes a page.
+    pub fn bytes(capacity: u64) -> Self {
         Self {
-            capacity_pages,
-            background_pages: None,
-            max_pages: None,
+            capacity,
+            background: None,
+            max: None,
             pause_max: Duration::from_millis(200),
             stall_max: Duration::from_secs(1),
         }
     }
 
-    /// Sets how many pages may be dirty or under writeback before the flusher is woken.
+    /// Sets how many pages of 4096 bytes, or as many bytes in others, may be dirty or under writeback before the flusher is woken.
     ///
     /// # Examples
     /// ```
@@ -57,12 +75,18 @@ impl CacheConfig {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     #[must_use]
-    pub fn dirty_pages_background(mut self, pages: u64) -> Self {
-        self.background_pages = Some(pages);
+    pub fn dirty_pages_background(self, pages: u64) -> Self {
+        self.dirty_bytes_background(in_bytes(pages))
+    }
+
+    /// Sets how many bytes of pages may be dirty or under writeback before the flusher is woken.
+    #[must_use]
+    pub fn dirty_bytes_background(mut self, bytes: u64) -> Self {
+        self.background = Some(bytes);
         self
     }
 
-    /// Sets how many pages may be dirty or under writeback, of all mappings together. At least one, at most all.
+    /// Sets how many pages of 4096 bytes, or as many bytes in others, may be dirty or under writeback, of all mappings together. At least one, at most all.
     ///
     /// A mapping that is alone in its cache may use all of it. Of several, each may owe up to eight times what
     /// is left free: one up to 8/9 of the limit, two up to 8/17 each, and so on. A writer that would dirty a page more
@@ -79,8 +103,15 @@ impl CacheConfig {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     #[must_use]
-    pub fn dirty_pages_max(mut self, pages: u64) -> Self {
-        self.max_pages = Some(pages);
+    pub fn dirty_pages_max(self, pages: u64) -> Self {
+        self.dirty_bytes_max(in_bytes(pages))
+    }
+
+    /// Sets how many bytes of pages may be dirty or under writeback, as [`dirty_pages_max`](Self::dirty_pages_max) does. A page counts
+    /// as a whole, however few of its bytes have changed.
+    #[must_use]
+    pub fn dirty_bytes_max(mut self, bytes: u64) -> Self {
+        self.max = Some(bytes);
         self
     }
 
@@ -121,34 +152,48 @@ impl CacheConfig {
         self
     }
 
-    fn max_pages(&self) -> u64 {
-        self.max_pages.unwrap_or((self.capacity_pages / 5).max(1))
+    /// What a mapping has that is in no cache that others are in. It has no neighbours to leave anything of the limit to.
+    pub(super) fn of_one() -> Self {
+        Self::bytes(LIMIT_DEFAULT).dirty_bytes_max(LIMIT_DEFAULT / 2)
     }
 
-    fn background_pages(&self) -> u64 {
-        let default = (self.capacity_pages / 10).min(self.max_pages() / 2);
-        self.background_pages.unwrap_or(default)
+    /// The same for another capacity: what was set stays, as far as it fits.
+    pub(super) fn resized(&self, capacity: u64) -> Self {
+        let max = self.max.map(|max| max.min(capacity));
+        let mut resized = Self { capacity, max, ..self.clone() };
+        resized.background = self.background.map(|background| background.min(resized.max()));
+        resized
+    }
+
+    fn max(&self) -> u64 {
+        self.max.unwrap_or(whole_pages(self.capacity / 5).max(1))
+    }
+
+    fn background(&self) -> u64 {
+        let default = (self.capacity / 10).min(self.max() / 2);
+        self.background.unwrap_or(default)
     }
 
     /// # Errors
     /// If they are not usable.
     pub(super) fn limits(&self) -> Result<Limits> {
-        let max = self.max_pages();
-        let reason = if self.capacity_pages == 0 {
+        let [capacity, background, max] =
+            [self.capacity, self.background(), self.max()].map(|bytes| bytes.min(BYTES_MAX));
+        let reason = if capacity < PAGE_MIN {
             "a cache must have room for one page at least"
-        } else if max == 0 || max > self.capacity_pages {
+        } else if max == 0 || max > capacity {
             "the limit of dirty pages must be from one to the capacity"
-        } else if self.background_pages() > max {
+        } else if background > max {
             "the flusher must be woken before the limit of dirty pages is reached"
         } else {
-            return Ok(Limits {
-                capacity_pages: self.capacity_pages,
-                background_pages: self.background_pages(),
-                max_pages: max,
-                pause_max: self.pause_max,
-                stall_max: self.stall_max,
-            });
+            let Self { pause_max, stall_max, .. } = *self;
+            return Ok(Limits { capacity, background, max, pause_max, stall_max });
         };
         Err(Error::Config { reason })
     }
+}
+
+/// Bytes of so many pages of the usual size.
+fn in_bytes(pages: u64) -> u64 {
+    pages.saturating_mul(USUAL_PAGE)
 }

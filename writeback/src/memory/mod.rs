@@ -13,18 +13,17 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use self::config::CacheConfig;
+use crate::accounts::Accounts;
 use crate::accounts::outcomes::ReclaimStats;
-use crate::accounts::{Accounts, Room};
-use crate::buffer::Frames;
 use crate::counters::{Counter, Counters};
 use crate::error::Result;
-use crate::rules::core::{Cache, Core};
+use crate::rules::core::{Cache, Core, Member, Room};
 use crate::rules::invariants::{Violation, check_count};
 
 /// Memory for pages, shared by any number of mappings.
 ///
-/// Mappings are opened in it by [`Config::cache`](crate::Config::cache); a mapping without one keeps all
-/// its pages. Cheap to clone; all clones are the same cache. It lives as long as a clone or a mapping does.
+/// Mappings are opened in it by [`Config::cache`](crate::Config::cache); a mapping without one has 256 MiB of its own, unless it
+/// is [unbounded](crate::Config::unbounded). Cheap to clone; all clones are the same cache. It lives as long as a clone or a mapping does.
 ///
 /// # Concurrency
 /// Where a page is to come in and there is no room, the thread that needs it evicts some that nobody has
@@ -32,6 +31,9 @@ use crate::rules::invariants::{Violation, check_count};
 /// is read once, in however small pieces, costs what is used again and again no place. Only clean pages are evicted, and none that is locked, held, under writeback or in somebody's
 /// hands ([`PageRef`](crate::page::PageRef)). Should there be no other, the cache grows beyond its capacity, and
 /// shrinks again when it can ([`CacheStats::overcommitted`]).
+///
+/// Who changes a page while it is being written, or while somebody keeps an [`Image`](crate::page::Image) of it, does not wait, but goes on with a copy. The old
+/// bytes count until the image is dropped ([`CacheStats::image_bytes`]), and other pages make room for them.
 ///
 /// How many pages may be dirty is limited too ([`CacheConfig::dirty_pages_max`]), and shared among the mappings: one
 /// whose store is slow, failing or stuck uses up its own share, and its writers alone wait, or are told.
@@ -64,8 +66,7 @@ use crate::rules::invariants::{Violation, check_count};
 #[derive(Clone)]
 pub struct PageCache {
     pub(crate) accounts: Arc<Cache>,
-    /// Where the bytes of all its pages lie.
-    pub(crate) frames: Frames,
+    config: CacheConfig,
 }
 
 /// What a [`PageCache`] holds and has done.
@@ -75,15 +76,21 @@ pub struct PageCache {
 /// use writeback::{CacheConfig, PageCache};
 ///
 /// let stats = PageCache::new(CacheConfig::new(1000))?.stats();
-/// assert_eq!((stats.capacity, stats.cached, stats.reclaim.evicted), (1000, 0, 0));
+/// assert_eq!((stats.capacity_bytes, stats.cached_bytes, stats.reclaim.evicted), (1000 * 4096, 0, 0));
 /// # Ok::<(), writeback::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// How many pages there is room for.
-    pub capacity: u64,
-    /// Pages in memory, and places taken for pages that are about to be.
+    /// Bytes of pages that there is room for.
+    pub capacity_bytes: u64,
+    /// Bytes of the pages in memory, and of those that are about to be.
+    pub cached_bytes: u64,
+    /// Bytes of images that are being written or held, and whose pages have gone on with copies meanwhile: they take room, too.
+    pub image_bytes: u64,
+    /// What the pages weigh that are dirty, claimed or under writeback, as the limits count them.
+    pub debt_bytes: u64,
+    /// Pages in memory, of all mappings, whatever their sizes.
     pub cached: u64,
     /// Mappings.
     pub mappings: u64,
@@ -91,7 +98,7 @@ pub struct CacheStats {
     pub dirty: u64,
     /// Pages under writeback.
     pub writeback: u64,
-    /// Pages dirty, claimed or under writeback, as the limits count them.
+    /// Pages dirty, claimed or under writeback; one that was dirtied again while it is written counts twice.
     pub debt: u64,
     /// Pages written successfully.
     pub written: u64,
@@ -122,8 +129,17 @@ impl PageCache {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn new(config: CacheConfig) -> Result<Self> {
-        let limits = config.limits()?;
-        Ok(Self { accounts: Arc::new(Accounts::new(limits)), frames: Frames::new() })
+        Self::with(config, false)
+    }
+
+    /// A cache for one mapping, whose user has not said anything about it.
+    pub(crate) fn of_one() -> Result<Self> {
+        Self::with(CacheConfig::of_one(), true)
+    }
+
+    fn with(config: CacheConfig, of_one: bool) -> Result<Self> {
+        let accounts = Arc::new(Accounts::new(&config.limits()?, of_one));
+        Ok(Self { accounts, config })
     }
 
     /// What it holds and has done. Each number is exact; all together are not one instant.
@@ -150,11 +166,12 @@ impl PageCache {
         let accounts = &*self.accounts;
         let (stalled_now, stalled) = accounts.throttle.stalled();
         let mut stats = CacheStats {
-            capacity: accounts.limits.capacity_pages,
-            cached: accounts.places(),
+            capacity_bytes: accounts.capacity(),
+            cached_bytes: accounts.places(),
+            image_bytes: accounts.frames.image_bytes(),
+            debt_bytes: accounts.throttle.debt(),
             reclaim: accounts.outcomes.stats(),
             overcommitted: accounts.overcommitted.get(),
-            debt: accounts.throttle.debt(),
             written: accounts.throttle.written(),
             paused: accounts.throttle.paused(),
             stalled_now,
@@ -163,10 +180,52 @@ impl PageCache {
         };
         for mapping in accounts.members() {
             stats.mappings += 1;
+            stats.cached += mapping.counters.cached.get();
+            stats.debt += mapping.member.as_ref().map_or(0, Member::debt_pages);
             stats.dirty += mapping.counters.dirty.get();
             stats.writeback += mapping.counters.writeback.get();
         }
         stats
+    }
+
+    /// Makes room for `bytes` bytes of pages from now on, more than before or less, while the cache is in use. Limits of dirty pages that were not set when it was
+    /// made change with it; those that were set stay, but for what is beyond the new capacity.
+    ///
+    /// If that is less, evicts what is beyond it, and gives the memory back to the system. What cannot be evicted stays, and nothing is lost: pages that are dirty
+    /// leave after the sync or the flusher's round that writes them, those in somebody's hands when the next page comes in. Memory
+    /// goes back as they leave.
+    ///
+    /// # Concurrency
+    /// Waits for no store. Writers that wait and have room by the new limits go on; others wait for what is beyond them to be written, or write it themselves. Of several
+    /// calls at a time one is the last.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if it is less than the smallest page. Then nothing has changed.
+    ///
+    /// # Complexity
+    /// O(n) in the pages that leave; a call of the system for each 2 MiB that the cache had.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache};
+    /// use std::sync::Arc;
+    ///
+    /// let cache = PageCache::new(CacheConfig::bytes(1 << 20))?;
+    /// let mapping = Mapping::with_config(Arc::new(MemStore::new()), Config::new().cache(&cache))?;
+    /// mapping.handle().write_at(&[1; 100_000], 0)?;
+    /// cache.resize(10 << 10)?;
+    /// assert_eq!(cache.stats().dirty, 25, "none is lost");
+    /// mapping.handle().sync_data()?;
+    /// assert_eq!(cache.stats().cached, 2);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn resize(&self, bytes: u64) -> Result<()> {
+        let limits = self.config.resized(bytes).limits()?;
+        self.accounts.resize(&limits);
+        self.accounts.shrink();
+        self.accounts.fit();
+        self.accounts.kick_flushers();
+        Ok(())
     }
 
     /// Evicts up to `pages` pages now, all that can be if there are fewer; returns how many. They are
@@ -204,7 +263,9 @@ impl PageCache {
     pub fn check(&self) -> Result<(), Violation> {
         let members = self.accounts.members();
         let sum = |count: fn(&Counters) -> &Counter| {
-            members.iter().map(|mapping| count(&mapping.counters).get()).sum::<u64>()
+            let of =
+                |mapping: &Arc<Core>| count(&mapping.counters).get() * mapping.page_size as u64;
+            members.iter().map(of).sum::<u64>()
         };
         check_count("places", self.accounts.places(), sum(|counters| &counters.cached))?;
         let unwritten = sum(|counters| &counters.dirty) + sum(|counters| &counters.writeback);
@@ -220,12 +281,12 @@ impl fmt::Debug for PageCache {
 
 impl Core {
     /// Takes a place for a page, if this mapping is in a cache. The caller has no lock and no latch.
-    pub(crate) fn make_room(&self) -> Room<'_, Core> {
+    pub(crate) fn make_room(&self) -> Room<'_> {
         let Some(member) = &*self.member else { return Room::UNLIMITED };
-        let cache = &*member.cache;
-        if !cache.take_place() {
+        let (cache, weight) = (&*member.cache, member.account.weight);
+        if !cache.take_place(weight) {
             cache.make_room(member);
         }
-        Room::taken(cache)
+        Room::taken(cache, weight)
     }
 }

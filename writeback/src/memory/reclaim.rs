@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::accounts::givers::Givers;
 use crate::accounts::outcomes::Outcome;
+use crate::accounts::{USUAL_PAGE, whole_pages};
 use crate::held;
 use crate::index::range::ALL;
 use crate::index::walk;
@@ -37,6 +38,39 @@ const ROUNDS: u32 = 3;
 
 /// Most dirty pages that one reclaim looks at in a mapping.
 const PAGE_OUT: u64 = 256;
+
+/// So many bytes are evicted at a time where much has to be.
+const PORTION: u64 = 1 << 20;
+
+/// How much is to be evicted.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    /// So many pages, whatever their size.
+    Pages(u64),
+    /// Pages of so many bytes together, or somewhat more.
+    Bytes(u64),
+}
+
+impl Wanted {
+    /// How many pages of a mapping that is, if each weighs so much.
+    fn in_pages(self, weight: u64) -> u64 {
+        match self {
+            Self::Pages(pages) => pages,
+            Self::Bytes(bytes) => bytes.div_ceil(weight),
+        }
+    }
+
+    fn got(&mut self, pages: u64, weight: u64) {
+        match self {
+            Self::Pages(wanted) => *wanted = wanted.saturating_sub(pages),
+            Self::Bytes(wanted) => *wanted = wanted.saturating_sub(pages * weight),
+        }
+    }
+
+    fn is_met(self) -> bool {
+        matches!(self, Self::Pages(0) | Self::Bytes(0))
+    }
+}
 
 /// What is seen of a page, without a lock. It may be out of date.
 #[derive(Debug, Clone, Copy, Default)]
@@ -104,7 +138,8 @@ impl Cache {
     /// own store is the only one that a thread of this mapping may have to wait for.
     #[cold]
     pub(crate) fn make_room(&self, needs: &Member) {
-        if self.evict_for_one() {
+        let weight = needs.account.weight;
+        if self.evict_for_one(weight) {
             return;
         }
         // First met, then written. Not by a thread with a guard: what it writes, or waits for, may need the page
@@ -112,7 +147,7 @@ impl Cache {
         let rounds = if held::any() { 0 } else { 2 };
         for _ in 0..rounds {
             let busy = needs.mapping().is_some_and(|mapping| mapping.page_out(self, true));
-            if self.evict_for_one() {
+            if self.evict_for_one(weight) {
                 return;
             }
             let under_way = || needs.mapping().is_some_and(|mapping| mapping.is_being_written());
@@ -120,40 +155,76 @@ impl Cache {
                 self.throttle.wait_for_an_end(&needs.account);
             }
         }
-        if !self.evict_for_one() {
-            self.take_place_anyway();
+        if !self.evict_for_one(weight) {
+            self.take_place_anyway(weight);
         }
     }
 
-    /// Evicts some, more than needed, so that not every page that comes in has to be made room for.
-    fn evict_for_one(&self) -> bool {
+    /// Takes a place of that weight after evicting some, more than needed, so that not every page that comes in has to
+    /// be made room for.
+    fn evict_for_one(&self, weight: u64) -> bool {
         let mut let_go = Vec::new();
         let mut hands = self.hands.lock();
         // Whoever had them before has made room for others too.
-        if self.take_place() {
+        if self.take_place(weight) {
             return true;
         }
-        let beyond = self.places().saturating_sub(self.limits.capacity_pages);
-        self.evict_under(&mut hands, beyond + self.ahead(), &mut let_go);
-        let taken = self.take_place();
+        let beyond = self.beyond();
+        let wanted = Wanted::Bytes(beyond + self.ahead().max(weight));
+        self.evict_under(&mut hands, wanted, &mut let_go);
+        let taken = self.take_place(weight);
         drop(hands);
         taken
     }
 
-    /// How many places are to be free before they are asked for.
+    /// Evicts as much as images take beyond the capacity. If that cannot be, nobody tries again before it is worth it.
+    #[cold]
+    pub(crate) fn make_up_for_images(&self) {
+        let mut let_go = Vec::new();
+        let mut hands = self.hands.lock();
+        // Relaxed, here and below: a hint, and the hands are locked.
+        let in_vain = self.images_in_vain.load(Ordering::Relaxed);
+        let beyond = self.beyond();
+        if beyond > 0 && (in_vain == 0 || beyond > in_vain + self.ahead()) {
+            let (_, is_met) = self.evict_under(&mut hands, Wanted::Bytes(beyond), &mut let_go);
+            self.images_in_vain.store(if is_met { 0 } else { beyond }, Ordering::Relaxed);
+        } else if beyond < in_vain {
+            self.images_in_vain.store(beyond, Ordering::Relaxed);
+        }
+        drop(hands);
+    }
+
+    /// Evicts what is beyond the capacity, as much of it as can be; others come in between.
+    pub(crate) fn shrink(&self) {
+        loop {
+            let beyond = self.beyond();
+            if beyond == 0 || self.evict_wanted(Wanted::Bytes(beyond.min(PORTION))).0 == 0 {
+                return;
+            }
+        }
+    }
+
+    /// How many bytes are to be free before they are asked for.
     fn ahead(&self) -> u64 {
-        (self.limits.capacity_pages / 8).clamp(1, MOVE as u64)
+        whole_pages((self.capacity() / 8).clamp(1, MOVE as u64 * USUAL_PAGE))
     }
 
     /// What a flusher does, so that others need not: evicts if there are few free places. Returns whether there
     /// still are, so that pages have to be written first.
     pub(crate) fn reclaim_ahead(&self) -> bool {
-        let wanted = (self.places() + self.ahead()).saturating_sub(self.limits.capacity_pages);
-        self.evict(wanted) < wanted
+        let wanted = (self.held() + self.ahead()).saturating_sub(self.capacity());
+        let (_, is_met) = self.evict_wanted(Wanted::Bytes(wanted));
+        !is_met
     }
 
-    /// Evicts up to `wanted` pages; returns how many.
-    pub(crate) fn evict(&self, wanted: u64) -> u64 {
+    /// Evicts up to `pages` pages; returns how many.
+    pub(crate) fn evict(&self, pages: u64) -> u64 {
+        let (evicted, _) = self.evict_wanted(Wanted::Pages(pages));
+        evicted
+    }
+
+    /// Evicts up to what is wanted; returns how many pages, and whether that was all.
+    fn evict_wanted(&self, wanted: Wanted) -> (u64, bool) {
         let mut let_go = Vec::new();
         let mut hands = self.hands.lock();
         let evicted = self.evict_under(&mut hands, wanted, &mut let_go);
@@ -161,17 +232,24 @@ impl Cache {
         evicted
     }
 
-    /// As [`evict`](Self::evict). The mappings that were looked at are kept in `let_go` until the hands are free: the
+    /// As [`evict_wanted`](Self::evict_wanted). The mappings that were looked at are kept in `let_go` until the hands are free: the
     /// last reference to one drops its store, and what that does is the user's affair.
-    fn evict_under(&self, givers: &mut Givers, wanted: u64, let_go: &mut Vec<Mapping>) -> u64 {
+    fn evict_under(
+        &self,
+        givers: &mut Givers,
+        mut wanted: Wanted,
+        let_go: &mut Vec<Mapping>,
+    ) -> (u64, bool) {
         let mut evicted = 0;
         // How often a hand came to the end, of each mapping that did; and those that came there too often.
         let (mut rounds, mut done) = (HashMap::<_, u32>::new(), Vec::new());
-        while evicted < wanted {
+        while !wanted.is_met() {
             let Some((given, core)) = self.next_giver(givers) else { break };
             let mapping = Mapping { core };
-            let moved = mapping.core.move_hand(wanted - evicted);
+            let weight = mapping.core.page_size as u64;
+            let moved = mapping.core.move_hand(wanted.in_pages(weight));
             evicted += moved.evicted;
+            wanted.got(moved.evicted, weight);
             let given = given + moved.given;
             let ended = rounds.entry(Arc::as_ptr(&mapping.core)).or_default();
             *ended += u32::from(moved.ended);
@@ -186,7 +264,7 @@ impl Cache {
             put_back(givers, given, &mapping);
             let_go.push(mapping);
         }
-        evicted
+        (evicted, wanted.is_met())
     }
 }
 
@@ -198,6 +276,15 @@ fn put_back(givers: &mut Givers, given: u64, mapping: &Mapping) {
 }
 
 impl Mapping {
+    /// Pages may be clean now that were beyond what there is room for.
+    pub(crate) fn give_up_beyond(&self) {
+        if let Some(member) = &*self.core.member
+            && member.cache.beyond() > 0
+        {
+            member.cache.shrink();
+        }
+    }
+
     /// For a flusher: if its cache has no room and no clean page, writes pages that nobody has used lately.
     /// Returns whether any was, or was being written.
     pub(crate) fn page_out_if_short(&self) -> bool {

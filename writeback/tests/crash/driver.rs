@@ -59,7 +59,7 @@ impl Shape {
             config = config.block_size(block);
         }
         if let Some(memory) = self.memory {
-            let cache = CacheConfig::new(memory).pause_max(Duration::ZERO);
+            let cache = CacheConfig::bytes(memory * self.page as u64).pause_max(Duration::ZERO);
             config = config.cache(&PageCache::new(cache).unwrap());
         }
         Mapping::with_config(Arc::new(store.clone()), config).unwrap()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use loom::thread::JoinHandle;
 use writeback::{Budget, PageCache, SyncMode};
 
+use crate::disk::PAGE;
 use crate::model::model;
 use crate::world::{Ledger, World};
 
@@ -203,5 +204,61 @@ fn evict_vs_use_by_page() {
         let used = user.join().unwrap().is_some();
         assert!(!used || world.mapping.cached_page(0).is_some(), "it was evicted all the same");
         cache.check().unwrap();
+    });
+}
+
+/// A large page and a small one come in where there is room for neither: as many bytes leave as they need together, neither
+/// counts for more or less than it has, and nobody waits for ever.
+#[test]
+fn large_page_vs_small_page() {
+    model("large_page_vs_small_page", || {
+        let (small, cache) = World::in_cache(8, 8);
+        // Seven eighths of the room.
+        (0..7).for_each(|page| assert_eq!(small.read(page), Some(0)));
+        let large = World::also_in(&cache, 1, 4);
+        let reader = large.spawn(|large| assert_eq!(large.read(3), Some(0)));
+        assert_eq!(small.read(7), Some(0));
+        reader.join().unwrap();
+        cache.check().unwrap();
+        let stats = cache.stats();
+        assert_eq!((large.mapping.stats().cached, stats.overcommitted), (1, 0), "{stats:?}");
+        assert!(stats.cached_bytes <= stats.capacity_bytes, "{stats:?}");
+        assert!(small.mapping.cached_page(7).is_some(), "what has just come in stays");
+    });
+}
+
+/// A page that is written while its cache is made smaller is written, whether there is room for it or not, and afterwards there is no more
+/// than there is room for.
+#[test]
+fn resize_vs_write() {
+    model("resize_vs_write", || {
+        let (world, cache) = World::in_cache(3, 8);
+        (0..2).for_each(|page| world.write(page, 1));
+        world.sync(0, 1);
+        let smaller = cache.clone();
+        let resizer = world.spawn(move |_| smaller.resize(PAGE as u64).unwrap());
+        world.write(2, 2);
+        resizer.join().unwrap();
+        world.sync(2, 2);
+        cache.check().unwrap();
+        let stats = cache.stats();
+        assert!(stats.cached <= 1, "{stats:?}");
+        assert_eq!((world.read(0), world.read(1), world.read(2)), (Some(1), Some(1), Some(2)));
+    });
+}
+
+/// Two that set the size at the same time: one of them is the last, and all of the cache has its size.
+#[test]
+fn resize_vs_resize() {
+    model("resize_vs_resize", || {
+        let (world, cache) = World::in_cache(4, 8);
+        (0..4).for_each(|page| assert_eq!(world.read(page), Some(0)));
+        let other = cache.clone();
+        let resizer = world.spawn(move |_| other.resize(PAGE as u64).unwrap());
+        cache.resize(2 * PAGE as u64).unwrap();
+        resizer.join().unwrap();
+        cache.check().unwrap();
+        let stats = cache.stats();
+        assert!(stats.cached_bytes <= stats.capacity_bytes, "{stats:?}");
     });
 }

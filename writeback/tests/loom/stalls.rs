@@ -3,6 +3,7 @@
 use loom::thread::JoinHandle;
 use writeback::{Error, PageCache, Result};
 
+use crate::disk::PAGE;
 use crate::model::model;
 use crate::world::World;
 
@@ -127,6 +128,37 @@ fn two_stalled_vs_two_ends() {
             [2, 3].map(|page| world.spawn(move |world| world.try_write(page, 1).unwrap()));
         writebacks.into_iter().for_each(|writeback| world.write_out(writeback));
         writers.into_iter().for_each(|writer| writer.join().unwrap());
+        settle(&world, &cache);
+    });
+}
+
+/// A writer at the limit is let in when the cache is made larger, though no write ends.
+#[test]
+fn stalled_vs_resize() {
+    model("stalled_vs_resize", || {
+        let (world, cache) = World::in_small_cache(2, 5);
+        world.write(0, 1);
+        let writeback = world.start(0);
+        let writer = spawn_writer(&world);
+        cache.resize(10 * PAGE as u64).unwrap();
+        writer.join().unwrap().unwrap();
+        assert_eq!(cache.stats().debt, 2);
+        world.write_out(writeback);
+        settle(&world, &cache);
+    });
+}
+
+/// A writer comes to the limit while the cache is made smaller: it is let in by the end of a write.
+#[test]
+fn resize_vs_stalled_vs_end() {
+    model("resize_vs_stalled_vs_end", || {
+        let (world, cache) = World::in_small_cache(2, 10);
+        world.write(0, 1);
+        let writeback = world.start(0);
+        let writer = spawn_writer(&world);
+        cache.resize(5 * PAGE as u64).unwrap();
+        world.write_out(writeback);
+        writer.join().unwrap().unwrap();
         settle(&world, &cache);
     });
 }

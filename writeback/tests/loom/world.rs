@@ -36,22 +36,35 @@ impl World {
 
     /// As [`new`](Self::new), over a disk with room for `capacity` pages.
     pub(crate) fn with_capacity(pages: usize, capacity: usize) -> Self {
-        Self::over(Disk::new(pages, capacity), Config::new().page_size(PAGE))
+        Self::over(Disk::new(pages, capacity), Config::new().unbounded().page_size(PAGE))
     }
 
     /// As [`new`](Self::new), in a cache for eight pages, so many of which may be dirty. Nobody who waits in
     /// vain waits for long.
     pub(crate) fn in_cache(pages: usize, dirty_max: u64) -> (Self, PageCache) {
-        let config = CacheConfig::new(8).dirty_pages_max(dirty_max).stall_max(Duration::ZERO);
+        let config = CacheConfig::bytes(8 * PAGE as u64);
+        let config = config.dirty_bytes_max(dirty_max * PAGE as u64).stall_max(Duration::ZERO);
         let cache = PageCache::new(config).unwrap();
-        let config = Config::new().page_size(PAGE).cache(&cache);
-        (Self::over(Disk::new(pages, pages + 1), config), cache)
+        (Self::also_in(&cache, pages, 1), cache)
+    }
+
+    /// As [`in_cache`](Self::in_cache), with room for `capacity` pages, of which a fifth may be dirty, whatever the size later.
+    pub(crate) fn in_small_cache(pages: usize, capacity: usize) -> (Self, PageCache) {
+        let config = CacheConfig::bytes((capacity * PAGE) as u64).stall_max(Duration::ZERO);
+        let cache = PageCache::new(config).unwrap();
+        (Self::also_in(&cache, pages, 1), cache)
+    }
+
+    /// A mapping of `pages` pages of zeros, each as large as `times` those of others, in a cache that others may be in too.
+    pub(crate) fn also_in(cache: &PageCache, pages: usize, times: usize) -> Self {
+        let config = Config::new().page_size(times * PAGE).cache(cache);
+        Self::over(Disk::new(times * pages, times * pages + 1), config)
     }
 
     /// A mapping of one page of so many blocks, those in `dirty` of version 1, the others clean and zeros. A block
     /// is what is called a page below, but for claims and holds.
     pub(crate) fn blocks(count: usize, dirty: &[usize]) -> Self {
-        let config = Config::new().page_size(count * PAGE).block_size(PAGE);
+        let config = Config::new().unbounded().page_size(count * PAGE).block_size(PAGE);
         let world = Self::over(Disk::new(count, count), config);
         dirty.iter().for_each(|block| world.write(*block, 1));
         world
@@ -59,7 +72,7 @@ impl World {
 
     /// An empty mapping over a disk for so many pages that is written in whole pages only.
     pub(crate) fn aligned(capacity: usize) -> Self {
-        Self::over(Disk::aligned(capacity), Config::new().page_size(PAGE))
+        Self::over(Disk::aligned(capacity), Config::new().unbounded().page_size(PAGE))
     }
 
     fn over(disk: Disk, config: Config) -> Self {

@@ -113,8 +113,8 @@ impl World {
             thread::spawn(move || device.serve())
         });
         let journal = Arc::new(Journal { records: Mutex::default(), device });
-        let config =
-            Config::new().page_size(PAGE).clock(Clock::manual()).log(Arc::clone(&journal) as _);
+        let config = Config::new().unbounded().page_size(PAGE).clock(Clock::manual());
+        let config = config.log(Arc::clone(&journal) as _);
         let store = Arc::new(Ordered(Arc::clone(&journal)));
         let mapping = Mapping::with_config(store, config).unwrap();
         Arc::new(Self { mapping, journal, server: std::sync::Mutex::new(server) })

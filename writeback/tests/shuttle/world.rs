@@ -58,7 +58,8 @@ impl World {
         capacity: u64,
         dirty_max: u64,
     ) -> (Arc<Self>, PageCache) {
-        let config = CacheConfig::new(capacity).dirty_pages_max(dirty_max);
+        let [capacity, dirty_max] = [capacity, dirty_max].map(|pages| pages * PAGE as u64);
+        let config = CacheConfig::bytes(capacity).dirty_bytes_max(dirty_max);
         let cache = PageCache::new(config).unwrap();
         let zeros = vec![0; usize::try_from(pages).unwrap() * PAGE];
         let device = Device::new(zeros, threads > 0);
@@ -67,7 +68,7 @@ impl World {
     }
 
     fn over(device: Device, ledger: Ledger, threads: usize) -> Arc<Self> {
-        Self::open(device, ledger, threads, Config::new())
+        Self::open(device, ledger, threads, Config::new().unbounded())
     }
 
     fn open(device: Device, ledger: Ledger, threads: usize, config: Config) -> Arc<Self> {
