@@ -43,8 +43,8 @@ pub enum StoreError {
     /// The page could not be sealed, so it was not written.
     #[error("the page could not be sealed: {0}")]
     Seal(Arc<io::Error>),
-    /// A write was begun and nobody ever said how it ended.
-    #[error("the write was lost: its completion was dropped")]
+    /// A read, a write or a flush was begun and nobody ever said how it ended.
+    #[error("it was lost: its completion was dropped")]
     Lost,
 }
 

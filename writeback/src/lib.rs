@@ -105,6 +105,10 @@
 //!     eviction looks at the page, in the section that would remove it, is seen by it, if it counts: the turn of
 //!     the clock in which a page comes in and the next are one burst with its coming in, and in each other turn
 //!     one use counts.
+//! 14. *To read a page in*: the page lock, from before the store is asked until the bytes are in the page, and the truncate lock, shared. The store ends
+//!     the read by its [run](store::ReadRun), on any thread, and touches no page by that: the thread that asked puts the bytes there, under the latch, and
+//!     makes the page valid in the same breath. If the read failed, or was lost, the page stays empty, and whoever gets the lock next asks again.
+//!     Only there, and for a flush, does the cache wait for a store ([`store`](store#the-protocol)); whoever ends what is waited for needs none of the locks that are held.
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
@@ -169,7 +173,7 @@
 //! | `read_at`, `write_at`, page cached | the page's latch, for the time of a copy |
 //! | `read_at`, `write_at`, otherwise | the page lock while another thread reads it in; the store; a truncate |
 //! | `write_at`, `PageRef::write`, `mark_dirty` in a [`PageCache`] | at its mapping's limit of dirty pages, if this one is clean: the end of a write of this mapping; before, a pause if a flusher writes meanwhile |
-//! | `write_range`, mode `Skip`; the flusher | the store's `submit` |
+//! | `write_range`, mode `Skip`; the flusher | the store's `write` to return |
 //! | `write_range`, mode `Wait` | page locks, holds, writes of the pages it finds dirty; the log |
 //! | the flusher, between passes | the log |
 //! | `wait_range` | writes that had begun when it was called |
@@ -179,7 +183,7 @@
 //! | `close` | all of the above |
 //! | [`Flusher::stop`] | writes that its threads are at, for a limited time |
 //!
-//! No wait is for something that may never come: a write whose completion is dropped ends as lost,
+//! No wait is for something that may never come: a read, write or flush whose completion is dropped ends as lost,
 //! a writeback that waits for a hold comes before the next hold, and a writer that waits for room writes
 //! back itself if nobody else does, or gets [`Error::Stalled`] if nothing can be written. Only who has a
 //! [`Claim`](page::Claim) or [`Writeback`](page::Writeback) open must not wait for room: it might be waiting for itself.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{Config, Mapping, StoreError};
 
 const PAGE: usize = 4096;
@@ -26,19 +28,21 @@ impl Store for Sevens {
         Ok(())
     }
 
-    fn read(&self, _offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        into.fill(7);
-        Ok(into.len())
+    fn read(&self, run: ReadRun) {
+        run.fill(|_offset, into| {
+            into.fill(7);
+            Ok(into.len())
+        });
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let count = batch.len();
         drop(batch);
         completion.complete(Ok(count));
     }
 
-    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
-        Ok(())
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
+        completion.complete(Ok(()));
     }
 }
 

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use page_frames::Frame;
 
 use crate::buffer::Contents;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StoreError};
 use crate::hooks::Sealer;
 use crate::index::Pinned;
 use crate::pages::Page;
 use crate::pages::keep::Kept;
 use crate::rules::core::{Core, Room};
+use crate::store::wait;
 
 /// The part of an access that lies in one page.
 #[derive(Debug, Clone, Copy)]
@@ -208,7 +209,7 @@ impl Core {
     /// The first contents of a page. Read from the store, unless there is nothing in it that the
     /// `len` bytes the caller is about to write would leave.
     fn first_contents(&self, piece: Piece, len: usize) -> Result<Frame> {
-        let mut bytes = self.frames.zeroed(self.page_size);
+        let bytes = self.frames.zeroed(self.page_size);
         let (index, offset) = (piece.index, self.page_offset(piece.index));
         let valid = self.len().saturating_sub(offset).min(self.page_size as u64);
         let valid = usize::try_from(valid).expect("at most the page size");
@@ -216,12 +217,23 @@ impl Core {
         if valid == 0 || (piece.within <= all.start && piece.within + len >= all.end) {
             return Ok(bytes);
         }
-        let read = self.backing().store.read(offset, &mut bytes);
-        let count = read.map_err(|source| Error::Read { index, source })?;
+        let mut filled = wait::read(&*self.backing().store, offset, vec![bytes]);
+        let (bytes, count) = match (filled.buffers.pop(), filled.error) {
+            (Some(bytes), None) => (bytes, filled.count),
+            (_, error) => {
+                return Err(Error::Read { index, source: error.unwrap_or(StoreError::Lost) });
+            }
+        };
         self.counters.read.add(1);
-        self.counters.bytes_read.add(count as u64);
+        self.counters.bytes_read.add(count);
+        let count = usize::try_from(count).expect("at most a page");
+        self.first_read(index, bytes, count.min(valid))
+    }
+
+    /// A page of which the store had the first `count` bytes.
+    fn first_read(&self, index: u64, mut bytes: Frame, count: usize) -> Result<Frame> {
         // Beyond the mapping's end, and the store's, there are zeros.
-        bytes[count.min(valid)..].fill(0);
+        bytes[count..].fill(0);
         if let Some(sealer) = &self.sealer {
             sealer.open(index, &mut bytes).map_err(|error| {
                 self.counters.corrupt.add(1);

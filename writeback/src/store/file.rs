@@ -2,12 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::open::{FileOptions, Found};
-use super::vectored::{SLICES, write_all};
-use super::{Completion, FlushKind, Limits, Store, WriteBatch};
+use super::vectored::{SLICES, read_all, write_all};
+use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 use crate::error::StoreError;
 use crate::primitives::Mutex;
 
@@ -18,7 +17,7 @@ const BEGIN_BYTES: u64 = 256 * 1024;
 
 /// A file as a store.
 ///
-/// Writes are done by the thread that submits them, adjacent pages in one `pwritev`; a short or
+/// Reads and writes are done by the thread that asks for them, adjacent pages in one `preadv` or `pwritev`; a short or
 /// interrupted call is continued. `flush` is `fdatasync` or `fsync`. A device can be made to begin early
 /// ([`begin_early`](Self::begin_early)).
 ///
@@ -218,7 +217,7 @@ impl FileStore {
     }
 
     /// Writes all of the batch. `Err`: how many bytes were accepted before the error.
-    fn write(&self, batch: WriteBatch) -> Result<(), (u64, StoreError)> {
+    fn write_all(&self, batch: WriteBatch) -> Result<(), (u64, StoreError)> {
         write_all(batch.images(), batch.offset(), |slices, at| {
             rustix::io::pwritev(&self.file, slices, at)
         })?;
@@ -271,42 +270,36 @@ impl Store for FileStore {
         }
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        let mut done = 0;
-        while done < into.len() {
-            match self.file.read_at(&mut into[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(count) => {
-                    done += count;
-                    if !done.is_multiple_of(self.found.alignment) {
-                        // The end; there is no asking for what comes after it.
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
+    fn read(&self, mut run: ReadRun) {
+        let (offset, alignment) = (run.offset(), self.found.alignment);
+        let read = read_all(run.buffers(), offset, alignment, |slices, at| {
+            rustix::io::preadv(&self.file, slices, at)
+        });
+        match read {
+            Ok(count) => run.complete(Ok(count)),
+            Err((count, error)) => run.fail_after(count, error),
         }
-        Ok(done)
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
-        let (len, written) = (batch.len(), self.write(batch));
+    fn write(&self, batch: WriteBatch, completion: Completion) {
+        let (len, written) = (batch.len(), self.write_all(batch));
         match written {
             Ok(()) => completion.complete(Ok(len)),
             Err((accepted, error)) => completion.fail_after(accepted, error),
         }
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        match kind {
-            FlushKind::Data => self.file.sync_data()?,
-            FlushKind::All => {
-                self.file.sync_all()?;
-                self.sync_folder()?;
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        completion.complete_with(|| {
+            match kind {
+                FlushKind::Data => self.file.sync_data()?,
+                FlushKind::All => {
+                    self.file.sync_all()?;
+                    self.sync_folder()?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        });
     }
 }
 
@@ -332,20 +325,20 @@ mod tests {
     #[test]
     fn the_folder_is_synced_with_the_first_flush_of_all_and_once() {
         let (_folder, store) = create();
-        store.flush(FlushKind::Data).unwrap();
+        store.sync(FlushKind::Data).unwrap();
         assert!(store.unsynced_folder.lock().is_some());
-        store.flush(FlushKind::All).unwrap();
+        store.sync(FlushKind::All).unwrap();
         assert!(store.unsynced_folder.lock().is_none());
-        store.flush(FlushKind::All).unwrap();
+        store.sync(FlushKind::All).unwrap();
     }
 
     #[test]
     fn a_folder_that_cannot_be_synced_is_a_flush_that_failed() {
         let (_folder, store) = create();
         *store.unsynced_folder.lock() = Some(unsyncable());
-        store.flush(FlushKind::Data).unwrap();
-        store.flush(FlushKind::All).unwrap_err();
-        store.flush(FlushKind::All).unwrap_err();
+        store.sync(FlushKind::Data).unwrap();
+        store.sync(FlushKind::All).unwrap_err();
+        store.sync(FlushKind::All).unwrap_err();
         let mapping = Mapping::open(store).unwrap();
         mapping.handle().sync_data().unwrap();
         let told = mapping.handle().sync_all().unwrap_err();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::sparse::{CHUNK, Sparse, pieces};
-use super::{Completion, FlushKind, Limits, Store, WriteBatch};
+use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 use crate::buffer::{ALIGNMENT, Image};
 use crate::error::StoreError;
 use crate::primitives::Mutex;
@@ -32,7 +32,7 @@ struct Inner {
 /// never written take no memory.
 ///
 /// # Concurrency
-/// All methods lock it for the time of a copy. Writes complete before `submit` returns.
+/// All methods lock it for the time of a copy. Everything has ended when its call returns.
 ///
 /// # Examples
 /// ```
@@ -257,13 +257,15 @@ impl Store for MemStore {
         Ok(())
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+    fn read(&self, run: ReadRun) {
         let inner = self.0.lock();
-        inner.check(offset, into)?;
-        Ok(inner.accepted.read(offset, into))
+        run.fill(|offset, into| {
+            inner.check(offset, into)?;
+            Ok(inner.accepted.read(offset, into))
+        });
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let written = {
             let mut inner = self.0.lock();
             let mut images = batch.images().iter().map(Image::as_ref);
@@ -273,9 +275,9 @@ impl Store for MemStore {
         completion.complete(written.map(|()| batch.len()));
     }
 
-    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
         self.0.lock().flush();
-        Ok(())
+        completion.complete(Ok(()));
     }
 }
 
@@ -301,7 +303,7 @@ mod tests {
         write(&store, 3, b"abc");
         assert_eq!(store.accepted(), b"\0\0\0abc");
         assert_eq!(store.durable(), b"");
-        store.flush(FlushKind::Data).unwrap();
+        store.sync(FlushKind::Data).unwrap();
         assert_eq!(store.durable(), b"\0\0\0abc");
         write(&store, 3, b"xyz");
         assert_eq!(store.after_crash().accepted(), b"\0\0\0abc");
@@ -316,7 +318,7 @@ mod tests {
         expected.resize(10_000, 0);
         assert_eq!(store.accepted(), expected);
         assert_eq!(store.durable(), vec![7; 10_000]);
-        store.flush(FlushKind::All).unwrap();
+        store.sync(FlushKind::All).unwrap();
         assert_eq!(store.durable(), expected);
     }
 
@@ -325,8 +327,8 @@ mod tests {
         let store = MemStore::new();
         write(&store, 4_090, b"0123456789");
         let mut bytes = [9; 20];
-        assert_eq!(store.read(4_088, &mut bytes).unwrap(), 12);
+        assert_eq!(store.read_at(4_088, &mut bytes).unwrap(), 12);
         assert_eq!(&bytes[..12], b"\0\x000123456789");
-        assert_eq!(store.read(1 << 40, &mut bytes).unwrap(), 0);
+        assert_eq!(store.read_at(1 << 40, &mut bytes).unwrap(), 0);
     }
 }

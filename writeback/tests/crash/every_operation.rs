@@ -114,12 +114,14 @@ fn every_write_fails() {
 
 #[test]
 fn every_read_fails() {
-    every_one_fails_once_and_for_ever(Action::Read, &[Fault::Io, Fault::Panic], 4);
+    let faults = [Fault::Io, Fault::Lost, Fault::Panic];
+    every_one_fails_once_and_for_ever(Action::Read, &faults, 4);
 }
 
 #[test]
 fn every_flush_fails() {
-    every_one_fails_once_and_for_ever(Action::Flush, &[Fault::Io, Fault::Panic], 5);
+    let faults = [Fault::Io, Fault::Lost, Fault::Panic];
+    every_one_fails_once_and_for_ever(Action::Flush, &faults, 5);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod claims;
 mod cuts;
 mod durable;
 mod errors;
+mod late;
 mod locks;
 mod memory;
 mod redirty;

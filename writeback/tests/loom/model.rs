@@ -14,6 +14,11 @@ const PREEMPTIONS: usize = 2;
 const LONG: &[&str] = &[
     "cut_vs_sync_that_cuts",
     "fill_vs_sync",
+    "late_flush_vs_sync",
+    "late_read_vs_evict",
+    "late_read_vs_read",
+    "lost_flush_vs_sync",
+    "lost_read_vs_read",
     "mark_dirty_vs_write_and_sync",
     "sync_vs_sync_of_two_pages",
     "two_stalled_vs_two_ends",

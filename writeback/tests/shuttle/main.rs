@@ -16,6 +16,7 @@ mod cuts;
 mod device;
 mod durable;
 mod errors;
+mod late;
 mod ledger;
 mod log;
 mod memory;
