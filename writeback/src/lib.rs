@@ -56,6 +56,7 @@
 //! | log changes ahead of the pages that have them | [`hooks::Log`], [`PageRef::write_logged`](page::PageRef::write_logged) |
 //! | put a checksum on pages, or encrypt them | [`hooks::Seal`] |
 //! | see what happens | [`Mapping::stats`], [`hooks::Observer`] |
+//! | give back room, take it ahead, look for holes | [`Handle::punch`], [`Handle::allocate`], [`Handle::next_data`] |
 //! | keep pages somewhere else than in a file | [`store::Store`] |
 //! | test what you build against failing devices and power cuts | `store::fault` (feature `fault`) |
 //!
@@ -81,7 +82,7 @@
 //!    them, in whatever order they end.
 //! 7. *To look at it after locking it*: it may have left the mapping between look-up and lock, so this
 //!    is checked, always.
-//! 8. *To truncate it*: the page lock, no writeback, no hold, and the truncate lock exclusively.
+//! 8. *To truncate it*, or to punch it: the page lock, no writeback, no hold, and the truncate lock exclusively.
 //!    *To evict it*: no lock; nobody keeps, locks, holds, claims or writes it, it is clean, and all that is
 //!    seen in the step that takes it out. *To use it after letting go of the index*: keep it, which fails
 //!    if it is gone; a kept page is not evicted. Who stays in the index looks under the latch whether the
@@ -179,6 +180,7 @@
 //! | `wait_range` | writes that had begun when it was called |
 //! | `sync_data`, `sync_all`, `sync_range` | the two above; the store's `flush`; other flushes |
 //! | `set_len` | slow reads and writes; page locks, writes and holds of the pages it drops |
+//! | `punch`, `zero` | the same, of the pages in question |
 //! | `hold_page`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
 //! | `close` | all of the above |
 //! | [`Flusher::stop`] | writes that its threads are at, for a limited time |
@@ -222,6 +224,7 @@ mod modes;
 mod pages;
 mod primitives;
 mod rules;
+mod space;
 pub mod store;
 #[cfg(test)]
 #[path = "../tests/common/watchdog.rs"]

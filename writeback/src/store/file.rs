@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::open::{FileOptions, Found};
+use super::space;
 use super::vectored::{SLICES, read_all, write_all};
 use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 use crate::error::StoreError;
@@ -60,6 +61,8 @@ pub struct FileStore {
     begin_early: bool,
     /// The folder that the file's name is in, until a sync of it has succeeded.
     unsynced_folder: Mutex<Option<File>>,
+    /// Held while the file's position is elsewhere.
+    position: Mutex<()>,
 }
 
 impl FileStore {
@@ -153,7 +156,8 @@ impl FileStore {
     }
 
     pub(super) fn new(file: File, found: Found) -> Self {
-        Self { file, found, begin_early: false, unsynced_folder: Mutex::new(None) }
+        let (unsynced_folder, position) = (Mutex::new(None), Mutex::new(()));
+        Self { file, found, begin_early: false, unsynced_folder, position }
     }
 
     /// The file's name is in `folder`, and not known to be durable.
@@ -301,6 +305,28 @@ impl Store for FileStore {
             Ok(())
         });
     }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        space::allocate(&self.file, offset, len)
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        space::punch(&self.file, offset, len)
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        space::zero(&self.file, offset, len)
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        let _position = self.position.lock();
+        space::next_data(&self.file, offset)
+    }
+
+    fn next_hole(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        let _position = self.position.lock();
+        space::next_hole(&self.file, offset)
+    }
 }
 
 #[cfg(test)]
@@ -353,6 +379,18 @@ mod tests {
         file.seek(io::SeekFrom::Start(123)).unwrap();
         let again = FileStore::from_file(file.try_clone().unwrap()).unwrap();
         assert_eq!((file.stream_position().unwrap(), again.len().unwrap()), (123, 0));
+    }
+
+    #[test]
+    fn a_file_that_is_searched_is_found_where_its_position_was() {
+        let (_folder, store) = create();
+        store.write_at(0, b"abc").unwrap();
+        let mut file = store.file().try_clone().unwrap();
+        file.seek(io::SeekFrom::Start(123)).unwrap();
+        assert_eq!((store.next_data(1).unwrap(), store.next_data(3).unwrap()), (Some(1), None));
+        let hole = [0, 3, 4].map(|offset| store.next_hole(offset).unwrap());
+        assert_eq!(hole, [Some(3), Some(3), None]);
+        assert_eq!(file.stream_position().unwrap(), 123);
     }
 
     #[test]

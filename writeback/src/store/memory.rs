@@ -279,6 +279,31 @@ impl Store for MemStore {
         self.0.lock().flush();
         completion.complete(Ok(()));
     }
+
+    /// There is room for everything, always.
+    fn allocate(&self, _offset: u64, _len: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let Inner { accepted, unflushed, .. } = &mut *self.0.lock();
+        accepted.punch(offset, len, |chunk| _ = unflushed.insert(chunk));
+        Ok(())
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let Inner { accepted, unflushed, .. } = &mut *self.0.lock();
+        accepted.zero(offset, len, |chunk| _ = unflushed.insert(chunk));
+        Ok(())
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        Ok(self.0.lock().accepted.next_data(offset))
+    }
+
+    fn next_hole(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        Ok(self.0.lock().accepted.next_hole(offset))
+    }
 }
 
 /// Whether bytes at an offset, and their place in memory, are as a store with this alignment needs them. All
@@ -330,5 +355,47 @@ mod tests {
         assert_eq!(store.read_at(4_088, &mut bytes).unwrap(), 12);
         assert_eq!(&bytes[..12], b"\0\x000123456789");
         assert_eq!(store.read_at(1 << 40, &mut bytes).unwrap(), 0);
+    }
+
+    #[test]
+    fn holes_are_where_nothing_was_written_or_all_was_punched() {
+        let store = MemStore::new();
+        write(&store, 4096, &[1; 3 * 4096]);
+        write(&store, 6 * 4096, b"end");
+        let (end, page) = (6 * 4096 + 3, 4096);
+        let data = |offset| store.next_data(offset).unwrap();
+        let hole = |offset| store.next_hole(offset).unwrap();
+        assert_eq!(
+            (data(0), data(5000), hole(0), hole(5000)),
+            (Some(page), Some(5000), Some(0), Some(4 * page))
+        );
+        assert_eq!((data(4 * page), hole(6 * page), data(end)), (Some(6 * page), Some(end), None));
+        assert_eq!((hole(end), hole(end + 1)), (Some(end), None));
+        store.punch(5000, 2 * page).unwrap();
+        assert_eq!((hole(page), data(2 * page)), (Some(2 * page), Some(3 * page)));
+        store.zero(2 * page, page).unwrap();
+        assert_eq!((hole(page), data(2 * page)), (Some(4 * page), Some(2 * page)));
+        store.punch(0, u64::MAX).unwrap();
+        assert_eq!((data(0), hole(0), store.len().unwrap()), (None, Some(0), end));
+        assert!(store.accepted().iter().all(|byte| *byte == 0) && store.durable().is_empty());
+        store.sync(FlushKind::Data).unwrap();
+        assert_eq!(store.durable(), store.accepted());
+    }
+
+    #[test]
+    fn what_is_punched_is_zeros_and_what_lies_beside_it_is_not_touched() {
+        for zero in [false, true] {
+            let store = MemStore::with_contents([7; 10_000]);
+            match zero {
+                true => store.zero(100, 9_000).unwrap(),
+                false => store.punch(100, 9_000).unwrap(),
+            }
+            let mut expected = [7; 10_000];
+            expected[100..9_100].fill(0);
+            assert_eq!(store.accepted(), expected);
+            assert_eq!(store.after_crash().accepted(), [7; 10_000], "not before a flush");
+            store.sync(FlushKind::Data).unwrap();
+            assert_eq!(store.durable(), expected);
+        }
     }
 }

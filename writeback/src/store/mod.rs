@@ -37,6 +37,7 @@ mod memory;
 mod null;
 mod open;
 mod run;
+mod space;
 mod sparse;
 mod vectored;
 pub(crate) mod wait;
@@ -101,6 +102,11 @@ impl Default for Limits {
 /// earlier; then it cuts again when none is. And if the store has an [alignment](Limits::alignment), a sync
 /// sets the length whatever is under way: a write may be padded beyond it, or of a page that is being cut away. Then it is set
 /// again when these have ended.)
+///
+/// # What a store need not have
+/// [`allocate`](Self::allocate), [`punch`](Self::punch), [`zero`](Self::zero), [`next_data`](Self::next_data) and [`next_hole`](Self::next_hole)
+/// say [`StoreError::Unsupported`] unless they are written; [`Handle`](crate::Handle) has them for programs. A store over a store has to
+/// pass them on.
 ///
 /// # One mapping a store
 /// A store is for one mapping at a time, and one cache. Two mappings over one store, or over two stores of the same
@@ -311,6 +317,57 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// It is told `Ok` only if that is certain. The cache never asks again to cover the same writes: it poisons
     /// the mapping, because after a failed flush a device may have dropped what it held.
     fn flush(&self, kind: FlushKind, completion: FlushCompletion);
+
+    /// Takes room for these bytes, so that a later write of them does not fail because the store is full. Changes neither
+    /// bytes nor the length, also where the bytes lie beyond it. Durable with the next flush.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsupported`], unless the store has it; whatever keeps it from that. Some of the room may be taken then.
+    fn allocate(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let _ = (offset, len);
+        Err(StoreError::Unsupported)
+    }
+
+    /// Makes these bytes zeros, and gives the room that they take back. The length stays, also if they reach beyond it.
+    /// Durable with the next flush.
+    ///
+    /// The cache asks for whole pages. A write of some of them may be under way; then it asks again when that has
+    /// ended. Afterwards it reads the pages from the store.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate). Each byte then is as it was, or zero.
+    fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let _ = (offset, len);
+        Err(StoreError::Unsupported)
+    }
+
+    /// Makes these bytes zeros, as [`punch`](Self::punch) does, but keeps or takes the room for them.
+    ///
+    /// # Errors
+    /// As [`punch`](Self::punch).
+    fn zero(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let _ = (offset, len);
+        Err(StoreError::Unsupported)
+    }
+
+    /// Where the first byte is, at `offset` or after it, that may be other than zero. `None`: up to the end there is none.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    fn next_data(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        let _ = offset;
+        Err(StoreError::Unsupported)
+    }
+
+    /// Where the first byte is, at `offset` or after it, that the store has no room for, and that is zero. The end of the store is such a
+    /// place; `None` only if `offset` lies behind it.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    fn next_hole(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        let _ = offset;
+        Err(StoreError::Unsupported)
+    }
 
     /// Reads into all of `into` and waits until that has ended; returns how many bytes, which are fewer only where the
     /// store ends. For tests and for stores over stores; there is no reason to write it anew.

@@ -30,4 +30,16 @@ impl Store for NullStore {
     fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
         completion.complete(Ok(()));
     }
+
+    fn punch(&self, _offset: u64, _len: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn zero(&self, _offset: u64, _len: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn allocate(&self, _offset: u64, _len: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

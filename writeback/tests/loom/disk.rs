@@ -431,4 +431,13 @@ impl Store for Disk {
             false => self.flush_now(covers, completion),
         }
     }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let pages = to_usize(offset) / PAGE..to_usize(offset + len).div_ceil(PAGE);
+        self.plan(|_| ());
+        for page in pages {
+            self.accepted[page].store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
 }

@@ -23,6 +23,7 @@ mod late;
 mod locks;
 mod memory;
 mod redirty;
+mod space;
 mod stalls;
 mod syncs;
 mod tail;

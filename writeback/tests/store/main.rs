@@ -6,6 +6,7 @@ mod files;
 mod limits;
 mod partly;
 mod reopen;
+mod space;
 mod stacked;
 
 #[path = "../common/watchdog.rs"]
