@@ -56,6 +56,7 @@
 //! | log changes ahead of the pages that have them | [`hooks::Log`], [`PageRef::write_logged`](page::PageRef::write_logged) |
 //! | put a checksum on pages, or encrypt them | [`hooks::Seal`] |
 //! | see what happens | [`Mapping::stats`], [`hooks::Observer`] |
+//! | have pages read before they are wanted | [`Handle::prefetch`] |
 //! | give back room, take it ahead, look for holes | [`Handle::punch`], [`Handle::allocate`], [`Handle::next_data`] |
 //! | keep pages somewhere else than in a file | [`store::Store`] |
 //! | test what you build against failing devices and power cuts | `store::fault` (feature `fault`) |
@@ -106,8 +107,9 @@
 //!     eviction looks at the page, in the section that would remove it, is seen by it, if it counts: the turn of
 //!     the clock in which a page comes in and the next are one burst with its coming in, and in each other turn
 //!     one use counts.
-//! 14. *To read a page in*: the page lock, from before the store is asked until the bytes are in the page, and the truncate lock, shared. The store ends
-//!     the read by its [run](store::ReadRun), on any thread, and touches no page by that: the thread that asked puts the bytes there, under the latch, and
+//! 14. *To read pages in*: the page lock of each, from before the store is asked until the bytes are in the page, and the truncate lock, shared. The first
+//!     page may be waited for. Those that are read with it are new in the index, locked from the beginning, and have places that were free: nothing is
+//!     waited for but the store. It ends the read by its [run](store::ReadRun), on any thread, and touches no page by that: the thread that asked puts the bytes there, under the latch, and
 //!     makes the page valid in the same breath. If the read failed, or was lost, the page stays empty, and whoever gets the lock next asks again.
 //!     Only there, and for a flush, does the cache wait for a store ([`store`](store#the-protocol)); whoever ends what is waited for needs none of the locks that are held.
 //!

@@ -1,4 +1,4 @@
-//! What a handle can do about the room that its bytes take.
+//! What a handle can do about the room that its bytes take, in the store and in memory.
 
 use std::ops::RangeBounds;
 
@@ -82,5 +82,27 @@ impl Handle {
     /// [`Error::Space`](crate::Error::Space).
     pub fn next_hole(&self, offset: u64) -> Result<Option<u64>> {
         self.mapping().core.next_hole(offset)
+    }
+
+    /// Reads the pages of these bytes that are not cached, so that they are when they are wanted: up to 1 MiB of missing pages with one
+    /// read of the store, up to half of what the [`PageCache`](crate::PageCache) has room for.
+    ///
+    /// # Concurrency
+    /// Waits for the store, as [`read_at`](Self::read_at) of these bytes does, which reads missing pages in the same way.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at): the pages before the one in question are cached.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let mapping = Mapping::open(MemStore::with_contents([7; 100_000]))?;
+    /// mapping.handle().prefetch(50_000..)?;
+    /// assert_eq!(mapping.stats().cached, 13);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn prefetch(&self, bytes: impl RangeBounds<u64>) -> Result<()> {
+        inclusive(bytes).map_or(Ok(()), |bytes| self.mapping().core.prefetch(bytes))
     }
 }

@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn more_buffers_than_one_call_takes_are_read_in_several() {
-        let file: Vec<u8> = (0..3 * (SLICES + 5)).map(|byte| byte as u8).collect();
+        let file: Vec<u8> = (0..=u8::MAX).cycle().take(3 * (SLICES + 5)).collect();
         let sizes = [3; SLICES + 5];
         for gives in [vec![Ok(usize::MAX); 2], vec![Ok(2), Ok(usize::MAX), Ok(usize::MAX)]] {
             let (bytes, outcome) = run_read(&file, &sizes, 1, gives);

@@ -37,7 +37,7 @@ impl<T> Answer<T> {
         self.came.notify_all();
     }
 
-    fn wait(&self) -> T {
+    pub(super) fn wait(&self) -> T {
         let mut given = self.given.lock();
         loop {
             if let Some(answer) = given.take() {

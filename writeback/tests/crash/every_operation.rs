@@ -18,6 +18,7 @@ fn script() -> Vec<Op> {
     let at = |page: u64| page * PAGE as u64;
     vec![
         Op::Read { offset: at(1) - 10, len: 20 },
+        Op::Read { offset: at(5), len: 10 },
         Op::Write { offset: at(0), len: 3 * PAGE },
         Op::Write { offset: at(4) + 100, len: 50 },
         sync(0),

@@ -23,6 +23,7 @@ mod late;
 mod locks;
 mod memory;
 mod redirty;
+mod runs;
 mod space;
 mod stalls;
 mod syncs;

@@ -19,6 +19,7 @@ const LONG: &[&str] = &[
     "late_read_vs_read",
     "lost_flush_vs_sync",
     "lost_read_vs_read",
+    "run_vs_evict",
     "mark_dirty_vs_write_and_sync",
     "sync_vs_sync_of_two_pages",
     "two_stalled_vs_two_ends",

@@ -288,21 +288,27 @@ impl Store for FaultyStore {
         Ok(())
     }
 
-    fn read(&self, run: ReadRun) {
-        run.fill(|offset, into| {
-            let mut inner = self.lock();
-            inner.check_no_write_under_way(offset, offset + into.len() as u64);
-            let well = !take(&mut inner.reads_to_fail);
-            inner.log.push(Event::Read { well });
+    /// All of a run fails, or nothing of it.
+    fn read(&self, mut run: ReadRun) {
+        let mut inner = self.lock();
+        inner.check_no_write_under_way(run.offset(), run.offset() + run.len());
+        let well = !take(&mut inner.reads_to_fail);
+        let (mut offset, mut count) = (run.offset(), 0);
+        for into in run.buffers() {
             into.fill(0xee); // of no use, if it fails
-            if !well {
-                return Err(Wrong::Io.error());
+            if well {
+                inner.log.push(Event::Read { well });
+                let from = at(offset).min(inner.accepted.len());
+                let there = into.len().min(inner.accepted.len() - from);
+                into[..there].copy_from_slice(&inner.accepted[from..from + there]);
+                (offset, count) = (offset + into.len() as u64, count + there as u64);
             }
-            let from = at(offset).min(inner.accepted.len());
-            let count = into.len().min(inner.accepted.len() - from);
-            into[..count].copy_from_slice(&inner.accepted[from..from + count]);
-            Ok(count)
-        });
+        }
+        if well {
+            return run.complete(Ok(count));
+        }
+        inner.log.push(Event::Read { well });
+        run.complete(Err(Wrong::Io.error()));
     }
 
     fn write(&self, batch: WriteBatch, completion: Completion) {

@@ -6,6 +6,7 @@ mod files;
 mod limits;
 mod partly;
 mod reopen;
+mod runs;
 mod space;
 mod stacked;
 

@@ -23,11 +23,14 @@ use crate::within;
 const PAGE: u64 = 4096;
 const LEN_MAX: u64 = 6 * PAGE;
 
+/// Writes that have not ended.
+type Kept = Vec<(WriteBatch, Completion)>;
+
 /// Bytes in memory. Writes can be kept, and changes of the room refused.
 #[derive(Debug, Clone, Default)]
 struct Keeping {
     inner: MemStore,
-    keeps: Arc<Mutex<Option<Vec<(WriteBatch, Completion)>>>>,
+    keeps: Arc<Mutex<Option<Kept>>>,
     /// Punches that fail from now on, after so many that succeed.
     fails_after: Arc<Mutex<Option<u32>>>,
 }

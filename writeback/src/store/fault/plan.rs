@@ -26,7 +26,7 @@ use fastrand::Rng;
 pub enum Action {
     /// [`Store::read`](crate::store::Store::read).
     Read,
-    /// [`Store::submit`](crate::store::Store::submit).
+    /// [`Store::write`](crate::store::Store::write).
     Write,
     /// [`Store::flush`](crate::store::Store::flush).
     Flush,
