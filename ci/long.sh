@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The long forms of all checks: the same scripts with larger numbers, one after the other. Takes most of a day on two cores.
 # A nightly toolchain (NIGHTLY names it) guides the fuzzers and runs the sanitizers, which are skipped without one.
-# Usage: ci/long.sh [loom] [shuttle] [mutants] [fuzz] [chaos] [sanitize] [redb]; all of them if none is named.
+# Usage: ci/long.sh [loom] [shuttle] [mutants] [fuzz] [chaos] [sanitize] [redb] [nbd]; all of them if none is named.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 forms=("$@")
-[ ${#forms[@]} -gt 0 ] || forms=(mutants chaos sanitize redb shuttle fuzz loom)
+[ ${#forms[@]} -gt 0 ] || forms=(mutants chaos sanitize redb nbd shuttle fuzz loom)
 
 run() {
     case $1 in
@@ -17,6 +17,7 @@ run() {
         chaos) TAGGED_RADIX_STRESS_SECONDS=60 ci/flavour.sh radix_chaos test --profile checker -p tagged-radix --test races --test stress --test linearizable ;;
         sanitize) ci/sanitize.sh 60 ;;
         redb) ci/redb.sh 100 1000 20 ;;
+        nbd) ci/nbd.sh 500 ;;
         *) echo "long: there is no $1" >&2 && return 2 ;;
     esac
 }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::watchdog::watch_for;
 
-/// How long a threaded test runs: one second, or what `TAGGED_RADIX_STRESS_SECONDS` says.
+/// How long a threaded test runs: half a second, or what `TAGGED_RADIX_STRESS_SECONDS` says.
 pub(crate) fn stress_time() -> Duration {
     let seconds = match env::var("TAGGED_RADIX_STRESS_SECONDS") {
         Ok(text) => text.parse().expect("TAGGED_RADIX_STRESS_SECONDS is a number of seconds"),
-        Err(_) => 1.0,
+        Err(_) => 0.5,
     };
     Duration::from_secs_f64(seconds)
 }

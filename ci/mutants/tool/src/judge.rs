@@ -40,7 +40,9 @@ impl<'a> Bench<'a> {
                 .filter(|mutant| alive.contains(mutant.name.as_str()))
                 .collect();
             if !here.is_empty() {
+                let start = Instant::now();
                 let built = self.build_woven(tool, here)?;
+                println!("{}: built in {:.0} s", tool.name, start.elapsed().as_secs_f32());
                 self.control(&built)?;
                 self.kill(&built, &mut alive)?;
             }
@@ -140,6 +142,7 @@ impl<'a> Bench<'a> {
             }
         }
         let limit = self.limit * 10;
+        let start = Instant::now();
         let failed = Mutex::new(Vec::new());
         in_parallel(&tests, |(binary, expected)| {
             match binary.play(expected, None, limit)? {
@@ -153,7 +156,12 @@ impl<'a> Bench<'a> {
             }
             Ok(())
         })?;
-        println!("{}: {} tests pass without a mutant", built.tool.name, tests.len());
+        println!(
+            "{}: {} tests pass without a mutant, {:.0} s",
+            built.tool.name,
+            tests.len(),
+            start.elapsed().as_secs_f32()
+        );
         let failed = failed.into_inner().unwrap();
         if failed.is_empty() {
             Ok(())
@@ -223,6 +231,19 @@ impl<'a> Bench<'a> {
 
 fn with_tool<'a>(mutants: &[&'a Mutant], tool: &'static Tool) -> impl Iterator<Item = &'a Mutant> {
     mutants.iter().copied().filter(move |mutant| mutant.by.iter().any(|by| by.name == tool.name))
+}
+
+/// What has to be built to try the mutant: a tool and, of the ordinary tests, a crate's test binary. `None` if nothing can notice it.
+pub(crate) fn first_build(mutant: &Mutant) -> Option<(&'static str, &str, &str)> {
+    if mutant.excuse.is_some() {
+        return None;
+    }
+    let tool = TOOLS.iter().find(|tool| mutant.by.iter().any(|by| by.name == tool.name))?;
+    let binary = match tool.binaries {
+        [] => mutant.expect.first()?.binary.as_str(),
+        _ => "",
+    };
+    Some((tool.name, package(mutant), binary))
 }
 
 /// Those that can be switched at run time, and those that are built one by one.

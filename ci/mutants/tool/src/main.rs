@@ -11,6 +11,7 @@ mod table;
 mod tools;
 mod weave;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,7 +26,7 @@ const USAGE: &str = "Usage: ci/mutants.sh [OPTIONS] [NAME...]
 
 Tries the mutants of these names, or all, with the tests that are expected to fail, and fails if one survives.
 
-  --sample [N]    N of all (40 if not given), spread over the files
+  --sample [N]    N of all (40 if not given), from a few builds
   --seed SEED     which ones; printed by every sample
   --limit SECONDS for one test with one mutant (60 if not given)
   --discover      runs all tests of the binaries that an entry's `expect` names, or of its tools, and prints which fail
@@ -159,24 +160,27 @@ fn chosen<'a>(options: &Options, families: &'a [Family]) -> Result<Vec<&'a Mutan
     options.names.iter().map(named).collect()
 }
 
-/// So many of those that can be noticed, in proportion to each file's number, in an order that the seed gives.
+/// How many mutants of one build a sample tries: a build takes longer than they do.
+const SAMPLE_OF_ONE_BUILD: usize = 10;
+
+/// So many of those that can be noticed, from a few builds: the seed says which. A mutant is as likely to be among them as another.
 fn sample(families: &[Family], number: usize, seed: u64) -> Vec<&Mutant> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut ranked = Vec::new();
-    for family in families {
-        let mut mutants: Vec<_> =
-            family.mutants.iter().filter(|mutant| mutant.excuse.is_none()).collect();
-        random.shuffle(&mut mutants);
-        let count = mutants.len() as f64;
-        // Evenly along the list; where a file's first one comes is left to chance.
-        let offset = random.f64();
-        ranked.extend(
-            mutants
-                .into_iter()
-                .enumerate()
-                .map(|(at, mutant)| ((at as f64 + offset) / count, mutant)),
-        );
+    let mut builds = BTreeMap::<_, Vec<_>>::new();
+    for mutant in families.iter().flat_map(|family| &family.mutants) {
+        if let Some(build) = judge::first_build(mutant) {
+            builds.entry(build).or_default().push(mutant);
+        }
     }
-    ranked.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-    ranked.into_iter().take(number).map(|(_, mutant)| mutant).collect()
+    let mut builds: Vec<_> = builds.into_values().collect();
+    for build in &mut builds {
+        random.shuffle(build);
+    }
+    // The more mutants, the earlier: a build comes first with a probability in proportion to their number.
+    builds.sort_by_cached_key(|build| {
+        let early = -random.f64().max(f64::MIN_POSITIVE).ln() / build.len() as f64;
+        early.to_bits()
+    });
+    let few = builds.into_iter().flat_map(|build| build.into_iter().take(SAMPLE_OF_ONE_BUILD));
+    few.take(number).collect()
 }

@@ -174,13 +174,17 @@ impl Binary {
         for (name, value) in [
             ("CHECKER_FAIL_FAST", "1"),
             ("PROPTEST_MAX_SHRINK_ITERS", "0"),
+            ("TAGGED_RADIX_STRESS_SECONDS", "1"),
             ("SHUTTLE_SILENCE_WARNINGS", "1"),
             ("RUST_BACKTRACE", "0"),
         ] {
             test.env(name, value);
         }
         test.env("MUTANT", mutant.unwrap_or_default());
-        if mutant.is_some() {
+        if mutant.is_none() {
+            // The long models are played to their end elsewhere.
+            test.env("LOOM_QUICK", "1");
+        } else {
             // So that a test that hangs is one that fails, by its own watch.
             test.env("TEST_LIMIT_SECONDS", (limit.as_secs() / 2).to_string());
         }

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# A disk that nbdkit serves through the page cache, with real clients: nbdcopy, qemu-img, qemu-io and fio, and `kill -9` between flushes.
+# Installs them where apt-get can; does nothing elsewhere. Usage: ci/nbd.sh [KILLS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+needed=()
+for program in nbdkit:nbdkit nbdcopy:libnbd-bin qemu-io:qemu-utils fio:fio; do
+    command -v "${program%:*}" >/dev/null || needed+=("${program#*:}")
+done
+if [ ${#needed[@]} -gt 0 ] && ! { apt-get update -q && apt-get install -qy --no-install-recommends "${needed[@]}"; }; then
+    echo "nbd: skipped: these are not installed: ${needed[*]}"
+    exit 0
+fi
+export NBD_REQUIRED=1 NBD_KILLS=${1:-6}
+cargo build --package engines --example nbd_disk
+cargo test --package engines --test nbd
