@@ -24,7 +24,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::Rng;
 use rand::rngs::SmallRng;
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{FileStore, StoreError};
 
 use crate::failure::Failure;
@@ -340,22 +342,24 @@ impl Store for Recorded {
         Ok(self.note(&Entry::Ended { id })?)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.store.read(offset, into)
+    fn read(&self, run: ReadRun) {
+        self.store.read(run);
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let written = self.write(&batch).map(|()| batch.len());
         drop(batch);
         completion.complete(written.map_err(StoreError::from));
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        let id = self.number();
-        self.note(&Entry::Flushing { id })?;
-        thread::sleep(FLUSH_TIME);
-        self.store.flush(kind)?;
-        Ok(self.note(&Entry::Flushed { id })?)
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        completion.complete_with(|| {
+            let id = self.number();
+            self.note(&Entry::Flushing { id })?;
+            thread::sleep(FLUSH_TIME);
+            self.store.sync(kind)?;
+            Ok(self.note(&Entry::Flushed { id })?)
+        });
     }
 }
 

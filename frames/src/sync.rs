@@ -216,7 +216,7 @@ mod loomed {
         pub(crate) const LOOK_AGAIN: std::time::Duration = std::time::Duration::ZERO;
 
         pub(crate) fn pause(_round: u32) {
-            super::yield_now();
+            loom::thread::yield_now();
         }
     }
 

@@ -213,13 +213,18 @@ impl Image {
 /// If there are more than 16 MiB of them.
 impl From<&[u8]> for Image {
     fn from(bytes: &[u8]) -> Self {
-        static FRAMES: LazyLock<Frames> = LazyLock::new(Frames::unlimited);
         let len = bytes.len().next_power_of_two().max(FRAME_LEN_MIN);
         assert!(len <= FRAME_LEN_MAX, "an image of {} bytes is no page's", bytes.len());
-        let mut frame = FRAMES.zeroed(len);
+        let mut frame = unowned(len);
         frame[..bytes.len()].copy_from_slice(bytes);
         Image::new(frame.into_shared(), bytes.len())
     }
+}
+
+/// Zeros that belong to no cache.
+pub(crate) fn unowned(len: usize) -> Frame {
+    static FRAMES: LazyLock<Frames> = LazyLock::new(Frames::unlimited);
+    FRAMES.zeroed(len)
 }
 
 impl AsRef<[u8]> for Image {

@@ -26,6 +26,10 @@ pub enum StoreError {
     /// as [`Io`](Self::Io), and [`is_no_space`](Self::is_no_space) knows both.
     #[error("no space left on the store")]
     NoSpace,
+    /// The store cannot do that: the operation is one that stores need not have. What the operating system says is
+    /// kept as [`Io`](Self::Io), and [`is_unsupported`](Self::is_unsupported) knows both.
+    #[error("the store does not support it")]
+    Unsupported,
     /// What the device or the operating system said.
     #[error("{0}")]
     Io(Arc<io::Error>),
@@ -43,8 +47,8 @@ pub enum StoreError {
     /// The page could not be sealed, so it was not written.
     #[error("the page could not be sealed: {0}")]
     Seal(Arc<io::Error>),
-    /// A write was begun and nobody ever said how it ended.
-    #[error("the write was lost: its completion was dropped")]
+    /// A read, a write or a flush was begun and nobody ever said how it ended.
+    #[error("it was lost: its completion was dropped")]
     Lost,
 }
 
@@ -57,7 +61,9 @@ impl StoreError {
         let refused = |kind| {
             matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
         };
-        self.is_no_space() || matches!(self, StoreError::Io(error) if refused(error.kind()))
+        self.is_no_space()
+            || self.is_unsupported()
+            || matches!(self, StoreError::Io(error) if refused(error.kind()))
     }
 
     /// Tells whether the store was full, or its owner's share of it, or the file as long as it may be (`ENOSPC`,
@@ -67,10 +73,16 @@ impl StoreError {
         matches!(self.kind(), Some(StorageFull | QuotaExceeded | FileTooLarge))
     }
 
+    /// Tells whether the store, or what it is on, cannot do what it was asked for (`EOPNOTSUPP`, `ENOSYS`).
+    pub fn is_unsupported(&self) -> bool {
+        self.kind() == Some(io::ErrorKind::Unsupported)
+    }
+
     /// The operating system's number of the error, if there is one.
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
             StoreError::NoSpace => Some(Errno::NOSPC.raw_os_error()),
+            StoreError::Unsupported => Some(Errno::OPNOTSUPP.raw_os_error()),
             _ => self.io().and_then(io::Error::raw_os_error),
         }
     }
@@ -78,6 +90,7 @@ impl StoreError {
     fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             StoreError::NoSpace => Some(io::ErrorKind::StorageFull),
+            StoreError::Unsupported => Some(io::ErrorKind::Unsupported),
             _ => self.io().map(io::Error::kind),
         }
     }
@@ -85,7 +98,10 @@ impl StoreError {
     fn io(&self) -> Option<&io::Error> {
         match self {
             StoreError::Io(error) | StoreError::Log(error) | StoreError::Seal(error) => Some(error),
-            StoreError::NoSpace | StoreError::ShortWrite { .. } | StoreError::Lost => None,
+            StoreError::NoSpace
+            | StoreError::Unsupported
+            | StoreError::ShortWrite { .. }
+            | StoreError::Lost => None,
         }
     }
 }
@@ -145,6 +161,13 @@ pub enum Error {
     /// The store's length could not be read or changed.
     #[error("the store's length could not be read or set: {source}")]
     Length {
+        /// What the store said.
+        source: StoreError,
+    },
+    /// The store could not allocate, punch or zero, or tell where it has data. What that leaves is said at the
+    /// [`Handle`](crate::Handle)'s methods.
+    #[error("the store's space could not be changed or looked at: {source}")]
+    Space {
         /// What the store said.
         source: StoreError,
     },
@@ -286,6 +309,7 @@ impl Error {
             | Error::Write { source }
             | Error::Flush { source }
             | Error::Length { source }
+            | Error::Space { source }
             | Error::Poisoned { source } => Some(source),
             Error::Stalled { source } => source.as_ref(),
             Error::Partial { source, .. } => source.source_error(),

@@ -58,6 +58,8 @@
 //! | log changes ahead of the pages that have them | [`hooks::Log`], [`PageRef::write_logged`](page::PageRef::write_logged), [`PageWriteGuard::log_at`](page::PageWriteGuard::log_at) |
 //! | put a checksum on pages, or encrypt them | [`hooks::Seal`] |
 //! | see what happens | [`Mapping::stats`], [`hooks::Observer`] |
+//! | have pages read before they are wanted | [`Handle::prefetch`] |
+//! | give back room, take it ahead, look for holes | [`Handle::punch`], [`Handle::allocate`], [`Handle::next_data`] |
 //! | keep pages somewhere else than in a file | [`store::Store`] |
 //! | test what you build against failing devices and power cuts | `store::fault` (feature `fault`) |
 //!
@@ -83,7 +85,7 @@
 //!    them, in whatever order they end.
 //! 7. *To look at it after locking it*: it may have left the mapping between look-up and lock, so this
 //!    is checked, always.
-//! 8. *To truncate it*: the page lock, no writeback, no hold, and the truncate lock exclusively.
+//! 8. *To truncate it*, or to punch it: the page lock, no writeback, no hold, and the truncate lock exclusively.
 //!    *To evict it*: no lock; nobody keeps, locks, holds, claims or writes it, it is clean, and all that is
 //!    seen in the step that takes it out. *To use it after letting go of the index*: keep it, which fails
 //!    if it is gone; a kept page is not evicted. Who stays in the index looks under the latch whether the
@@ -116,6 +118,11 @@
 //!     nobody has a guard. In turn, a pass that finds a page latched submits first what it has begun, and leaves a page that is being
 //!     changed for later if its mode is `Skip`. Observers hear of what such a thread has counted when it lets go of its
 //!     last guard; those of another mapping than that guard's, with the next that they are told.
+//! 15. *To read pages in*: the page lock of each, from before the store is asked until the bytes are in the page, and the truncate lock, shared. The first
+//!     page may be waited for. Those that are read with it are new in the index, locked from the beginning, and have places that were free: nothing is
+//!     waited for but the store. It ends the read by its [run](store::ReadRun), on any thread, and touches no page by that: the thread that asked puts the bytes there, under the latch, and
+//!     makes the page valid in the same breath. If the read failed, or was lost, the page stays empty, and whoever gets the lock next asks again.
+//!     Only there, and for a flush, does the cache wait for a store ([`store`](store#the-protocol)); whoever ends what is waited for needs none of the locks that are held.
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
@@ -202,17 +209,18 @@
 //! | `read_at`, `write_at`, otherwise | the page lock while another thread reads it in; the store; a truncate |
 //! | `read`, `write` of a page in hand | who has a guard of the page that excludes this one |
 //! | `write_at`, `PageRef::write`, `mark_dirty`, unless [unbounded](Config::unbounded) | at its mapping's limit of dirty pages, if this one is clean: the end of a write of this mapping; before, a pause if a flusher writes meanwhile |
-//! | `write_range`, mode `Skip`; the flusher | the store's `submit` |
+//! | `write_range`, mode `Skip`; the flusher | the store's `write` to return |
 //! | `write_range`, mode `Wait` | page locks, holds, writes of the pages it finds dirty; the log |
 //! | the flusher, between passes | the log |
 //! | `wait_range` | writes that had begun when it was called |
 //! | `sync_data`, `sync_all`, `sync_range` | the two above; the store's `flush`; other flushes |
 //! | `set_len` | slow reads and writes; page locks, writes and holds of the pages it drops |
+//! | `punch`, `zero` | the same, of the pages in question |
 //! | `hold_page`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
 //! | `close` | all of the above |
 //! | [`Flusher::stop`] | writes that its threads are at, for a limited time |
 //!
-//! No wait is for something that may never come: a write whose completion is dropped ends as lost,
+//! No wait is for something that may never come: a read, write or flush whose completion is dropped ends as lost,
 //! a writeback that waits for a hold comes before the next hold, and a writer that waits for room writes
 //! back itself if nobody else does, or gets [`Error::Stalled`] if nothing can be written. Only who has a
 //! [`Claim`](page::Claim) or [`Writeback`](page::Writeback) open must not wait for room: it might be waiting for itself.
@@ -252,6 +260,7 @@ mod modes;
 mod pages;
 mod primitives;
 mod rules;
+mod space;
 pub mod store;
 #[cfg(test)]
 #[path = "../tests/common/watchdog.rs"]

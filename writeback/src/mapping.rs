@@ -453,7 +453,7 @@ impl Mapping {
 /// # Examples
 /// ```
 /// # use writeback::StoreError;
-/// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+/// # use writeback::store::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 /// use writeback::Mapping;
 ///
 /// # #[derive(Debug)]
@@ -462,11 +462,11 @@ impl Mapping {
 /// #     fn limits(&self) -> Limits { Limits::default() }
 /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
 /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-/// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-/// #     fn submit(&self, _: WriteBatch, completion: Completion) {
+/// #     fn read(&self, run: ReadRun) { run.complete(Ok(0)) }
+/// #     fn write(&self, _: WriteBatch, completion: Completion) {
 /// #         completion.complete(Err(StoreError::NoSpace));
 /// #     }
-/// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+/// #     fn flush(&self, _: FlushKind, completion: FlushCompletion) { completion.complete(Ok(())) }
 /// # }
 /// let mapping = Mapping::open(Full)?; // a store that has no room
 /// mapping.handle().write_at(b"new", 0)?;

@@ -91,8 +91,8 @@ pub struct Progress {
 /// # use writeback::MemStore;
 /// # use writeback::store::{FlushKind, Store};
 /// let store = MemStore::with_contents(b"abc");
-/// store.flush(FlushKind::Data)?; // fdatasync
-/// store.flush(FlushKind::All)?; // fsync
+/// store.sync(FlushKind::Data)?; // fdatasync
+/// store.sync(FlushKind::All)?; // fsync
 /// # Ok::<(), writeback::StoreError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{Config, Error, Flusher, FlusherConfig, Mapping, MemStore, StoreError};
 
 const MIB: usize = 1 << 20;
@@ -34,20 +36,22 @@ impl Store for Nothing {
         Ok(())
     }
 
-    fn read(&self, _offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        into[..8].fill(7);
-        Ok(8)
+    fn read(&self, run: ReadRun) {
+        run.fill(|_offset, into| {
+            into[..8].fill(7);
+            Ok(8)
+        });
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let count = batch.len();
         drop(batch);
         let fails = self.fails.load(Ordering::Relaxed);
         completion.complete(if fails { Err(StoreError::NoSpace) } else { Ok(count) });
     }
 
-    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
-        Ok(())
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
+        completion.complete(Ok(()));
     }
 }
 

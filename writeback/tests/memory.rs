@@ -10,7 +10,9 @@ use std::time::Duration;
 use common::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{
     CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError, SyncMode,
 };
@@ -278,20 +280,20 @@ impl Store for Congested {
         self.0.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.0.read(offset, into)
+    fn read(&self, run: ReadRun) {
+        self.0.read(run);
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
-        self.0.submit(batch, completion);
+    fn write(&self, batch: WriteBatch, completion: Completion) {
+        self.0.write(batch, completion);
     }
 
     fn is_congested(&self) -> bool {
         self.1.load(Ordering::Relaxed)
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        self.0.flush(kind)
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.0.flush(kind, completion);
     }
 }
 

@@ -216,21 +216,21 @@ impl Store for Nosy {
         self.0.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.0.read(offset, into)
+    fn read(&self, run: writeback::store::ReadRun) {
+        self.0.read(run);
     }
 
-    fn submit(
-        &self,
-        batch: writeback::store::WriteBatch,
-        completion: writeback::store::Completion,
-    ) {
+    fn write(&self, batch: writeback::store::WriteBatch, completion: writeback::store::Completion) {
         thread::sleep(Duration::from_micros(200));
-        self.0.submit(batch, completion);
+        self.0.write(batch, completion);
     }
 
-    fn flush(&self, kind: writeback::store::FlushKind) -> Result<(), StoreError> {
-        self.0.flush(kind)
+    fn flush(
+        &self,
+        kind: writeback::store::FlushKind,
+        completion: writeback::store::FlushCompletion,
+    ) {
+        self.0.flush(kind, completion);
     }
 }
 
@@ -368,15 +368,13 @@ impl Store for Stacked {
         self.0.set_len(len).map_err(|error| std::io::Error::from(error).into())
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.0.read_at(into, offset).map_err(|error| std::io::Error::from(error).into())
+    fn read(&self, run: writeback::store::ReadRun) {
+        run.fill(|offset, into| {
+            self.0.read_at(into, offset).map_err(|error| std::io::Error::from(error).into())
+        });
     }
 
-    fn submit(
-        &self,
-        batch: writeback::store::WriteBatch,
-        completion: writeback::store::Completion,
-    ) {
+    fn write(&self, batch: writeback::store::WriteBatch, completion: writeback::store::Completion) {
         let mut at = batch.offset();
         for image in batch.images() {
             if let Err(error) = self.0.write_at(image.as_ref(), at) {
@@ -387,8 +385,10 @@ impl Store for Stacked {
         completion.complete(Ok(batch.len()));
     }
 
-    fn flush(&self, _: writeback::store::FlushKind) -> Result<(), StoreError> {
-        self.0.sync_data().map_err(|error| std::io::Error::from(error).into())
+    fn flush(&self, _: writeback::store::FlushKind, completion: writeback::store::FlushCompletion) {
+        completion.complete_with(|| {
+            self.0.sync_data().map_err(|error| std::io::Error::from(error).into())
+        });
     }
 }
 

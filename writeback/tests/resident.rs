@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{Budget, CacheConfig, Config, Mapping, PageCache, StoreError, SyncMode};
 
 const PAGE: usize = 4096;
@@ -32,7 +34,7 @@ impl Sevens {
     fn end_writes(&self) {
         self.keeps_writes.store(false, Ordering::Relaxed);
         let kept = std::mem::take(&mut *self.kept.lock().expect("no panic under it"));
-        kept.into_iter().for_each(|(batch, completion)| self.submit(batch, completion));
+        kept.into_iter().for_each(|(batch, completion)| self.write(batch, completion));
     }
 }
 
@@ -49,12 +51,14 @@ impl Store for Sevens {
         Ok(())
     }
 
-    fn read(&self, _offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        into.fill(7);
-        Ok(into.len())
+    fn read(&self, run: ReadRun) {
+        run.fill(|_offset, into| {
+            into.fill(7);
+            Ok(into.len())
+        });
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         if self.keeps_writes.load(Ordering::Relaxed) {
             return self.kept.lock().expect("no panic under it").push((batch, completion));
         }
@@ -63,8 +67,8 @@ impl Store for Sevens {
         completion.complete(Ok(count));
     }
 
-    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
-        Ok(())
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
+        completion.complete(Ok(()));
     }
 }
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use parking_lot::Mutex;
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{
     Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
     StoreError, SyncMode,
@@ -440,17 +442,17 @@ impl Store for Logging {
         self.0.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.0.read(offset, into)
+    fn read(&self, run: ReadRun) {
+        self.0.read(run);
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         self.2.lock().extend(batch.images().iter().map(|_| self.1));
-        self.0.submit(batch, completion);
+        self.0.write(batch, completion);
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        self.0.flush(kind)
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.0.flush(kind, completion);
     }
 }
 

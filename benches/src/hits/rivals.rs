@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
 use foyer_memory::{CacheBuilder, S3FifoConfig};
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{CacheConfig, Config, Mapping, PageCache, StoreError};
 
 use super::Cache;
@@ -139,18 +141,20 @@ impl Store for Zeros {
         Ok(())
     }
 
-    fn read(&self, _offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        into.fill(0);
-        Ok(into.len())
+    fn read(&self, run: ReadRun) {
+        run.fill(|_offset, into| {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            into.fill(0);
+            Ok(into.len())
+        });
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         completion.complete(Ok(batch.len()));
     }
 
-    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
-        Ok(())
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
+        completion.complete(Ok(()));
     }
 }
 

@@ -3,7 +3,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{Mapping, Result, StoreError};
 
 use super::PAGE;
@@ -28,19 +30,19 @@ impl Store for Sink {
         Ok(())
     }
 
-    fn read(&self, _: u64, into: &mut [u8]) -> std::result::Result<usize, StoreError> {
-        Ok(into.len())
+    fn read(&self, run: ReadRun) {
+        run.fill(|_, into| Ok(into.len()));
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let len = batch.len();
         black_box(&batch);
         drop(batch);
         completion.complete(Ok(len));
     }
 
-    fn flush(&self, _: FlushKind) -> std::result::Result<(), StoreError> {
-        Ok(())
+    fn flush(&self, _: FlushKind, completion: FlushCompletion) {
+        completion.complete(Ok(()));
     }
 }
 

@@ -5,7 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use writeback::page::Image;
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{FileStore, StoreError};
 
 /// Tells the version of a page from its bytes; the greatest number if they do not say.
@@ -110,11 +112,11 @@ impl Store for Witness {
         self.store.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.store.read(offset, into)
+    fn read(&self, run: ReadRun) {
+        self.store.read(run);
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let mut records = Vec::with_capacity(batch.images().len());
         let mut offset = batch.offset();
         for image in batch.images() {
@@ -123,20 +125,22 @@ impl Store for Witness {
             offset += image.len() as u64;
         }
         // The file store is done when it returns.
-        self.store.submit(batch, completion);
+        self.store.write(batch, completion);
         records.into_iter().for_each(end);
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        let written = |page: &Record| page.written.load(Ordering::Acquire);
-        let covered: Vec<_> = self.pages.iter().map(written).collect();
-        if kind == FlushKind::Data {
-            self.fdatasyncs.fetch_add(1, Ordering::Relaxed);
-        }
-        self.store.flush(kind)?;
-        for (page, version) in self.pages.iter().zip(covered) {
-            page.flushed.fetch_max(version, Ordering::AcqRel);
-        }
-        Ok(())
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        completion.complete_with(|| {
+            let written = |page: &Record| page.written.load(Ordering::Acquire);
+            let covered: Vec<_> = self.pages.iter().map(written).collect();
+            if kind == FlushKind::Data {
+                self.fdatasyncs.fetch_add(1, Ordering::Relaxed);
+            }
+            self.store.sync(kind)?;
+            for (page, version) in self.pages.iter().zip(covered) {
+                page.flushed.fetch_max(version, Ordering::AcqRel);
+            }
+            Ok(())
+        });
     }
 }

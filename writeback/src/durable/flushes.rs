@@ -154,7 +154,7 @@ mod tests {
         let (durability, store) = (Durability::of_nothing(), MemStore::new());
         let flushes = Counter::default();
         let flush = |kind| {
-            durability.flush(kind, None, &flushes, || store.flush(kind)).unwrap();
+            durability.flush(kind, None, &flushes, || store.sync(kind)).unwrap();
         };
         flush(FlushKind::All);
         assert_eq!(flushes.get(), 0);

@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::held;
+use crate::index::range::Inclusive;
 use crate::io::access::Piece;
-use crate::rules::core::Core;
+use crate::rules::core::{Core, Member};
 
 impl Core {
     /// Reads up to the end of the mapping; returns how many bytes.
@@ -15,14 +16,44 @@ impl Core {
             if left == 0 {
                 break;
             }
-            let piece = self.piece(at, left.min(buf.len() - done));
+            let left = left.min(buf.len() - done);
+            let piece = self.piece(at, left);
             let into = &mut buf[done..done + piece.len];
-            // `None`: a truncate came between, and the length is to be asked again.
-            if self.read_cached(piece, into) || self.read_slow(piece, into, self.make_room())? {
+            if self.read_cached(piece, into) {
+                done += piece.len;
+                continue;
+            }
+            let wanted = self.page_index(at + left as u64 - 1) - piece.index + 1;
+            // `false`: a truncate came between, and the length is to be asked again.
+            if self.read_slow(piece, into, wanted, self.make_room())? {
                 done += piece.len;
             }
         }
         Ok(done)
+    }
+
+    /// Reads the pages of these bytes that are not cached, up to half of what there is room for.
+    pub(crate) fn prefetch(&self, (first, last): Inclusive) -> Result<()> {
+        let half = |member: &Member| member.cache.capacity() / 2 / self.page_size as u64;
+        let room = self.member.as_ref().map_or(u64::MAX, |member| half(member).max(1));
+        let first = self.page_index(first);
+        let last = self.page_index(last).min(first.saturating_add(room - 1));
+        for index in first..=last {
+            let offset = index.saturating_mul(self.page_size as u64);
+            if offset >= self.len() {
+                break;
+            }
+            if self.tree.pin().get(index).is_some_and(|page| page.snapshot().is_uptodate()) {
+                continue;
+            }
+            match self.load_run(index, last - index + 1, self.make_room()) {
+                Ok(_) => {}
+                // Cut away meanwhile.
+                Err(Error::OutOfRange { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Writes all of `buf`, lengthening the mapping if it ends earlier.

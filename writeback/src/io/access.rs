@@ -13,13 +13,14 @@ use std::sync::Arc;
 use page_frames::Frame;
 
 use crate::buffer::Contents;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StoreError};
 use crate::held;
 use crate::index::Pinned;
 use crate::pages::Page;
 use crate::pages::keep::Kept;
 use crate::primitives::RwLockReadGuard;
 use crate::rules::core::{Core, Room};
+use crate::store::wait;
 
 /// The part of an access that lies in one page.
 #[derive(Debug, Clone, Copy)]
@@ -62,10 +63,17 @@ impl Core {
         }
     }
 
+    /// Reads a page that is not cached, and with it those behind it that the caller wants, `wanted` in all.
     #[cold]
-    pub(crate) fn read_slow(&self, piece: Piece, into: &mut [u8], room: Room<'_>) -> Result<bool> {
+    pub(crate) fn read_slow(
+        &self,
+        piece: Piece,
+        into: &mut [u8],
+        wanted: u64,
+        room: Room<'_>,
+    ) -> Result<bool> {
         let _told = self.tell_at_end();
-        match self.load_page(piece.index, room) {
+        match self.load_run(piece.index, wanted, room) {
             Ok(page) => Ok(self.copy_out(&page, piece, into)),
             Err(Error::OutOfRange { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -196,7 +204,11 @@ impl Core {
     }
 
     /// The page at `index`: valid, or else locked by the caller and without contents.
-    fn find_or_lock(&self, index: u64, room: &mut Room<'_>) -> (Kept, Option<PageLock<'_>>) {
+    pub(super) fn find_or_lock(
+        &self,
+        index: u64,
+        room: &mut Room<'_>,
+    ) -> (Kept, Option<PageLock<'_>>) {
         loop {
             let found = match self.tree.get_owned(index) {
                 Some(page) => Err(page),
@@ -225,46 +237,46 @@ impl Core {
         }
     }
 
-    /// The page at `index`, valid. Reads it if it is not.
-    ///
-    /// # Errors
-    /// `OutOfRange` beyond the end.
-    pub(crate) fn load_page(&self, index: u64, mut room: Room<'_>) -> Result<Kept> {
-        let _no_truncate = self.no_truncate()?;
-        // Saturated, it is beyond every length. A caller that asks again does so because the length has
-        // changed since it looked, and for no other reason.
-        let offset = index.saturating_mul(self.page_size as u64);
-        if offset >= self.len() {
-            return Err(Error::OutOfRange { offset, len: self.page_size as u64 });
-        }
-        let (page, lock) = self.find_or_lock(index, &mut room);
-        if lock.is_some() {
-            let nothing = Piece { index, within: 0, len: 0, end: 0, position: None };
-            let bytes = self.first_contents(nothing, 0)?;
-            let mut contents = page.contents.write();
-            *contents = Contents::from(bytes);
-            page.state.set_uptodate();
-        }
-        Ok(page)
-    }
-
     /// The first contents of a page. Read from the store, unless there is nothing in it that the
     /// `len` bytes the caller is about to write would leave.
     fn first_contents(&self, piece: Piece, len: usize) -> Result<Frame> {
-        let mut bytes = self.frames.zeroed(self.page_size);
+        let bytes = self.frames.zeroed(self.page_size);
         let (index, offset) = (piece.index, self.page_offset(piece.index));
-        let valid = self.len().saturating_sub(offset).min(self.page_size as u64);
-        let valid = usize::try_from(valid).expect("at most the page size");
+        let valid = self.valid(index, self.len());
         let all = if self.sealer.is_some() { self.payload() } else { 0..valid };
         if valid == 0 || (piece.within <= all.start && piece.within + len >= all.end) {
             return Ok(bytes);
         }
-        let read = self.backing().store.read(offset, &mut bytes);
-        let count = read.map_err(|source| Error::Read { index, source })?;
+        let mut filled = wait::read(&*self.backing().store, offset, vec![bytes]);
+        let (bytes, count) = match (filled.buffers.pop(), filled.error) {
+            (Some(bytes), None) => (bytes, filled.count),
+            (_, error) => {
+                return Err(Error::Read { index, source: error.unwrap_or(StoreError::Lost) });
+            }
+        };
+        self.first_read(index, bytes, count, valid)
+    }
+
+    /// How many bytes of a page lie before the end of a mapping of so many bytes.
+    pub(super) fn valid(&self, index: u64, len: u64) -> usize {
+        let valid = len.saturating_sub(self.page_offset(index)).min(self.page_size as u64);
+        usize::try_from(valid).expect("at most the page size")
+    }
+
+    /// The bytes of a page of which the store had the first `count`, and the first `valid` were before the mapping's end when it
+    /// was asked: it may have old bytes behind, which are zeros although the mapping may have become longer since.
+    pub(super) fn first_read(
+        &self,
+        index: u64,
+        mut bytes: Frame,
+        count: u64,
+        valid: usize,
+    ) -> Result<Frame> {
         self.counters.read.add(1);
-        self.counters.bytes_read.add(count as u64);
+        self.counters.bytes_read.add(count);
+        let count = usize::try_from(count).expect("at most a page").min(valid);
         // Beyond the mapping's end, and the store's, there are zeros.
-        bytes[count.min(valid)..].fill(0);
+        bytes[count..].fill(0);
         if let Some(sealer) = &self.sealer {
             sealer.open(index, &mut bytes).map_err(|error| {
                 self.counters.corrupt.add(1);
@@ -276,9 +288,16 @@ impl Core {
 }
 
 /// The page lock while the first contents are fetched; released also if the store panics.
-struct PageLock<'s> {
+pub(super) struct PageLock<'s> {
     core: &'s Core,
-    page: Kept,
+    pub(super) page: Kept,
+}
+
+impl<'s> PageLock<'s> {
+    /// Of a page that is locked, by the caller.
+    pub(super) fn of_locked(core: &'s Core, page: Kept) -> Self {
+        Self { core, page }
+    }
 }
 
 impl Drop for PageLock<'_> {

@@ -17,7 +17,7 @@ use crate::modes::FlushKind;
 use crate::primitives::{Mutex, Ordering, RwLock, RwLockReadGuard};
 use crate::rules::core::{Below, Core, Mapping, Parts};
 use crate::rules::writeback::Writeback;
-use crate::store::{Limits, Store};
+use crate::store::{Limits, Store, wait};
 
 /// The store of a mapping, and who may change its length.
 pub(crate) struct Backing {
@@ -38,7 +38,7 @@ impl Below for Backing {
 
     fn submit(&self, writes: Vec<Writeback>) {
         if let Some((batch, completion)) = batch_of(writes) {
-            self.store.submit(batch, completion);
+            self.store.write(batch, completion);
         }
     }
 }
@@ -114,7 +114,7 @@ impl Core {
         let (mut began, order) = (None, self.order.as_deref());
         let outcome = self.durability.flush(kind, order, &self.counters.flushes, || {
             began = self.observers.now();
-            self.backing().store.flush(kind)
+            wait::flush(&*self.backing().store, kind)
         });
         let result = outcome.as_ref().copied();
         self.observers.tell_since(began, |observer, took| observer.flushed(kind, took, result));

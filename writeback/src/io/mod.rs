@@ -3,6 +3,8 @@
 pub(crate) mod access;
 pub(crate) mod backing;
 pub(crate) mod growth;
+pub(crate) mod runs;
+pub(crate) mod space;
 pub(crate) mod submit;
 pub(crate) mod sync;
 pub(crate) mod truncate;

@@ -39,7 +39,7 @@ pub(crate) fn batch_of(mut writebacks: Vec<Writeback>) -> Option<(WriteBatch, Co
     let observed =
         Observed::begin(first.page().mapping(), WriteEvent { first_page, pages, bytes: len });
     first.page().core().member.batch_begun();
-    Some((batch, Completion::new(len, Box::new(Submitted { writebacks, len, observed }))))
+    Some((batch, Completion::of(len, Box::new(Submitted { writebacks, len, observed }))))
 }
 
 /// A batch that observers are told of when the store is done with it.

@@ -12,6 +12,7 @@ use tagged_radix::TagFilter;
 
 use crate::error::{Error, Result, StoreError};
 use crate::held;
+use crate::index::range::Inclusive;
 use crate::index::walk;
 use crate::primitives::{MutexGuard, Ordering};
 use crate::rules::core::{Core, Mapping};
@@ -43,7 +44,7 @@ impl Mapping {
         // First: a page claimed from now on is cut at the new length, and fast writers beyond it give
         // way. The store keeps its bytes until it is cut below.
         core.length.store(len, Ordering::Release);
-        self.drop_pages(len.div_ceil(core.page_size as u64));
+        self.drop_pages((len.div_ceil(core.page_size as u64), u64::MAX));
         self.clear_tail(len);
         // Last: only now nothing is under way that could lengthen the store again.
         let cutting = core.backing().cutting.lock();
@@ -53,14 +54,18 @@ impl Mapping {
         core.cut_under(&cutting)
     }
 
-    /// Takes all pages from `first` on out of the cache.
-    fn drop_pages(&self, first: u64) {
-        for (_, page) in walk(&self.core.tree, (first, u64::MAX), TagFilter::ANY) {
+    /// Takes all of these pages out of the cache, each when no write of it is under way and nobody holds it. Tells whether there
+    /// were any. The caller has the truncate lock exclusively, so no other comes in.
+    pub(crate) fn drop_pages(&self, pages: Inclusive) -> bool {
+        let mut any = false;
+        for (_, page) in walk(&self.core.tree, pages, TagFilter::ANY) {
+            any = true;
             let found = PageRef::of_found(self, page);
             if let Some(locked) = found.and_then(|page| page.lock_state()) {
                 locked.remove();
             }
         }
+        any
     }
 
     /// Clears what the last page has beyond `len`, once nobody writes it.

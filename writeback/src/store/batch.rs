@@ -12,7 +12,7 @@ use crate::error::StoreError;
 /// # use std::sync::Arc;
 /// # use parking_lot::Mutex;
 /// # use writeback::{Config, Mapping, StoreError};
-/// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+/// # use writeback::store::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 /// #
 /// # /// Keeps what it is given until it is told to write it.
 /// # #[derive(Debug, Default)]
@@ -22,11 +22,11 @@ use crate::error::StoreError;
 /// #     fn limits(&self) -> Limits { Limits::default() }
 /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
 /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-/// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-/// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
+/// #     fn read(&self, run: ReadRun) { run.complete(Ok(0)) }
+/// #     fn write(&self, batch: WriteBatch, completion: Completion) {
 /// #         self.0.lock().push((batch, completion));
 /// #     }
-/// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+/// #     fn flush(&self, _: FlushKind, completion: FlushCompletion) { completion.complete(Ok(())) }
 /// # }
 /// #
 /// # let store = Arc::new(Lazy::default());
@@ -34,7 +34,7 @@ use crate::error::StoreError;
 /// # mapping.handle().write_at(&[1; 8192], 0)?;
 /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
 /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
-/// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
+/// let (batch, completion) = store.0.lock().remove(1); // given to `Store::write`
 /// assert_eq!((batch.first_page(), batch.offset(), batch.len()), (1, 4096, 4096));
 /// completion.complete(Ok(batch.len()));
 /// # Ok::<(), writeback::Error>(())
@@ -48,161 +48,31 @@ pub struct WriteBatch {
 }
 
 impl WriteBatch {
-    /// Images that follow each other from `offset` on; the batch alone has them.
-    pub(crate) fn new(first_page: u64, offset: u64, images: Vec<Image>) -> Self {
+    /// Images that follow each other from `offset` on, in page `first_page`; the batch alone has them.
+    ///
+    /// The cache makes them; this is for tests of stores and for stores over stores.
+    pub fn new(first_page: u64, offset: u64, images: Vec<Image>) -> Self {
         let len = images.iter().map(|image| image.len() as u64).sum();
         Self { first_page, offset, len, images }
     }
 
     /// Index of the first page, or of the page that the first blocks are of.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use parking_lot::Mutex;
-    /// # use writeback::{Config, Mapping, StoreError};
-    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
-    /// #
-    /// # /// Keeps what it is given until it is told to write it.
-    /// # #[derive(Debug, Default)]
-    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
-    /// #
-    /// # impl Store for Lazy {
-    /// #     fn limits(&self) -> Limits { Limits::default() }
-    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
-    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
-    /// #         self.0.lock().push((batch, completion));
-    /// #     }
-    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
-    /// # }
-    /// #
-    /// # let store = Arc::new(Lazy::default());
-    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
-    /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
-    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
-    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
-    /// assert_eq!(batch.first_page(), 1);
-    /// # drop(completion);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
     pub fn first_page(&self) -> u64 {
         self.first_page
     }
 
     /// Where the first image goes, in bytes.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use parking_lot::Mutex;
-    /// # use writeback::{Config, Mapping, StoreError};
-    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
-    /// #
-    /// # /// Keeps what it is given until it is told to write it.
-    /// # #[derive(Debug, Default)]
-    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
-    /// #
-    /// # impl Store for Lazy {
-    /// #     fn limits(&self) -> Limits { Limits::default() }
-    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
-    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
-    /// #         self.0.lock().push((batch, completion));
-    /// #     }
-    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
-    /// # }
-    /// #
-    /// # let store = Arc::new(Lazy::default());
-    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
-    /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
-    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
-    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
-    /// assert_eq!(batch.offset(), 4096);
-    /// # drop(completion);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
     /// How many bytes all images have together.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use parking_lot::Mutex;
-    /// # use writeback::{Config, Mapping, StoreError};
-    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
-    /// #
-    /// # /// Keeps what it is given until it is told to write it.
-    /// # #[derive(Debug, Default)]
-    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
-    /// #
-    /// # impl Store for Lazy {
-    /// #     fn limits(&self) -> Limits { Limits::default() }
-    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
-    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
-    /// #         self.0.lock().push((batch, completion));
-    /// #     }
-    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
-    /// # }
-    /// #
-    /// # let store = Arc::new(Lazy::default());
-    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
-    /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
-    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
-    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
-    /// assert_eq!(batch.len(), 4096);
-    /// # drop(completion);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
     #[expect(clippy::len_without_is_empty, reason = "a batch has at least one byte")]
     pub fn len(&self) -> u64 {
         self.len
     }
 
     /// The pages' bytes, or blocks', one image a page, each following the one before without a gap.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use parking_lot::Mutex;
-    /// # use writeback::{Config, Mapping, StoreError};
-    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
-    /// #
-    /// # /// Keeps what it is given until it is told to write it.
-    /// # #[derive(Debug, Default)]
-    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
-    /// #
-    /// # impl Store for Lazy {
-    /// #     fn limits(&self) -> Limits { Limits::default() }
-    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
-    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
-    /// #         self.0.lock().push((batch, completion));
-    /// #     }
-    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
-    /// # }
-    /// #
-    /// # let store = Arc::new(Lazy::default());
-    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
-    /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
-    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
-    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
-    /// assert_eq!(batch.images()[0].as_ref(), [1; 4096]);
-    /// # drop(completion);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
     pub fn images(&self) -> &[Image] {
         &self.images
     }
@@ -215,7 +85,7 @@ impl WriteBatch {
 /// # use std::sync::Arc;
 /// # use parking_lot::Mutex;
 /// # use writeback::{Config, Mapping, StoreError};
-/// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+/// # use writeback::store::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 /// #
 /// # /// Keeps what it is given until it is told to write it.
 /// # #[derive(Debug, Default)]
@@ -225,11 +95,11 @@ impl WriteBatch {
 /// #     fn limits(&self) -> Limits { Limits::default() }
 /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
 /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-/// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-/// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
+/// #     fn read(&self, run: ReadRun) { run.complete(Ok(0)) }
+/// #     fn write(&self, batch: WriteBatch, completion: Completion) {
 /// #         self.0.lock().push((batch, completion));
 /// #     }
-/// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+/// #     fn flush(&self, _: FlushKind, completion: FlushCompletion) { completion.complete(Ok(())) }
 /// # }
 /// #
 /// # let store = Arc::new(Lazy::default());
@@ -237,7 +107,7 @@ impl WriteBatch {
 /// # mapping.handle().write_at(&[1; 8192], 0)?;
 /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
 /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
-/// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
+/// let (batch, completion) = store.0.lock().remove(1); // given to `Store::write`
 /// std::thread::spawn(move || completion.complete(Ok(batch.len()))).join().expect("no panic");
 /// assert!(!mapping.page(1)?.snapshot().is_dirty());
 /// drop(store.0.lock().pop()); // the other one is forgotten: reported as lost
@@ -257,10 +127,47 @@ pub(crate) trait EndOfWrite: Send + Sync {
     fn end(self: Box<Self>, accepted: u64, error: StoreError);
 }
 
+/// Told by a call.
+struct Calling<F> {
+    len: u64,
+    ended: F,
+}
+
+impl<F: FnOnce(u64, Option<StoreError>) + Send + Sync> EndOfWrite for Calling<F> {
+    fn end(self: Box<Self>, accepted: u64, error: StoreError) {
+        let accepted = accepted.min(self.len);
+        (self.ended)(accepted, (accepted < self.len).then_some(error));
+    }
+}
+
 impl Completion {
     /// The duty to tell `ending` how a batch of `len` bytes has ended.
-    pub(crate) fn new(len: u64, ending: Box<dyn EndOfWrite>) -> Self {
+    pub(crate) fn of(len: u64, ending: Box<dyn EndOfWrite>) -> Self {
         Self { len, ending: Some(ending) }
+    }
+
+    /// The duty to tell `ended` how a batch of `len` bytes has ended, for tests of stores and for stores over stores:
+    /// how many bytes from the front were accepted, and if those are not all, the error that came then.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::mpsc::channel;
+    /// use writeback::MemStore;
+    /// use writeback::store::{Completion, Store, WriteBatch};
+    ///
+    /// let (tell, told) = channel();
+    /// let batch = WriteBatch::new(0, 0, vec![b"abc"[..].into()]);
+    /// let completion = Completion::new(batch.len(), move |accepted, error| {
+    ///     let _ = tell.send((accepted, error.is_none()));
+    /// });
+    /// MemStore::new().write(batch, completion);
+    /// assert_eq!(told.recv(), Ok((3, true)));
+    /// ```
+    pub fn new(
+        len: u64,
+        ended: impl FnOnce(u64, Option<StoreError>) + Send + Sync + 'static,
+    ) -> Self {
+        Self::of(len, Box::new(Calling { len, ended }))
     }
 
     /// Ends the write: so many bytes from the front were accepted.
@@ -270,39 +177,6 @@ impl Completion {
     ///
     /// # Concurrency
     /// From any thread. Takes no page lock and never blocks for long.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use parking_lot::Mutex;
-    /// # use writeback::{Config, Mapping, StoreError};
-    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
-    /// #
-    /// # /// Keeps what it is given until it is told to write it.
-    /// # #[derive(Debug, Default)]
-    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
-    /// #
-    /// # impl Store for Lazy {
-    /// #     fn limits(&self) -> Limits { Limits::default() }
-    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
-    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
-    /// #         self.0.lock().push((batch, completion));
-    /// #     }
-    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
-    /// # }
-    /// #
-    /// # let store = Arc::new(Lazy::default());
-    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
-    /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
-    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
-    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
-    /// completion.complete(Ok(batch.len()));
-    /// assert_eq!(mapping.stats().written, 1);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
     pub fn complete(self, accepted: Result<u64, StoreError>) {
         match accepted {
             Ok(accepted) => {
@@ -317,41 +191,6 @@ impl Completion {
     ///
     /// # Concurrency
     /// As [`complete`](Self::complete).
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use parking_lot::Mutex;
-    /// # use writeback::{Config, Mapping, StoreError};
-    /// # use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
-    /// #
-    /// # /// Keeps what it is given until it is told to write it.
-    /// # #[derive(Debug, Default)]
-    /// # struct Lazy(Mutex<Vec<(WriteBatch, Completion)>>);
-    /// #
-    /// # impl Store for Lazy {
-    /// #     fn limits(&self) -> Limits { Limits::default() }
-    /// #     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
-    /// #     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-    /// #     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-    /// #     fn submit(&self, batch: WriteBatch, completion: Completion) {
-    /// #         self.0.lock().push((batch, completion));
-    /// #     }
-    /// #     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
-    /// # }
-    /// #
-    /// # let store = Arc::new(Lazy::default());
-    /// # let mapping = Mapping::with_config(store.clone(), Config::new())?;
-    /// # mapping.handle().write_at(&[1; 8192], 0)?;
-    /// # mapping.write_page(0, writeback::SyncMode::Skip)?;
-    /// # mapping.write_page(1, writeback::SyncMode::Skip)?;
-    /// let (batch, completion) = store.0.lock().remove(1); // given to `Store::submit`
-    /// completion.fail_after(0, StoreError::NoSpace);
-    /// # drop(batch);
-    /// assert!(mapping.handle().check_error().is_err());
-    /// assert!(mapping.page(1)?.snapshot().is_dirty());
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
     pub fn fail_after(mut self, accepted: u64, error: StoreError) {
         self.end(accepted, error);
     }

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::open::{FileOptions, Found};
-use super::vectored::{SLICES, write_all};
-use super::{Completion, FlushKind, Limits, Store, WriteBatch};
+use super::space;
+use super::vectored::{SLICES, read_all, write_all};
+use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 use crate::error::StoreError;
 use crate::primitives::Mutex;
 
@@ -18,7 +18,7 @@ const BEGIN_BYTES: u64 = 256 * 1024;
 
 /// A file as a store.
 ///
-/// Writes are done by the thread that submits them, adjacent pages in one `pwritev`; a short or
+/// Reads and writes are done by the thread that asks for them, adjacent pages in one `preadv` or `pwritev`; a short or
 /// interrupted call is continued. `flush` is `fdatasync` or `fsync`. A device can be made to begin early
 /// ([`begin_early`](Self::begin_early)).
 ///
@@ -61,6 +61,8 @@ pub struct FileStore {
     begin_early: bool,
     /// The folder that the file's name is in, until a sync of it has succeeded.
     unsynced_folder: Mutex<Option<File>>,
+    /// Held while the file's position is elsewhere.
+    position: Mutex<()>,
 }
 
 impl FileStore {
@@ -154,7 +156,8 @@ impl FileStore {
     }
 
     pub(super) fn new(file: File, found: Found) -> Self {
-        Self { file, found, begin_early: false, unsynced_folder: Mutex::new(None) }
+        let (unsynced_folder, position) = (Mutex::new(None), Mutex::new(()));
+        Self { file, found, begin_early: false, unsynced_folder, position }
     }
 
     /// The file's name is in `folder`, and not known to be durable.
@@ -218,7 +221,7 @@ impl FileStore {
     }
 
     /// Writes all of the batch. `Err`: how many bytes were accepted before the error.
-    fn write(&self, batch: WriteBatch) -> Result<(), (u64, StoreError)> {
+    fn write_all(&self, batch: WriteBatch) -> Result<(), (u64, StoreError)> {
         write_all(batch.images(), batch.offset(), |slices, at| {
             rustix::io::pwritev(&self.file, slices, at)
         })?;
@@ -271,42 +274,58 @@ impl Store for FileStore {
         }
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        let mut done = 0;
-        while done < into.len() {
-            match self.file.read_at(&mut into[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(count) => {
-                    done += count;
-                    if !done.is_multiple_of(self.found.alignment) {
-                        // The end; there is no asking for what comes after it.
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
+    fn read(&self, mut run: ReadRun) {
+        let (offset, alignment) = (run.offset(), self.found.alignment);
+        let read = read_all(run.buffers(), offset, alignment, |slices, at| {
+            rustix::io::preadv(&self.file, slices, at)
+        });
+        match read {
+            Ok(count) => run.complete(Ok(count)),
+            Err((count, error)) => run.fail_after(count, error),
         }
-        Ok(done)
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
-        let (len, written) = (batch.len(), self.write(batch));
+    fn write(&self, batch: WriteBatch, completion: Completion) {
+        let (len, written) = (batch.len(), self.write_all(batch));
         match written {
             Ok(()) => completion.complete(Ok(len)),
             Err((accepted, error)) => completion.fail_after(accepted, error),
         }
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        match kind {
-            FlushKind::Data => self.file.sync_data()?,
-            FlushKind::All => {
-                self.file.sync_all()?;
-                self.sync_folder()?;
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        completion.complete_with(|| {
+            match kind {
+                FlushKind::Data => self.file.sync_data()?,
+                FlushKind::All => {
+                    self.file.sync_all()?;
+                    self.sync_folder()?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        });
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        space::allocate(&self.file, offset, len)
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        space::punch(&self.file, offset, len)
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        space::zero(&self.file, offset, len)
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        let _position = self.position.lock();
+        space::next_data(&self.file, offset)
+    }
+
+    fn next_hole(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        let _position = self.position.lock();
+        space::next_hole(&self.file, offset)
     }
 }
 
@@ -332,20 +351,20 @@ mod tests {
     #[test]
     fn the_folder_is_synced_with_the_first_flush_of_all_and_once() {
         let (_folder, store) = create();
-        store.flush(FlushKind::Data).unwrap();
+        store.sync(FlushKind::Data).unwrap();
         assert!(store.unsynced_folder.lock().is_some());
-        store.flush(FlushKind::All).unwrap();
+        store.sync(FlushKind::All).unwrap();
         assert!(store.unsynced_folder.lock().is_none());
-        store.flush(FlushKind::All).unwrap();
+        store.sync(FlushKind::All).unwrap();
     }
 
     #[test]
     fn a_folder_that_cannot_be_synced_is_a_flush_that_failed() {
         let (_folder, store) = create();
         *store.unsynced_folder.lock() = Some(unsyncable());
-        store.flush(FlushKind::Data).unwrap();
-        store.flush(FlushKind::All).unwrap_err();
-        store.flush(FlushKind::All).unwrap_err();
+        store.sync(FlushKind::Data).unwrap();
+        store.sync(FlushKind::All).unwrap_err();
+        store.sync(FlushKind::All).unwrap_err();
         let mapping = Mapping::open(store).unwrap();
         mapping.handle().sync_data().unwrap();
         let told = mapping.handle().sync_all().unwrap_err();
@@ -360,6 +379,18 @@ mod tests {
         file.seek(io::SeekFrom::Start(123)).unwrap();
         let again = FileStore::from_file(file.try_clone().unwrap()).unwrap();
         assert_eq!((file.stream_position().unwrap(), again.len().unwrap()), (123, 0));
+    }
+
+    #[test]
+    fn a_file_that_is_searched_is_found_where_its_position_was() {
+        let (_folder, store) = create();
+        store.write_at(0, b"abc").unwrap();
+        let mut file = store.file().try_clone().unwrap();
+        file.seek(io::SeekFrom::Start(123)).unwrap();
+        assert_eq!((store.next_data(1).unwrap(), store.next_data(3).unwrap()), (Some(1), None));
+        let hole = [0, 3, 4].map(|offset| store.next_hole(offset).unwrap());
+        assert_eq!(hole, [Some(3), Some(3), None]);
+        assert_eq!(file.stream_position().unwrap(), 123);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::sparse::{CHUNK, Sparse, pieces};
-use super::{Completion, FlushKind, Limits, Store, WriteBatch};
+use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 use crate::buffer::{ALIGNMENT, Image};
 use crate::error::StoreError;
 use crate::primitives::Mutex;
@@ -32,7 +32,7 @@ struct Inner {
 /// never written take no memory.
 ///
 /// # Concurrency
-/// All methods lock it for the time of a copy. Writes complete before `submit` returns.
+/// All methods lock it for the time of a copy. Everything has ended when its call returns.
 ///
 /// # Examples
 /// ```
@@ -257,13 +257,15 @@ impl Store for MemStore {
         Ok(())
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+    fn read(&self, run: ReadRun) {
         let inner = self.0.lock();
-        inner.check(offset, into)?;
-        Ok(inner.accepted.read(offset, into))
+        run.fill(|offset, into| {
+            inner.check(offset, into)?;
+            Ok(inner.accepted.read(offset, into))
+        });
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let written = {
             let mut inner = self.0.lock();
             let mut images = batch.images().iter().map(Image::as_ref);
@@ -273,9 +275,34 @@ impl Store for MemStore {
         completion.complete(written.map(|()| batch.len()));
     }
 
-    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
         self.0.lock().flush();
+        completion.complete(Ok(()));
+    }
+
+    /// There is room for everything, always.
+    fn allocate(&self, _offset: u64, _len: u64) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let Inner { accepted, unflushed, .. } = &mut *self.0.lock();
+        accepted.punch(offset, len, |chunk| _ = unflushed.insert(chunk));
+        Ok(())
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let Inner { accepted, unflushed, .. } = &mut *self.0.lock();
+        accepted.zero(offset, len, |chunk| _ = unflushed.insert(chunk));
+        Ok(())
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        Ok(self.0.lock().accepted.next_data(offset))
+    }
+
+    fn next_hole(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        Ok(self.0.lock().accepted.next_hole(offset))
     }
 }
 
@@ -301,7 +328,7 @@ mod tests {
         write(&store, 3, b"abc");
         assert_eq!(store.accepted(), b"\0\0\0abc");
         assert_eq!(store.durable(), b"");
-        store.flush(FlushKind::Data).unwrap();
+        store.sync(FlushKind::Data).unwrap();
         assert_eq!(store.durable(), b"\0\0\0abc");
         write(&store, 3, b"xyz");
         assert_eq!(store.after_crash().accepted(), b"\0\0\0abc");
@@ -316,7 +343,7 @@ mod tests {
         expected.resize(10_000, 0);
         assert_eq!(store.accepted(), expected);
         assert_eq!(store.durable(), vec![7; 10_000]);
-        store.flush(FlushKind::All).unwrap();
+        store.sync(FlushKind::All).unwrap();
         assert_eq!(store.durable(), expected);
     }
 
@@ -325,8 +352,50 @@ mod tests {
         let store = MemStore::new();
         write(&store, 4_090, b"0123456789");
         let mut bytes = [9; 20];
-        assert_eq!(store.read(4_088, &mut bytes).unwrap(), 12);
+        assert_eq!(store.read_at(4_088, &mut bytes).unwrap(), 12);
         assert_eq!(&bytes[..12], b"\0\x000123456789");
-        assert_eq!(store.read(1 << 40, &mut bytes).unwrap(), 0);
+        assert_eq!(store.read_at(1 << 40, &mut bytes).unwrap(), 0);
+    }
+
+    #[test]
+    fn holes_are_where_nothing_was_written_or_all_was_punched() {
+        let store = MemStore::new();
+        write(&store, 4096, &[1; 3 * 4096]);
+        write(&store, 6 * 4096, b"end");
+        let (end, page) = (6 * 4096 + 3, 4096);
+        let data = |offset| store.next_data(offset).unwrap();
+        let hole = |offset| store.next_hole(offset).unwrap();
+        assert_eq!(
+            (data(0), data(5000), hole(0), hole(5000)),
+            (Some(page), Some(5000), Some(0), Some(4 * page))
+        );
+        assert_eq!((data(4 * page), hole(6 * page), data(end)), (Some(6 * page), Some(end), None));
+        assert_eq!((hole(end), hole(end + 1)), (Some(end), None));
+        store.punch(5000, 2 * page).unwrap();
+        assert_eq!((hole(page), data(2 * page)), (Some(2 * page), Some(3 * page)));
+        store.zero(2 * page, page).unwrap();
+        assert_eq!((hole(page), data(2 * page)), (Some(4 * page), Some(2 * page)));
+        store.punch(0, u64::MAX).unwrap();
+        assert_eq!((data(0), hole(0), store.len().unwrap()), (None, Some(0), end));
+        assert!(store.accepted().iter().all(|byte| *byte == 0) && store.durable().is_empty());
+        store.sync(FlushKind::Data).unwrap();
+        assert_eq!(store.durable(), store.accepted());
+    }
+
+    #[test]
+    fn what_is_punched_is_zeros_and_what_lies_beside_it_is_not_touched() {
+        for zero in [false, true] {
+            let store = MemStore::with_contents([7; 10_000]);
+            match zero {
+                true => store.zero(100, 9_000).unwrap(),
+                false => store.punch(100, 9_000).unwrap(),
+            }
+            let mut expected = [7; 10_000];
+            expected[100..9_100].fill(0);
+            assert_eq!(store.accepted(), expected);
+            assert_eq!(store.after_crash().accepted(), [7; 10_000], "not before a flush");
+            store.sync(FlushKind::Data).unwrap();
+            assert_eq!(store.durable(), expected);
+        }
     }
 }

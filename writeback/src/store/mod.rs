@@ -1,10 +1,33 @@
 //! Where pages come from and go to.
 //!
-//! A [`Store`] knows offsets and bytes; it does not know what a page's state is. The cache hands it
-//! a [`WriteBatch`], which owns its bytes, and a [`Completion`], which owns the pages' fate: whoever
-//! has it ends the write, at once or later, on any thread, in any order. A completion that is
-//! dropped ends the write as [`StoreError::Lost`]; no page stays under writeback for ever because a
-//! store forgot it.
+//! A [`Store`] knows offsets and bytes; it does not know what a page's state is. The cache asks it to read, to write and to
+//! flush. Each of these is begun by a call and ended by a *completion*, which may come before the call returns or
+//! later, on any thread, and in any order among those that are under way.
+//!
+//! | asked for | handed over | ended by |
+//! |---|---|---|
+//! | [`read`](Store::read) | a [`ReadRun`]: the buffers of pages that lie side by side | the run itself, which takes its buffers back |
+//! | [`write`](Store::write) | a [`WriteBatch`]: images that lie side by side | a [`Completion`] |
+//! | [`flush`](Store::flush) | a [`FlushKind`] | a [`FlushCompletion`] |
+//!
+//! # The protocol
+//!
+//! * *Once.* To end something consumes what it is ended by, so nothing ends twice, and what has ended has no buffer
+//!   left that a store could write to.
+//! * *Always.* Whoever drops what it should have ended ends it as [`StoreError::Lost`]: no page stays under writeback, no reader and
+//!   no sync waits because a store forgot something. A lost read is told to the reader, and the next one asks again. A lost
+//!   write leaves its pages dirty. A lost flush is a flush that failed: the mapping is poisoned. Only what a store
+//!   keeps and never ends is waited for, by those who need it.
+//! * *With nothing in hand.* An end that comes late finds its page as it was. A read has the page lock from before it begins until the bytes are in the page, and
+//!   the truncate lock, shared: so a page that is being read is neither cut away, nor evicted, nor written by the cache,
+//!   and whoever else wants it waits for that lock, and then finds it read, or asks the store again if the read failed.
+//! * *What covers what.* A flush covers the writes whose completion came before the flush was *begun*, and every change of the
+//!   length and of allocation that returned before. When it ends does not matter.
+//! * *Ending is easy.* To end a read or a flush takes one lock, which nobody holds who waits; to end a write takes no page lock and no
+//!   latch. So a store may end everything on one thread of its own, and that thread may be slow, but it is never stuck in the cache.
+//!
+//! A store that blocks does its work in the call, and ends what it was asked for by one line: [`ReadRun::fill`],
+//! [`Completion::complete`] and [`FlushCompletion::complete_with`].
 
 mod batch;
 #[cfg(feature = "fault")]
@@ -13,8 +36,11 @@ mod file;
 mod memory;
 mod null;
 mod open;
+mod run;
+mod space;
 mod sparse;
 mod vectored;
+pub(crate) mod wait;
 
 use std::fmt::Debug;
 
@@ -24,6 +50,7 @@ pub use file::FileStore;
 pub use memory::MemStore;
 pub(crate) use null::NullStore;
 pub use open::FileOptions;
+pub use run::{FlushCompletion, ReadRun};
 
 use crate::error::StoreError;
 pub use crate::modes::FlushKind;
@@ -69,12 +96,17 @@ impl Default for Limits {
 ///
 /// # Concurrency
 /// Every method may be called from any number of threads at once, and a store must not call the
-/// cache from within one, except to complete a write. The cache never has two writes of one page
-/// under way, reads a page only while no write of it is under way, and sets the length one call at a
+/// cache from within one, except to end what it was asked for. The cache never has two writes of one page
+/// under way, nor a read and a write, nor two reads, and sets the length one call at a
 /// time, cutting it only when no write beyond is under way. (To make up for a cut that failed it may cut
 /// earlier; then it cuts again when none is. And if the store has an [alignment](Limits::alignment), a sync
 /// sets the length whatever is under way: a write may be padded beyond it, or of a page that is being cut away. Then it is set
 /// again when these have ended.)
+///
+/// # What a store need not have
+/// [`allocate`](Self::allocate), [`punch`](Self::punch), [`zero`](Self::zero), [`next_data`](Self::next_data) and [`next_hole`](Self::next_hole)
+/// say [`StoreError::Unsupported`] unless they are written; [`Handle`](crate::Handle) has them for programs. A store over a store has to
+/// pass them on.
 ///
 /// # One mapping a store
 /// A store is for one mapping at a time, and one cache. Two mappings over one store, or over two stores of the same
@@ -91,7 +123,7 @@ impl Default for Limits {
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicU64, Ordering};
 /// use writeback::{Config, Mapping, MemStore, StoreError};
-/// use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+/// use writeback::store::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 ///
 /// #[derive(Debug, Default)]
 /// struct Counting { inner: MemStore, bytes: AtomicU64 }
@@ -100,12 +132,12 @@ impl Default for Limits {
 ///     fn limits(&self) -> Limits { self.inner.limits() }
 ///     fn len(&self) -> Result<u64, StoreError> { self.inner.len() }
 ///     fn set_len(&self, len: u64) -> Result<(), StoreError> { self.inner.set_len(len) }
-///     fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> { self.inner.read(offset, into) }
-///     fn submit(&self, batch: WriteBatch, completion: Completion) {
+///     fn read(&self, run: ReadRun) { self.inner.read(run) }
+///     fn write(&self, batch: WriteBatch, completion: Completion) {
 ///         self.bytes.fetch_add(batch.len(), Ordering::Relaxed);
-///         self.inner.submit(batch, completion);
+///         self.inner.write(batch, completion);
 ///     }
-///     fn flush(&self, kind: FlushKind) -> Result<(), StoreError> { self.inner.flush(kind) }
+///     fn flush(&self, kind: FlushKind, completion: FlushCompletion) { self.inner.flush(kind, completion) }
 /// }
 ///
 /// let store = Arc::new(Counting::default());
@@ -114,6 +146,48 @@ impl Default for Limits {
 /// handle.sync_data()?;
 /// assert_eq!(store.bytes.load(Ordering::Relaxed), 10_000);
 /// # Ok::<(), writeback::Error>(())
+/// ```
+/// A store that blocks, here one that has its bytes behind a lock:
+/// ```
+/// use std::sync::Mutex;
+/// use writeback::StoreError;
+/// use writeback::store::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
+///
+/// #[derive(Debug, Default)]
+/// struct Bytes(Mutex<Vec<u8>>);
+///
+/// impl Bytes {
+///     fn get(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+///         let bytes = self.0.lock().unwrap();
+///         let rest = bytes.get(offset as usize..).unwrap_or(&[]);
+///         let count = rest.len().min(into.len());
+///         into[..count].copy_from_slice(&rest[..count]);
+///         Ok(count)
+///     }
+///     fn put(&self, batch: &WriteBatch) -> Result<u64, StoreError> {
+///         let (mut bytes, start) = (self.0.lock().unwrap(), batch.offset() as usize);
+///         let new: Vec<u8> = batch.images().iter().flat_map(|image| image.as_ref()).copied().collect();
+///         let end = bytes.len().max(start + new.len());
+///         bytes.resize(end, 0);
+///         bytes[start..start + new.len()].copy_from_slice(&new);
+///         Ok(batch.len())
+///     }
+/// }
+///
+/// impl Store for Bytes {
+///     fn limits(&self) -> Limits { Limits::default() }
+///     fn len(&self) -> Result<u64, StoreError> { Ok(self.0.lock().unwrap().len() as u64) }
+///     fn set_len(&self, len: u64) -> Result<(), StoreError> { Ok(self.0.lock().unwrap().resize(len as usize, 0)) }
+///     fn read(&self, run: ReadRun) { run.fill(|offset, into| self.get(offset, into)) }
+///     fn write(&self, batch: WriteBatch, completion: Completion) { completion.complete(self.put(&batch)) }
+///     fn flush(&self, _: FlushKind, completion: FlushCompletion) { completion.complete(Ok(())) }
+/// }
+///
+/// let handle = writeback::Mapping::open(Bytes::default())?.handle();
+/// handle.write_at(b"hello", 3)?;
+/// handle.sync_data()?;
+/// assert_eq!(handle.mapping().store().len()?, 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Store: Send + Sync + Debug + 'static {
     /// What it can take. Asked once, when the mapping is opened.
@@ -175,25 +249,15 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// ```
     fn set_len(&self, len: u64) -> Result<(), StoreError>;
 
-    /// Reads into all of `into`; fewer bytes, or none, only where the store ends.
+    /// Begins to read `run`: into all of its buffers, or fewer bytes, or none, only where the store ends.
     ///
-    /// # Errors
-    /// If the bytes could not be read; what is in `into` then is not used.
-    ///
-    /// # Examples
-    /// ```
-    /// # use writeback::MemStore;
-    /// # use writeback::store::{FlushKind, Store};
-    /// let store = MemStore::with_contents(b"abc");
-    /// let mut bytes = [0; 10];
-    /// assert_eq!(store.read(1, &mut bytes)?, 2);
-    /// # Ok::<(), writeback::StoreError>(())
-    /// ```
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError>;
+    /// Returns at once or when it is done, as it likes; `run` is [ended](ReadRun::complete) before or after, on any thread.
+    /// A store that blocks hands it a function: [`run.fill(..)`](ReadRun::fill).
+    fn read(&self, run: ReadRun);
 
     /// Begins to write `batch`, lengthening the store if it ends earlier.
     ///
-    /// Returns at once or when it is done, as it likes; `completion` may be used before or after.
+    /// Returns at once or when it is done, as it likes; `completion` may be used before or after, on any thread.
     /// Accepted bytes must be seen by every `read` begun after the completion.
     ///
     /// # Examples
@@ -201,7 +265,7 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// use std::sync::Arc;
     /// use parking_lot::Mutex;
     /// use writeback::{Config, Mapping, StoreError};
-    /// use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+    /// use writeback::store::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
     ///
     /// /// Keeps what it is given until it is told to write it.
     /// #[derive(Debug, Default)]
@@ -211,11 +275,11 @@ pub trait Store: Send + Sync + Debug + 'static {
     ///     fn limits(&self) -> Limits { Limits::default() }
     ///     fn len(&self) -> Result<u64, StoreError> { Ok(0) }
     ///     fn set_len(&self, _: u64) -> Result<(), StoreError> { Ok(()) }
-    ///     fn read(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> { Ok(0) }
-    ///     fn submit(&self, batch: WriteBatch, completion: Completion) {
+    ///     fn read(&self, run: ReadRun) { run.complete(Ok(0)) }
+    ///     fn write(&self, batch: WriteBatch, completion: Completion) {
     ///         self.0.lock().push((batch, completion));
     ///     }
-    ///     fn flush(&self, _: FlushKind) -> Result<(), StoreError> { Ok(()) }
+    ///     fn flush(&self, _: FlushKind, completion: FlushCompletion) { completion.complete(Ok(())) }
     /// }
     ///
     /// let store = Arc::new(Lazy::default());
@@ -230,7 +294,7 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// assert_eq!(mapping.stats().written, 2);
     /// # Ok::<(), writeback::Error>(())
     /// ```
-    fn submit(&self, batch: WriteBatch, completion: Completion);
+    fn write(&self, batch: WriteBatch, completion: Completion);
 
     /// Tells whether it would rather not be given writes that can wait, because it has many already.
     ///
@@ -247,21 +311,106 @@ pub trait Store: Send + Sync + Debug + 'static {
         false
     }
 
-    /// Makes every write completed before the call durable, and every `set_len` returned from.
+    /// Begins to make durable every write completed before the call, and every `set_len` returned from.
+    ///
+    /// Returns at once or when it is done, as it likes; `completion` may be used before or after, on any thread.
+    /// It is told `Ok` only if that is certain. The cache never asks again to cover the same writes: it poisons
+    /// the mapping, because after a failed flush a device may have dropped what it held.
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion);
+
+    /// Takes room for these bytes, so that a later write of them does not fail because the store is full. Changes neither
+    /// bytes nor the length, also where the bytes lie beyond it. Durable with the next flush.
     ///
     /// # Errors
-    /// If that is not certain. The cache never asks again to cover the same writes: it poisons
-    /// the mapping, because after a failed flush a device may have dropped what it held.
+    /// [`StoreError::Unsupported`], unless the store has it; whatever keeps it from that. Some of the room may be taken then.
+    fn allocate(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let _ = (offset, len);
+        Err(StoreError::Unsupported)
+    }
+
+    /// Makes these bytes zeros, and gives the room that they take back. The length stays, also if they reach beyond it.
+    /// Durable with the next flush.
+    ///
+    /// The cache asks for whole pages. A write of some of them may be under way; then it asks again when that has
+    /// ended. Afterwards it reads the pages from the store.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate). Each byte then is as it was, or zero.
+    fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let _ = (offset, len);
+        Err(StoreError::Unsupported)
+    }
+
+    /// Makes these bytes zeros, as [`punch`](Self::punch) does, but keeps or takes the room for them.
+    ///
+    /// # Errors
+    /// As [`punch`](Self::punch).
+    fn zero(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let _ = (offset, len);
+        Err(StoreError::Unsupported)
+    }
+
+    /// Where the first byte is, at `offset` or after it, that may be other than zero. `None`: up to the end there is none.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    fn next_data(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        let _ = offset;
+        Err(StoreError::Unsupported)
+    }
+
+    /// Where the first byte is, at `offset` or after it, that the store has no room for, and that is zero. The end of the store is such a
+    /// place; `None` only if `offset` lies behind it.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    fn next_hole(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        let _ = offset;
+        Err(StoreError::Unsupported)
+    }
+
+    /// Reads into all of `into` and waits until that has ended; returns how many bytes, which are fewer only where the
+    /// store ends. For tests and for stores over stores; there is no reason to write it anew.
+    ///
+    /// # Errors
+    /// What the read ended with, even if some bytes came before it.
+    ///
+    /// # Panics
+    /// If `into` has more than 16 MiB.
     ///
     /// # Examples
     /// ```
     /// # use writeback::MemStore;
     /// # use writeback::store::{FlushKind, Store};
-    /// let store = MemStore::with_contents(b"abc");
-    /// store.set_len(1)?;
-    /// store.flush(FlushKind::Data)?;
-    /// assert_eq!(store.durable(), b"a");
+    /// let store = MemStore::new();
+    /// store.write_at(1, b"abc")?;
+    /// store.sync(FlushKind::Data)?;
+    /// let mut bytes = [0; 10];
+    /// assert_eq!(store.read_at(0, &mut bytes)?, 4);
+    /// assert_eq!(&bytes[..4], b"\0abc");
+    /// assert_eq!(store.durable(), b"\0abc");
     /// # Ok::<(), writeback::StoreError>(())
     /// ```
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError>;
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        wait::read_bytes(self, offset, into)
+    }
+
+    /// Writes all of `bytes` and waits until that has ended, as [`read_at`](Self::read_at) does.
+    ///
+    /// # Errors
+    /// What the write ended with, even if some bytes were accepted before it.
+    ///
+    /// # Panics
+    /// If there are more than 16 MiB.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        wait::write(self, WriteBatch::new(0, offset, vec![bytes.into()]))
+    }
+
+    /// Flushes and waits until that has ended, as [`read_at`](Self::read_at) does.
+    ///
+    /// # Errors
+    /// What the flush ended with.
+    fn sync(&self, kind: FlushKind) -> Result<(), StoreError> {
+        wait::flush(self, kind)
+    }
 }

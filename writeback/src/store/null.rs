@@ -1,6 +1,6 @@
 //! The store of a memory-backed mapping: holds nothing, accepts everything.
 
-use super::{Completion, FlushKind, Limits, Store, WriteBatch};
+use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 use crate::error::StoreError;
 
 #[derive(Debug)]
@@ -19,15 +19,27 @@ impl Store for NullStore {
         Ok(())
     }
 
-    fn read(&self, _offset: u64, _into: &mut [u8]) -> Result<usize, StoreError> {
-        Ok(0)
+    fn read(&self, run: ReadRun) {
+        run.complete(Ok(0));
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         completion.complete(Ok(batch.len()));
     }
 
-    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
+        completion.complete(Ok(()));
+    }
+
+    fn punch(&self, _offset: u64, _len: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn zero(&self, _offset: u64, _len: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn allocate(&self, _offset: u64, _len: u64) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! Knows offsets and a length; it does not know what is accepted or durable.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes a chunk has.
@@ -78,6 +79,56 @@ impl Sparse {
             }
         }
         self.len = len;
+    }
+
+    /// Makes bytes zeros, and gives back the memory of the chunks that have no others. Calls `changed` with each chunk.
+    pub(super) fn punch(&mut self, offset: u64, len: u64, mut changed: impl FnMut(u64)) {
+        self.clear(offset, len, |chunks, chunk, within| {
+            changed(chunk);
+            if within.len() == CHUNK {
+                chunks.remove(&chunk);
+            } else if let Some(bytes) = chunks.get_mut(&chunk) {
+                Arc::make_mut(bytes)[within].fill(0);
+            }
+        });
+    }
+
+    /// Makes bytes zeros, and has memory for them. Calls `changed` with each chunk.
+    pub(super) fn zero(&mut self, offset: u64, len: u64, mut changed: impl FnMut(u64)) {
+        self.clear(offset, len, |chunks, chunk, within| {
+            changed(chunk);
+            let bytes = chunks.entry(chunk).or_insert_with(|| Arc::new(vec![0; CHUNK]));
+            Arc::make_mut(bytes)[within].fill(0);
+        });
+    }
+
+    /// Up to the end: behind it there is nothing to clear.
+    fn clear(
+        &mut self,
+        offset: u64,
+        len: u64,
+        mut clear: impl FnMut(&mut BTreeMap<u64, Arc<Vec<u8>>>, u64, Range<usize>),
+    ) {
+        let len = len.min(self.len.next_multiple_of(CHUNK as u64).saturating_sub(offset));
+        let len = usize::try_from(len).expect("it is in memory");
+        pieces(CHUNK, offset, len, |chunk, within, _, count| {
+            clear(&mut self.chunks, chunk, within..within + count);
+        });
+    }
+
+    /// The first byte from `offset` on in a chunk that is stored.
+    pub(super) fn next_data(&self, offset: u64) -> Option<u64> {
+        let (chunk, _) = self.chunks.range(offset / CHUNK as u64..).next()?;
+        Some(offset.max(chunk * CHUNK as u64)).filter(|data| *data < self.len)
+    }
+
+    /// The first byte from `offset` on in a chunk that is not stored, or the end.
+    pub(super) fn next_hole(&self, offset: u64) -> Option<u64> {
+        let first = offset / CHUNK as u64;
+        let stored = self.chunks.range(first..).map(|(chunk, _)| *chunk);
+        let run = stored.zip(first..).take_while(|(chunk, expected)| chunk == expected).count();
+        let hole = offset.max((first + run as u64) * CHUNK as u64).min(self.len);
+        (offset <= self.len).then_some(hole)
     }
 
     /// Makes one chunk that of `other`, whatever the lengths.

@@ -12,7 +12,9 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use writeback::page::PageRef;
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{Config, Mapping, MemStore, StoreError};
 
 mod watchdog;
@@ -222,23 +224,25 @@ impl Store for TestStore {
         })
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        let (lock, changed) = &*self.inner;
-        let mut inner = lock.lock();
-        inner.reads_begun += 1;
-        while inner.block_read {
-            changed.wait(&mut inner);
-        }
-        if inner.fail_read {
-            return Err(broken());
-        }
-        let from = usize::try_from(offset).unwrap().min(inner.accepted.len());
-        let count = into.len().min(inner.accepted.len() - from);
-        into[..count].copy_from_slice(&inner.accepted[from..from + count]);
-        Ok(count)
+    fn read(&self, run: ReadRun) {
+        run.fill(|offset, into| {
+            let (lock, changed) = &*self.inner;
+            let mut inner = lock.lock();
+            inner.reads_begun += 1;
+            while inner.block_read {
+                changed.wait(&mut inner);
+            }
+            if inner.fail_read {
+                return Err(broken());
+            }
+            let from = usize::try_from(offset).unwrap().min(inner.accepted.len());
+            let count = into.len().min(inner.accepted.len() - from);
+            into[..count].copy_from_slice(&inner.accepted[from..from + count]);
+            Ok(count)
+        });
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let mode = self.with(|inner| {
             inner.batches.push((batch.first_page(), batch.images().len()));
             inner.spans.push((batch.offset(), batch.len()));
@@ -270,22 +274,24 @@ impl Store for TestStore {
         }
     }
 
-    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
-        let (lock, changed) = &*self.inner;
-        let mut inner = lock.lock();
-        inner.flushes_begun += 1;
-        // What a flush covers is what was accepted when it began, at the least.
-        let covers = inner.accepted.clone();
-        changed.notify_all();
-        while inner.block_flush {
-            changed.wait(&mut inner);
-        }
-        assert!(!inner.panic_in_flush, "told to by the test");
-        if inner.fail_flush {
-            return Err(broken());
-        }
-        inner.durable = covers;
-        Ok(())
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
+        completion.complete_with(|| {
+            let (lock, changed) = &*self.inner;
+            let mut inner = lock.lock();
+            inner.flushes_begun += 1;
+            // What a flush covers is what was accepted when it began, at the least.
+            let covers = inner.accepted.clone();
+            changed.notify_all();
+            while inner.block_flush {
+                changed.wait(&mut inner);
+            }
+            assert!(!inner.panic_in_flush, "told to by the test");
+            if inner.fail_flush {
+                return Err(broken());
+            }
+            inner.durable = covers;
+            Ok(())
+        });
     }
 }
 
@@ -311,7 +317,7 @@ impl LateStore {
                     if random.random_bool(0.1) {
                         thread::sleep(Duration::from_micros(200));
                     }
-                    store.submit(write, completion);
+                    store.write(write, completion);
                 }
             }
         });
@@ -332,17 +338,17 @@ impl Store for LateStore {
         self.inner.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.inner.read(offset, into)
+    fn read(&self, run: ReadRun) {
+        self.inner.read(run);
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         // Should the thread be gone, the completion comes back in the error and is dropped.
         let _ = self.queue.lock().send((batch, completion));
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        self.inner.flush(kind)
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.inner.flush(kind, completion);
     }
 }
 
@@ -414,7 +420,7 @@ pub fn assert_clean_is_stored(mapping: &Mapping) {
             continue;
         }
         let mut stored = vec![0; mapping.page_size()];
-        mapping.store().read(page.offset(), &mut stored).unwrap();
+        mapping.store().read_at(page.offset(), &mut stored).unwrap();
         page.read_with(|bytes| assert!(bytes == stored, "page {} differs", page.index()));
     }
 }

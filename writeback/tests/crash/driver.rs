@@ -48,7 +48,7 @@ pub(crate) struct Shape {
     pub(crate) alignment: usize,
     /// Pages there is memory for, if not for all.
     pub(crate) memory: Option<u64>,
-    /// Writes end on another thread, in any order.
+    /// Reads, writes and flushes end on another thread, in any order.
     pub(crate) late: bool,
 }
 
@@ -118,8 +118,8 @@ impl Driver {
             .sector_size(shape.sector)
             .batch_pages_max(shape.batch_pages_max)
             .contents(&contents)
-            .alignment(shape.alignment)
-            .queued(shape.late);
+            .alignment(shape.alignment);
+        let config = if shape.late { config.all_queued() } else { config };
         let store = FaultStore::with_config(config);
         let mapping = shape.open(&store);
         let handles = (0..HANDLES).map(|_| mapping.handle()).collect();
@@ -384,7 +384,7 @@ impl Driver {
             let failed = matches!(event.fault, Some(Fault::Io | Fault::NoSpace));
             self.refused |= event.operation.action == Action::SetLen && failed;
             self.poisoned |= event.operation.action == Action::Flush
-                && matches!(event.fault, Some(Fault::Io | Fault::Panic));
+                && matches!(event.fault, Some(Fault::Io | Fault::Lost | Fault::Panic));
         }
     }
 

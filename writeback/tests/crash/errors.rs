@@ -5,7 +5,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use writeback::page::Writeback;
 use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{Config, Error, Handle, Mapping, StoreError, SyncMode};
 
 use crate::driver::{open, read_all};
@@ -143,7 +145,7 @@ fn after_a_failed_flush_none_that_succeeds_makes_a_sync_succeed() {
     store.inject(Rule::new(Fault::Io).on(Action::Flush));
     assert!(matches!(handles[0].sync_data(), Err(Error::Flush { .. })));
     // The device would succeed now, and has nothing left to do: what it was to flush is gone.
-    store.flush(FlushKind::All).unwrap();
+    store.sync(FlushKind::All).unwrap();
     let lost = (0..50).filter(|seed| store.crash_clone(*seed).accepted() == bytes).count();
     assert!(lost > 0, "the story needs a device that forgets");
     let flushes = store.operations(Action::Flush);
@@ -192,19 +194,19 @@ impl Store for EndsAnother {
         self.store.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.store.read(offset, into)
+    fn read(&self, run: ReadRun) {
+        self.store.read(run);
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
-        self.store.submit(batch, completion);
+    fn write(&self, batch: WriteBatch, completion: Completion) {
+        self.store.write(batch, completion);
         if let Some(other) = self.other.lock().take() {
             other.end(Err(std::io::Error::other("of another page").into()));
         }
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        self.store.flush(kind)
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.store.flush(kind, completion);
     }
 }
 

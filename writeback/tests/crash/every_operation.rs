@@ -18,6 +18,7 @@ fn script() -> Vec<Op> {
     let at = |page: u64| page * PAGE as u64;
     vec![
         Op::Read { offset: at(1) - 10, len: 20 },
+        Op::Read { offset: at(5), len: 10 },
         Op::Write { offset: at(0), len: 3 * PAGE },
         Op::Write { offset: at(4) + 100, len: 50 },
         sync(0),
@@ -114,12 +115,14 @@ fn every_write_fails() {
 
 #[test]
 fn every_read_fails() {
-    every_one_fails_once_and_for_ever(Action::Read, &[Fault::Io, Fault::Panic], 4);
+    let faults = [Fault::Io, Fault::Lost, Fault::Panic];
+    every_one_fails_once_and_for_ever(Action::Read, &faults, 4);
 }
 
 #[test]
 fn every_flush_fails() {
-    every_one_fails_once_and_for_ever(Action::Flush, &[Fault::Io, Fault::Panic], 5);
+    let faults = [Fault::Io, Fault::Lost, Fault::Panic];
+    every_one_fails_once_and_for_ever(Action::Flush, &faults, 5);
 }
 
 #[test]

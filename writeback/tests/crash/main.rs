@@ -3,10 +3,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod device;
+mod direct;
 mod driver;
 mod errors;
 mod every_event;
 mod every_operation;
+mod late;
 mod medium;
 mod oracle;
 mod threads;

@@ -35,7 +35,7 @@ fn write(mapping: &Mapping, page: u64, byte: u8) {
 }
 
 fn flush(store: &FaultStore) {
-    store.flush(FlushKind::Data).unwrap();
+    store.sync(FlushKind::Data).unwrap();
 }
 
 /// What many power cuts leave: the first byte of each page.
@@ -170,7 +170,7 @@ fn what_a_failed_flush_was_to_cover_is_in_doubt_for_good() {
         store.set_len(2 * PAGE as u64).unwrap();
         store.inject(Rule::new(fault).on(Action::Flush));
         silence_ordered_panics();
-        let flushed = catch_unwind(AssertUnwindSafe(|| store.flush(FlushKind::All)));
+        let flushed = catch_unwind(AssertUnwindSafe(|| store.sync(FlushKind::All)));
         assert!(flushed.is_err() || flushed.unwrap().is_err());
         for _ in 0..3 {
             expect(&store, [&[0], &[1], &[0, 0], &[1, 0]]);
@@ -230,7 +230,7 @@ fn a_stuck_flush_that_fails_leaves_what_came_after_it_began_to_the_next() {
         }
     });
     store.inject(Rule::new(Fault::Io).on(Action::Flush));
-    store.flush(FlushKind::Data).unwrap_err();
+    store.sync(FlushKind::Data).unwrap_err();
     store.on_event(|_, _| ());
     flush(&store);
     expect(&store, [&[0, 1], &[1, 1]]);
@@ -243,17 +243,17 @@ fn reads_that_go_wrong_change_nothing_that_is_stored() {
     flush(&store);
     let mut bytes = [0; PAGE];
     store.inject(Rule::new(Fault::Io).on(Action::Read));
-    assert!(store.read(0, &mut bytes).is_err());
+    assert!(store.read_at(0, &mut bytes).is_err());
     store.inject(Rule::new(Fault::BitRot).on(Action::Read));
-    assert_eq!(store.read(0, &mut bytes).unwrap(), PAGE);
+    assert_eq!(store.read_at(0, &mut bytes).unwrap(), PAGE);
     let wrong: u32 = bytes.iter().map(|byte| (byte ^ 5).count_ones()).sum();
     assert_eq!(wrong, 1, "one bit");
     store.inject(Rule::new(Fault::Slow(SECOND)).on(Action::Read));
-    assert_eq!(store.read(0, &mut bytes).unwrap(), PAGE);
+    assert_eq!(store.read_at(0, &mut bytes).unwrap(), PAGE);
     assert_eq!((bytes, store.clock().now()), ([5; PAGE], SECOND));
     store.inject(Rule::new(Fault::Panic).on(Action::Read));
     silence_ordered_panics();
-    assert!(catch_unwind(AssertUnwindSafe(|| store.read(0, &mut [0; PAGE]))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| store.read_at(0, &mut [0; PAGE]))).is_err());
     expect(&store, [&[5]]);
 }
 

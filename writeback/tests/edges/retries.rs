@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use writeback::hooks::{Log, Seal};
-use writeback::store::{FlushKind, Store};
+use writeback::store::{FlushCompletion, FlushKind, ReadRun, Store};
 use writeback::{
     Budget, Clock, Config, Error, Flusher, FlusherConfig, Mapping, StoreError, SyncMode,
 };
@@ -343,21 +343,19 @@ impl Store for Scribbling {
         self.0.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        into.fill(0xff);
-        self.0.read(offset, into)
+    fn read(&self, run: ReadRun) {
+        run.fill(|offset, into| {
+            into.fill(0xff);
+            self.0.read_at(offset, into)
+        });
     }
 
-    fn submit(
-        &self,
-        batch: writeback::store::WriteBatch,
-        completion: writeback::store::Completion,
-    ) {
-        self.0.submit(batch, completion);
+    fn write(&self, batch: writeback::store::WriteBatch, completion: writeback::store::Completion) {
+        self.0.write(batch, completion);
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        self.0.flush(kind)
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.0.flush(kind, completion);
     }
 }
 

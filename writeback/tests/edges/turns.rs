@@ -5,7 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{
     CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError, SyncMode,
 };
@@ -52,13 +54,13 @@ impl Store for Hooked {
         self.inner.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.inner.read(offset, into)
+    fn read(&self, run: ReadRun) {
+        self.inner.read(run);
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         run(&self.on_submit);
-        self.inner.submit(batch, completion);
+        self.inner.write(batch, completion);
     }
 
     fn is_congested(&self) -> bool {
@@ -66,8 +68,8 @@ impl Store for Hooked {
         false
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        self.inner.flush(kind)
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.inner.flush(kind, completion);
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use writeback::hooks::Log;
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{Config, Mapping, MemStore, StoreError};
 
 use crate::common::{PAGE, watch};
@@ -98,22 +100,22 @@ impl<S: Store> Store for Numbers<S> {
         self.inner.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.inner.read(offset, into)
+    fn read(&self, run: ReadRun) {
+        self.inner.read(run);
     }
 
     /// I-LOG-FIRST: no image has a change that the log may lose.
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let durable = self.journal.durable();
         for image in batch.images() {
             let newest = numbers(image.as_ref()).max().unwrap_or(0);
             assert!(newest <= durable, "{newest} is submitted, the log is durable to {durable}");
         }
-        self.inner.submit(batch, completion);
+        self.inner.write(batch, completion);
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        self.inner.flush(kind)
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.inner.flush(kind, completion);
     }
 }
 

@@ -8,7 +8,9 @@ use std::thread;
 
 use parking_lot::Mutex;
 use writeback::hooks::{Crc32c, Seal};
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
 use crate::common::{LateStore, PAGE, SetOnDrop, TestStore, assert_settled, eventually, watch};
@@ -170,15 +172,17 @@ impl Store for Liar {
         self.inner.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        let count = self.inner.read(offset, into)?;
-        if let Some(bit) = self.turned.lock().take() {
-            into[bit / 8] ^= 1 << (bit % 8);
-        }
-        Ok(count)
+    fn read(&self, run: ReadRun) {
+        run.fill(|offset, into| {
+            let count = self.inner.read_at(offset, into)?;
+            if let Some(bit) = self.turned.lock().take() {
+                into[bit / 8] ^= 1 << (bit % 8);
+            }
+            Ok(count)
+        });
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let offset = batch.offset() + std::mem::take(&mut *self.beside.lock());
         let bytes: Vec<u8> =
             batch.images().iter().flat_map(|image| image.as_ref().to_vec()).collect();
@@ -190,8 +194,8 @@ impl Store for Liar {
         completion.complete(Ok(batch.len()));
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        self.inner.flush(kind)
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.inner.flush(kind, completion);
     }
 }
 

@@ -9,7 +9,9 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::sync::{Condvar, Mutex};
 use writeback::StoreError;
 use writeback::page::Writeback;
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 
 /// Bytes of a page: the least there is. Where pages have several blocks, of a block, and what is called a page
 /// here and counted from the beginning of the disk is one.
@@ -54,6 +56,8 @@ struct Plan {
     flushes: usize,
     /// Writes are kept for [`Disk::complete`].
     keeps: bool,
+    /// Reads and flushes are kept for [`Disk::serve`].
+    is_late: bool,
     /// Somebody is in [`Disk::wait_accepted`], or will be.
     tells: bool,
 }
@@ -64,6 +68,21 @@ struct Kept {
     batch: WriteBatch,
     completion: Completion,
     versions: Vec<u64>,
+}
+
+/// A read or a flush that has begun and not ended.
+#[derive(Debug)]
+enum Late {
+    Read(ReadRun),
+    Flush(Covers, FlushCompletion),
+}
+
+/// What a flush has seen when it began.
+#[derive(Debug)]
+struct Covers {
+    versions: Vec<u64>,
+    len: usize,
+    failed: bool,
 }
 
 /// A store for whole pages of one version each.
@@ -80,6 +99,9 @@ pub(crate) struct Disk {
     plan: Unmodelled<Plan>,
     kept: Mutex<Vec<Kept>>,
     arrived: Condvar,
+    /// Reads and flushes under way; and whether there will be no more.
+    late: Mutex<(Vec<Late>, bool)>,
+    came: Condvar,
 }
 
 impl Disk {
@@ -95,6 +117,8 @@ impl Disk {
             plan: Unmodelled::new(Plan { len, durable_len: len, ..Plan::default() }),
             kept: Mutex::new(Vec::new()),
             arrived: Condvar::new(),
+            late: Mutex::new((Vec::new(), false)),
+            came: Condvar::new(),
         }
     }
 
@@ -140,6 +164,74 @@ impl Disk {
     /// From now on, writes wait for [`complete`](Self::complete), or no longer.
     pub(crate) fn keep_writes(&self, keeps: bool) {
         self.plan(|plan| plan.keeps = keeps);
+    }
+
+    /// From now on, reads and flushes end by whoever [serves](Self::serve) the disk, or not at all.
+    pub(crate) fn be_late(&self, late: bool) {
+        self.plan(|plan| plan.is_late = late);
+    }
+
+    /// Ends reads and flushes, the first `lost` of them by dropping them, until the disk is [closed](Self::close).
+    pub(crate) fn serve(&self, mut lost: usize) {
+        loop {
+            let mut late = self.late.lock().unwrap();
+            while late.0.is_empty() && !late.1 {
+                late = self.came.wait(late).unwrap();
+            }
+            if late.0.is_empty() {
+                return;
+            }
+            let first = late.0.remove(0);
+            drop(late);
+            if lost > 0 {
+                lost -= 1;
+                drop(first);
+                continue;
+            }
+            match first {
+                Late::Read(run) => self.read_now(run),
+                Late::Flush(covers, completion) => self.flush_now(covers, completion),
+            }
+        }
+    }
+
+    /// Nothing more will be asked for.
+    pub(crate) fn close(&self) {
+        self.late.lock().unwrap().1 = true;
+        self.came.notify_all();
+    }
+
+    fn keep(&self, late: Late) {
+        self.late.lock().unwrap().0.push(late);
+        self.came.notify_all();
+    }
+
+    fn read_now(&self, run: ReadRun) {
+        run.fill(|offset, into| {
+            let offset = to_usize(offset);
+            let first = offset / PAGE;
+            let there = self.plan(|plan| {
+                let mut pages = first..first + into.len().div_ceil(PAGE);
+                let idle = pages.all(|page| !plan.under_way.contains(&page));
+                assert!(idle, "a page is read while it is written");
+                plan.len.saturating_sub(offset).min(into.len())
+            });
+            for (page, into) in (first..).zip(into[..there].chunks_mut(PAGE)) {
+                into.fill(u8::try_from(self.accepted(page)).unwrap());
+            }
+            Ok(there)
+        });
+    }
+
+    fn flush_now(&self, covers: Covers, completion: FlushCompletion) {
+        if covers.failed {
+            return completion.complete(Err(StoreError::NoSpace));
+        }
+        for (page, version) in covers.versions.into_iter().enumerate() {
+            self.durable[page].store(version, Ordering::Relaxed);
+        }
+        self.plan(|plan| plan.durable_len = covers.len);
+        completion.complete(Ok(()));
     }
 
     pub(crate) fn flushes(&self) -> usize {
@@ -302,22 +394,14 @@ impl Store for Disk {
         Ok(())
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        let offset = to_usize(offset);
-        let first = offset / PAGE;
-        let there = self.plan(|plan| {
-            let mut pages = first..first + into.len().div_ceil(PAGE);
-            let idle = pages.all(|page| !plan.under_way.contains(&page));
-            assert!(idle, "a page is read while it is written");
-            plan.len.saturating_sub(offset).min(into.len())
-        });
-        for (page, into) in (first..).zip(into[..there].chunks_mut(PAGE)) {
-            into.fill(u8::try_from(self.accepted(page)).unwrap());
+    fn read(&self, run: ReadRun) {
+        match self.plan(|plan| plan.is_late) {
+            true => self.keep(Late::Read(run)),
+            false => self.read_now(run),
         }
-        Ok(there)
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let keeps = self.plan(|plan| {
             for page in pages_of(&batch) {
                 assert!(plan.under_way.insert(page), "two writes of page {page} at a time");
@@ -334,21 +418,26 @@ impl Store for Disk {
     }
 
     /// Covers what it sees when it begins, and nothing that comes later.
-    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
-        let covers: Vec<_> = (0..self.accepted.len()).map(|page| self.accepted(page)).collect();
-        let (covers_len, failed) = self.plan(|plan| {
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
+        let versions = (0..self.accepted.len()).map(|page| self.accepted(page)).collect();
+        let (covers, is_late) = self.plan(|plan| {
             let failed = plan.failing_flushes > 0;
             plan.failing_flushes -= usize::from(failed);
             plan.flushes += 1;
-            (plan.len, failed)
+            (Covers { versions, len: plan.len, failed }, plan.is_late)
         });
-        if failed {
-            return Err(StoreError::NoSpace);
+        match is_late {
+            true => self.keep(Late::Flush(covers, completion)),
+            false => self.flush_now(covers, completion),
         }
-        for (page, version) in covers.into_iter().enumerate() {
-            self.durable[page].store(version, Ordering::Relaxed);
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let pages = to_usize(offset) / PAGE..to_usize(offset + len).div_ceil(PAGE);
+        self.plan(|_| ());
+        for page in pages {
+            self.accepted[page].store(0, Ordering::Relaxed);
         }
-        self.plan(|plan| plan.durable_len = covers_len);
         Ok(())
     }
 }

@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 use writeback::StoreError;
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 
 use super::data::{Fault, PAGE, Wrong};
 
@@ -286,22 +288,30 @@ impl Store for FaultyStore {
         Ok(())
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+    /// All of a run fails, or nothing of it.
+    fn read(&self, mut run: ReadRun) {
         let mut inner = self.lock();
-        inner.check_no_write_under_way(offset, offset + into.len() as u64);
+        inner.check_no_write_under_way(run.offset(), run.offset() + run.len());
         let well = !take(&mut inner.reads_to_fail);
-        inner.log.push(Event::Read { well });
-        into.fill(0xee); // of no use, if it fails
-        if !well {
-            return Err(Wrong::Io.error());
+        let (mut offset, mut count) = (run.offset(), 0);
+        for into in run.buffers() {
+            into.fill(0xee); // of no use, if it fails
+            if well {
+                inner.log.push(Event::Read { well });
+                let from = at(offset).min(inner.accepted.len());
+                let there = into.len().min(inner.accepted.len() - from);
+                into[..there].copy_from_slice(&inner.accepted[from..from + there]);
+                (offset, count) = (offset + into.len() as u64, count + there as u64);
+            }
         }
-        let from = at(offset).min(inner.accepted.len());
-        let count = into.len().min(inner.accepted.len() - from);
-        into[..count].copy_from_slice(&inner.accepted[from..from + count]);
-        Ok(count)
+        if well {
+            return run.complete(Ok(count));
+        }
+        inner.log.push(Event::Read { well });
+        run.complete(Err(Wrong::Io.error()));
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let mut inner = self.lock();
         inner.check_no_write_under_way(batch.offset(), batch.offset() + batch.len());
         assert!(batch.images().len() <= inner.batch_pages_max, "too many pages");
@@ -323,18 +333,20 @@ impl Store for FaultyStore {
         }
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        let mut inner = self.lock();
-        let well = !take(&mut inner.flushes_to_fail);
-        inner.log.push(Event::Flushed { kind, well });
-        if well {
-            inner.durable = inner.accepted.clone();
-            return Ok(());
-        }
-        // Some of it may have become durable all the same.
-        let half = inner.durable.len().min(inner.accepted.len()) / PAGE / 2 * PAGE;
-        let Inner { accepted, durable, .. } = &mut *inner;
-        durable[..half].copy_from_slice(&accepted[..half]);
-        Err(Wrong::Io.error())
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        completion.complete_with(|| {
+            let mut inner = self.lock();
+            let well = !take(&mut inner.flushes_to_fail);
+            inner.log.push(Event::Flushed { kind, well });
+            if well {
+                inner.durable = inner.accepted.clone();
+                return Ok(());
+            }
+            // Some of it may have become durable all the same.
+            let half = inner.durable.len().min(inner.accepted.len()) / PAGE / 2 * PAGE;
+            let Inner { accepted, durable, .. } = &mut *inner;
+            durable[..half].copy_from_slice(&accepted[..half]);
+            Err(Wrong::Io.error())
+        });
     }
 }

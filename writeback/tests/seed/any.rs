@@ -117,7 +117,7 @@ impl Session {
     fn new() -> Self {
         let store = TestStore::new();
         store.set_len(2 * PAGE as u64).unwrap();
-        store.flush(FlushKind::All).unwrap();
+        store.sync(FlushKind::All).unwrap();
         let cache = PageCache::new(CacheConfig::new(1000)).unwrap();
         let config = Config::new().block_size(BLOCK).cache(&cache);
         let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();

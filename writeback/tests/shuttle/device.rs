@@ -1,4 +1,4 @@
-//! The store under the cache: it writes at once, or late, from other threads and out of order; it
+//! The store under the cache: it reads, writes and flushes at once, or late, from other threads and out of order; it
 //! fails when told to; and it holds the cache to what `Store` promises its implementors.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,9 @@ use shuttle::sync::{Condvar, Mutex, MutexGuard};
 use shuttle::thread;
 use writeback::StoreError;
 use writeback::page::Image;
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 
 use crate::ledger::PAGE;
 
@@ -20,11 +22,13 @@ struct State {
     aligned: bool,
     accepted: Vec<u8>,
     durable: Vec<u8>,
-    /// Writes that wait for a thread of the device; `None` of them if it writes at once.
-    queue: Option<Vec<(WriteBatch, Completion)>>,
+    /// What waits for a thread of the device; `None` of it if everything is done at once.
+    queue: Option<Vec<Asked>>,
     closed: bool,
     /// Pages whose write was submitted and is not completed.
     under_way: BTreeSet<u64>,
+    /// Pages whose read was begun and has not ended.
+    reading: BTreeSet<u64>,
     setting_len: bool,
     set_len_fails: bool,
     /// How many of the next writes fail.
@@ -36,9 +40,19 @@ struct State {
     flushes: u64,
 }
 
+/// What the device was asked for and has not ended.
+#[derive(Debug)]
+enum Asked {
+    Read(ReadRun),
+    Write(WriteBatch, Completion),
+    /// With what had been accepted when it began.
+    Flush(Vec<u8>, FlushCompletion),
+}
+
 impl State {
     fn begin(&mut self, page: u64) {
         assert!(self.under_way.insert(page), "two writes of page {page} at a time");
+        assert!(!self.reading.contains(&page), "page {page} is written while it is read");
     }
 }
 
@@ -71,7 +85,7 @@ impl Device {
         self.shared.0.lock().expect("no panic under it")
     }
 
-    /// Writes what is queued, one randomly chosen write after the other, until the device is closed.
+    /// Does what is queued, one randomly chosen thing after the other, until the device is closed.
     pub(crate) fn serve(&self) {
         loop {
             let mut state = self.lock();
@@ -83,10 +97,67 @@ impl Device {
                 return;
             }
             let at = thread_rng().gen_range(0..queue.len());
-            let (batch, completion) = queue.swap_remove(at);
+            let asked = queue.swap_remove(at);
             drop(state);
-            self.write(&batch, completion);
+            self.end(asked);
         }
+    }
+
+    fn end(&self, asked: Asked) {
+        match asked {
+            Asked::Read(run) => self.read_now(run),
+            Asked::Write(batch, completion) => self.write_now(&batch, completion),
+            Asked::Flush(covers, completion) => self.flush_now(covers, completion),
+        }
+    }
+
+    /// Has it done by a thread of the device, if there are any.
+    fn end_or_queue(&self, asked: Asked) {
+        let mut state = self.lock();
+        let closed = state.closed;
+        match &mut state.queue {
+            Some(queue) if !closed => {
+                queue.push(asked);
+                self.shared.1.notify_all();
+            }
+            _ => {
+                drop(state);
+                self.end(asked);
+            }
+        }
+    }
+
+    fn read_now(&self, run: ReadRun) {
+        // Whoever waits for it may write the page as soon as it has ended.
+        self.lock().reading.retain(|page| !pages_of_run(&run).contains(page));
+        run.fill(|offset, into| {
+            let state = self.lock();
+            let pages = offset / PAGE as u64..(offset + into.len() as u64).div_ceil(PAGE as u64);
+            assert!(
+                state.under_way.range(pages).next().is_none(),
+                "a page is read while it is written"
+            );
+            let from = to_usize(offset).min(state.accepted.len());
+            let count = into.len().min(state.accepted.len() - from);
+            into[..count].copy_from_slice(&state.accepted[from..from + count]);
+            Ok(count)
+        });
+    }
+
+    fn flush_now(&self, covers: Vec<u8>, completion: FlushCompletion) {
+        let mut state = self.lock();
+        let outcome = if std::mem::take(&mut state.flush_fails) {
+            // The next one succeeds, as if there were nothing to flush: the device has forgotten it.
+            state.broken = true;
+            Err(StoreError::NoSpace)
+        } else {
+            if !state.broken {
+                state.durable = covers;
+            }
+            Ok(())
+        };
+        drop(state);
+        completion.complete(outcome);
     }
 
     pub(crate) fn close(&self) {
@@ -94,7 +165,7 @@ impl Device {
         self.shared.1.notify_all();
     }
 
-    fn write(&self, batch: &WriteBatch, completion: Completion) {
+    fn write_now(&self, batch: &WriteBatch, completion: Completion) {
         let bytes: Vec<_> =
             batch.images().iter().map(|image| copy_slowly(image.as_ref())).collect();
         let failed = self.accept(batch.offset(), &bytes.concat());
@@ -183,6 +254,10 @@ fn pages_of(batch: &WriteBatch) -> Range<u64> {
     batch.first_page()..batch.first_page() + batch.images().len() as u64
 }
 
+fn pages_of_run(run: &ReadRun) -> Range<u64> {
+    run.offset() / PAGE as u64..(run.offset() + run.len()).div_ceil(PAGE as u64)
+}
+
 fn assert_shape(batch: &WriteBatch) {
     assert_eq!(batch.offset(), batch.first_page() * PAGE as u64);
     assert!(batch.images().iter().all(|image| !image.is_empty()), "an empty image: {batch:?}");
@@ -220,50 +295,30 @@ impl Store for Device {
         Ok(())
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        let state = self.lock();
-        let pages = offset / PAGE as u64..(offset + into.len() as u64).div_ceil(PAGE as u64);
-        assert!(
-            state.under_way.range(pages).next().is_none(),
-            "a page is read while it is written"
-        );
-        let from = to_usize(offset).min(state.accepted.len());
-        let count = into.len().min(state.accepted.len() - from);
-        into[..count].copy_from_slice(&state.accepted[from..from + count]);
-        Ok(count)
+    fn read(&self, run: ReadRun) {
+        for page in pages_of_run(&run) {
+            assert!(self.lock().reading.insert(page), "two reads of page {page} at a time");
+        }
+        self.end_or_queue(Asked::Read(run));
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         assert_shape(&batch);
         let mut state = self.lock();
         let whole = |image: &Image| image.len() == PAGE;
         assert!(!state.aligned || batch.images().iter().all(whole), "not aligned: {batch:?}");
         pages_of(&batch).for_each(|page| state.begin(page));
-        if let Some(queue) = &mut state.queue {
-            queue.push((batch, completion));
-            self.shared.1.notify_all();
-            return;
-        }
         drop(state);
-        self.write(&batch, completion);
+        self.end_or_queue(Asked::Write(batch, completion));
     }
 
     /// Covers what had been accepted when it began, and no more.
-    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
         let mut state = self.lock();
         state.flushes += 1;
         let covers = state.accepted.clone();
         drop(state);
         thread::yield_now();
-        let mut state = self.lock();
-        if std::mem::take(&mut state.flush_fails) {
-            // The next one succeeds, as if there were nothing to flush: the device has forgotten it.
-            state.broken = true;
-            return Err(StoreError::NoSpace);
-        }
-        if !state.broken {
-            state.durable = covers;
-        }
-        Ok(())
+        self.end_or_queue(Asked::Flush(covers, completion));
     }
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use shuttle::sync::Mutex;
 use shuttle::thread::{self, JoinHandle};
 use writeback::hooks::Log;
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{Budget, Clock, Config, Flusher, FlusherConfig, Mapping, StoreError, SyncMode};
 
 use crate::device::Device;
@@ -80,21 +82,21 @@ impl Store for Ordered {
         self.0.device.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.0.device.read(offset, into)
+    fn read(&self, run: ReadRun) {
+        self.0.device.read(run);
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let durable = self.0.durable();
         for image in batch.images() {
             let newest = positions(image.as_ref())[0];
             assert!(newest <= durable, "{newest} is submitted, the log is durable to {durable}");
         }
-        self.0.device.submit(batch, completion);
+        self.0.device.write(batch, completion);
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        self.0.device.flush(kind)
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.0.device.flush(kind, completion);
     }
 }
 

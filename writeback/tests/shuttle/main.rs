@@ -17,6 +17,7 @@ mod device;
 mod durable;
 mod errors;
 mod guards;
+mod late;
 mod ledger;
 mod log;
 mod memory;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
 use crate::within;
@@ -325,16 +327,16 @@ impl Store for SlowToCut {
         self.0.set_len(len)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.0.read(offset, into)
+    fn read(&self, run: ReadRun) {
+        self.0.read(run);
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
-        self.0.submit(batch, completion);
+    fn write(&self, batch: WriteBatch, completion: Completion) {
+        self.0.write(batch, completion);
     }
 
-    fn flush(&self, kind: FlushKind) -> Result<(), StoreError> {
-        self.0.flush(kind)
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.0.flush(kind, completion);
     }
 }
 

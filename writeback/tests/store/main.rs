@@ -6,6 +6,8 @@ mod files;
 mod limits;
 mod partly;
 mod reopen;
+mod runs;
+mod space;
 mod stacked;
 
 #[path = "../common/watchdog.rs"]

@@ -112,6 +112,6 @@ fn a_file_store_is_flushed_as_often_as_it_is_asked() {
     let folder = tempfile::tempdir().unwrap();
     let store = FileStore::create(folder.path().join("file")).unwrap();
     for kind in [FlushKind::Data, FlushKind::All, FlushKind::All] {
-        store.flush(kind).unwrap();
+        store.sync(kind).unwrap();
     }
 }

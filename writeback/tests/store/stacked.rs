@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use writeback::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
 use writeback::{
     CacheConfig, Config, Error, Flusher, FlusherConfig, Handle, Mapping, MemStore, PageCache,
     StoreError,
@@ -35,11 +37,11 @@ impl Store for Over {
         self.0.set_len(len).map_err(told)
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.0.read_at(into, offset).map_err(told)
+    fn read(&self, run: ReadRun) {
+        run.fill(|offset, into| self.0.read_at(into, offset).map_err(told));
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let mut at = batch.offset();
         let written = batch.images().iter().try_for_each(|image| {
             let written = self.0.write_at(image.as_ref(), at);
@@ -49,8 +51,8 @@ impl Store for Over {
         completion.complete(written.map(|()| batch.len()).map_err(told));
     }
 
-    fn flush(&self, _: FlushKind) -> Result<(), StoreError> {
-        self.0.sync_data().map_err(told)
+    fn flush(&self, _: FlushKind, completion: FlushCompletion) {
+        completion.complete_with(|| self.0.sync_data().map_err(told));
     }
 }
 

@@ -1,5 +1,6 @@
 //! How a [`FaultStore`](super::FaultStore) is made.
 
+use super::plan::Action;
 use crate::clock::Clock;
 use crate::store::sparse::Sparse;
 
@@ -21,13 +22,13 @@ pub struct FaultConfig {
     pub(super) contents: Sparse,
     pub(super) batch_pages_max: usize,
     pub(super) alignment: usize,
-    pub(super) queued: bool,
+    pub(super) queued: [bool; Action::ALL.len()],
     pub(super) log: bool,
 }
 
 impl FaultConfig {
-    /// The defaults: empty, sectors of 512 bytes, a manual clock of its own, writes that end before
-    /// `submit` returns, a log. All that is random comes from `seed`.
+    /// The defaults: empty, sectors of 512 bytes, a manual clock of its own, operations that end before
+    /// their call returns, a log. All that is random comes from `seed`.
     ///
     /// # Examples
     /// ```
@@ -43,7 +44,7 @@ impl FaultConfig {
             contents: Sparse::default(),
             batch_pages_max: 256,
             alignment: 1,
-            queued: false,
+            queued: [false; Action::ALL.len()],
             log: true,
         }
     }
@@ -83,7 +84,7 @@ impl FaultConfig {
     /// let store = FaultStore::with_config(FaultConfig::new(1).clock(clock.clone()));
     /// let second = Duration::from_secs(1);
     /// store.inject(Rule::new(Fault::Slow(second)).on(Action::Read));
-    /// store.read(0, &mut [0; 10])?;
+    /// store.read_at(0, &mut [0; 10])?;
     /// assert_eq!(clock.now(), second);
     /// # Ok::<(), writeback::StoreError>(())
     /// ```
@@ -139,7 +140,7 @@ impl FaultConfig {
     }
 
     /// Sets whether writes wait until they are delivered (see
-    /// [`deliver_one`](super::FaultStore::deliver_one)), instead of ending before `submit` returns.
+    /// [`deliver_one`](super::FaultStore::deliver_one)), instead of ending before the call returns.
     ///
     /// # Examples
     /// ```
@@ -157,7 +158,16 @@ impl FaultConfig {
     /// ```
     #[must_use]
     pub fn queued(mut self, queued: bool) -> Self {
-        self.queued = queued;
+        self.queued[Action::Write as usize] = queued;
+        self
+    }
+
+    /// Sets that reads, writes and flushes, all of them, wait until they are delivered.
+    #[must_use]
+    pub fn all_queued(mut self) -> Self {
+        for action in [Action::Read, Action::Write, Action::Flush] {
+            self.queued[action as usize] = true;
+        }
         self
     }
 

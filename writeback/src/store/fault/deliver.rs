@@ -1,4 +1,4 @@
-//! When writes that have begun end: delivered one by one, on a thread of their own, or never.
+//! When what has begun ends: delivered one by one, on a thread of their own, or never.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::{FaultStore, State};
 use crate::primitives::{AtomicBool, Ordering, thread};
 
 impl FaultStore {
-    /// How many writes have begun and not ended, stuck and slow ones among them.
+    /// How many operations have begun and not ended, stuck and slow ones among them.
     ///
     /// # Examples
     /// ```
@@ -30,7 +30,7 @@ impl FaultStore {
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Stuck).on(Action::Flush));
     /// std::thread::scope(|scope| {
-    ///     let flush = scope.spawn(|| store.flush(FlushKind::Data));
+    ///     let flush = scope.spawn(|| store.sync(FlushKind::Data));
     ///     while store.stuck_calls() == 0 {
     ///         std::thread::yield_now();
     ///     }
@@ -40,10 +40,12 @@ impl FaultStore {
     /// # Ok::<(), writeback::StoreError>(())
     /// ```
     pub fn stuck_calls(&self) -> usize {
-        self.0.state.lock().stuck_calls
+        let state = self.0.state.lock();
+        state.stuck_calls + state.queue.stuck_calls()
     }
 
-    /// Lets go of everything that is stuck: calls go on, writes end when they are delivered next.
+    /// Lets go of everything that is stuck: changes of the length go on, reads and flushes end now, on this thread, and
+    /// writes, and whatever else is [queued](Self::queue), when they are delivered next.
     ///
     /// # Examples
     /// ```
@@ -62,13 +64,15 @@ impl FaultStore {
     /// ```
     pub fn release_stuck(&self) {
         let mut state = self.0.state.lock();
-        state.queue.release_stuck();
+        let queued = state.queued;
+        let released = state.queue.release_stuck(|action| queued[action as usize]);
         state.releases += 1;
         drop(state);
         self.0.changed.notify_all();
+        released.into_iter().for_each(|pending| self.finish(pending));
     }
 
-    /// Ends one of the writes that are due, chosen by the seed, on this thread. `false`: none is.
+    /// Ends one of the operations that are due, chosen by the seed, on this thread. `false`: none is.
     ///
     /// # Examples
     /// ```
@@ -82,11 +86,11 @@ impl FaultStore {
         let due = queue.take_due(self.0.clock.now_ms(), random);
         drop(state);
         let some = due.is_some();
-        due.into_iter().for_each(|write| self.finish(write));
+        due.into_iter().for_each(|pending| self.finish(pending));
         some
     }
 
-    /// Ends all writes that are due, in an order that the seed makes; returns how many.
+    /// Ends all operations that are due, in an order that the seed makes; returns how many.
     ///
     /// # Examples
     /// ```
@@ -105,7 +109,7 @@ impl FaultStore {
         std::iter::from_fn(|| self.deliver_one().then_some(())).count()
     }
 
-    /// Ends writes on a thread of its own as soon as they are due, until the [`Deliverer`] is dropped.
+    /// Ends operations on a thread of its own as soon as they are due, until the [`Deliverer`] is dropped.
     ///
     /// # Panics
     /// If there is no thread to be had.
@@ -145,7 +149,7 @@ impl FaultStore {
         }
     }
 
-    /// Forgets all writes that have begun and not ended: each is told that it is lost. Returns how many.
+    /// Forgets everything that has begun and not ended: each is told that it is lost. Returns how many there were.
     ///
     /// A mapping and the writes of it that are under way keep each other in memory; this ends that, too.
     ///
@@ -164,17 +168,17 @@ impl FaultStore {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn lose_pending(&self) -> usize {
-        let lost = std::mem::take(&mut self.0.state.lock().queue).into_writes();
+        let lost = std::mem::take(&mut self.0.state.lock().queue).into_all();
         let count = lost.len();
-        for mut write in lost {
-            write.fault = Some(Fault::Lost);
-            self.finish(write);
+        for mut pending in lost {
+            pending.fault = Some(Fault::Lost);
+            self.finish(pending);
         }
         count
     }
 }
 
-/// Ends writes on its own thread, as they become due, until it is dropped. What is not due then waits
+/// Ends operations on its own thread, as they become due, until it is dropped. What is not due then waits
 /// on.
 ///
 /// # Examples

@@ -6,7 +6,7 @@
 //!
 //! * *faults*: a [`Rule`] says which operation goes wrong and how ([`Fault`]): errors, short and lost
 //!   writes, stuck and slow operations, failed and lying flushes, panics;
-//! * *late writes*: completions are delivered when the test says so, in an order that the seed makes, from
+//! * *late completions* of writes, reads and flushes: they are delivered when the test says so, in an order that the seed makes, from
 //!   any thread ([`FaultStore::deliver_one`]);
 //! * *power cuts*: [`FaultStore::crash_clone`] makes a store as a power cut now could leave it, as many as
 //!   are asked for, also [at every event](FaultStore::on_event), while the original goes on.
@@ -88,8 +88,8 @@ struct State {
     queue: Queue,
     random: Rng,
     capacity: Option<u64>,
-    /// Writes wait to be delivered.
-    queued: bool,
+    /// Which kinds of operations wait to be delivered.
+    queued: [bool; Action::ALL.len()],
     counts: [u64; Action::ALL.len()],
     log: Option<Vec<Event>>,
     hook: Option<Hook>,
@@ -119,7 +119,7 @@ struct Inner {
 ///
 /// # Panics
 /// It panics where its caller breaks the rules of [`Store`](crate::store::Store): two writes of the same bytes
-/// under way at once, a read of bytes that are being written, or bytes that are not aligned as it needs.
+/// under way at once, a read of bytes that are being written, a write of bytes that are being read, or bytes that are not aligned as it needs.
 ///
 /// # Examples
 /// ```
@@ -242,7 +242,8 @@ impl FaultStore {
         self.0.state.lock().capacity = bytes;
     }
 
-    /// Sets whether writes wait until they are delivered, from now on.
+    /// Sets whether writes wait until they are delivered, from now on. For reads and flushes there is
+    /// [`queue`](Self::queue).
     ///
     /// # Examples
     /// ```
@@ -259,7 +260,34 @@ impl FaultStore {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn set_queued(&self, queued: bool) {
-        self.0.state.lock().queued = queued;
+        self.queue(Action::Write, queued);
+    }
+
+    /// Sets whether operations of a kind wait until they are delivered, from now on.
+    ///
+    /// # Panics
+    /// For [`Action::SetLen`], which ends when its call returns.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::store::fault::{Action, FaultStore};
+    /// use writeback::Mapping;
+    ///
+    /// let store = FaultStore::new(1);
+    /// let handle = Mapping::open(store.clone())?.handle();
+    /// store.queue(Action::Flush, true);
+    /// std::thread::scope(|scope| {
+    ///     let sync = scope.spawn(|| handle.sync_data());
+    ///     while !store.deliver_one() {
+    ///         std::thread::yield_now();
+    ///     }
+    ///     sync.join().expect("no panic")
+    /// })?;
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn queue(&self, action: Action, queued: bool) {
+        assert_ne!(action, Action::SetLen, "a change of the length ends when its call returns");
+        self.0.state.lock().queued[action as usize] = queued;
     }
 
     /// The clock that slow operations go by.
@@ -414,7 +442,7 @@ impl FaultStore {
     /// # use writeback::store::fault::{Action, FaultStore};
     /// # use writeback::store::Store;
     /// let store = FaultStore::new(1);
-    /// store.read(0, &mut [0; 10])?;
+    /// store.read_at(0, &mut [0; 10])?;
     /// assert_eq!(store.log().len(), 2, "begun and ended");
     /// assert_eq!(store.log()[0].operation.action, Action::Read);
     /// # Ok::<(), writeback::StoreError>(())

@@ -2,12 +2,12 @@
 
 use super::log::{Event, Stage};
 use super::plan::{Action, Fault, Operation};
-use super::queue::Pending;
+use super::queue::{Pending, Work};
 use super::{FaultStore, State};
 use crate::clock::millis;
 use crate::error::StoreError;
 use crate::store::memory::is_aligned;
-use crate::store::{Completion, FlushKind, Limits, Store, WriteBatch};
+use crate::store::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 
 /// An operation that has begun.
 struct Begun {
@@ -41,6 +41,35 @@ impl State {
     fn sector_end(&mut self, offset: u64, len: u64) -> u64 {
         let end = offset + self.random.u64(0..len);
         (end - end % self.media.sector() as u64).saturating_sub(offset)
+    }
+
+    fn is_queued(&self, action: Action) -> bool {
+        self.queued[action as usize]
+    }
+
+    /// Fills the run's buffers with what is there, and tells how much that is.
+    fn read(&mut self, run: &mut ReadRun, fault: Option<Fault>) -> u64 {
+        let (mut at, mut count) = (run.offset(), 0);
+        for buffer in run.buffers() {
+            if matches!(fault, Some(Fault::Io | Fault::Lost)) {
+                // Of no use, and not to be used.
+                buffer.fill(0xee);
+            } else {
+                count += self.media.accepted().read(at, buffer) as u64;
+            }
+            at += buffer.len() as u64;
+        }
+        if fault == Some(Fault::BitRot) && count > 0 {
+            let mut rotten = usize::try_from(self.random.u64(0..count)).expect("it is in memory");
+            for buffer in run.buffers() {
+                if let Some(byte) = buffer.get_mut(rotten) {
+                    *byte ^= 1 << self.random.u8(0..8);
+                    break;
+                }
+                rotten -= buffer.len();
+            }
+        }
+        count
     }
 
     /// Does to the medium what comes of a write.
@@ -96,7 +125,7 @@ impl FaultStore {
         }
     }
 
-    /// For all but writes: what goes wrong before anything is done.
+    /// For a change of the length: what goes wrong before anything is done.
     fn suffer(&self, begun: &Begun) {
         match begun.fault {
             Some(Fault::Stuck) => self.wait_released(),
@@ -104,6 +133,32 @@ impl FaultStore {
             Some(Fault::Panic) => panic!("told to panic in {:?}", begun.operation),
             _ => {}
         }
+    }
+
+    /// Ends what has begun, or puts it off until it is delivered.
+    fn end_or_queue(&self, begun: Begun, work: Work) {
+        let Begun { operation, fault, now: began } = begun;
+        let mut state = self.0.state.lock();
+        let queued = state.is_queued(operation.action);
+        let now_ms = self.0.clock.now_ms();
+        let due_ms = match fault {
+            Some(Fault::Stuck) => None,
+            // Those that do not wait to be delivered take their time by moving the clock on.
+            Some(Fault::Slow(by)) if !queued && operation.action != Action::Write => {
+                drop(state);
+                self.advance(by);
+                return self.finish(Pending { operation, work, fault, began, due_ms: None });
+            }
+            Some(Fault::Slow(by)) => Some(now_ms.saturating_add(millis(by))),
+            _ if queued => Some(now_ms),
+            _ => {
+                drop(state);
+                return self.finish(Pending { operation, work, fault, began, due_ms: None });
+            }
+        };
+        state.queue.push(Pending { operation, work, fault, began, due_ms });
+        drop(state);
+        self.0.changed.notify_all();
     }
 
     fn assert_aligned(&self, offset: u64, bytes: &[u8]) {
@@ -121,12 +176,55 @@ impl FaultStore {
         state.stuck_calls -= 1;
     }
 
-    /// Ends a write.
-    pub(super) fn finish(&self, write: Pending) {
-        let Pending { operation, batch, completion, fault, .. } = write;
-        let told = self.0.state.lock().land(&batch, fault);
+    /// Ends an operation: what it does is done, and whoever asked for it is told.
+    pub(super) fn finish(&self, pending: Pending) {
+        let Pending { operation, work, fault, began, .. } = pending;
+        match work {
+            Work::Read(run) => self.finish_read(operation, run, fault),
+            Work::Write(batch, completion) => {
+                let told = self.0.state.lock().land(&batch, fault);
+                self.happened(operation, Stage::Ended, fault);
+                drop(batch);
+                told.to(completion);
+            }
+            Work::Flush(completion) => self.finish_flush(operation, completion, fault, began),
+        }
+    }
+
+    fn finish_read(&self, operation: Operation, mut run: ReadRun, fault: Option<Fault>) {
+        let count = self.0.state.lock().read(&mut run, fault);
         self.happened(operation, Stage::Ended, fault);
-        match told {
+        match fault {
+            Some(Fault::Io) => run.complete(Err(io_error())),
+            Some(Fault::Lost) => drop(run),
+            _ => run.complete(Ok(count)),
+        }
+    }
+
+    fn finish_flush(
+        &self,
+        operation: Operation,
+        completion: FlushCompletion,
+        fault: Option<Fault>,
+        began: u64,
+    ) {
+        match fault {
+            Some(Fault::Lie) => {}
+            Some(Fault::Io | Fault::Lost) => self.0.state.lock().media.fail_flush(began),
+            _ => self.0.state.lock().media.flush(began),
+        }
+        self.happened(operation, Stage::Ended, fault);
+        match fault {
+            Some(Fault::Io) => completion.complete(Err(io_error())),
+            Some(Fault::Lost) => drop(completion),
+            _ => completion.complete(Ok(())),
+        }
+    }
+}
+
+impl Told {
+    fn to(self, completion: Completion) {
+        match self {
             Told::Accepted(bytes) => completion.complete(Ok(bytes)),
             Told::Failed(0, error) => completion.complete(Err(error)),
             Told::Failed(accepted, error) => completion.fail_after(accepted, error),
@@ -164,79 +262,41 @@ impl Store for FaultStore {
         result
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        self.assert_aligned(offset, into);
-        let len = into.len() as u64;
+    fn read(&self, mut run: ReadRun) {
+        let (offset, len) = (run.offset(), run.len());
+        run.buffers().for_each(|buffer| self.assert_aligned(offset, buffer));
         let begun = self.begin(Action::Read, offset, len);
-        self.suffer(&begun);
-        let result = {
-            let mut state = self.0.state.lock();
-            assert!(!state.queue.touches(offset, len), "a read of bytes that are being written");
-            match begun.fault {
-                Some(Fault::Io) => {
-                    // Of no use, and not to be used.
-                    into.fill(0xee);
-                    Err(io_error())
-                }
-                _ => Ok(state.media.accepted().read(offset, into)),
-            }
-            .inspect(|count| {
-                if begun.fault == Some(Fault::BitRot) && *count > 0 {
-                    into[state.random.usize(0..*count)] ^= 1 << state.random.u8(0..8);
-                }
-            })
-        };
-        self.happened(begun.operation, Stage::Ended, begun.fault);
-        result
+        if begun.fault == Some(Fault::Panic) {
+            panic!("told to panic in {:?}", begun.operation);
+        }
+        let written = self.0.state.lock().queue.writes(offset, len);
+        assert!(!written, "a read of bytes that are being written");
+        self.end_or_queue(begun, Work::Read(run));
     }
 
-    fn submit(&self, batch: WriteBatch, completion: Completion) {
+    fn write(&self, batch: WriteBatch, completion: Completion) {
         let (offset, len) = (batch.offset(), batch.len());
         batch.images().iter().for_each(|image| self.assert_aligned(offset, image.as_ref()));
-        let Begun { operation, fault, .. } = self.begin(Action::Write, offset, len);
-        let mut state = self.0.state.lock();
-        assert!(!state.queue.touches(offset, len), "two writes of the same bytes at once");
-        if fault == Some(Fault::Panic) {
-            state.land(&batch, fault);
-            drop(state);
-            panic!("told to panic in {operation:?}");
+        let begun = self.begin(Action::Write, offset, len);
+        {
+            let mut state = self.0.state.lock();
+            assert!(!state.queue.writes(offset, len), "two writes of the same bytes at once");
+            assert!(!state.queue.reads(offset, len), "a write of bytes that are being read");
+            if begun.fault == Some(Fault::Panic) {
+                state.land(&batch, begun.fault);
+                drop(state);
+                panic!("told to panic in {:?}", begun.operation);
+            }
         }
-        let now_ms = self.0.clock.now_ms();
-        let (late, due_ms) = match fault {
-            Some(Fault::Stuck) => (true, None),
-            Some(Fault::Slow(by)) => (true, Some(now_ms.saturating_add(millis(by)))),
-            _ => (state.queued, Some(now_ms)),
-        };
-        let write = Pending { operation, batch, completion, fault, due_ms };
-        if late {
-            state.queue.push(write);
-            drop(state);
-            self.0.changed.notify_all();
-        } else {
-            drop(state);
-            self.finish(write);
-        }
+        self.end_or_queue(begun, Work::Write(batch, completion));
     }
 
-    fn flush(&self, _kind: FlushKind) -> Result<(), StoreError> {
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
         let begun = self.begin(Action::Flush, 0, 0);
-        let fail = || self.0.state.lock().media.fail_flush(begun.now);
         if begun.fault == Some(Fault::Panic) {
-            fail();
+            self.0.state.lock().media.fail_flush(begun.now);
+            panic!("told to panic in {:?}", begun.operation);
         }
-        self.suffer(&begun);
-        let result = match begun.fault {
-            Some(Fault::Lie) => Ok(()),
-            Some(Fault::Io) => {
-                fail();
-                Err(io_error())
-            }
-            _ => {
-                self.0.state.lock().media.flush(begun.now);
-                Ok(())
-            }
-        };
-        self.happened(begun.operation, Stage::Ended, begun.fault);
-        result
+        self.end_or_queue(begun, Work::Flush(completion));
     }
 }

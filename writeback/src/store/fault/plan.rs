@@ -18,7 +18,7 @@ use fastrand::Rng;
 /// use writeback::store::{FlushKind, Store};
 ///
 /// let store = FaultStore::new(1);
-/// store.flush(FlushKind::Data)?;
+/// store.sync(FlushKind::Data)?;
 /// assert_eq!(store.operations(Action::Flush), 1);
 /// # Ok::<(), writeback::StoreError>(())
 /// ```
@@ -26,7 +26,7 @@ use fastrand::Rng;
 pub enum Action {
     /// [`Store::read`](crate::store::Store::read).
     Read,
-    /// [`Store::submit`](crate::store::Store::submit).
+    /// [`Store::write`](crate::store::Store::write).
     Write,
     /// [`Store::flush`](crate::store::Store::flush).
     Flush,
@@ -101,10 +101,11 @@ pub enum Fault {
         /// How many bytes; this may tear a sector.
         accepted: Option<u64>,
     },
-    /// A write is begun and nobody is ever told how it ended. It may be on the medium in part.
+    /// A read, a write or a flush is begun and nobody is ever told how it ended: its completion is dropped. A write may be on the
+    /// medium in part; nothing is certain of what a flush was to cover.
     Lost,
-    /// It does not end before [`release_stuck`](super::FaultStore::release_stuck). All but writes keep
-    /// their caller waiting.
+    /// It does not end before [`release_stuck`](super::FaultStore::release_stuck). A change of the length keeps its
+    /// caller waiting.
     Stuck,
     /// It takes so long, by the store's clock. A write ends when the clock is moved on and completions
     /// are delivered; all others move the clock on themselves.
@@ -123,7 +124,8 @@ impl Fault {
     /// Whether this can go wrong with it.
     fn suits(self, action: Action) -> bool {
         match self {
-            Fault::Short { .. } | Fault::Lost => action == Action::Write,
+            Fault::Short { .. } => action == Action::Write,
+            Fault::Lost => action != Action::SetLen,
             Fault::Lie => action == Action::Flush,
             Fault::BitRot => action == Action::Read,
             Fault::NoSpace => matches!(action, Action::Write | Action::SetLen),
@@ -206,7 +208,7 @@ impl Rule {
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Io).on(Action::Flush));
     /// assert!(store.set_len(1).is_ok());
-    /// assert!(store.flush(FlushKind::Data).is_err());
+    /// assert!(store.sync(FlushKind::Data).is_err());
     /// ```
     #[must_use]
     pub fn on(mut self, action: Action) -> Self {
@@ -222,8 +224,8 @@ impl Rule {
     /// # use writeback::store::Store;
     /// let store = FaultStore::new(1);
     /// store.inject(Rule::new(Fault::Io).touching(4096..8192).persistent());
-    /// assert!(store.read(0, &mut [0; 4096]).is_ok());
-    /// assert!(store.read(4000, &mut [0; 4096]).is_err());
+    /// assert!(store.read_at(0, &mut [0; 4096]).is_ok());
+    /// assert!(store.read_at(4000, &mut [0; 4096]).is_err());
     /// ```
     #[must_use]
     pub fn touching(mut self, bytes: Range<u64>) -> Self {

@@ -1,21 +1,36 @@
-//! Writes that were begun and have not ended: which of them ends next.
+//! Reads, writes and flushes that were begun and have not ended: which of them ends next.
 //!
 //! Knows when each may end, not what becomes of it.
 
 use fastrand::Rng;
 
-use super::plan::{Fault, Operation};
-use crate::store::{Completion, WriteBatch};
+use super::plan::{Action, Fault, Operation};
+use crate::store::{Completion, FlushCompletion, ReadRun, WriteBatch};
 
-/// A write under way.
+/// An operation under way.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) operation: Operation,
-    pub(super) batch: WriteBatch,
-    pub(super) completion: Completion,
+    pub(super) work: Work,
     pub(super) fault: Option<Fault>,
+    /// The medium's time when it began.
+    pub(super) began: u64,
     /// By the store's clock; `None`: it is stuck.
     pub(super) due_ms: Option<u64>,
+}
+
+/// What is to be done, and whom to tell.
+#[derive(Debug)]
+pub(super) enum Work {
+    Read(ReadRun),
+    Write(WriteBatch, Completion),
+    Flush(FlushCompletion),
+}
+
+impl Pending {
+    fn is_stuck(&self) -> bool {
+        self.due_ms.is_none()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -24,20 +39,23 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, write: Pending) {
-        self.waiting.push(write);
+    pub(super) fn push(&mut self, pending: Pending) {
+        self.waiting.push(pending);
     }
 
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    pub(super) fn into_writes(self) -> Vec<Pending> {
+    pub(super) fn into_all(self) -> Vec<Pending> {
         self.waiting
     }
 
     pub(super) fn batches(&self) -> impl Iterator<Item = &WriteBatch> {
-        self.waiting.iter().map(|write| &write.batch)
+        self.waiting.iter().filter_map(|pending| match &pending.work {
+            Work::Write(batch, _) => Some(batch),
+            Work::Read(_) | Work::Flush(_) => None,
+        })
     }
 
     /// Takes one of those that may end now.
@@ -49,19 +67,40 @@ impl Queue {
     }
 
     pub(super) fn any_due(&self, now_ms: u64) -> bool {
-        self.waiting.iter().any(|write| write.due_ms.is_some_and(|due| due <= now_ms))
+        self.waiting.iter().any(|pending| pending.due_ms.is_some_and(|due| due <= now_ms))
     }
 
-    /// What is stuck may end now.
-    pub(super) fn release_stuck(&mut self) {
-        for write in &mut self.waiting {
-            write.due_ms.get_or_insert(0);
+    /// How many reads and flushes are stuck.
+    pub(super) fn stuck_calls(&self) -> usize {
+        let is_call = |pending: &&Pending| !matches!(pending.work, Work::Write(..));
+        self.waiting.iter().filter(|pending| pending.is_stuck()).filter(is_call).count()
+    }
+
+    /// What is stuck may end now. Takes out, in their order, those that are not to wait until they are delivered.
+    pub(super) fn release_stuck(&mut self, is_queued: impl Fn(Action) -> bool) -> Vec<Pending> {
+        let released = |pending: &mut Pending| {
+            pending.is_stuck()
+                && pending.operation.action != Action::Write
+                && !is_queued(pending.operation.action)
+        };
+        let ended = self.waiting.extract_if(.., released).collect();
+        for pending in &mut self.waiting {
+            pending.due_ms.get_or_insert(0);
         }
+        ended
     }
 
     /// Whether a write of some of these bytes is under way.
-    pub(super) fn touches(&self, offset: u64, len: u64) -> bool {
+    pub(super) fn writes(&self, offset: u64, len: u64) -> bool {
         let mut batches = self.batches();
         batches.any(|batch| batch.offset() < offset + len && offset < batch.offset() + batch.len())
+    }
+
+    /// Whether a read of some of these bytes is under way.
+    pub(super) fn reads(&self, offset: u64, len: u64) -> bool {
+        self.waiting.iter().any(|pending| match &pending.work {
+            Work::Read(run) => run.offset() < offset + len && offset < run.offset() + run.len(),
+            Work::Write(..) | Work::Flush(_) => false,
+        })
     }
 }

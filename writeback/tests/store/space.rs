@@ -1,0 +1,472 @@
+//! Room given back, taken ahead and looked for, in stores that can do that and in those that cannot.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::thread;
+
+use parking_lot::Mutex;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use writeback::hooks::Crc32c;
+use writeback::store::fault::FaultStore;
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+};
+use writeback::{
+    CacheConfig, Config, Error, FileStore, Handle, Mapping, MemStore, PageCache, StoreError,
+    SyncMode,
+};
+
+use crate::within;
+
+const PAGE: u64 = 4096;
+const LEN_MAX: u64 = 6 * PAGE;
+
+/// Writes that have not ended.
+type Kept = Vec<(WriteBatch, Completion)>;
+
+/// Bytes in memory. Writes can be kept, and changes of the room refused.
+#[derive(Debug, Clone, Default)]
+struct Keeping {
+    inner: MemStore,
+    keeps: Arc<Mutex<Option<Kept>>>,
+    /// Punches that fail from now on, after so many that succeed.
+    fails_after: Arc<Mutex<Option<u32>>>,
+}
+
+impl Keeping {
+    fn release(&self) {
+        let kept = self.keeps.lock().take().unwrap();
+        kept.into_iter().for_each(|(batch, completion)| self.inner.write(batch, completion));
+    }
+}
+
+impl Store for Keeping {
+    fn limits(&self) -> Limits {
+        self.inner.limits()
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        self.inner.len()
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        self.inner.set_len(len)
+    }
+
+    fn read(&self, run: ReadRun) {
+        self.inner.read(run);
+    }
+
+    fn write(&self, batch: WriteBatch, completion: Completion) {
+        match &mut *self.keeps.lock() {
+            Some(kept) => kept.push((batch, completion)),
+            None => self.inner.write(batch, completion),
+        }
+    }
+
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.inner.flush(kind, completion);
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        match &mut *self.fails_after.lock() {
+            Some(0) => return Err(io::Error::from_raw_os_error(5).into()),
+            Some(more) => *more -= 1,
+            None => {}
+        }
+        self.inner.punch(offset, len)
+    }
+}
+
+fn keeping(pages: u64) -> (Keeping, Mapping) {
+    let store = Keeping::default();
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().write_at(&vec![1; usize::try_from(pages * PAGE).unwrap()], 0).unwrap();
+    (store, mapping)
+}
+
+fn contents(handle: &Handle) -> Vec<u8> {
+    let mut bytes = vec![9; usize::try_from(handle.len()).unwrap() + 1];
+    let count = handle.read_at(&mut bytes, 0).unwrap();
+    bytes.truncate(count);
+    bytes
+}
+
+#[test]
+fn whole_pages_are_dropped_unwritten_and_the_rest_is_written_as_zeros() {
+    within(|| {
+        let store = MemStore::new();
+        let mapping = Mapping::open(store.clone()).unwrap();
+        let handle = mapping.handle();
+        handle.write_at(&[1; 4 * 4096], 0).unwrap();
+        handle.punch(100..3 * PAGE).unwrap();
+        assert_eq!(mapping.stats().dirty, 2);
+        let mut expected = vec![1; 4 * 4096];
+        expected[100..3 * 4096].fill(0);
+        assert_eq!(contents(&handle), expected);
+        handle.sync_data().unwrap();
+        assert_eq!(store.durable(), expected);
+        assert_eq!(
+            (handle.next_hole(0).unwrap(), handle.next_data(PAGE).unwrap()),
+            (Some(PAGE), Some(3 * PAGE))
+        );
+        mapping.check().unwrap();
+    });
+}
+
+#[test]
+fn the_last_page_counts_as_whole_where_the_mapping_ends_and_the_length_stays() {
+    within(|| {
+        let store = MemStore::new();
+        let handle = Mapping::open(store.clone()).unwrap().handle();
+        handle.write_at(&[1; 5000], 0).unwrap();
+        handle.sync_data().unwrap();
+        handle.punch(PAGE..).unwrap();
+        assert_eq!(
+            (handle.len(), handle.next_hole(0).unwrap(), handle.next_data(PAGE).unwrap()),
+            (5000, Some(PAGE), None)
+        );
+        handle.zero(..).unwrap();
+        assert_eq!(contents(&handle), [0; 5000]);
+        assert_eq!(
+            (handle.next_data(0).unwrap(), handle.next_hole(0).unwrap()),
+            (Some(0), Some(5000))
+        );
+        handle.punch(6000..).unwrap();
+        handle.sync_data().unwrap();
+        assert_eq!(store.durable(), [0; 5000]);
+        // Part of the only page.
+        handle.write_at(&[2; 200], 0).unwrap();
+        handle.set_len(200).unwrap();
+        handle.punch(50..1000).unwrap();
+        assert_eq!(contents(&handle), [[2; 50].as_slice(), &[0; 150]].concat());
+        assert_eq!(handle.len(), 200);
+    });
+}
+
+#[test]
+fn the_store_becomes_as_long_as_the_mapping_though_all_is_punched() {
+    within(|| {
+        for len in [3 * PAGE, 3 * PAGE - 1, 3 * PAGE + 1] {
+            let store = MemStore::new();
+            let handle = Mapping::open(store.clone()).unwrap().handle();
+            handle.write_at(&vec![1; usize::try_from(len).unwrap()], 0).unwrap();
+            handle.punch(..).unwrap();
+            assert_eq!(handle.mapping().stats().dirty, 1, "the last page");
+            handle.sync_data().unwrap();
+            assert!(store.durable() == vec![0; usize::try_from(len).unwrap()]);
+            handle.punch(..).unwrap();
+            assert_eq!((handle.next_data(0).unwrap(), store.len().unwrap()), (None, len));
+        }
+    });
+}
+
+#[test]
+fn a_sealed_page_that_is_punched_is_zeros_and_what_the_seal_keeps_is_not_touched() {
+    within(|| {
+        let store = MemStore::new();
+        let config = Config::new().seal(Arc::new(Crc32c::new()));
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+        let (handle, payload) = (mapping.handle(), mapping.payload());
+        for page in 0..3 {
+            handle.write_at(&vec![1; payload.len()], page * PAGE + payload.start as u64).unwrap();
+        }
+        assert!(matches!(handle.punch(..2 * PAGE - 1), Err(Error::Reserved { .. })));
+        assert_eq!(mapping.stats().dirty, 3, "nothing has changed");
+        handle.punch(PAGE..).unwrap();
+        handle.sync_data().unwrap();
+        let read = |page: u64| {
+            mapping.page(page).unwrap().read_with(|bytes| bytes[payload.clone()].to_vec())
+        };
+        assert_eq!([read(0)[0], read(1)[0], read(2)[0]], [1, 0, 0]);
+        drop(handle);
+        let config = Config::new().seal(Arc::new(Crc32c::new()));
+        let again = Mapping::with_config(Arc::new(store), config).unwrap();
+        assert!((0..3).all(|page| again.page(page).is_ok()), "all pages open");
+    });
+}
+
+#[test]
+fn a_write_that_is_under_way_does_not_bring_old_bytes_back() {
+    within(|| {
+        let (store, mapping) = keeping(3);
+        *store.keeps.lock() = Some(Vec::new());
+        mapping.write_page(1, SyncMode::Skip).unwrap();
+        let puncher = thread::spawn({
+            let handle = mapping.handle();
+            move || handle.punch(PAGE..2 * PAGE)
+        });
+        thread::sleep(std::time::Duration::from_millis(20));
+        assert!(!puncher.is_finished(), "it waits for the write");
+        store.release();
+        puncher.join().unwrap().unwrap();
+        assert_eq!(contents(&mapping.handle())[4096..8192], [0; 4096]);
+        mapping.handle().sync_data().unwrap();
+        assert_eq!(store.inner.durable()[4096..8192], [0; 4096]);
+    });
+}
+
+#[test]
+fn whoever_holds_a_page_and_writes_it_does_not_bring_old_bytes_back() {
+    within(|| {
+        let store = Keeping::default();
+        let config = Config::new().block_size(512);
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+        mapping.handle().write_at(&[1; 3 * 4096], 0).unwrap();
+        let mut hold = mapping.hold_blocks(1, 0..8).unwrap();
+        let puncher = thread::spawn({
+            let handle = mapping.handle();
+            move || handle.punch(PAGE..2 * PAGE)
+        });
+        thread::sleep(std::time::Duration::from_millis(20));
+        assert!(hold.take_dirty() && !puncher.is_finished());
+        store.inner.write_at(hold.offset(), hold.image().as_ref()).unwrap();
+        hold.written();
+        puncher.join().unwrap().unwrap();
+        assert_eq!(contents(&mapping.handle())[4096..8192], [0; 4096]);
+        mapping.handle().sync_data().unwrap();
+        assert_eq!(store.inner.durable()[4096..8192], [0; 4096]);
+    });
+}
+
+#[test]
+fn a_store_that_cannot_or_fails_leaves_everything_in_the_cache() {
+    within(|| {
+        let mapping = Mapping::open(FaultStore::new(1)).unwrap();
+        let handle = mapping.handle();
+        handle.write_at(&[1; 3 * 4096], 0).unwrap();
+        let unsupported = |told: Result<(), Error>| match told {
+            Err(Error::Space { source }) => source.is_unsupported(),
+            _ => false,
+        };
+        assert!(unsupported(handle.punch(..)) && unsupported(handle.zero(100..)));
+        assert!(unsupported(handle.allocate(..PAGE)));
+        assert!(unsupported(handle.next_data(0).map(drop)));
+        let errno = io::Error::from(handle.punch(..).unwrap_err()).kind();
+        assert_eq!(errno, io::ErrorKind::Unsupported);
+        assert_eq!((mapping.stats().dirty, contents(&handle)), (3, vec![1; 3 * 4096]));
+
+        let (store, mapping) = keeping(2);
+        *store.fails_after.lock() = Some(0);
+        let told = mapping.handle().punch(..).unwrap_err();
+        assert_eq!(told.raw_os_error(), Some(5), "{told}");
+        assert_eq!((mapping.stats().dirty, contents(&mapping.handle())), (2, vec![1; 8192]));
+        mapping.handle().sync_data().unwrap();
+        assert_eq!(store.inner.durable(), [1; 8192]);
+        // If it fails once the pages are gone, that is told, too.
+        mapping.handle().write_at(&[2; 8192], 0).unwrap();
+        *store.fails_after.lock() = Some(1);
+        assert!(matches!(mapping.handle().punch(..), Err(Error::Space { .. })));
+        *store.fails_after.lock() = None;
+        mapping.handle().punch(..).unwrap();
+        assert_eq!(contents(&mapping.handle()), [0; 8192]);
+    });
+}
+
+#[test]
+fn a_punch_is_flushed_by_the_next_sync_though_no_page_is_dirty() {
+    within(|| {
+        let store = MemStore::with_contents([1; 8192]);
+        let handle = Mapping::open(store.clone()).unwrap().handle();
+        handle.sync_data().unwrap();
+        handle.punch(..PAGE).unwrap();
+        handle.sync_data().unwrap();
+        assert_eq!(store.durable()[..4097], [[0; 4096].as_slice(), &[1]].concat());
+    });
+}
+
+#[test]
+fn pages_that_are_to_be_written_are_data() {
+    within(|| {
+        let store = MemStore::new();
+        let mapping = Mapping::open(store.clone()).unwrap();
+        let handle = mapping.handle();
+        handle.set_len(8 * PAGE).unwrap();
+        handle.write_at(b"x", 2 * PAGE + 7).unwrap();
+        handle.write_at(b"x", 3 * PAGE).unwrap();
+        let look = || {
+            let data =
+                [0, 2 * PAGE + 7, 3 * PAGE, 4 * PAGE].map(|at| handle.next_data(at).unwrap());
+            let hole = [0, 2 * PAGE + 7, 3 * PAGE, 8 * PAGE, 9 * PAGE]
+                .map(|at| handle.next_hole(at).unwrap());
+            (data, hole)
+        };
+        let expected = (
+            [Some(2 * PAGE), Some(2 * PAGE + 7), Some(3 * PAGE), None],
+            [Some(0), Some(4 * PAGE), Some(4 * PAGE), Some(8 * PAGE), None],
+        );
+        assert_eq!(look(), expected, "dirty");
+        mapping.write_page(2, SyncMode::Wait).unwrap();
+        let claim = mapping.page(3).unwrap().lock_state().unwrap().clear_dirty_for_io().unwrap();
+        let writeback = claim.start_writeback().unwrap();
+        assert_eq!(look(), expected, "one written, one under writeback");
+        drop(writeback);
+        handle.sync_data().unwrap_err();
+        handle.sync_data().unwrap();
+        assert_eq!(look(), expected, "in the store");
+    });
+}
+
+#[test]
+fn a_file_gives_room_back_and_takes_it() {
+    within(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let handle = Mapping::open(FileStore::create(&path).unwrap()).unwrap().handle();
+        let room = || std::fs::metadata(&path).unwrap().blocks() * 512;
+        handle.write_at(&[1; 64 * 4096], 0).unwrap();
+        handle.sync_data().unwrap();
+        let full = room();
+        match handle.punch(10 * PAGE..40 * PAGE + 5) {
+            Err(Error::Space { source }) if source.is_unsupported() => {
+                return eprintln!("not looked at: the file system of {path:?} punches no holes");
+            }
+            told => told.unwrap(),
+        }
+        assert!(full - room() >= 30 * PAGE, "{full}, then {}", room());
+        assert_eq!(
+            (handle.next_hole(0).unwrap(), handle.next_data(10 * PAGE).unwrap()),
+            (Some(10 * PAGE), Some(40 * PAGE))
+        );
+        assert_eq!(
+            (handle.next_hole(41 * PAGE).unwrap(), handle.next_hole(64 * PAGE).unwrap()),
+            (Some(64 * PAGE), Some(64 * PAGE))
+        );
+        assert_eq!(handle.next_hole(64 * PAGE + 1).unwrap(), None);
+        handle.sync_data().unwrap();
+        let file = std::fs::read(&path).unwrap();
+        assert!(file[10 * 4096..40 * 4096 + 5].iter().all(|byte| *byte == 0));
+        assert!(file[..10 * 4096].iter().chain(&file[40 * 4096 + 5..]).all(|byte| *byte == 1));
+        let punched = room();
+        match handle.allocate(10 * PAGE..100 * PAGE) {
+            Err(Error::Space { source }) if source.is_unsupported() => {}
+            told => {
+                told.unwrap();
+                assert!(room() - punched >= 60 * PAGE, "{punched}, then {}", room());
+                assert_eq!(
+                    (handle.len(), std::fs::metadata(&path).unwrap().len()),
+                    (64 * PAGE, 64 * PAGE)
+                );
+            }
+        }
+        match handle.zero(..2 * PAGE) {
+            Err(Error::Space { source }) if source.is_unsupported() => {}
+            told => told.unwrap(),
+        }
+        assert!(matches!(handle.allocate(..), Err(Error::OutOfRange { .. })));
+    });
+}
+
+/// One thing to do, with two offsets.
+type Op = (u8, u64, u64);
+
+/// What the mapping must be.
+fn apply(model: &mut Vec<u8>, handle: &Handle, (what, from, to): Op) {
+    let (from, to) = (from.min(to), from.max(to));
+    let (start, end) = (usize::try_from(from).unwrap(), usize::try_from(to).unwrap());
+    match what {
+        0..=2 => {
+            let byte = u8::try_from(from % 250).unwrap() + 1;
+            handle.write_at(&vec![byte; end - start], from).unwrap();
+            if start < end {
+                model.resize(model.len().max(end), 0);
+                model[start..end].fill(byte);
+            }
+        }
+        3 | 4 => {
+            match what {
+                3 => handle.punch(from..to).unwrap(),
+                _ => handle.zero(from..to).unwrap(),
+            }
+            let end = end.min(model.len());
+            model[start.min(end)..end].fill(0);
+        }
+        5 => {
+            handle.set_len(from).unwrap();
+            model.resize(start, 0);
+        }
+        6 => handle.sync_data().unwrap(),
+        _ => _ = handle.mapping().write_page(from / PAGE, SyncMode::Wait).unwrap(),
+    }
+}
+
+/// Every byte that is not zero is data, and every hole is zeros, and they take turns.
+fn check_holes(handle: &Handle, model: &[u8]) {
+    let (mut at, len) = (0, handle.len());
+    while at < len {
+        let data = handle.next_data(at).unwrap().unwrap_or(len);
+        assert!(
+            model[usize::try_from(at).unwrap()..usize::try_from(data).unwrap()]
+                .iter()
+                .all(|byte| *byte == 0)
+        );
+        if data == len {
+            return;
+        }
+        let hole = handle.next_hole(data).unwrap().unwrap();
+        assert!(hole > data && hole <= len, "{hole} after {data}");
+        at = hole;
+    }
+}
+
+fn run(store: impl Store, ops: &[Op]) -> Vec<u8> {
+    let cache = PageCache::new(CacheConfig::new(4)).unwrap();
+    let mapping = Mapping::with_config(Arc::new(store), Config::new().cache(&cache)).unwrap();
+    let (handle, mut model) = (mapping.handle(), Vec::new());
+    for op in ops {
+        apply(&mut model, &handle, *op);
+        assert!(contents(&handle) == model, "{op:?}");
+        check_holes(&handle, &model);
+        mapping.check().unwrap();
+    }
+    mapping.close().unwrap();
+    model
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_punches_are_as_zeros_that_are_written(
+        ops in vec((0..8_u8, 0..LEN_MAX, 0..LEN_MAX), 1..25),
+    ) {
+        let store = MemStore::new();
+        let model = run(store.clone(), &ops);
+        prop_assert!(store.durable() == model);
+    }
+}
+
+#[test]
+fn a_file_is_punched_as_memory_is() {
+    within(|| {
+        let folder = tempfile::tempdir().unwrap();
+        for seed in 0..10 {
+            let mut random = numbers(seed);
+            let ops: Vec<Op> = (0..20)
+                .map(|_| {
+                    (u8::try_from(random() % 8).unwrap(), random() % LEN_MAX, random() % LEN_MAX)
+                })
+                .collect();
+            let path = folder.path().join(seed.to_string());
+            let store = FileStore::create(&path).unwrap();
+            if store.punch(0, PAGE).is_err() || store.zero(0, PAGE).is_err() {
+                return eprintln!("not looked at: the file system of {path:?} punches no holes");
+            }
+            let model = run(store, &ops);
+            assert!(std::fs::read(&path).unwrap() == model, "{seed}");
+        }
+    });
+}
+
+/// Numbers that look random.
+fn numbers(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state >> 8
+    }
+}
