@@ -18,9 +18,12 @@ fn readers_share_and_a_writer_is_alone() {
     let latch = Latch::new(1);
     let reads = (latch.read(), latch.read(), latch.try_read().expect("there is no writer"));
     assert!(latch.try_write().is_none());
+    assert!(latch.is_locked() && !latch.is_locked_exclusive());
     drop(reads);
+    assert!(!latch.is_locked());
     let write = latch.try_write().expect("nobody has it");
     assert!(latch.try_write().is_none());
+    assert!(latch.is_locked_exclusive());
     assert!(latch.try_read().is_none() && latch.try_read_recursive().is_none());
     drop(write);
     assert!(latch.try_read().is_some());

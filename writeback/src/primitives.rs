@@ -6,7 +6,7 @@
 //!
 //! | build | cfg | feature | primitives | index |
 //! |---|---|---|---|---|
-//! | normal | | | `parking_lot`'s locks, the rest from `std` | the tree |
+//! | normal | | | `parking_lot`'s locks, the latch of `page-frames`, the rest from `std` | the tree |
 //! | shuttle | `writeback_shuttle`, `radix_shuttle`, `radix_all_tags` | `shuttle` | shuttle's | the tree, visible to shuttle |
 //! | loom | `writeback_loom` | `loom` | loom's | the tree, behind one lock (see [`index`](crate::index)) |
 //!
@@ -20,9 +20,8 @@ mod standard {
     pub(crate) use std::thread;
     pub(crate) use std::time::Instant;
 
-    pub(crate) use parking_lot::{
-        Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    };
+    pub(crate) use page_frames::latch::{Latch, LatchReadGuard, LatchWriteGuard};
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
     pub(crate) type CounterU64 = AtomicU64;
 
@@ -60,13 +59,15 @@ pub(crate) type HintOnce<T> = std::sync::OnceLock<T>;
 
 #[cfg(any(writeback_loom, writeback_shuttle))]
 pub(crate) use self::checker::{
-    AtomicBool, AtomicU32, AtomicU64, Condvar, CounterU64, Instant, Mutex, MutexGuard, OnceLock,
-    Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, local, static_array, thread,
+    AtomicBool, AtomicU32, AtomicU64, Condvar, CounterU64, Instant, Latch, LatchReadGuard,
+    LatchWriteGuard, Mutex, MutexGuard, OnceLock, Ordering, RwLock, RwLockReadGuard, local,
+    static_array, thread,
 };
 #[cfg(not(any(writeback_loom, writeback_shuttle)))]
 pub(crate) use self::standard::{
-    AtomicBool, AtomicU32, AtomicU64, Condvar, CounterU64, Instant, Mutex, MutexGuard, OnceLock,
-    Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, local, static_array, thread,
+    AtomicBool, AtomicU32, AtomicU64, Condvar, CounterU64, Instant, Latch, LatchReadGuard,
+    LatchWriteGuard, Mutex, MutexGuard, OnceLock, Ordering, RwLock, RwLockReadGuard, local,
+    static_array, thread,
 };
 
 /// Whether a model checker runs this build. Then things are identified by what is the same in every

@@ -150,6 +150,16 @@ impl<T> Latch<T> {
         self.enter_alone().then(|| LatchWriteGuard::new(self))
     }
 
+    /// Whether anybody has the latch; out of date when it is read.
+    pub fn is_locked(&self) -> bool {
+        self.is_taken()
+    }
+
+    /// Whether a writer has the latch; out of date when it is read.
+    pub fn is_locked_exclusive(&self) -> bool {
+        self.has_writer()
+    }
+
     #[cold]
     fn read_slowly(&self) -> LatchReadGuard<'_, T> {
         self.waiters.wait(Kind::Reader, || self.enter(), || self.has_writer());

@@ -11,7 +11,7 @@ use crate::buffer::Contents;
 use crate::error::{Error, Result};
 use crate::held::{self, Noted};
 use crate::hooks::Reserved;
-use crate::primitives::{RwLockReadGuard, RwLockWriteGuard};
+use crate::primitives::{LatchReadGuard, LatchWriteGuard};
 use crate::rules::page_ref::PageRef;
 use crate::rules::telling::AtEnd;
 
@@ -50,7 +50,7 @@ use crate::rules::telling::AtEnd;
 #[must_use = "dropping it lets go of the bytes"]
 pub struct PageReadGuard<'p> {
     /// `None`: the page has no bytes yet. Who reads them in waits for nobody who looks at none.
-    contents: Option<RwLockReadGuard<'p, Contents>>,
+    contents: Option<LatchReadGuard<'p, Contents>>,
     bytes: Range<usize>,
     page: &'p PageRef,
     _noted: Option<Noted>,
@@ -116,7 +116,7 @@ impl fmt::Debug for PageReadGuard<'_> {
 pub struct PageWriteGuard<'p> {
     /// Of the log; the page's latch guards that it is let go of.
     reserved: Option<Reserved<'p>>,
-    contents: RwLockWriteGuard<'p, Contents>,
+    contents: LatchWriteGuard<'p, Contents>,
     bytes: Range<usize>,
     page: &'p PageRef,
     _noted: Noted,
@@ -204,7 +204,7 @@ impl PageRef {
     }
 
     #[inline]
-    fn reading<'p>(&'p self, contents: RwLockReadGuard<'p, Contents>) -> PageReadGuard<'p> {
+    fn reading<'p>(&'p self, contents: LatchReadGuard<'p, Contents>) -> PageReadGuard<'p> {
         let core = self.core();
         let is_empty = contents.as_slice().is_empty();
         let bytes = if is_empty { 0..0 } else { core.payload() };

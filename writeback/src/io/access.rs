@@ -18,7 +18,7 @@ use crate::held;
 use crate::index::Pinned;
 use crate::pages::Page;
 use crate::pages::keep::Kept;
-use crate::primitives::RwLockReadGuard;
+use crate::primitives::LatchReadGuard;
 use crate::rules::core::{Core, Room};
 use crate::store::wait;
 
@@ -82,7 +82,7 @@ impl Core {
 
     /// Latches the page's bytes for reading.
     #[inline]
-    pub(crate) fn latch<'p>(&self, page: &'p Page) -> RwLockReadGuard<'p, Contents> {
+    pub(crate) fn latch<'p>(&self, page: &'p Page) -> LatchReadGuard<'p, Contents> {
         if held::is_held(self.id(), page.index()) {
             held::refuse_page(self.id(), page.index(), false, "reading the page");
             // Not behind a writer who waits for this thread.

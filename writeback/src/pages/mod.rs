@@ -18,7 +18,7 @@ use crate::buffer::Contents;
 use crate::pages::blocks::{BlockMap, Blocks};
 use crate::pages::positions::Positions;
 use crate::pages::state::{PageState, Snapshot, Wake};
-use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Mutex, Ordering, RwLock};
+use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Latch, Mutex, Ordering};
 
 /// A cached page, as the index stores it. Reached through [`PageRef`](crate::page::PageRef).
 ///
@@ -50,7 +50,7 @@ pub struct Page {
     /// What is dirty, held, written and wanted of it; `None` if it is one block.
     pub(crate) blocks: Option<Box<Blocks>>,
     /// The content latch. Held for the time of a copy, never across I/O.
-    pub(crate) contents: RwLock<Contents>,
+    pub(crate) contents: Latch<Contents>,
     /// Log positions of its changes; noted and taken under the latch.
     pub(crate) positions: Mutex<Positions>,
 }
@@ -73,7 +73,7 @@ impl Page {
             retry_at_ms: HintU64::new(0),
             usage: Usage::default(),
             blocks: Blocks::new(block_count),
-            contents: RwLock::new(Contents::empty()),
+            contents: Latch::new(Contents::empty()),
             positions: Mutex::new(Positions::NONE),
         }
     }

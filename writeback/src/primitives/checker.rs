@@ -20,10 +20,10 @@ use shuttle as library;
 #[cfg(writeback_loom)]
 mod turns;
 
+pub(crate) use self::library::sync::RwLockReadGuard;
 pub(crate) use self::library::sync::atomic::Ordering;
 #[cfg(writeback_shuttle)]
 pub(crate) use self::library::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-pub(crate) use self::library::sync::{RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use self::library::thread;
 #[cfg(writeback_loom)]
 pub(crate) use self::turns::{AtomicBool, AtomicU32, AtomicU64};
@@ -132,6 +132,11 @@ impl Condvar {
     }
 }
 
+/// The content latch, whose own protocol has models in `page-frames`.
+pub(crate) type Latch<T> = RwLock<T>;
+pub(crate) type LatchReadGuard<'l, T> = RwLockReadGuard<'l, T>;
+pub(crate) type LatchWriteGuard<'l, T> = library::sync::RwLockWriteGuard<'l, T>;
+
 /// In the shape of `parking_lot::RwLock`.
 #[derive(Debug, Default)]
 pub(crate) struct RwLock<T>(library::sync::RwLock<T>);
@@ -171,11 +176,11 @@ impl<T> RwLock<T> {
         false
     }
 
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+    pub(crate) fn write(&self) -> LatchWriteGuard<'_, T> {
         unpoisoned(self.0.write())
     }
 
-    pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+    pub(crate) fn try_write(&self) -> Option<LatchWriteGuard<'_, T>> {
         unpoisoned_if_free(self.0.try_write())
     }
 }

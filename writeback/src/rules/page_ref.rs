@@ -12,7 +12,7 @@ use crate::pages::keep::Kept;
 use crate::pages::positions::Positions;
 use crate::pages::state::Snapshot;
 use crate::pages::tag::PageTag;
-use crate::primitives::RwLockWriteGuard;
+use crate::primitives::LatchWriteGuard;
 use crate::rules::core::{Core, Mapping};
 use crate::rules::locked::LockedPage;
 
@@ -229,7 +229,7 @@ impl PageRef {
     }
 
     /// Latches the page, for who has its lock or takes its image.
-    pub(crate) fn latch_alone(&self) -> RwLockWriteGuard<'_, Contents> {
+    pub(crate) fn latch_alone(&self) -> LatchWriteGuard<'_, Contents> {
         held::refuse_page(self.core().id(), self.index(), true, "latching the page");
         self.page.contents.write()
     }
