@@ -7,6 +7,7 @@
 //! **B-PAIR** Let one thread store `x`, call [`light`] and load `y`, and another store `y`, call [`heavy`] and load `x`. If `heavy` returned
 //! [`Seen::Surely`], at least one of the two loads finds what the other thread stored.
 //!
+//! A system that lets the calls seem to succeed without doing them breaks this; one that kills for them ends the process in its first `Pool::new`.
 //! Where there is no such call of the system, both are sequentially consistent fences. Which it is, is decided once for the process, before
 //! the first light barrier that is not a fence.
 

@@ -7,7 +7,16 @@ use std::sync::Arc;
 use loom::thread;
 
 use crate::latch::{Latch, LatchReadGuard};
-use crate::models::model;
+use crate::models;
+use crate::sync::set_hands_over;
+
+/// Plays the race twice: those that are woken take the latch, or are handed it.
+fn model(race: impl Fn() + Send + Sync + Clone + 'static) {
+    for hands_over in [false, true] {
+        set_hands_over(hands_over);
+        models::model(race.clone());
+    }
+}
 
 fn shared() -> (Arc<Latch<u32>>, Arc<Latch<u32>>) {
     let latch = Arc::new(Latch::new(0));

@@ -13,7 +13,9 @@ mod standard {
     use std::sync::atomic::AtomicUsize;
     use std::time::{Duration, Instant};
 
-    use parking_lot_core::{DEFAULT_UNPARK_TOKEN, FilterOp, ParkToken};
+    use parking_lot_core::{
+        DEFAULT_UNPARK_TOKEN, FilterOp, ParkResult, ParkToken, UnparkResult, UnparkToken,
+    };
 
     /// As the standard one, with the face of loom's.
     #[derive(Debug)]
@@ -57,44 +59,53 @@ mod standard {
 
     const READER: ParkToken = ParkToken(0);
     const WRITER: ParkToken = ParkToken(1);
+    /// Whoever wakes up with it has what it waited for.
+    const HANDED: UnparkToken = UnparkToken(1);
 
     impl Queue {
         pub(crate) const fn new() -> Self {
             Self
         }
 
-        /// Sleeps until it is woken, or for `patience`, if `blocked` is true under the queue's lock.
+        /// Sleeps until it is woken, or for `patience`, if `blocked` is true under the queue's lock. Whether it was handed what it waits for.
         pub(crate) fn sleep(
             &self,
             address: usize,
             is_reader: bool,
             blocked: impl Fn() -> bool,
             patience: Option<Duration>,
-        ) {
+        ) -> bool {
             let token = if is_reader { READER } else { WRITER };
             let end = patience.map(|patience| Instant::now() + patience);
             // SAFETY: the address is that of a word of a latch that the caller has borrowed, so no other queue has it; the closures
             // do not panic and use no queue.
-            unsafe {
-                parking_lot_core::park(address, blocked, || {}, |_, _| {}, token, end);
-            }
+            let result =
+                unsafe { parking_lot_core::park(address, blocked, || {}, |_, _| {}, token, end) };
+            result == ParkResult::Unparked(HANDED)
         }
 
-        /// Wakes the first, and if that is a reader, all readers.
-        pub(crate) fn wake(&self, address: usize) {
-            let mut first = None;
-            let choose = |token| match first {
+        /// Wakes the first, and if that is a reader, all readers. Now and then it calls `hand_over`, under the queue's lock, with how many readers
+        /// these are, or `None` for a writer: whether they have been given what they wait for.
+        pub(crate) fn wake(&self, address: usize, hand_over: impl FnOnce(Option<u32>) -> bool) {
+            let first = Cell::new(None);
+            let choose = |token| match first.get() {
                 None => {
-                    first = Some(token);
+                    first.set(Some(token));
                     FilterOp::Unpark
                 }
                 Some(READER) if token == READER => FilterOp::Unpark,
                 Some(READER) => FilterOp::Skip,
                 Some(_) => FilterOp::Stop,
             };
+            let decide = |woken: UnparkResult| {
+                let readers = || u32::try_from(woken.unparked_threads).unwrap_or(u32::MAX);
+                let readers = (first.get() == Some(READER)).then(readers);
+                let handed = woken.unparked_threads > 0 && woken.be_fair && hand_over(readers);
+                if handed { HANDED } else { DEFAULT_UNPARK_TOKEN }
+            };
             // SAFETY: as in `sleep`.
             unsafe {
-                parking_lot_core::unpark_filter(address, choose, |_| DEFAULT_UNPARK_TOKEN);
+                parking_lot_core::unpark_filter(address, choose, decide);
             }
         }
     }
@@ -174,6 +185,18 @@ mod loomed {
         next: u32,
         /// By number, and whether it is a reader.
         queue: std::collections::VecDeque<(u32, bool)>,
+        /// Those that were woken with what they waited for.
+        handed: Vec<u32>,
+    }
+
+    std::thread_local! {
+        /// Whether whoever is woken is handed what it waits for.
+        static HANDS_OVER: Cell<bool> = const { Cell::new(false) };
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_hands_over(yes: bool) {
+        HANDS_OVER.set(yes);
     }
 
     impl Queue {
@@ -187,10 +210,10 @@ mod loomed {
             is_reader: bool,
             blocked: impl Fn() -> bool,
             _patience: Option<std::time::Duration>,
-        ) {
+        ) -> bool {
             let mut state = self.state.lock().unwrap();
             if !blocked() {
-                return;
+                return false;
             }
             let own = state.next;
             state.next += 1;
@@ -198,13 +221,22 @@ mod loomed {
             while state.queue.iter().any(|(other, _)| *other == own) {
                 state = self.woken.wait(state).unwrap();
             }
+            state.handed.contains(&own)
         }
 
-        pub(crate) fn wake(&self, _address: usize) {
+        pub(crate) fn wake(&self, _address: usize, hand_over: impl FnOnce(Option<u32>) -> bool) {
             let mut state = self.state.lock().unwrap();
-            match state.queue.front() {
-                Some((_, true)) => state.queue.retain(|(_, is_reader)| !is_reader),
-                _ => drop(state.queue.pop_front()),
+            let Some(&(first, is_reader)) = state.queue.front() else { return };
+            let woken: Vec<u32> = state
+                .queue
+                .iter()
+                .filter(|(number, reads)| if is_reader { *reads } else { *number == first })
+                .map(|(number, _)| *number)
+                .collect();
+            state.queue.retain(|(number, _)| !woken.contains(number));
+            let readers = is_reader.then(|| u32::try_from(woken.len()).unwrap());
+            if HANDS_OVER.get() && hand_over(readers) {
+                state.handed.extend(woken);
             }
             drop(state);
             self.woken.notify_all();

@@ -72,11 +72,7 @@ pub(crate) fn any_op(input: &mut Unstructured<'_>) -> Result<Op> {
         36 => Op::Retain(any_filter(input)?),
         37 => Op::Extend(any_key(input)?, byte(input)? % 80),
         38 => Op::TakeEdges,
-        46 => Op::Cursor {
-            from: any_key(input)?,
-            steps: input.arbitrary()?,
-            tag: any_tag(input)?,
-        },
+        46 => Op::Cursor { from: any_key(input)?, steps: input.arbitrary()?, tag: any_tag(input)? },
         43..=45 => Op::InsertAtAbsent(any_span(input)?),
         40 => Op::GangRange {
             span: any_span(input)?,

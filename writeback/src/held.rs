@@ -73,7 +73,7 @@ local! {
 
 /// This thread has a guard, until this is dropped.
 ///
-/// It is one thread's: so are the latches' guards, but for a feature of `parking_lot` that any crate may turn on.
+/// It is one thread's: so are the latches' guards.
 #[derive(Debug)]
 pub(crate) struct Noted(Guard, PhantomData<*const ()>);
 

@@ -183,19 +183,21 @@
 //! # While a guard is held
 //!
 //! A [`PageReadGuard`](page::PageReadGuard) or [`PageWriteGuard`](page::PageWriteGuard) has the bytes of one page, for as long as it lives.
-//! Meanwhile its thread may call these, of the same mapping; of other mappings, everything:
+//! Meanwhile its thread may call these, of the same mapping; of other mappings everything, if all threads take mappings in one order:
 //!
 //! | call | under a guard |
 //! |---|---|
-//! | [`page`](Mapping::page), [`try_page`](Mapping::try_page), [`cached_page`](Mapping::cached_page), [`tagged`](Mapping::tagged), and [`read`](page::PageRef::read) of another page; [`read_at`](Handle::read_at) of other pages | yes, cached or not. What is not cached comes in over the capacity rather than wait for room |
+//! | [`page`](Mapping::page), [`try_page`](Mapping::try_page), [`cached_page`](Mapping::cached_page), [`tagged`](Mapping::tagged), and [`read`](page::PageRef::read) of another page; [`read_at`](Handle::read_at) and [`prefetch`](Handle::prefetch) of other pages | yes, cached or not. What is not cached comes in over the capacity rather than wait for room |
 //! | [`write`](page::PageRef::write) of another page, [`write_with`](page::PageRef::write_with), [`write_logged`](page::PageRef::write_logged), [`mark_dirty`](page::PageRef::mark_dirty), [`allocate`](Mapping::allocate); [`write_at`](Handle::write_at) of other pages | yes, over the limit of dirty pages rather than wait for room: [`wait_for_room`](Mapping::wait_for_room) before the first guard |
-//! | the same, of a page that is not cached or that lengthens the mapping, while [`set_len`](Handle::set_len) cuts it, or has failed to cut its store | [`Error::WouldBlock`], because the cut may be waiting for the guard: let go of all guards and begin again |
+//! | the same, of a page that is not cached or that lengthens the mapping, while [`set_len`](Handle::set_len), `punch`, `zero` or [`close`](Mapping::close) is at work in it, or while a cut of its store has still to be made up for | [`Error::WouldBlock`], because the other may be waiting for the guard: let go of all guards and begin again; [`Error::Partial`] if a part was written before |
 //! | reading a page again under a read guard of it | yes |
 //! | a page again, if one of the two is for change | **no** |
 //! | pages, locks or logs of the engine's that other threads keep while they wait for a guard | in an order that all threads keep to: parent before child, left before right |
 //! | syncs, [`write_range`](Mapping::write_range), [`write_cyclic`](Mapping::write_cyclic), [`write_page`](Mapping::write_page), [`wait_range`](Mapping::wait_range), [`wait_writeback`](page::PageRef::wait_writeback) | **no** |
-//! | `set_len`, [`append`](Handle::append), [`close`](Mapping::close), [`hold_page`](Mapping::hold_page), [`lock_state`](page::PageRef::lock_state), [`wait_for_room`](Mapping::wait_for_room) | **no** |
-//! | [`try_read`](page::PageRef::try_read), [`try_write`](page::PageRef::try_write), [`try_write_at`](Handle::try_write_at), [`try_hold_page`](Mapping::try_hold_page), [`try_lock_state`](page::PageRef::try_lock_state) of another page; what looks only ([`stats`](Mapping::stats), [`len`](Mapping::len), [`snapshot`](page::Page::snapshot)) | yes |
+//! | `set_len`, [`punch`](Handle::punch), [`zero`](Handle::zero), [`append`](Handle::append), [`close`](Mapping::close), [`hold_page`](Mapping::hold_page), [`lock_state`](page::PageRef::lock_state), [`wait_for_room`](Mapping::wait_for_room) | **no** |
+//! | [`try_read`](page::PageRef::try_read), [`try_write`](page::PageRef::try_write), [`try_write_at`](Handle::try_write_at), [`try_hold_page`](Mapping::try_hold_page), [`try_lock_state`](page::PageRef::try_lock_state) of another page; what looks or takes room only ([`Handle::allocate`], [`next_data`](Handle::next_data), [`stats`](Mapping::stats), [`len`](Mapping::len), [`snapshot`](page::Page::snapshot)) | yes |
+//!
+//! A guard that is never dropped (`mem::forget`) leaves its page latched, and its thread with a guard, for ever.
 //!
 //! What says **no** would wait for its own thread. Debug builds find that, and panic with the guards' names, whether or not it would
 //! have come to it this time. A guard that is kept for long keeps readers and writers of its page waiting, every sync, and a flusher that has come to its page; and

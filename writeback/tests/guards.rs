@@ -494,6 +494,7 @@ fn a_miss_under_a_guard_overtakes_a_cut_that_has_not_begun() {
 
 #[test]
 fn a_thread_with_a_guard_grows_a_mapping_whose_padding_is_about_to_be_cut_off() {
+    common::watch();
     let mapping = Mapping::open(MemStore::new().aligned(512)).unwrap();
     mapping.handle().write_at(&[1; 100], 0).unwrap();
     // Padded, and no sync has seen to that yet.
@@ -506,10 +507,17 @@ fn a_thread_with_a_guard_grows_a_mapping_whose_padding_is_about_to_be_cut_off() 
         thread::spawn(move || handle.sync_data())
     };
     never("the mapping is growing", || syncer.is_finished());
-    mapping.handle().write_at(b"x", 3 * PAGE as u64).unwrap();
+    // It has the lock of a new page when it finds that it cannot grow.
+    let stranger = {
+        let handle = mapping.handle();
+        thread::spawn(move || handle.write_at(b"y", 3 * PAGE as u64))
+    };
+    never("the sync comes before it", || stranger.is_finished());
+    mapping.handle().write_at(b"x", 3 * PAGE as u64 + 1).unwrap();
     drop(guard);
     writer.join().unwrap().unwrap();
     syncer.join().unwrap().unwrap();
+    stranger.join().unwrap().unwrap();
     mapping.handle().sync_data().unwrap();
     mapping.check().unwrap();
 }
@@ -530,6 +538,38 @@ fn a_thread_with_a_guard_does_not_make_up_for_a_cut_that_failed() {
     settle(&mapping);
 }
 
+#[test]
+fn a_write_under_a_guard_that_is_stopped_in_the_middle_says_how_far_it_came() {
+    let (mapping, store) = open(3);
+    store.fail_set_len(true);
+    mapping.handle().set_len(2 * PAGE as u64).unwrap_err();
+    store.fail_set_len(false);
+    drop(mapping.page(1).unwrap());
+    let page = page(&mapping, 0);
+    let guard = page.read();
+    // The first of its pages is cached; the second is beyond the end, and the cut has still to be made up for.
+    let written = mapping.handle().write_at(&[7; 2 * PAGE], PAGE as u64);
+    assert!(matches!(written, Err(Error::Partial { written: 4096, .. })), "{written:?}");
+    let tried = mapping.handle().try_write_at(&[8; 2 * PAGE], PAGE as u64);
+    assert!(matches!(tried, Ok(4096)), "{tried:?}");
+    drop(guard);
+    assert_eq!(mapping.len(), 2 * PAGE as u64);
+    settle(&mapping);
+}
+
+#[test]
+fn a_guard_that_is_forgotten_keeps_its_page_and_nobody_who_evicts() {
+    let cache = PageCache::new(CacheConfig::new(8)).unwrap();
+    let (mapping, _store) = open_in(&cache, 4);
+    common::watch();
+    thread::scope(|scope| {
+        scope.spawn(|| std::mem::forget(page(&mapping, 0).read()));
+    });
+    page(&mapping, 1);
+    assert_eq!(cache.evict(8), 2);
+    assert_eq!(page(&mapping, 0).read()[0], 0, "it is read anew");
+}
+
 /// Whatever would wait for its own thread.
 #[test]
 #[cfg(debug_assertions)]
@@ -545,6 +585,8 @@ fn a_call_that_would_wait_for_its_own_thread_is_found_and_what_is_held_is_named(
         ("`wait_writeback`", |m| page(m, 1).wait_writeback()),
         ("`append`", |m| _ = m.handle().append(b"x")),
         ("`set_len`", |m| _ = m.handle().set_len(0)),
+        ("`punch` or `zero`", |m| _ = m.handle().punch(0..1)),
+        ("`punch` or `zero`", |m| _ = m.handle().zero(PAGE as u64..)),
         ("`close`", |m| _ = m.clone().close()),
         ("a hold", |m| _ = m.hold_page(1)),
         ("`lock_state`", |m| _ = page(m, 1).lock_state()),

@@ -12,7 +12,7 @@
 //!
 //! | who | does, in this order |
 //! |---|---|
-//! | takes it | compare-and-swap of the lock word: from zero to `WRITER`, or from so many readers to one more |
+//! | takes it | compare-and-swap of the lock word: from zero to `WRITER`, or from so many readers to one more; now and then one who ends takes it for those it wakes |
 //! | ends | sets the lock word free; **light barrier**; looks at the count; if it is not zero, wakes |
 //! | waits | raises the count; **heavy barrier**; looks at the lock word under the queue's lock, and sleeps if it is still taken; when it has the latch, lowers the count |
 //!
@@ -25,10 +25,13 @@
 //! that case it takes the queue's lock: either the waiter is in the queue and is woken, or it comes to the queue's lock later, and finds the word free.
 //!
 //! *Who is woken*: the first of the queue; if it is a reader, all readers of the queue. A thread that is woken takes part in the race for the latch again; whoever wins it
-//! wakes others when it ends. So there is always somebody who will wake those that sleep: one who has the latch, or one who was woken and will have it.
+//! wakes others when it ends. So there is always somebody who will wake those that sleep: one who has the latch, or one who was woken and will have it. A thread
+//! that takes the latch again and again would always win that race, so every half millisecond or so the woken are *handed* the latch, under the queue's lock.
 //!
 //! *Writers are not starved*: a reader goes to sleep if a writer waits, also while the latch is free; that writer wakes it when it ends. One that is woken does not look at
-//! waiting writers before it tries, since it may have been woken in place of one. [`Latch::read_recursive`] does not look at them either,
+//! waiting writers before it tries, since it may have been woken in place of one. What such a reader looks at is the count, not the lock word. Still it is not
+//! forgotten: it raised the count before it looked; the writer that it saw there lowers the count later, *before it ends*, and every thread that raises the writers'
+//! count enters and ends. That end finds the count raised: it is one word. [`Latch::read_recursive`] does not look at them either,
 //! unless there is a writer in the latch: then its thread is not among the readers.
 //!
 //! *Order*: what was done under the latch happens before what the next one does. The stores that end it are `Release`, the swaps that take it `Acquire`; a reader's
@@ -49,12 +52,16 @@ const WRITER: u32 = 1 << 31;
 
 /// A value that many may read or one may change.
 ///
-/// Eight bytes larger than the value. The end of a writer does not wait for its stores to reach the cache; see the [module](self).
+/// Two words of four bytes beside the value. On Linux, the end of a writer does not wait for its stores to reach the cache, once there has been
+/// a [`Pool`](crate::Pool) or a thread that had to wait; elsewhere it has a fence. See the [module](self).
 ///
 /// # Concurrency
-/// Waiting threads sleep. Neither readers nor writers are starved. A thread that asks for the latch while it has it waits for ever, but for
-/// [`read_recursive`](Self::read_recursive) beside other reads. A guard stays on its thread. On Linux a thread that is about to sleep calls
-/// `membarrier(2)`, which interrupts the processors that run the process: latches are for short use.
+/// Waiting threads sleep, and those that wait get their turn, readers and writers, as long as fewer than 32,768 of either wait. A thread that
+/// waits for a latch that it has itself waits for ever; [`read_recursive`](Self::read_recursive) does not wait beside its own reads.
+/// A guard stays on its thread. On Linux a thread that is about to sleep calls `membarrier(2)`, which interrupts the processors that run the process:
+/// latches are for short use. A latch that other threads used when a process forked must not be used in the child.
+///
+/// The end of a guard still touches the latch when others can have it already: to have the latch is no leave to free it. Borrows see to that.
 ///
 /// # Examples
 /// ```
@@ -226,8 +233,14 @@ impl<T> Latch<T> {
     fn ended(&self) {
         barrier::light();
         if self.waiters.exist() {
-            self.waiters.wake();
+            self.waiters.wake(|readers| self.hand_over(readers));
         }
+    }
+
+    /// Takes the latch for so many readers, or for a writer, who have been woken and will not take it themselves. Whether it was free.
+    fn hand_over(&self, readers: Option<u32>) -> bool {
+        let word = readers.unwrap_or(WRITER);
+        self.word.compare_exchange(0, word, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 }
 

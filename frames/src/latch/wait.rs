@@ -52,9 +52,10 @@ impl Waiters {
         self.count.load(Ordering::Relaxed) >= WRITER
     }
 
+    /// Wakes those in front; now and then gives them the latch by `hand_over` (see [`Queue::wake`]).
     #[cold]
-    pub(super) fn wake(&self) {
-        self.queue.wake(self.address());
+    pub(super) fn wake(&self, hand_over: impl FnOnce(Option<u32>) -> bool) {
+        self.queue.wake(self.address(), hand_over);
     }
 
     /// Returns when `enter` has succeeded; sleeps while `blocked`.
@@ -77,12 +78,14 @@ impl Waiters {
         let patience = (barrier::heavy() == Seen::Perhaps).then_some(spin::LOOK_AGAIN);
         loop {
             let must_sleep = || blocked() || (polite && self.has_writers());
-            self.queue.sleep(self.address(), kind != Kind::Writer, must_sleep, patience);
+            let handed =
+                self.queue.sleep(self.address(), kind != Kind::Writer, must_sleep, patience);
             // Whoever else waits: a reader may have been woken in place of a writer.
-            if enter() {
+            if handed || enter() {
                 break;
             }
         }
+        // Before it ends: a reader that sleeps on account of this writer is seen by that end.
         self.count.fetch_sub(kind.count(), Ordering::Relaxed);
     }
 

@@ -26,7 +26,7 @@ pub(crate) fn register_barrier() -> bool {
     membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
 }
 
-/// Has every running thread of the process execute a fence; false if the system refused. A child made by `fork` registers once more.
+/// Has every running thread of the process execute a fence; false if the system refused. Registers once more if need be, in the child of a fork.
 pub(crate) fn barrier() -> bool {
     let order = || membarrier(MembarrierCommand::PrivateExpedited).is_ok();
     order() || (register_barrier() && order())

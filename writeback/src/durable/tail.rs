@@ -10,7 +10,8 @@
 //! could become dirty, be written and be clean, all between the look at the length and the cut, which would take
 //! it away. So whoever raises the mapping's length does that while [`growing`](Tail::growing), and the cut is made
 //! while nobody is. No store, page lock or truncate is waited for while growing, so that a sync does not
-//! wait for a device that is stuck in a read.
+//! wait for a device that is stuck in a read. A latch is, and with it a thread that has a guard, which may wait for the page lock of a page that is missing. So
+//! nobody waits to grow with a page lock: who cannot grow at once lets go of the lock, waits, and begins again.
 //!
 //! A padded write that is under way during the cut lengthens the store again when it ends. It is counted when
 //! it has ended, and before anybody can see that; so the next sync finds that there is something to
@@ -18,7 +19,7 @@
 
 use crate::error::StoreError;
 use crate::held;
-use crate::primitives::{AtomicU64, Ordering, RwLock};
+use crate::primitives::{AtomicU64, Ordering, RwLock, RwLockReadGuard};
 
 #[derive(Debug)]
 pub(crate) struct Tail {
@@ -30,6 +31,9 @@ pub(crate) struct Tail {
     /// Held shared by whoever raises the length, exclusively while the store is cut.
     growth: RwLock<()>,
 }
+
+/// Keeps the store from being cut, if the store pads and the mapping grows.
+pub(crate) type Growing<'t> = Option<RwLockReadGuard<'t, ()>>;
 
 impl Tail {
     pub(crate) fn new(alignment: usize) -> Self {
@@ -59,11 +63,21 @@ impl Tail {
         store_len_max - store_len_max % self.alignment
     }
 
-    /// To be kept while the mapping's length is raised, if it is: acquired before the content latch.
-    pub(crate) fn growing(&self, grows: bool) -> Option<impl Drop + '_> {
+    /// To be kept while the mapping's length is raised, if it is: acquired before the content latch, and not waited for with a page lock.
+    pub(crate) fn growing(&self, grows: bool) -> Growing<'_> {
         // A thread with a guard does not wait behind a cut that waits for somebody who waits for the guard.
         let grow = || if held::any() { self.growth.read_recursive() } else { self.growth.read() };
         (grows && self.pads()).then(grow)
+    }
+
+    /// As [`growing`](Self::growing), for whoever has a page lock; `None` if it would have to wait.
+    pub(crate) fn try_growing(&self, grows: bool) -> Option<Growing<'_>> {
+        if !(grows && self.pads()) {
+            return Some(None);
+        }
+        let growth =
+            if held::any() { self.growth.try_read_recursive() } else { self.growth.try_read() };
+        growth.map(Some)
     }
 
     /// A write that ends at `end` is over, however it went, and nobody has seen that yet. `len` looks at the

@@ -100,7 +100,8 @@ impl Core {
             let from = &buf[done..done + piece.len];
             match self.write_piece(piece, from, may_wait) {
                 Ok(()) => done += piece.len,
-                Err(Error::WouldBlock) if done > 0 => break,
+                // Only of a call that may stop anywhere. A thread with a guard is told this by the others, too.
+                Err(Error::WouldBlock) if done > 0 && !may_wait => break,
                 // The pages before have been written, and stay so.
                 Err(error) => return Err(error.after(done)),
             }

@@ -186,7 +186,16 @@ impl Core {
                 Some(_) => Some(self.first_contents(piece, len)?),
                 None => None,
             };
-            let growth = to_lengthen.begin();
+            let growth = match (to_lengthen.try_begin(), lock.is_some()) {
+                (Some(growth), _) => growth,
+                (None, false) => to_lengthen.begin(),
+                (None, true) => {
+                    // Not with the page lock: see the rule of `tail`.
+                    drop((page, lock));
+                    drop(to_lengthen.begin());
+                    continue;
+                }
+            };
             let pinned = self.tree.pin();
             self.refuse_to_write(&page);
             let mut contents = page.contents.write();

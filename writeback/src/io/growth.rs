@@ -4,6 +4,7 @@
 //! ([`tail`](crate::durable::tail)). Whoever lengthens holds the truncate lock shared from before it
 //! [prepares](Core::prepare_to_lengthen) until it is done.
 
+use crate::durable::tail::Growing;
 use crate::error::{Error, Result};
 use crate::held;
 use crate::primitives::Ordering;
@@ -18,9 +19,9 @@ pub(crate) struct ToLengthen<'c> {
 
 /// The mapping is being lengthened, if it is; begun before the content latch is taken.
 #[must_use = "ended under the latch"]
-pub(crate) struct Growth<'c, G> {
+pub(crate) struct Growth<'c> {
     to: ToLengthen<'c>,
-    _growing: G,
+    _growing: Growing<'c>,
 }
 
 impl Core {
@@ -39,13 +40,19 @@ impl Core {
 }
 
 impl<'c> ToLengthen<'c> {
-    /// Keeps the store from being cut, if the mapping ends earlier.
-    pub(crate) fn begin(self) -> Growth<'c, impl Sized> {
+    /// Keeps the store from being cut, if the mapping ends earlier. The caller has no page lock.
+    pub(crate) fn begin(self) -> Growth<'c> {
         Growth { to: self, _growing: self.core.tail.growing(self.end > self.core.len()) }
+    }
+
+    /// As [`begin`](Self::begin), for whoever has a page lock; `None` if the store is being cut, or about to be.
+    pub(crate) fn try_begin(self) -> Option<Growth<'c>> {
+        let growing = self.core.tail.try_growing(self.end > self.core.len())?;
+        Some(Growth { to: self, _growing: growing })
     }
 }
 
-impl<G> Growth<'_, G> {
+impl Growth<'_> {
     /// Under the latch, when the page is dirty: an image with its bytes is cut at a length that has them.
     pub(crate) fn end(self) {
         let ToLengthen { core, end } = self.to;

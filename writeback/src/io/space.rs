@@ -8,7 +8,7 @@
 //!
 //! The store is asked twice. First before any page is dropped: if it cannot, nothing is lost. A write of one of the pages may be under way then,
 //! by a pass or by whoever holds the page, and may end after it. So the store is asked again when the pages are gone, and with them everybody who
-//! could write there; unless no page was cached, for then nobody could in between.
+//! could write there. It does not matter whether any page is found then: one may have been written and evicted since the store was asked.
 //!
 //! The last page stays, as zeros, while it has still to be written: with it the store becomes as long as the mapping.
 //!
@@ -16,7 +16,9 @@
 //! A page that is dirty or under writeback is data, whatever the store says. DIRTY is looked at first, WRITEBACK second and the store
 //! last: what has become clean in between, the store has.
 
+use crate::durable::flushes::Durability;
 use crate::error::{Error, Result, StoreError};
+use crate::held;
 use crate::index::range::Inclusive;
 use crate::index::walk;
 use crate::pages::tag::PageTag;
@@ -42,10 +44,20 @@ impl Clear {
     }
 }
 
+/// A change of the store, noted when it is over.
+struct Noted<'d>(&'d Durability);
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.0.note_write();
+    }
+}
+
 impl Mapping {
     /// Makes these bytes zeros, as far as there are any.
     pub(crate) fn clear(&self, (first, last): Inclusive, how: Clear) -> Result<()> {
         let core = &*self.core;
+        held::refuse(core.id(), "`punch` or `zero`");
         core.admit()?;
         core.check_process()?;
         let (end, size) = (last.saturating_add(1).min(core.len()), core.page_size as u64);
@@ -78,11 +90,12 @@ impl Mapping {
             return Ok(from);
         }
         let store = &*core.backing().store;
+        // However it ends, the store may have changed.
+        let _noted = Noted(&core.durability);
         how.ask(store, from, to - from)?;
-        let any = self.drop_pages((core.page_index(from), core.page_index(to - 1)));
-        let again = if any { how.ask(store, from, to - from) } else { Ok(()) };
-        core.durability.note_write();
-        again.map(|()| to)
+        self.drop_pages((core.page_index(from), core.page_index(to - 1)));
+        how.ask(store, from, to - from)?;
+        Ok(to)
     }
 }
 
@@ -116,9 +129,8 @@ impl Core {
         let len = (last - first).saturating_add(1);
         self.check_span(first, len)?;
         self.admit()?;
-        let allocated = self.backing().store.allocate(first, len);
-        self.durability.note_write();
-        allocated.map_err(|source| Error::Space { source })
+        let _noted = Noted(&self.durability);
+        self.backing().store.allocate(first, len).map_err(|source| Error::Space { source })
     }
 
     /// Where the first byte is, from `offset` on, that may be other than zero.

@@ -56,16 +56,13 @@ impl Mapping {
 
     /// Takes all of these pages out of the cache, each when no write of it is under way and nobody holds it. Tells whether there
     /// were any. The caller has the truncate lock exclusively, so no other comes in.
-    pub(crate) fn drop_pages(&self, pages: Inclusive) -> bool {
-        let mut any = false;
+    pub(crate) fn drop_pages(&self, pages: Inclusive) {
         for (_, page) in walk(&self.core.tree, pages, TagFilter::ANY) {
-            any = true;
             let found = PageRef::of_found(self, page);
             if let Some(locked) = found.and_then(|page| page.lock_state()) {
                 locked.remove();
             }
         }
-        any
     }
 
     /// Clears what the last page has beyond `len`, once nobody writes it.

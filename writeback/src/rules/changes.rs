@@ -384,8 +384,9 @@ impl Core {
         });
         evicted.unwrap_or(Err(Spared::Gone))?;
         // Now, and not when the last reader has left the index: memory is what this is about.
-        let emptied = std::mem::replace(&mut *page.contents.write(), Contents::empty());
-        drop(emptied);
+        // Not by waiting for whoever has the latch: the last one who has the page frees it as well.
+        let latch = page.contents.try_write();
+        drop(latch.map(|mut contents| std::mem::replace(&mut *contents, Contents::empty())));
         Ok(())
     }
 

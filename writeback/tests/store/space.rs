@@ -33,6 +33,8 @@ struct Keeping {
     keeps: Arc<Mutex<Option<Kept>>>,
     /// Punches that fail from now on, after so many that succeed.
     fails_after: Arc<Mutex<Option<u32>>>,
+    /// Once it has punched, the kept writes end and this cache evicts what is clean.
+    evicts: Arc<Mutex<Option<PageCache>>>,
 }
 
 impl Keeping {
@@ -76,7 +78,12 @@ impl Store for Keeping {
             Some(more) => *more -= 1,
             None => {}
         }
-        self.inner.punch(offset, len)
+        self.inner.punch(offset, len)?;
+        if let Some(cache) = self.evicts.lock().take() {
+            self.release();
+            cache.evict(u64::MAX);
+        }
+        Ok(())
     }
 }
 
@@ -202,6 +209,27 @@ fn a_write_that_is_under_way_does_not_bring_old_bytes_back() {
         assert!(!puncher.is_finished(), "it waits for the write");
         store.release();
         puncher.join().unwrap().unwrap();
+        assert_eq!(contents(&mapping.handle())[4096..8192], [0; 4096]);
+        mapping.handle().sync_data().unwrap();
+        assert_eq!(store.inner.durable()[4096..8192], [0; 4096]);
+    });
+}
+
+#[test]
+fn a_page_that_is_evicted_when_its_write_has_ended_does_not_bring_old_bytes_back() {
+    within(|| {
+        let store = Keeping::default();
+        let cache = PageCache::new(CacheConfig::new(64)).unwrap();
+        let config = Config::new().cache(&cache);
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+        mapping.handle().write_at(&[1; 3 * 4096], 0).unwrap();
+        mapping.handle().sync_data().unwrap();
+        mapping.handle().write_at(&[2; 4096], PAGE).unwrap();
+        *store.keeps.lock() = Some(Vec::new());
+        mapping.write_page(1, SyncMode::Skip).unwrap();
+        *store.evicts.lock() = Some(cache.clone());
+        mapping.handle().punch(PAGE..2 * PAGE).unwrap();
+        assert!(store.evicts.lock().is_none() && mapping.stats().evicted > 0);
         assert_eq!(contents(&mapping.handle())[4096..8192], [0; 4096]);
         mapping.handle().sync_data().unwrap();
         assert_eq!(store.inner.durable()[4096..8192], [0; 4096]);
