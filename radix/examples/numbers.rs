@@ -48,6 +48,14 @@ fn main() {
         let range = 1 << 20..=u64::MAX;
         assert_eq!(tree.pin().insert_at_absent(range, value).ok(), Some((1 << 20) + number));
     });
+    let from_one = || {
+        let tree = full();
+        tree.pin().remove(0);
+        tree
+    };
+    measure("the same from 1 on, where 0 is free", from_one, |tree, number| {
+        assert_eq!(tree.pin().insert_at_absent(1.., value).ok(), Some(NUMBERS + number));
+    });
     measure("remove at random and insert", full, |tree, number| {
         tree.pin().remove(scattered(number));
         tree.pin().insert(scattered(number), value);

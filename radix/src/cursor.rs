@@ -15,7 +15,7 @@ use crate::value::Value;
 /// is done through [`pinned`](Cursor::pinned).
 ///
 /// # Concurrency
-/// It keeps an index and no node: whatever others insert, remove or split meanwhile, a step finds the next entry of that instant.
+/// It keeps an index and no node: whatever others insert, remove or split meanwhile, a step goes past no entry that is there during the whole call.
 /// So one pass with [`next`](Cursor::next), repinned or not, keeps what is said of [`Pinned::range`]: ascending indices, each at most once, and
 /// every entry that is there all the time. Each call is one operation of the tree, of the progress that the table in the crate's documentation gives
 /// for it. It belongs to its thread.
@@ -130,7 +130,8 @@ impl<'t, V: Value> Cursor<'t, V> {
 
     /// Lets go of all references and renews the guard, so that what was removed can be freed. The position stays.
     ///
-    /// As [`Pinned::repin`]. Before anything that blocks, keep [`index`](Cursor::index) instead, and drop the cursor.
+    /// As [`Pinned::repin`]. Before anything that blocks, keep [`index`](Cursor::index) instead, and drop the cursor; a new one goes on with
+    /// [`seek`](Cursor::seek) of the index *behind* that one, which also finds the next entry if the one it stood at is gone.
     pub fn repin(&mut self) {
         self.pinned.repin();
     }

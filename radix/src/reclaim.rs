@@ -113,7 +113,8 @@ impl Guard {
     /// It runs once, as the [drop of a value](Guard#drops-of-values) that is removed now would: on any thread, under no guard and no lock of this
     /// crate, a little later; its panic goes no further. As of values, what is left when the process ends is not run. Takes no lock.
     /// # Complexity
-    /// O(1). Allocates room for the closure, and now and then frees some garbage.
+    /// O(1), and now and then it frees some garbage. Allocates room for the closure. It counts as one object, whatever it frees: who defers the end of
+    /// something large calls [`flush`](Guard::flush) now and then.
     ///
     /// # Examples
     /// ```

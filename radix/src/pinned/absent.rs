@@ -18,7 +18,8 @@ impl<V: Value> Pinned<'_, V> {
     /// of such ranges, have entries, it locks their node to mark it, so that later calls pass over them at once. Then it locks as
     /// [`try_insert`](Pinned::try_insert) does. If another thread inserts at the same index first, it goes on behind it.
     /// # Complexity
-    /// O(height), on an average over many calls: a mark that a removal has taken away is made anew once, by a look at the eight nodes of its group. Allocates
+    /// O(height), on an average over many calls: a mark that a removal has taken away is made anew once, by a look at the eight nodes of its group. The nodes in which `bounds` begin in the middle
+    /// are never marked: such a call goes down once more for each level. Allocates
     /// as [`insert`](Pinned::insert).
     /// # Errors
     /// [`RangeFullError`], with the value, if every index of the range has an entry, or had one at some instant of the call.

@@ -258,8 +258,9 @@ impl Store for MemStore {
     }
 
     fn read(&self, run: ReadRun) {
-        let inner = self.0.lock();
+        // Ended under no lock: whoever is told may come again.
         run.fill(|offset, into| {
+            let inner = self.0.lock();
             inner.check(offset, into)?;
             Ok(inner.accepted.read(offset, into))
         });

@@ -20,6 +20,12 @@ impl<'g> Op<'g> {
         let mut next = Some(low);
         while let Some(index) = next.filter(|index| *index <= high) {
             let outcome = match tree.spot(index, guard, &mut |found| mark_group(found, guard)) {
+                // Where the range begins in the middle, every call comes by here.
+                Spot::Leaf(leaf, index)
+                    if index == low && is_full_behind(Leaf::Full(leaf), index) =>
+                {
+                    Err(Leaf::Full(leaf).range_last().checked_add(1))
+                }
                 Spot::Leaf(leaf, index) => {
                     let section = FillLowest { index, high, value };
                     self.at(Leaf::Full(leaf), section).unwrap_or(Err(Some(index)))
@@ -68,6 +74,13 @@ impl<'g> Op<'g> {
             node.set_solid(groups & !bit);
         }
     }
+}
+
+/// Whether a leaf has an entry at every index from this one on, and could not be marked as solid, at one instant.
+#[inline]
+fn is_full_behind(leaf: Leaf<'_>, index: u64) -> bool {
+    let absent = !leaf.occupied();
+    absent != 0 && absent & from(offset(index, 0)) == 0
 }
 
 /// Fills the lowest empty slot of a full leaf from an index on, and marks the leaf if it is solid.
