@@ -24,6 +24,7 @@ pub(crate) struct World {
     pub(crate) mapping: Mapping,
     pub(crate) device: Device,
     ledger: Ledger,
+    cache: Option<PageCache>,
     /// The device's own.
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -63,15 +64,22 @@ impl World {
         let cache = PageCache::new(config).unwrap();
         let zeros = vec![0; usize::try_from(pages).unwrap() * PAGE];
         let device = Device::new(zeros, threads > 0);
-        let world = Self::open(device, Ledger::default(), threads, Config::new().cache(&cache));
+        let config = Config::new().cache(&cache);
+        let world = Self::open(device, Ledger::default(), threads, config, Some(cache.clone()));
         (world, cache)
     }
 
     fn over(device: Device, ledger: Ledger, threads: usize) -> Arc<Self> {
-        Self::open(device, ledger, threads, Config::new().unbounded())
+        Self::open(device, ledger, threads, Config::new().unbounded(), None)
     }
 
-    fn open(device: Device, ledger: Ledger, threads: usize, config: Config) -> Arc<Self> {
+    fn open(
+        device: Device,
+        ledger: Ledger,
+        threads: usize,
+        config: Config,
+        cache: Option<PageCache>,
+    ) -> Arc<Self> {
         let config = config.page_size(PAGE).clock(Clock::manual());
         let mapping = Mapping::with_config(Arc::new(device.clone()), config).unwrap();
         let serve = |_| {
@@ -79,7 +87,7 @@ impl World {
             thread::spawn(move || device.serve())
         };
         let threads = std::sync::Mutex::new((0..threads).map(serve).collect());
-        Arc::new(Self { mapping, device, ledger, threads })
+        Arc::new(Self { mapping, device, ledger, cache, threads })
     }
 
     /// As [`new`](Self::new), and its pages have a first version, which is dirty.
@@ -270,6 +278,9 @@ impl World {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap());
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         self.mapping.check().unwrap();
+        if let Some(cache) = &self.cache {
+            cache.check().unwrap();
+        }
     }
 
     fn vanish(self: Arc<Self>) {
