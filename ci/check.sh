@@ -51,7 +51,7 @@ stray "the cache's come from writeback/src/primitives.rs, but for reference coun
     writeback/src ':!writeback/src/primitives.rs' ':!writeback/src/primitives'
 stray "those of the frames come from frames/src/sync.rs" \
     "$code"'((std|core)::(sync::(atomic|\{|Mutex|RwLock|Condvar|Once|Barrier)|thread|hint)|loom::)' \
-    frames/src ':!frames/src/sync.rs' ':!frames/src/models.rs'
+    frames/src ':!frames/src/sync.rs' ':!frames/src/models.rs' ':!frames/src/latch_models.rs'
 stray "the system is called from frames/src/system" "$code"'(rustix::|std::alloc)' frames/src ':!frames/src/system'
 stray "crossbeam-epoch is called from radix/src/reclaim/thread.rs" "$code"crossbeam_epoch radix/src ':!radix/src/reclaim/thread.rs'
 stray "no paths of one machine" '(^|[^[:alnum:]_.~-])/(home|root|work|Users)/' .

@@ -5,11 +5,12 @@
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
-use std::num::NonZero;
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use page_frames::{CowFrame, FRAME_LEN_MAX, FRAME_LEN_MIN, Frame, Limit, Pool, SharedFrame};
+
+use crate::primitives::processors;
 
 /// Alignment of every page's memory, for direct I/O, or its size if that is less.
 pub(crate) const ALIGNMENT: usize = 4096;
@@ -50,7 +51,7 @@ impl Frames {
 /// The limit of a pool for so many bytes of pages: as much again as lies in the pool's magazines, and some copies, before
 /// it looks for memory to give back.
 fn with_spare(bytes: u64) -> u64 {
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get).min(64);
+    let processors = processors().min(64);
     bytes.saturating_add(bytes / 64).saturating_add((1 << 20) + processors as u64 * (128 << 10))
 }
 

@@ -70,6 +70,11 @@ pub(crate) use self::standard::{
     static_array, thread,
 };
 
+/// How many threads can run at a time.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// Whether a model checker runs this build. Then things are identified by what is the same in every
 /// run, so that a schedule can be replayed, and tables are small.
 pub(crate) const CHECKED: bool = cfg!(any(writeback_loom, writeback_shuttle));
