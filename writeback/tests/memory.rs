@@ -10,9 +10,7 @@ use std::time::Duration;
 use common::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use writeback::store::{
-    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
-};
+use writeback::store::Store;
 use writeback::{
     CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError, SyncMode,
 };
@@ -268,32 +266,10 @@ fn a_cache_needs_room_and_a_mapping_in_it_a_store() {
 struct Congested(TestStore, AtomicBool);
 
 impl Store for Congested {
-    fn limits(&self) -> Limits {
-        self.0.limits()
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.0.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        self.0.set_len(len)
-    }
-
-    fn read(&self, run: ReadRun) {
-        self.0.read(run);
-    }
-
-    fn write(&self, batch: WriteBatch, completion: Completion) {
-        self.0.write(batch, completion);
-    }
+    pass_on!(0: limits, len, set_len, read, write, flush);
 
     fn is_congested(&self) -> bool {
         self.1.load(Ordering::Relaxed)
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.0.flush(kind, completion);
     }
 }
 

@@ -204,21 +204,7 @@ impl Drop for Nosy {
 }
 
 impl Store for Nosy {
-    fn limits(&self) -> writeback::store::Limits {
-        self.0.limits()
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.0.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        self.0.set_len(len)
-    }
-
-    fn read(&self, run: writeback::store::ReadRun) {
-        self.0.read(run);
-    }
+    pass_on!(0: limits, len, set_len, read);
 
     fn write(&self, batch: writeback::store::WriteBatch, completion: writeback::store::Completion) {
         thread::sleep(Duration::from_micros(200));

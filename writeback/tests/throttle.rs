@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use parking_lot::Mutex;
-use writeback::store::{
-    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
-};
+use writeback::store::{Completion, Store, WriteBatch};
 use writeback::{
     Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
     StoreError, SyncMode,
@@ -430,29 +428,11 @@ fn a_pause_does_not_feed_on_itself() {
 struct Logging(MemStore, u8, Arc<Mutex<Vec<u8>>>);
 
 impl Store for Logging {
-    fn limits(&self) -> Limits {
-        self.0.limits()
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.0.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        self.0.set_len(len)
-    }
-
-    fn read(&self, run: ReadRun) {
-        self.0.read(run);
-    }
+    pass_on!(0: limits, len, set_len, read, flush);
 
     fn write(&self, batch: WriteBatch, completion: Completion) {
         self.2.lock().extend(batch.images().iter().map(|_| self.1));
         self.0.write(batch, completion);
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.0.flush(kind, completion);
     }
 }
 

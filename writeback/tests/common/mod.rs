@@ -17,8 +17,10 @@ use writeback::store::{
 };
 use writeback::{Config, Mapping, MemStore, StoreError};
 
+mod pass_on;
 mod watchdog;
 
+pub(crate) use pass_on::pass_on;
 pub(crate) use watchdog::{SetOnDrop, patience, watch, watch_for};
 
 pub const PAGE: usize = 4096;
@@ -326,29 +328,11 @@ impl LateStore {
 }
 
 impl Store for LateStore {
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.inner.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        self.inner.set_len(len)
-    }
-
-    fn read(&self, run: ReadRun) {
-        self.inner.read(run);
-    }
+    pass_on!(inner: limits, len, set_len, read, flush);
 
     fn write(&self, batch: WriteBatch, completion: Completion) {
         // Should the thread be gone, the completion comes back in the error and is dropped.
         let _ = self.queue.lock().send((batch, completion));
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.inner.flush(kind, completion);
     }
 }
 

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use writeback::page::Writeback;
 use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
-use writeback::store::{
-    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
-};
+use writeback::store::{Completion, FlushKind, Store, WriteBatch};
 use writeback::{Config, Error, Handle, Mapping, StoreError, SyncMode};
 
+use crate::common::pass_on;
 use crate::driver::{open, read_all};
 
 const PAGE: usize = 4096;
@@ -182,31 +181,13 @@ struct EndsAnother {
 }
 
 impl Store for EndsAnother {
-    fn limits(&self) -> Limits {
-        self.store.limits()
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.store.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        self.store.set_len(len)
-    }
-
-    fn read(&self, run: ReadRun) {
-        self.store.read(run);
-    }
+    pass_on!(store: limits, len, set_len, read, flush);
 
     fn write(&self, batch: WriteBatch, completion: Completion) {
         self.store.write(batch, completion);
         if let Some(other) = self.other.lock().take() {
             other.end(Err(std::io::Error::other("of another page").into()));
         }
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.store.flush(kind, completion);
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use writeback::hooks::{Log, Seal};
-use writeback::store::{FlushCompletion, FlushKind, ReadRun, Store};
+use writeback::store::{ReadRun, Store};
 use writeback::{
     Budget, Clock, Config, Error, Flusher, FlusherConfig, Mapping, StoreError, SyncMode,
 };
@@ -331,31 +331,13 @@ fn a_page_that_is_written_after_all_backs_off_from_the_beginning_the_next_time()
 struct Scribbling(TestStore);
 
 impl Store for Scribbling {
-    fn limits(&self) -> writeback::store::Limits {
-        self.0.limits()
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.0.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        self.0.set_len(len)
-    }
+    pass_on!(0: limits, len, set_len, write, flush);
 
     fn read(&self, run: ReadRun) {
         run.fill(|offset, into| {
             into.fill(0xff);
             self.0.read_at(offset, into)
         });
-    }
-
-    fn write(&self, batch: writeback::store::WriteBatch, completion: writeback::store::Completion) {
-        self.0.write(batch, completion);
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.0.flush(kind, completion);
     }
 }
 

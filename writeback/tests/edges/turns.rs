@@ -5,12 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use writeback::store::{
-    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
-};
-use writeback::{
-    CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError, SyncMode,
-};
+use writeback::store::{Completion, Store, WriteBatch};
+use writeback::{CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, SyncMode};
 
 use crate::common::*;
 
@@ -42,21 +38,7 @@ fn set(hook: &Once, f: impl FnOnce() + Send + 'static) {
 }
 
 impl Store for Hooked {
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.inner.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        self.inner.set_len(len)
-    }
-
-    fn read(&self, run: ReadRun) {
-        self.inner.read(run);
-    }
+    pass_on!(inner: limits, len, set_len, read, flush);
 
     fn write(&self, batch: WriteBatch, completion: Completion) {
         run(&self.on_submit);
@@ -66,10 +48,6 @@ impl Store for Hooked {
     fn is_congested(&self) -> bool {
         run(&self.on_congested);
         false
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.inner.flush(kind, completion);
     }
 }
 

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use writeback::hooks::Log;
-use writeback::store::{
-    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
-};
-use writeback::{Config, Mapping, MemStore, StoreError};
+use writeback::store::{Completion, Store, WriteBatch};
+use writeback::{Config, Mapping, MemStore};
 
-use crate::common::{PAGE, watch};
+use crate::common::{PAGE, pass_on, watch};
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -88,21 +86,7 @@ pub(crate) struct Numbers<S> {
 }
 
 impl<S: Store> Store for Numbers<S> {
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.inner.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        self.inner.set_len(len)
-    }
-
-    fn read(&self, run: ReadRun) {
-        self.inner.read(run);
-    }
+    pass_on!(inner: limits, len, set_len, read, flush);
 
     /// I-LOG-FIRST: no image has a change that the log may lose.
     fn write(&self, batch: WriteBatch, completion: Completion) {
@@ -112,10 +96,6 @@ impl<S: Store> Store for Numbers<S> {
             assert!(newest <= durable, "{newest} is submitted, the log is durable to {durable}");
         }
         self.inner.write(batch, completion);
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.inner.flush(kind, completion);
     }
 }
 

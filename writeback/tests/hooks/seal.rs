@@ -8,12 +8,12 @@ use std::thread;
 
 use parking_lot::Mutex;
 use writeback::hooks::{Crc32c, Seal};
-use writeback::store::{
-    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
-};
+use writeback::store::{Completion, Limits, ReadRun, Store, WriteBatch};
 use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
-use crate::common::{LateStore, PAGE, SetOnDrop, TestStore, assert_settled, eventually, watch};
+use crate::common::{
+    LateStore, PAGE, SetOnDrop, TestStore, assert_settled, eventually, pass_on, watch,
+};
 
 /// A seal that a test drives. It turns every bit, and reserves what it is told to.
 #[derive(Debug, Default)]
@@ -160,16 +160,10 @@ struct Liar {
 }
 
 impl Store for Liar {
+    pass_on!(inner: len, set_len, flush);
+
     fn limits(&self) -> Limits {
         Limits::default()
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.inner.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        self.inner.set_len(len)
     }
 
     fn read(&self, run: ReadRun) {
@@ -192,10 +186,6 @@ impl Store for Liar {
         stored[at..at + bytes.len()].copy_from_slice(&bytes);
         self.inner.replace(stored);
         completion.complete(Ok(batch.len()));
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.inner.flush(kind, completion);
     }
 }
 

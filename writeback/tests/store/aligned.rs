@@ -6,12 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use writeback::store::Store;
 use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
-use writeback::store::{
-    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
-};
 use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
+use crate::pass_on::pass_on;
 use crate::within;
 
 const PAGE: usize = 4096;
@@ -314,29 +313,11 @@ proptest! {
 struct SlowToCut(MemStore);
 
 impl Store for SlowToCut {
-    fn limits(&self) -> Limits {
-        self.0.limits()
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.0.len()
-    }
+    pass_on!(0: limits, len, read, write, flush);
 
     fn set_len(&self, len: u64) -> Result<(), StoreError> {
         thread::sleep(Duration::from_millis(1));
         self.0.set_len(len)
-    }
-
-    fn read(&self, run: ReadRun) {
-        self.0.read(run);
-    }
-
-    fn write(&self, batch: WriteBatch, completion: Completion) {
-        self.0.write(batch, completion);
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.0.flush(kind, completion);
     }
 }
 

@@ -3,11 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use writeback::store::{
-    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
-};
+use writeback::store::{Limits, Store};
 use writeback::{Config, Error, Mapping, MemStore, StoreError};
 
+use crate::pass_on::pass_on;
 use crate::within;
 
 /// Bytes in memory, with limits of its own.
@@ -22,29 +21,15 @@ fn limited_to(contents: usize, change: impl FnOnce(&mut Limits)) -> Limited {
 }
 
 impl Store for Limited {
+    pass_on!(0: len, read, write, flush);
+
     fn limits(&self) -> Limits {
         self.1
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.0.len()
     }
 
     fn set_len(&self, len: u64) -> Result<(), StoreError> {
         assert!((self.1.len_min..=self.1.len_max).contains(&len), "it is not to be asked that");
         self.0.set_len(len)
-    }
-
-    fn read(&self, run: ReadRun) {
-        self.0.read(run);
-    }
-
-    fn write(&self, batch: WriteBatch, completion: Completion) {
-        self.0.write(batch, completion);
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.0.flush(kind, completion);
     }
 }
 

@@ -17,4 +17,7 @@ mod watchdog;
 #[path = "../common/files.rs"]
 mod common_files;
 
+#[path = "../common/pass_on.rs"]
+mod pass_on;
+
 use watchdog::{patience, within};

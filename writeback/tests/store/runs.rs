@@ -5,13 +5,12 @@ use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
-use writeback::store::{
-    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
-};
+use writeback::store::{ReadRun, Store};
 use writeback::{
     CacheConfig, Config, Error, Handle, Mapping, MemStore, PageCache, Result, StoreError,
 };
 
+use crate::pass_on::pass_on;
 use crate::within;
 
 const PAGE: usize = 4096;
@@ -221,13 +220,7 @@ fn prefetch_reads_what_is_missing_and_leaves_half_of_the_cache_to_others() {
 struct Early(MemStore, Arc<Mutex<Vec<(ReadRun, u64)>>>);
 
 impl Store for Early {
-    fn limits(&self) -> Limits {
-        self.0.limits()
-    }
-
-    fn len(&self) -> std::result::Result<u64, StoreError> {
-        self.0.len()
-    }
+    pass_on!(0: limits, len, write, flush);
 
     /// It cannot be cut to 100 bytes when it is asked first.
     fn set_len(&self, len: u64) -> std::result::Result<(), StoreError> {
@@ -244,14 +237,6 @@ impl Store for Early {
             at += buffer.len() as u64;
         }
         self.1.lock().push((run, count));
-    }
-
-    fn write(&self, batch: WriteBatch, completion: Completion) {
-        self.0.write(batch, completion);
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.0.flush(kind, completion);
     }
 }
 

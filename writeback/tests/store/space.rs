@@ -10,14 +10,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use writeback::hooks::Crc32c;
 use writeback::store::fault::FaultStore;
-use writeback::store::{
-    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
-};
+use writeback::store::{Completion, Store, WriteBatch};
 use writeback::{
     CacheConfig, Config, Error, FileStore, Handle, Mapping, MemStore, PageCache, StoreError,
     SyncMode,
 };
 
+use crate::pass_on::pass_on;
 use crate::within;
 
 const PAGE: u64 = 4096;
@@ -45,31 +44,13 @@ impl Keeping {
 }
 
 impl Store for Keeping {
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-
-    fn len(&self) -> Result<u64, StoreError> {
-        self.inner.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), StoreError> {
-        self.inner.set_len(len)
-    }
-
-    fn read(&self, run: ReadRun) {
-        self.inner.read(run);
-    }
+    pass_on!(inner: limits, len, set_len, read, flush);
 
     fn write(&self, batch: WriteBatch, completion: Completion) {
         match &mut *self.keeps.lock() {
             Some(kept) => kept.push((batch, completion)),
             None => self.inner.write(batch, completion),
         }
-    }
-
-    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        self.inner.flush(kind, completion);
     }
 
     fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
