@@ -4,18 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
 
-use crate::common::{PAGE, TestStore, Writes, eventually, never, open, open_dirty, page};
 use writeback::hooks::{Log, Observer, Seal};
 use writeback::page::{PageRef, PageTag};
 use writeback::store::Store;
-use writeback::{
-    Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
-    Result, SyncMode,
-};
+use writeback::{Budget, Config, Error, Mapping, SyncMode};
 
-use crate::{open_in, settle};
+use crate::common::{PAGE, TestStore, Writes, eventually, never, open, open_dirty, page};
+use crate::settle;
 
 #[test]
 fn a_write_guard_makes_its_page_dirty_when_it_is_taken_and_gives_all_of_it() {
@@ -159,7 +155,7 @@ fn a_closed_or_poisoned_mapping_gives_no_write_guard() {
     assert_eq!(page.read()[0], 1);
 
     let (mapping, _store) = open_dirty(1, 1);
-    let page = common::page(&mapping, 0);
+    let page = crate::common::page(&mapping, 0);
     mapping.close().unwrap();
     assert!(matches!(page.write(), Err(Error::Closed)));
 }
@@ -281,7 +277,7 @@ fn a_change_under_a_guard_can_be_logged() {
     drop(page.write().unwrap());
     assert_eq!(mapping.oldest_unwritten(), None, "nothing was logged");
     let (mapping, _store) = open(1);
-    let page = common::page(&mapping, 0);
+    let page = crate::common::page(&mapping, 0);
     assert!(matches!(page.write().unwrap().log_at(1), Err(Error::Config { .. })));
 }
 

@@ -7,20 +7,11 @@ mod bytes;
 mod pages;
 mod under;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
 
-use common::{PAGE, TestStore, Writes, eventually, never, open, open_dirty, page};
-use writeback::hooks::{Log, Observer, Seal};
-use writeback::page::{PageRef, PageTag};
+use common::{PAGE, TestStore};
 use writeback::store::Store;
-use writeback::{
-    Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
-    Result, SyncMode,
-};
+use writeback::{Config, Mapping, PageCache};
 
 /// Syncs, and then nothing is left.
 #[track_caller]

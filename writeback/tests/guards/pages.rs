@@ -1,21 +1,10 @@
 //! Pages beyond the end, pages if they are cached, pages by tag.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
+use writeback::page::PageTag;
+use writeback::{Error, Mapping, SyncMode};
 
-use crate::common::{PAGE, TestStore, Writes, eventually, never, open, open_dirty, page};
-use writeback::hooks::{Log, Observer, Seal};
-use writeback::page::{PageRef, PageTag};
-use writeback::store::Store;
-use writeback::{
-    Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
-    Result, SyncMode,
-};
-
-use crate::{open_in, settle};
+use crate::common::{PAGE, open};
+use crate::settle;
 
 #[test]
 fn a_page_beyond_the_end_is_zeros_and_dirty_and_the_mapping_ends_with_it() {

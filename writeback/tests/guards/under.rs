@@ -2,19 +2,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::common::{PAGE, TestStore, Writes, eventually, never, open, open_dirty, page};
-use writeback::hooks::{Log, Observer, Seal};
-use writeback::page::{PageRef, PageTag};
-use writeback::store::Store;
+use writeback::page::PageRef;
 use writeback::{
     Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
     Result, SyncMode,
 };
 
+use crate::common::{PAGE, Writes, eventually, never, open, open_dirty, page};
 use crate::{open_in, settle};
 
 #[test]
@@ -183,8 +180,10 @@ fn a_miss_under_a_guard_overtakes_a_cut_that_has_not_begun() {
 
 #[test]
 fn a_thread_with_a_guard_grows_a_mapping_whose_padding_is_about_to_be_cut_off() {
-    common::watch();
-    let mapping = Mapping::open(MemStore::new().aligned(512)).unwrap();
+    crate::common::watch();
+    let cache = PageCache::new(CacheConfig::new(8)).unwrap();
+    let store = Arc::new(MemStore::new().aligned(512));
+    let mapping = Mapping::with_config(store, Config::new().cache(&cache)).unwrap();
     mapping.handle().write_at(&[1; 100], 0).unwrap();
     // Padded, and no sync has seen to that yet.
     mapping.write_page(0, SyncMode::Wait).unwrap();
@@ -202,11 +201,14 @@ fn a_thread_with_a_guard_grows_a_mapping_whose_padding_is_about_to_be_cut_off() 
         thread::spawn(move || handle.write_at(b"y", 3 * PAGE as u64))
     };
     never("the sync comes before it", || stranger.is_finished());
+    // It has taken the place of its page, which is empty and unlocked, for good.
+    cache.evict(8);
     mapping.handle().write_at(b"x", 3 * PAGE as u64 + 1).unwrap();
     drop(guard);
     writer.join().unwrap().unwrap();
     syncer.join().unwrap().unwrap();
     stranger.join().unwrap().unwrap();
+    cache.check().unwrap();
     mapping.handle().sync_data().unwrap();
     mapping.check().unwrap();
 }
@@ -250,7 +252,7 @@ fn a_write_under_a_guard_that_is_stopped_in_the_middle_says_how_far_it_came() {
 fn a_guard_that_is_forgotten_keeps_its_page_and_nobody_who_evicts() {
     let cache = PageCache::new(CacheConfig::new(8)).unwrap();
     let (mapping, _store) = open_in(&cache, 4);
-    common::watch();
+    crate::common::watch();
     thread::scope(|scope| {
         scope.spawn(|| std::mem::forget(page(&mapping, 0).read()));
     });
