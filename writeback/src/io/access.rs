@@ -180,18 +180,23 @@ impl Core {
         let _no_truncate = self.no_truncate()?;
         self.admit()?;
         let to_lengthen = self.prepare_to_lengthen(piece.end)?;
+        // From one turn to the next: the page, so that it is not evicted, which has taken the room that there was for one; and what the
+        // store had, which nobody changes while the page is empty and cannot be truncated.
+        let (mut _kept, mut first) = (None, None);
         loop {
             let (page, lock) = self.find_or_lock(piece.index, &mut room);
-            let first = match &lock {
-                Some(_) => Some(self.first_contents(piece, len)?),
-                None => None,
-            };
+            if lock.is_none() {
+                first = None;
+            } else if first.is_none() {
+                first = Some(self.first_contents(piece, len)?);
+            }
             let growth = match (to_lengthen.try_begin(), lock.is_some()) {
                 (Some(growth), _) => growth,
                 (None, false) => to_lengthen.begin(),
                 (None, true) => {
                     // Not with the page lock: see the rule of `tail`.
-                    drop((page, lock));
+                    drop(lock);
+                    _kept = Some(page);
                     drop(to_lengthen.begin());
                     continue;
                 }
@@ -199,7 +204,7 @@ impl Core {
             let pinned = self.tree.pin();
             self.refuse_to_write(&page);
             let mut contents = page.contents.write();
-            if let Some(bytes) = first {
+            if let Some(bytes) = first.take() {
                 // Valid and dirty under one latch: nobody sees the one without the other.
                 *contents = Contents::from(bytes);
                 page.state.set_uptodate();
