@@ -93,6 +93,8 @@ impl Mapping {
         // However it ends, the store may have changed.
         let _noted = Noted(&core.durability);
         how.ask(store, from, to - from)?;
+        // Also now: a sync that finds the dropped pages no longer dirty makes durable what has taken their place.
+        core.durability.note_write();
         self.drop_pages((core.page_index(from), core.page_index(to - 1)));
         how.ask(store, from, to - from)?;
         Ok(to)

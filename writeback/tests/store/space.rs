@@ -1,5 +1,6 @@
 //! Room given back, taken ahead and looked for, in stores that can do that and in those that cannot.
 
+use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -283,6 +284,71 @@ fn a_punch_is_flushed_by_the_next_sync_though_no_page_is_dirty() {
         handle.punch(..PAGE).unwrap();
         handle.sync_data().unwrap();
         assert_eq!(store.durable()[..4097], [[0; 4096].as_slice(), &[1]].concat());
+    });
+}
+
+/// What happens in a punch, once it is done; its answer.
+type Then = Box<dyn FnOnce() -> Result<(), StoreError> + Send>;
+
+/// Bytes in memory; each punch takes the next of what is to happen.
+#[derive(Default)]
+struct Eventful {
+    inner: MemStore,
+    next: Mutex<Vec<Then>>,
+}
+
+impl fmt::Debug for Eventful {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl Store for Eventful {
+    pass_on!(inner: limits, len, set_len, read, write, flush);
+
+    fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        self.inner.punch(offset, len)?;
+        self.next.lock().pop().map_or(Ok(()), |then| then())
+    }
+}
+
+#[test]
+fn a_punch_that_failed_when_it_had_done_its_work_is_flushed_too() {
+    within(|| {
+        let store = Arc::new(Eventful::default());
+        let mapping = Mapping::with_config(store.clone(), Config::new()).unwrap();
+        let handle = mapping.handle();
+        handle.write_at(&[1; 8192], 0).unwrap();
+        handle.sync_data().unwrap();
+        store.next.lock().push(Box::new(|| Err(io::Error::from_raw_os_error(5).into())));
+        handle.punch(..PAGE).unwrap_err();
+        drop(mapping);
+        handle.sync_data().unwrap();
+        assert_eq!(store.inner.durable()[..4097], [[0; 4096].as_slice(), &[1]].concat());
+    });
+}
+
+#[test]
+fn a_sync_while_pages_are_dropped_makes_durable_what_has_taken_their_place() {
+    within(|| {
+        let store = Arc::new(Eventful::default());
+        let mapping = Mapping::with_config(store.clone(), Config::new()).unwrap();
+        let handle = mapping.handle();
+        handle.write_at(&[1; 8192], 0).unwrap();
+        handle.sync_data().unwrap();
+        handle.write_at(&[2; 4096], 0).unwrap();
+        let (other, durable) = (handle.clone(), store.inner.clone());
+        // The second time, when the page is gone.
+        *store.next.lock() = vec![
+            Box::new(move || {
+                thread::spawn(move || other.sync_data().unwrap()).join().unwrap();
+                assert_eq!(durable.durable()[..4096], [0; 4096], "neither these nor the old ones");
+                Ok(())
+            }),
+            Box::new(|| Ok(())),
+        ];
+        handle.punch(..PAGE).unwrap();
+        assert!(store.next.lock().is_empty());
     });
 }
 
