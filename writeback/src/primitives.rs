@@ -75,6 +75,17 @@ pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// Whether something stays true though others get the processor a few times, and so is more than a moment's work. A checker's other
+/// schedules have its end as well.
+pub(crate) fn lasts(so: impl Fn() -> bool) -> bool {
+    const PATIENCE: u32 = if CHECKED { 0 } else { 64 };
+    let still = |_| {
+        thread::yield_now();
+        so()
+    };
+    so() && (0..PATIENCE).all(still)
+}
+
 /// Whether a model checker runs this build. Then things are identified by what is the same in every
 /// run, so that a schedule can be replayed, and tables are small.
 pub(crate) const CHECKED: bool = cfg!(any(writeback_loom, writeback_shuttle));

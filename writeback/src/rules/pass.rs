@@ -13,6 +13,7 @@ use crate::index::walk;
 use crate::modes::{Budget, Progress, SyncMode};
 use crate::pages::Page;
 use crate::pages::tag::PageTag;
+use crate::primitives::lasts;
 use crate::rules::claim::Claim;
 use crate::rules::core::Mapping;
 use crate::rules::locked::LockedPage;
@@ -116,10 +117,10 @@ impl<'m> Pass<'m> {
 
     fn lock(&mut self, page: &PageRef) -> Option<LockedPage> {
         if let Some(locked) = page.try_lock_state() {
-            // It may have come under writeback since it was looked at; or somebody changes it, for however long.
+            // It may have come under writeback since it was looked at; or somebody changes it, for longer than a copy takes.
             let page = locked.page();
-            let busy = page.snapshot().is_under_writeback() || page.contents.is_locked_exclusive();
-            if self.mode == SyncMode::Wait || !busy {
+            let changed = || lasts(|| page.contents.is_locked_exclusive());
+            if self.mode == SyncMode::Wait || !(page.snapshot().is_under_writeback() || changed()) {
                 return Some(locked);
             }
         } else if self.mode == SyncMode::Wait {
