@@ -2,6 +2,7 @@
 
 mod bytes;
 pub(crate) mod stream;
+pub(crate) mod tasks;
 
 use std::ops::RangeBounds;
 

@@ -57,6 +57,7 @@
 //! | decide when and how a page is written | [`PageRef::lock_state`](page::PageRef::lock_state), a [`LockedPage`](page::LockedPage), a [`Claim`](page::Claim), a [`Writeback`](page::Writeback) |
 //! | log changes ahead of the pages that have them | [`hooks::Log`], [`PageRef::write_logged`](page::PageRef::write_logged), [`PageWriteGuard::log_at`](page::PageWriteGuard::log_at) |
 //! | put a checksum on pages, or encrypt them | [`hooks::Seal`] |
+//! | wait in a task of whatever runtime, and not in a thread | [`Mapping::async_handle`], [`AsyncHandle`] |
 //! | see what happens | [`Mapping::stats`], [`hooks::Observer`] |
 //! | have pages read before they are wanted | [`Handle::prefetch`] |
 //! | give back room, take it ahead, look for holes | [`Handle::punch`], [`Handle::allocate`], [`Handle::next_data`] |
@@ -92,6 +93,8 @@
 //!    page is still part of it, and changes its state in sections, which find out.
 //! 9. *To wait* for a page lock, a writeback, a hold or the store: with no index guard, no latch (but see 14) and no
 //!    page under writeback that has not been submitted. Several page locks: in ascending order.
+//!    A task waits as a thread does, in the same queues (`wait`), but returns meanwhile: it keeps nothing then that its future does not
+//!    let go of when it is dropped. Wakers are called with no lock that a poll waits for in its thread.
 //! 10. *Orders of locks*: truncate lock, page lock, content latch, index; and below the latch, beside the
 //!     index, a page's log positions and the book of all. The end of a write takes none of the first three.
 //!     The length is raised under the latch. If the store has an [alignment](store::Limits::alignment), also under a lock
@@ -264,6 +267,7 @@ mod primitives;
 mod rules;
 mod space;
 pub mod store;
+mod wait;
 #[cfg(test)]
 #[path = "../tests/common/watchdog.rs"]
 #[allow(dead_code, reason = "the tests here use a part of it")]
@@ -275,6 +279,7 @@ pub use error::{Error, Result, StoreError};
 pub use flusher::{Flusher, FlusherConfig};
 pub use handle::Handle;
 pub use handle::stream::Stream;
+pub use handle::tasks::AsyncHandle;
 pub use mapping::CloseError;
 pub use memory::{CacheConfig, PageCache};
 pub use modes::{Budget, SyncMode};

@@ -1,7 +1,7 @@
 //! A page: its state word, its contents, and waiting for it.
 //!
 //! The state word is in [`state`](crate::pages::state), the contents are in [`buffer`](crate::buffer), the
-//! place to sleep is in [`wait`](crate::pages::wait); a page puts them together and adds the tickets of its
+//! place to sleep is in [`wait`](crate::wait); a page puts them together and adds the tickets of its
 //! writebacks. It does not know its mapping.
 
 pub(crate) mod blocks;
@@ -9,9 +9,9 @@ pub(crate) mod keep;
 pub(crate) mod positions;
 pub(crate) mod state;
 pub(crate) mod tag;
-pub(crate) mod wait;
 
 use std::fmt;
+use std::future::Future;
 
 use crate::accounts::usage::Usage;
 use crate::buffer::Contents;
@@ -19,6 +19,7 @@ use crate::pages::blocks::{BlockMap, Blocks};
 use crate::pages::positions::Positions;
 use crate::pages::state::{PageState, Snapshot, Wake};
 use crate::primitives::{AtomicU64, CHECKED, HintU32, HintU64, Latch, Mutex, Ordering};
+use crate::wait;
 
 /// A cached page, as the index stores it. Reached through [`PageRef`](crate::page::PageRef).
 ///
@@ -251,17 +252,28 @@ impl Page {
         self.wake(self.state.take_sleepers());
     }
 
+    fn is_over(&self, ticket: u64) -> bool {
+        self.ended.load(Ordering::Acquire) >= ticket
+    }
+
+    /// Announces a sleeper, then looks.
+    fn announce_until_over(&self, ticket: u64) -> bool {
+        self.state.announce();
+        self.is_over(ticket)
+    }
+
     /// Waits until the writeback with `ticket`, and all before it, are over.
     ///
     /// By ticket, not by flag: a page that is written again and again has its flag set whenever
     /// one looks (a waiter would starve), and a flag seen clear says nothing of which write ended.
+    pub(crate) fn ended(&self, ticket: u64) -> impl Future<Output = ()> + Send {
+        wait::until(self.key(), move || self.announce_until_over(ticket))
+    }
+
+    /// As [`ended`](Self::ended), in this thread.
     pub(crate) fn wait_ticket(&self, ticket: u64) {
-        let over = || self.ended.load(Ordering::Acquire) >= ticket;
-        if !over() {
-            wait::wait_until(self.key(), || {
-                self.state.announce();
-                over()
-            });
+        if !self.is_over(ticket) {
+            wait::now(self.ended(ticket));
         }
     }
 

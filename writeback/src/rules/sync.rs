@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::held;
-use crate::index::range::inclusive;
+use crate::index::range::{Inclusive, inclusive};
 use crate::index::walk;
 use crate::modes::{Budget, Progress, SyncMode};
 use crate::pages::tag::PageTag;
@@ -141,6 +141,17 @@ impl Mapping {
         let Some(range) = inclusive(pages) else { return };
         for (_, page) in walk(&self.core.tree, range, PageTag::Writeback) {
             page.wait_ticket(page.ticket());
+        }
+    }
+
+    /// As [`wait_range`](Self::wait_range), of a task. It looks for the next page each time it has waited, rather than keep a walk meanwhile.
+    pub(crate) async fn writes_ended(&self, (first, last): Inclusive) {
+        let mut next = Some(first);
+        while let Some(start) = next {
+            let page = walk(&self.core.tree, (start, last), PageTag::Writeback).next();
+            let Some((index, page)) = page else { return };
+            page.ended(page.ticket()).await;
+            next = index.checked_add(1);
         }
     }
 

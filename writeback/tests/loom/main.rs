@@ -29,4 +29,5 @@ mod space;
 mod stalls;
 mod syncs;
 mod tail;
+mod tasks;
 mod waits;

@@ -1,0 +1,126 @@
+//! Tasks that wait, beside threads. An executor of the model is a thread that sleeps until its waker is called, so a task that is not
+//! woken is a deadlock.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::sync::{Condvar, Mutex};
+
+use crate::model::model;
+use crate::world::World;
+
+/// What wakes a thread that plays an executor.
+#[derive(Default)]
+pub(crate) struct Bell {
+    rung: Mutex<bool>,
+    rings: Condvar,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub(crate) fn poll<F: Future>(self: &Arc<Self>, future: Pin<&mut F>) -> Poll<F::Output> {
+        let waker = Waker::from(Arc::clone(self));
+        future.poll(&mut Context::from_waker(&waker))
+    }
+
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.rings.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        *self.rung.lock().unwrap() = true;
+        self.rings.notify_one();
+    }
+}
+
+/// Runs a task, which is polled when it is woken and not otherwise.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    run(&Bell::new(), pin!(future))
+}
+
+fn run<F: Future>(bell: &Arc<Bell>, mut future: Pin<&mut F>) -> F::Output {
+    loop {
+        match bell.poll(future.as_mut()) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => bell.wait(),
+        }
+    }
+}
+
+async fn ended(world: &World) {
+    world.mapping.async_handle().wait_range(..).await;
+    assert_eq!(world.disk.accepted(0), 1);
+}
+
+/// A task that waits for a write is woken by its end.
+#[test]
+fn task_vs_end() {
+    model("task_vs_end", || {
+        let world = World::dirty(1);
+        let writeback = world.start(0);
+        let task = world.spawn(|world| block_on(ended(world)));
+        world.write_out(writeback);
+        task.join().unwrap();
+        world.settle();
+    });
+}
+
+/// A task and a thread that wait for the same are both woken.
+#[test]
+fn task_and_thread_vs_end() {
+    model("task_and_thread_vs_end", || {
+        let world = World::dirty(1);
+        let writeback = world.start(0);
+        let task = world.spawn(|world| block_on(ended(world)));
+        let thread = world.spawn(|world| world.page(0).wait_writeback());
+        world.write_out(writeback);
+        task.join().unwrap();
+        thread.join().unwrap();
+        world.settle();
+    });
+}
+
+/// A task that goes to another executor while it waits is woken there.
+#[test]
+fn moved_task_vs_end() {
+    model("moved_task_vs_end", || {
+        let world = World::dirty(1);
+        let writeback = world.start(0);
+        let task = world.spawn(|world| {
+            let mut task = pin!(ended(world));
+            if Bell::new().poll(task.as_mut()).is_pending() {
+                run(&Bell::new(), task);
+            }
+        });
+        world.write_out(writeback);
+        task.join().unwrap();
+        world.settle();
+    });
+}
+
+/// A task that is dropped while it waits takes the wake-up of no other with it.
+#[test]
+fn dropped_task_vs_end() {
+    model("dropped_task_vs_end", || {
+        let world = World::dirty(1);
+        let writeback = world.start(0);
+        let other = world.spawn(|world| block_on(ended(world)));
+        let dropped = world.spawn(|world| {
+            let _ = Bell::new().poll(pin!(ended(world)));
+        });
+        world.write_out(writeback);
+        other.join().unwrap();
+        dropped.join().unwrap();
+        world.settle();
+    });
+}
