@@ -118,7 +118,7 @@ impl Handle {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        self.mapping.core.read_at(buf, offset)
+        self.mapping.read_at(buf, offset)
     }
 
     /// Writes all of `buf` at `offset`, lengthening the mapping if it ends earlier. Readers see it

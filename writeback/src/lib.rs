@@ -121,11 +121,14 @@
 //!     nobody has a guard. In turn, a pass that finds a page latched submits first what it has begun, and leaves a page that is being
 //!     changed for later if its mode is `Skip`. Observers hear of what such a thread has counted when it lets go of its
 //!     last guard; those of another mapping than that guard's, with the next that they are told.
-//! 15. *To read pages in*: the page lock of each, from before the store is asked until the bytes are in the page, and the truncate lock, shared. The first
-//!     page may be waited for. Those that are read with it are new in the index, locked from the beginning, and have places that were free: nothing is
-//!     waited for but the store. It ends the read by its [run](store::ReadRun), on any thread, and touches no page by that: the thread that asked puts the bytes there, under the latch, and
-//!     makes the page valid in the same breath. If the read failed, or was lost, the page stays empty, and whoever gets the lock next asks again.
-//!     Only there, and for a flush, does the cache wait for a store ([`store`](store#the-protocol)); whoever ends what is waited for needs none of the locks that are held.
+//! 15. *To read pages in*: the page lock of each, from before the store is asked until the bytes are in the page; and the truncate lock, shared, until the store has
+//!     been asked. The first page may be waited for. Those that are read with it are new in the index, locked from the beginning, and have places that were free: nothing is
+//!     waited for. The locks belong to the read, not to a thread: its end, by the [run](store::ReadRun), on any thread, puts the bytes into each page, under the latch
+//!     of a page that has no contents, which nobody keeps, makes it valid in the same breath, and unlocks it. Whoever asked waits for the lock as others do, or has gone. A cut
+//!     waits for the locks of the pages that it takes away, and of the one in which it ends. If the read failed, or was lost, the page stays empty, and whoever gets the lock next asks
+//!     again; the one who asked is told, by a note written before the unlocking.
+//!     A page of which a part is written and which is not cached is read by the writer itself, with both locks. Only there, and for a flush, does a thread wait for a store's
+//!     answer ([`store`](store#the-protocol)); whoever ends what is waited for needs none of the locks that are held.
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
@@ -219,7 +222,7 @@
 //! | the flusher, between passes | the log |
 //! | `wait_range` | writes that had begun when it was called |
 //! | `sync_data`, `sync_all`, `sync_range` | the two above; the store's `flush`; other flushes |
-//! | `set_len` | slow reads and writes; page locks, writes and holds of the pages it drops |
+//! | `set_len` | slow writes; page locks, reads, writes and holds of the pages it drops; a read of the page in which it ends |
 //! | `punch`, `zero` | the same, of the pages in question |
 //! | `hold_page`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
 //! | `close` | all of the above |

@@ -27,6 +27,7 @@ use crate::rules::core::{Mapping, Member, Parts};
 use crate::rules::invariants::{Seen, Violation, check_count};
 use crate::rules::page_ref::PageRef;
 use crate::store::{NullStore, Store};
+use crate::wait::now;
 
 impl Mapping {
     /// Opens `store` with the default [`Config`].
@@ -251,7 +252,7 @@ impl Mapping {
         }
         // Also if it is just being taken out: this waits for that, so that who asks again and again does
         // not spin meanwhile.
-        let page = self.core.load_page(index, self.core.make_room())?;
+        let page = now(self.load_page(index, || self.core.make_room()))?;
         Ok(PageRef::new(self.clone(), page))
     }
 

@@ -21,7 +21,9 @@ mod standard {
     pub(crate) use std::time::Instant;
 
     pub(crate) use page_frames::latch::{Latch, LatchReadGuard, LatchWriteGuard};
-    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+    pub(crate) use parking_lot::{
+        Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    };
 
     pub(crate) type CounterU64 = AtomicU64;
 
@@ -60,14 +62,14 @@ pub(crate) type HintOnce<T> = std::sync::OnceLock<T>;
 #[cfg(any(writeback_loom, writeback_shuttle))]
 pub(crate) use self::checker::{
     AtomicBool, AtomicU32, AtomicU64, Condvar, CounterU64, Instant, Latch, LatchReadGuard,
-    LatchWriteGuard, Mutex, MutexGuard, OnceLock, Ordering, RwLock, RwLockReadGuard, local,
-    static_array, thread,
+    LatchWriteGuard, Mutex, MutexGuard, OnceLock, Ordering, RwLock, RwLockReadGuard,
+    RwLockWriteGuard, local, static_array, thread,
 };
 #[cfg(not(any(writeback_loom, writeback_shuttle)))]
 pub(crate) use self::standard::{
     AtomicBool, AtomicU32, AtomicU64, Condvar, CounterU64, Instant, Latch, LatchReadGuard,
-    LatchWriteGuard, Mutex, MutexGuard, OnceLock, Ordering, RwLock, RwLockReadGuard, local,
-    static_array, thread,
+    LatchWriteGuard, Mutex, MutexGuard, OnceLock, Ordering, RwLock, RwLockReadGuard,
+    RwLockWriteGuard, local, static_array, thread,
 };
 
 /// How many threads can run at a time.

@@ -103,6 +103,6 @@ impl Handle {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn prefetch(&self, bytes: impl RangeBounds<u64>) -> Result<()> {
-        inclusive(bytes).map_or(Ok(()), |bytes| self.mapping().core.prefetch(bytes))
+        inclusive(bytes).map_or(Ok(()), |bytes| self.mapping().prefetch(bytes))
     }
 }

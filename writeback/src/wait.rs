@@ -30,7 +30,7 @@
 //!   keeps nobody else from being woken.
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, LazyLock};
@@ -176,6 +176,23 @@ impl Wake for Thread {
 /// Whether this is the context that [`now`] polls with, in which to wait is to sleep.
 fn is_thread(context: &Context<'_>) -> bool {
     std::ptr::eq(context.waker(), &raw const *THREAD)
+}
+
+/// Whether this is polled by [`now`].
+pub(crate) fn sleeps() -> impl Future<Output = bool> + Send {
+    poll_fn(|context| Poll::Ready(is_thread(context)))
+}
+
+/// Has the task polled again when others have had their turn, for what nobody would wake it for.
+pub(crate) fn come_again() -> impl Future<Output = ()> + Send {
+    let mut came = false;
+    poll_fn(move |context| {
+        if std::mem::replace(&mut came, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
 }
 
 /// Calls what may wait, in this thread.

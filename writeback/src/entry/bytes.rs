@@ -4,49 +4,53 @@ use crate::error::{Error, Result};
 use crate::held;
 use crate::index::range::Inclusive;
 use crate::io::access::Piece;
-use crate::rules::core::{Core, Member};
+use crate::rules::core::{Core, Mapping, Member};
+use crate::wait::now;
 
-impl Core {
+impl Mapping {
     /// Reads up to the end of the mapping; returns how many bytes.
     pub(crate) fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let core = &*self.core;
         let mut done = 0;
         while done < buf.len() {
-            let at = offset.saturating_add(done as u64);
-            let left = usize::try_from(self.len().saturating_sub(at)).unwrap_or(usize::MAX);
-            if left == 0 {
-                break;
-            }
-            let left = left.min(buf.len() - done);
-            let piece = self.piece(at, left);
+            let Some((piece, wanted)) = core.next_piece(buf.len(), offset, done) else { break };
             let into = &mut buf[done..done + piece.len];
-            if self.read_cached(piece, into) {
-                done += piece.len;
-                continue;
-            }
-            let wanted = self.page_index(at + left as u64 - 1) - piece.index + 1;
             // `false`: a truncate came between, and the length is to be asked again.
-            if self.read_slow(piece, into, wanted, self.make_room())? {
+            if core.read_cached(piece, into) || self.read_slow(piece, into, wanted)? {
                 done += piece.len;
             }
         }
         Ok(done)
     }
 
+    /// Reads a page that is not cached, and with it those behind it that the caller wants, `wanted` in all.
+    #[cold]
+    fn read_slow(&self, piece: Piece, into: &mut [u8], wanted: u64) -> Result<bool> {
+        let core = &*self.core;
+        let _told = core.tell_at_end();
+        match now(self.load_run(piece.index, wanted, || core.make_room())) {
+            Ok(page) => Ok(core.copy_out(&page, piece, into)),
+            Err(Error::OutOfRange { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads the pages of these bytes that are not cached, up to half of what there is room for.
     pub(crate) fn prefetch(&self, (first, last): Inclusive) -> Result<()> {
-        let half = |member: &Member| member.cache.capacity() / 2 / self.page_size as u64;
-        let room = self.member.as_ref().map_or(u64::MAX, |member| half(member).max(1));
-        let first = self.page_index(first);
-        let last = self.page_index(last).min(first.saturating_add(room - 1));
+        let core = &*self.core;
+        let half = |member: &Member| member.cache.capacity() / 2 / core.page_size as u64;
+        let room = core.member.as_ref().map_or(u64::MAX, |member| half(member).max(1));
+        let first = core.page_index(first);
+        let last = core.page_index(last).min(first.saturating_add(room - 1));
         for index in first..=last {
-            let offset = index.saturating_mul(self.page_size as u64);
-            if offset >= self.len() {
+            let offset = index.saturating_mul(core.page_size as u64);
+            if offset >= core.len() {
                 break;
             }
-            if self.tree.pin().get(index).is_some_and(|page| page.snapshot().is_uptodate()) {
+            if core.tree.pin().get(index).is_some_and(|page| page.snapshot().is_uptodate()) {
                 continue;
             }
-            match self.load_run(index, last - index + 1, self.make_room()) {
+            match now(self.load_run(index, last - index + 1, || core.make_room())) {
                 Ok(_) => {}
                 // Cut away meanwhile.
                 Err(Error::OutOfRange { .. }) => break,
@@ -54,6 +58,19 @@ impl Core {
             }
         }
         Ok(())
+    }
+}
+
+impl Core {
+    /// The next piece of a read of `len` bytes from `offset`, of which some are done, and how many pages are wanted from there on; `None` at
+    /// the end of the mapping.
+    pub(super) fn next_piece(&self, len: usize, offset: u64, done: usize) -> Option<(Piece, u64)> {
+        let at = offset.saturating_add(done as u64);
+        let left = usize::try_from(self.len().saturating_sub(at)).unwrap_or(usize::MAX);
+        let left = left.min(len.saturating_sub(done));
+        let last = at + (left as u64).checked_sub(1)?;
+        let piece = self.piece(at, left);
+        Some((piece, self.page_index(last) - piece.index + 1))
     }
 
     /// Writes all of `buf`, lengthening the mapping if it ends earlier.

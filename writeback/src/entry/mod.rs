@@ -9,3 +9,4 @@ pub(crate) mod guards;
 mod holds;
 mod logged;
 mod pages;
+pub(crate) mod tasks;

@@ -4,9 +4,11 @@ use std::future::Future;
 use std::ops::RangeBounds;
 
 use super::Handle;
+use crate::error::Result;
 use crate::held;
 use crate::index::range::inclusive;
 use crate::rules::core::Mapping;
+use crate::rules::page_ref::PageRef;
 
 /// A [`Handle`] whose calls are futures, of any runtime or none.
 ///
@@ -24,15 +26,15 @@ use crate::rules::core::Mapping;
 /// With an executor of one line; that of a runtime does the same:
 /// ```
 /// use std::pin::pin;
-/// use std::task::{Context, Poll, Waker};
-/// use writeback::{Budget, Mapping, MemStore, SyncMode};
+/// use std::task::{Context, Waker};
+/// use writeback::{Mapping, MemStore};
 ///
-/// let mapping = Mapping::open(MemStore::new())?;
+/// let mapping = Mapping::open(MemStore::with_contents(b"hello"))?;
 /// let handle = mapping.async_handle();
-/// handle.handle().write_at(b"hello", 0)?;
-/// mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED)?;
-/// let written = pin!(handle.wait_range(..));
-/// assert_eq!(written.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()));
+/// let mut bytes = [0; 5];
+/// let mut read = pin!(handle.read_at(&mut bytes, 0));
+/// while read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+/// assert_eq!(&bytes, b"hello");
 /// # Ok::<(), writeback::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -44,6 +46,34 @@ impl AsyncHandle {
     /// The same handle, for calls that are no futures.
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Reads up to the end of the mapping; returns how many bytes: see [`Handle::read_at`].
+    ///
+    /// # Concurrency
+    /// Waits for a read of the store, for whoever has begun one of the page, and for a cut that is under way. A page that somebody changes is
+    /// looked at again each time the executor comes round to the task. A page that is not cached comes in over the capacity of the
+    /// [`PageCache`](crate::PageCache) rather than wait until one can go. Dropped, it leaves the read behind, which fills the cache.
+    ///
+    /// # Errors
+    /// As [`Handle::read_at`].
+    pub fn read_at(
+        &self,
+        buf: &mut [u8],
+        offset: u64,
+    ) -> impl Future<Output = Result<usize>> + Send {
+        self.handle.mapping().read_at_in_task(buf, offset)
+    }
+
+    /// The page at `index`: see [`Mapping::page`]. With it in hand, [`try_read`](PageRef::try_read) and [`try_write`](PageRef::try_write) do not wait.
+    ///
+    /// # Concurrency
+    /// As [`read_at`](Self::read_at).
+    ///
+    /// # Errors
+    /// As [`Mapping::page`].
+    pub fn page(&self, index: u64) -> impl Future<Output = Result<PageRef>> + Send {
+        self.handle.mapping().page_in_task(index)
     }
 
     /// Waits until every write of the range's pages that had begun before it was first polled has ended, whoever

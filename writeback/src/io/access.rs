@@ -3,7 +3,7 @@
 //! Each access first tries the *fast path*: the page is cached, valid and within the length, so all
 //! it needs is the index and the page's content latch. Whatever it checks it checks under the latch,
 //! because truncate changes a page's membership and tail under the latch too. Everything else goes
-//! the *slow path*: shared hold of the truncate lock, page lock, store.
+//! the *slow path*: shared hold of the truncate lock, page lock, store; of reads in [`runs`](super::runs).
 //!
 //! Nothing here writes to the store, and no index guard is held while anything is waited for but a
 //! latch.
@@ -20,7 +20,8 @@ use crate::pages::Page;
 use crate::pages::keep::Kept;
 use crate::primitives::LatchReadGuard;
 use crate::rules::core::{Core, Room};
-use crate::store::wait;
+use crate::store;
+use crate::wait;
 
 /// The part of an access that lies in one page.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,16 @@ pub(crate) struct Piece {
     pub(crate) end: u64,
     /// Of the log's record of the change.
     pub(crate) position: Option<u64>,
+}
+
+/// What became of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copied {
+    Yes,
+    /// Somebody changes the page, or is about to.
+    Busy,
+    /// It is not cached, or was just cut away.
+    Missing,
 }
 
 impl Core {
@@ -63,23 +74,6 @@ impl Core {
         }
     }
 
-    /// Reads a page that is not cached, and with it those behind it that the caller wants, `wanted` in all.
-    #[cold]
-    pub(crate) fn read_slow(
-        &self,
-        piece: Piece,
-        into: &mut [u8],
-        wanted: u64,
-        room: Room<'_>,
-    ) -> Result<bool> {
-        let _told = self.tell_at_end();
-        match self.load_run(piece.index, wanted, room) {
-            Ok(page) => Ok(self.copy_out(&page, piece, into)),
-            Err(Error::OutOfRange { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Latches the page's bytes for reading.
     #[inline]
     pub(crate) fn latch<'p>(&self, page: &'p Page) -> LatchReadGuard<'p, Contents> {
@@ -95,11 +89,33 @@ impl Core {
         held::refuse_page(self.id(), page.index(), true, "writing to the page");
     }
 
+    /// As [`read_cached`](Self::read_cached), but does not wait for who changes the page.
+    pub(crate) fn try_read_cached(&self, piece: Piece, into: &mut [u8]) -> Copied {
+        let pinned = self.tree.pin();
+        let Some(page) = pinned.get(piece.index).filter(|page| page.snapshot().is_uptodate())
+        else {
+            return Copied::Missing;
+        };
+        self.used(&page);
+        // This thread's own guard is no reason to come again.
+        let contents = match held::is_held(self.id(), page.index()) {
+            true => Some(self.latch(&page)),
+            false => page.contents.try_read(),
+        };
+        match contents {
+            None => Copied::Busy,
+            Some(contents) if self.copy_from(&contents, &page, piece, into) => Copied::Yes,
+            Some(_) => Copied::Missing,
+        }
+    }
+
     /// Copies from a valid page; `false` if it was truncated or evicted.
-    ///
-    /// Looked at under the latch, under which eviction empties what it has taken out.
-    fn copy_out(&self, page: &Page, piece: Piece, into: &mut [u8]) -> bool {
-        let contents = self.latch(page);
+    pub(crate) fn copy_out(&self, page: &Page, piece: Piece, into: &mut [u8]) -> bool {
+        self.copy_from(&self.latch(page), page, piece, into)
+    }
+
+    /// The same, for whoever has the latch, under which eviction empties what it has taken out.
+    fn copy_from(&self, contents: &Contents, page: &Page, piece: Piece, into: &mut [u8]) -> bool {
         if !page.snapshot().is_mapped() || self.len() < piece.end {
             return false;
         }
@@ -218,11 +234,21 @@ impl Core {
     }
 
     /// The page at `index`: valid, or else locked by the caller and without contents.
-    pub(super) fn find_or_lock(
-        &self,
-        index: u64,
-        room: &mut Room<'_>,
-    ) -> (Kept, Option<PageLock<'_>>) {
+    fn find_or_lock(&self, index: u64, room: &mut Room<'_>) -> (Kept, Option<PageLock<'_>>) {
+        loop {
+            match self.find_or_try_lock(index, room) {
+                Found::Valid(page) => return (page, None),
+                Found::Locked(page) => {
+                    let lock = PageLock { core: self, page: page.clone() };
+                    return (page, Some(lock));
+                }
+                Found::Busy(page) => wait::now(page.read_in(|| false)),
+            }
+        }
+    }
+
+    /// The page at `index`, new if there was none. The caller has the truncate lock.
+    pub(super) fn find_or_try_lock(&self, index: u64, room: &mut Room<'_>) -> Found {
         loop {
             let found = match self.tree.get_owned(index) {
                 Some(page) => Err(page),
@@ -237,16 +263,19 @@ impl Core {
             };
             if page.snapshot().is_uptodate() {
                 self.used(&page);
-                return (page, None);
+                return Found::Valid(page);
             }
-            if !is_new {
-                page.lock();
+            if !is_new && !page.state.try_lock() {
+                return Found::Busy(page);
             }
-            let lock = PageLock { core: self, page: page.clone() };
             let state = page.snapshot();
             // Looked up, then locked: it may have been removed, or filled, in between.
+            if state.is_mapped() && !state.is_uptodate() {
+                return Found::Locked(page);
+            }
+            self.unlock(&page);
             if state.is_mapped() {
-                return (page, (!state.is_uptodate()).then_some(lock));
+                return Found::Valid(page);
             }
         }
     }
@@ -261,7 +290,7 @@ impl Core {
         if valid == 0 || (piece.within <= all.start && piece.within + len >= all.end) {
             return Ok(bytes);
         }
-        let mut filled = wait::read(&*self.backing().store, offset, vec![bytes]);
+        let mut filled = store::wait::read(&*self.backing().store, offset, vec![bytes]);
         let (bytes, count) = match (filled.buffers.pop(), filled.error) {
             (Some(bytes), None) => (bytes, filled.count),
             (_, error) => {
@@ -301,17 +330,19 @@ impl Core {
     }
 }
 
-/// The page lock while the first contents are fetched; released also if the store panics.
-pub(super) struct PageLock<'s> {
-    core: &'s Core,
-    pub(super) page: Kept,
+/// What there is of a page.
+pub(super) enum Found {
+    Valid(Kept),
+    /// By the caller, and it has no contents.
+    Locked(Kept),
+    /// Somebody has the lock of the page, which has no contents.
+    Busy(Kept),
 }
 
-impl<'s> PageLock<'s> {
-    /// Of a page that is locked, by the caller.
-    pub(super) fn of_locked(core: &'s Core, page: Kept) -> Self {
-        Self { core, page }
-    }
+/// The page lock while the first contents are fetched; released also if the store panics.
+struct PageLock<'s> {
+    core: &'s Core,
+    page: Kept,
 }
 
 impl Drop for PageLock<'_> {

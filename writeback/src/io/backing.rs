@@ -14,21 +14,51 @@ use crate::index::range::ALL;
 use crate::index::walk;
 use crate::io::submit::batch_of;
 use crate::modes::FlushKind;
-use crate::primitives::{Mutex, Ordering, RwLock, RwLockReadGuard};
+use crate::primitives::{
+    AtomicU32, CHECKED, Mutex, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use crate::rules::core::{Below, Core, Mapping, Parts};
 use crate::rules::writeback::Writeback;
-use crate::store::{Limits, Store, wait};
+use crate::store::{self, Limits, Store};
+use crate::wait;
 
 /// The store of a mapping, and who may change its length.
 pub(crate) struct Backing {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) limits: Limits,
     /// Held shared by whoever adds pages or lengthens, exclusively by truncate. Sync never takes it.
-    pub(crate) truncate: RwLock<()>,
+    truncate: RwLock<()>,
+    /// Who has it exclusively, or is about to, and whether a task waits for that to end.
+    cuts: AtomicU32,
     /// The store's length is set by one thread at a time.
     pub(crate) cutting: Mutex<()>,
     /// Appends come one after the other.
     pub(crate) appending: Mutex<()>,
+}
+
+/// The bits of `cuts`: a task waits; and a count.
+const CUT_WAITED: u32 = 1;
+const CUT_ONCE: u32 = 2;
+
+/// The truncate lock, exclusively.
+pub(crate) struct Alone<'c> {
+    /// `None` when it has been let go of.
+    guard: Option<RwLockWriteGuard<'c, ()>>,
+    core: &'c Core,
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        // First: whoever finds no cut gets the lock, unless there is another.
+        self.guard = None;
+        let one_less = |cuts| Some((cuts - CUT_ONCE) & !CUT_WAITED);
+        let cuts = &self.core.backing().cuts;
+        let (Ok(before) | Err(before)) =
+            cuts.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+        if before & CUT_WAITED != 0 {
+            wait::wake_all(self.core.cuts_key());
+        }
+    }
 }
 
 impl Below for Backing {
@@ -66,7 +96,8 @@ pub(crate) fn length_of(store: &dyn Store, len_max: u64, whole: Option<usize>) -
 /// The mapping that is made of these parts, over `store`.
 pub(crate) fn open(parts: Parts, store: Arc<dyn Store>, limits: Limits) -> Mapping {
     let (truncate, cutting, appending) = (RwLock::new(()), Mutex::new(()), Mutex::new(()));
-    let below = Backing { store, limits, truncate, cutting, appending };
+    let cuts = AtomicU32::new(0);
+    let below = Backing { store, limits, truncate, cuts, cutting, appending };
     let core = Arc::new(Core::new(parts, Box::new(below)));
     if let Some(member) = &*core.member {
         member.register(&core);
@@ -101,6 +132,33 @@ impl Core {
         Ok(truncate.read())
     }
 
+    /// As [`no_truncate`](Self::no_truncate); if this does not `sleep`, `None` instead of waiting.
+    pub(crate) fn no_truncate_of(&self, sleeps: bool) -> Result<Option<RwLockReadGuard<'_, ()>>> {
+        if sleeps || held::any_of(self.id()) {
+            return self.no_truncate().map(Some);
+        }
+        Ok(self.backing().truncate.try_read())
+    }
+
+    /// Waits while the mapping is cut, or about to be.
+    pub(crate) async fn not_cut(&self) {
+        // Announced and looked at in one step, as by whoever waits for a page.
+        let cuts = &self.backing().cuts;
+        wait::until(self.cuts_key(), || cuts.fetch_or(CUT_WAITED, Ordering::AcqRel) < CUT_ONCE)
+            .await;
+    }
+
+    /// Keeps everybody out who adds pages or lengthens the mapping.
+    pub(crate) fn truncate_alone(&self) -> Alone<'_> {
+        // Before the lock, so that whoever cannot have it finds this.
+        self.backing().cuts.fetch_add(CUT_ONCE, Ordering::AcqRel);
+        Alone { guard: Some(self.backing().truncate.write()), core: self }
+    }
+
+    fn cuts_key(&self) -> u64 {
+        if CHECKED { u64::MAX } else { std::ptr::from_ref(&self.backing().cuts).addr() as u64 }
+    }
+
     pub(crate) fn flush(&self, kind: FlushKind) -> Result<()> {
         /// Who waits is to see that the mapping is poisoned, if it is; also after a panic.
         struct Nudge<'s>(&'s Core);
@@ -114,7 +172,7 @@ impl Core {
         let (mut began, order) = (None, self.order.as_deref());
         let outcome = self.durability.flush(kind, order, &self.counters.flushes, || {
             began = self.observers.now();
-            wait::flush(&*self.backing().store, kind)
+            store::wait::flush(&*self.backing().store, kind)
         });
         let result = outcome.as_ref().copied();
         self.observers.tell_since(began, |observer, took| observer.flushed(kind, took, result));
@@ -136,7 +194,7 @@ impl Core {
     /// After this no write that was let in is still under way, and no other is let in.
     pub(crate) fn stop_writers(&self) {
         {
-            let _no_slow_writers = self.backing().truncate.write();
+            let _no_slow_writers = self.truncate_alone();
             self.closed.store(true, Ordering::Release);
         }
         self.member.nudge_writers();

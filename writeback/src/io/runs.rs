@@ -1,68 +1,156 @@
-//! Reading missing pages in, several with one read of the store.
+//! Reading missing pages in, several with one read of the store, and no thread that has to wait for it.
 //!
 //! A *run* is made of the page that somebody misses and of those behind it that are wanted, too. Each of these is new: it is put
 //! into the index locked, and the first that is there already, cached or being read by somebody else, ends the run. So a run is gathered without waiting
 //! for a lock, and whoever wants one of its pages waits for the lock of that page, and finds it read: of each page there is
 //! one read at a time.
 //!
+//! # Who ends it
+//! A run that is under way belongs to nobody but the store ([`Reading`]): the pages with their locks, and what is to be done with the bytes. Its end, on whatever thread,
+//! puts them into the pages, makes these valid, and unlocks them, in this order. Whoever asked waits for the lock of its page as everybody else who
+//! wants it does, or does not: a reader that goes away leaves a read behind, which fills the cache.
+//!
+//! The truncate lock is held, shared, while a run is gathered and until the store has been asked, and not until it has ended. That is enough:
+//!
+//! * A page of the run that a cut, or a punch, takes away has a lock that this waits for. So it is taken away after the run has ended; and the store is
+//!   cut after that.
+//! * The page in which a cut ends stays, and is valid up to the length that the mapping had when the store was asked, which is the one before the cut. The cut
+//!   waits for its lock, too, and clears what is beyond.
+//! * A page is lengthened with zeros, and beyond the length of then there are zeros in it.
+//!
+//! But then a page may be gone when whoever waited for it comes to look, and the length another: it begins again.
+//!
+//! # Places
 //! The place of the first page was taken before any lock. For the others only places are taken that are free, without evicting or
 //! waiting for anybody, because by then locks are held; where there is none the run ends.
 //!
+//! # Failures
 //! If the store fails, or the read is lost, in the middle of a run, the pages in front are valid. The others stay empty, and
-//! whoever comes to one of them asks the store again: only the reader of the first page is told.
+//! whoever comes to one of them asks the store again: only the reader of the first page is told, by the note that it has kept
+//! of what it asked for. The note is written before that page is unlocked.
+
+use std::sync::Arc;
 
 use page_frames::Frame;
 
-use super::access::PageLock;
+use super::access::Found;
 use crate::buffer::Contents;
-use crate::error::{Error, Result, StoreError};
+use crate::error::{Error, Result};
 use crate::pages::keep::Kept;
-use crate::rules::core::{Core, Room};
-use crate::store::wait::{self, Filled};
+use crate::primitives::Mutex;
+use crate::rules::core::{Core, Mapping, Room};
+use crate::store::ReadRun;
+use crate::store::wait::Filled;
+use crate::wait;
 
 /// Most bytes of a run, unless a page has more.
 const RUN_BYTES_MAX: u64 = 1 << 20;
 
-impl Core {
+/// What the reader of a run's first page is to be told.
+#[derive(Debug, Default)]
+struct Note(Mutex<Option<Error>>);
+
+impl Note {
+    fn is_written(self: &Arc<Self>) -> bool {
+        self.0.lock().is_some()
+    }
+}
+
+/// A run that the store is asked for, with the locks of its pages, which end with it.
+struct Reading {
+    mapping: Mapping,
+    pages: Vec<Kept>,
+    /// The mapping's length before the store was asked.
+    len: u64,
+    note: Arc<Note>,
+}
+
+/// What there is of a page that is to be read.
+enum Load {
+    Valid(Kept),
+    /// Somebody has its lock, perhaps the run that this caller has asked for.
+    Busy(Kept),
+    /// The mapping is being cut.
+    Cut,
+}
+
+impl Mapping {
     /// The page at `index`, valid. Reads it if it is not.
     ///
     /// # Errors
     /// `OutOfRange` beyond the end.
-    pub(crate) fn load_page(&self, index: u64, room: Room<'_>) -> Result<Kept> {
-        self.load_run(index, 1, room)
+    pub(crate) async fn load_page<'s>(
+        &'s self,
+        index: u64,
+        room: impl Fn() -> Room<'s>,
+    ) -> Result<Kept> {
+        self.load_run(index, 1, room).await
     }
 
     /// As [`load_page`](Self::load_page). If it has to be read, so are those behind it that are missing, up to `wanted` in all.
-    pub(crate) fn load_run(&self, index: u64, wanted: u64, mut room: Room<'_>) -> Result<Kept> {
-        let _no_truncate = self.no_truncate()?;
+    pub(crate) async fn load_run<'s>(
+        &'s self,
+        index: u64,
+        wanted: u64,
+        room: impl Fn() -> Room<'s>,
+    ) -> Result<Kept> {
+        let sleeps = wait::sleeps().await;
+        loop {
+            let mut asked: Option<Arc<Note>> = None;
+            // The place comes before any lock.
+            let page = match self.find_or_ask((index, wanted), room(), sleeps, &mut asked)? {
+                Load::Valid(page) => return Ok(page),
+                Load::Busy(page) => page,
+                Load::Cut => {
+                    self.core.not_cut().await;
+                    continue;
+                }
+            };
+            if page.snapshot().is_locked() {
+                // Another may have asked again by then, and have the lock.
+                page.read_in(|| asked.as_ref().is_some_and(Note::is_written)).await;
+            }
+            // Also if it is valid by now, because another has asked again.
+            if let Some(error) = asked.and_then(|note| note.0.lock().take()) {
+                return Err(error);
+            }
+            let state = page.snapshot();
+            if state.is_mapped() && state.is_uptodate() {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Finds a page, or asks for a run that begins with it, of so many pages; `asked` is the note of that. Waits for nothing, unless this `sleeps`, and then for a cut.
+    fn find_or_ask(
+        &self,
+        (index, wanted): (u64, u64),
+        mut room: Room<'_>,
+        sleeps: bool,
+        asked: &mut Option<Arc<Note>>,
+    ) -> Result<Load> {
+        let core = &*self.core;
+        let Some(_no_truncate) = core.no_truncate_of(sleeps)? else { return Ok(Load::Cut) };
         // Saturated, it is beyond every length. A caller that asks again does so because the length has
         // changed since it looked, and for no other reason.
-        let offset = index.saturating_mul(self.page_size as u64);
-        if offset >= self.len() {
-            return Err(Error::OutOfRange { offset, len: self.page_size as u64 });
+        let offset = index.saturating_mul(core.page_size as u64);
+        if offset >= core.len() {
+            return Err(Error::OutOfRange { offset, len: core.page_size as u64 });
         }
-        let (page, lock) = self.find_or_lock(index, &mut room);
-        if let Some(lock) = lock {
-            self.read_run(&self.gather(lock, wanted))?;
-        }
-        Ok(page)
+        Ok(match core.find_or_try_lock(index, &mut room) {
+            Found::Valid(page) => Load::Valid(page),
+            Found::Busy(page) => Load::Busy(page),
+            Found::Locked(page) => {
+                let run = Reading::gather(self, page.clone(), wanted);
+                *asked = Some(Arc::clone(&run.note));
+                run.ask();
+                Load::Busy(page)
+            }
+        })
     }
+}
 
-    /// The run that begins with a page that the caller has locked.
-    fn gather<'s>(&'s self, first: PageLock<'s>, wanted: u64) -> Vec<PageLock<'s>> {
-        let start = first.page.index();
-        let most = wanted.min(RUN_BYTES_MAX / self.page_size as u64);
-        let end = self.len().div_ceil(self.page_size as u64).min(start.saturating_add(most));
-        let mut run = vec![first];
-        for index in start + 1..end {
-            let Some(mut room) = self.free_room() else { break };
-            let Ok(page) = self.insert_locked(index, &mut room) else { break };
-            let page = Kept::new(page).expect("nobody evicts or truncates a locked page");
-            run.push(PageLock::of_locked(self, page));
-        }
-        run
-    }
-
+impl Core {
     /// A place for a page, if one is free.
     fn free_room(&self) -> Option<Room<'_>> {
         let Some(member) = &*self.member else { return Some(Room::UNLIMITED) };
@@ -70,40 +158,66 @@ impl Core {
         member.cache.take_place(weight).then(|| Room::taken(&member.cache, weight))
     }
 
-    /// Reads the pages of a run; tells what became of the first.
-    fn read_run(&self, run: &[PageLock<'_>]) -> Result<()> {
-        let size = self.page_size as u64;
-        let Some(first) = run.first() else { return Ok(()) };
-        let buffers = run.iter().map(|_| self.frames.zeroed(self.page_size)).collect();
-        let offset = self.page_offset(first.page.index());
-        // Before the store is asked.
-        let len = self.len();
-        let Filled { buffers, mut count, error } =
-            wait::read(&*self.backing().store, offset, buffers);
-        let mut outcomes = run.iter().zip(buffers).map(|(lock, bytes)| {
-            let there = count.min(size);
-            count -= there;
-            match &error {
-                Some(source) if there < size => {
-                    Err(Error::Read { index: lock.page.index(), source: source.clone() })
-                }
-                _ => self.fill(&lock.page, bytes, there, len),
-            }
-        });
-        let first = outcomes.next().unwrap_or_else(|| {
-            Err(Error::Read { index: first.page.index(), source: StoreError::Lost })
-        });
-        // Whoever comes to one of the others finds out for itself.
-        outcomes.for_each(drop);
-        first
-    }
-
-    /// Makes valid a page that the caller has locked; the store had its first `count` bytes when the mapping had `len`.
+    /// Makes valid a page that is locked; the store had its first `count` bytes when the mapping had `len`.
     fn fill(&self, page: &Kept, bytes: Frame, count: u64, len: u64) -> Result<()> {
         let bytes = self.first_read(page.index(), bytes, count, self.valid(page.index(), len))?;
         let mut contents = page.contents.write();
         *contents = Contents::from(bytes);
         page.state.set_uptodate();
         Ok(())
+    }
+}
+
+impl Reading {
+    /// The run that begins with a page that the caller has locked.
+    fn gather(mapping: &Mapping, first: Kept, wanted: u64) -> Self {
+        let core = &*mapping.core;
+        let (start, len) = (first.index(), core.len());
+        let most = wanted.min(RUN_BYTES_MAX / core.page_size as u64);
+        let end = len.div_ceil(core.page_size as u64).min(start.saturating_add(most));
+        let mut run =
+            Self { mapping: mapping.clone(), pages: vec![first], len, note: Arc::default() };
+        for index in start + 1..end {
+            let Some(mut room) = core.free_room() else { break };
+            let Ok(page) = core.insert_locked(index, &mut room) else { break };
+            run.pages.push(Kept::new(page).expect("nobody evicts or truncates a locked page"));
+        }
+        run
+    }
+
+    /// Asks the store. It may have ended when this returns.
+    fn ask(self) {
+        let core = Arc::clone(&self.mapping.core);
+        let Some(first) = self.pages.first() else { return };
+        let offset = core.page_offset(first.index());
+        let buffers = self.pages.iter().map(|_| core.frames.zeroed(core.page_size)).collect();
+        let run = ReadRun::calling(offset, buffers, Box::new(|filled| self.end(filled)));
+        core.backing().store.read(run);
+    }
+
+    /// The store has read what there is; the pages are unlocked at last.
+    fn end(self, filled: Filled) {
+        let (core, size) = (&*self.mapping.core, self.mapping.core.page_size as u64);
+        let Filled { buffers, mut count, error } = filled;
+        for (at, (page, bytes)) in self.pages.iter().zip(buffers).enumerate() {
+            let there = count.min(size);
+            count -= there;
+            let outcome = match &error {
+                Some(source) if there < size => {
+                    Err(Error::Read { index: page.index(), source: source.clone() })
+                }
+                _ => core.fill(page, bytes, there, self.len),
+            };
+            // Whoever comes to one of the others finds out for itself.
+            if let (0, Err(error)) = (at, outcome) {
+                *self.note.0.lock() = Some(error);
+            }
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.pages.iter().for_each(|page| self.mapping.core.unlock(page));
     }
 }

@@ -78,7 +78,7 @@ impl Mapping {
     fn clear_pages(&self, from: u64, end: u64, how: Clear) -> Result<u64> {
         let core = &*self.core;
         let size = core.page_size as u64;
-        let _exclusive = core.backing().truncate.write();
+        let _exclusive = core.truncate_alone();
         core.admit()?;
         // Nobody lengthens the mapping now.
         let to = match core.len() {

@@ -33,7 +33,7 @@ impl Mapping {
                 reason: "with a seal the length is a whole number of pages",
             });
         }
-        let _exclusive = core.backing().truncate.write();
+        let _exclusive = core.truncate_alone();
         core.admit()?;
         if len > core.len() {
             return core.lengthen(len);
@@ -69,10 +69,15 @@ impl Mapping {
     fn clear_tail(&self, len: u64) {
         let within = len % self.core.page_size as u64;
         let Some(page) = PageRef::cached(self, self.core.page_index(len)) else { return };
-        if within == 0 || !page.snapshot().is_uptodate() {
+        if within == 0 {
             return;
         }
-        let Some(locked) = page.lock_state() else { return };
+        // If it is being read, it gets what the store has beyond; this waits for that.
+        let Some(locked) =
+            page.lock_state().filter(|locked| locked.page().snapshot().is_uptodate())
+        else {
+            return;
+        };
         // A write that is under way has an image cut at the old length.
         locked.wait_writeback();
         let from = usize::try_from(within).expect("less than a page");

@@ -289,4 +289,12 @@ impl Core {
         }
         Room::taken(cache, weight)
     }
+
+    /// As [`make_room`](Self::make_room), but waits for nothing: if nothing can be evicted, over the capacity.
+    pub(crate) fn room_at_once(&self) -> Room<'_> {
+        let Some(member) = &*self.member else { return Room::UNLIMITED };
+        let (cache, weight) = (&*member.cache, member.account.weight);
+        cache.take_room_at_once(weight);
+        Room::taken(cache, weight)
+    }
 }

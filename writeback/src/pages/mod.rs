@@ -161,6 +161,14 @@ impl Page {
         }
     }
 
+    /// Waits while somebody reads the page in, unless it is `over` for this caller: until it is valid, whoever has its lock, or unlocked.
+    pub(crate) fn read_in(
+        &self,
+        over: impl Fn() -> bool + Unpin + Send,
+    ) -> impl Future<Output = ()> + Send {
+        wait::until(self.key(), move || has_been_read(self.state.announce(), &over))
+    }
+
     /// Sleeps while `blocked` is true of the state word.
     pub(crate) fn wait_while(&self, blocked: impl Fn(Snapshot) -> bool) {
         if blocked(self.state.load()) {
@@ -323,6 +331,10 @@ impl Page {
     pub(crate) fn retry_at_ms(&self) -> u64 {
         self.retry_at_ms.load(Ordering::Relaxed)
     }
+}
+
+fn has_been_read(state: Snapshot, over: &impl Fn() -> bool) -> bool {
+    !state.is_locked() || state.is_uptodate() || over()
 }
 
 impl fmt::Debug for Page {

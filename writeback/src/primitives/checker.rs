@@ -20,10 +20,10 @@ use shuttle as library;
 #[cfg(writeback_loom)]
 mod turns;
 
-pub(crate) use self::library::sync::RwLockReadGuard;
 pub(crate) use self::library::sync::atomic::Ordering;
 #[cfg(writeback_shuttle)]
 pub(crate) use self::library::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+pub(crate) use self::library::sync::{RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use self::library::thread;
 #[cfg(writeback_loom)]
 pub(crate) use self::turns::{AtomicBool, AtomicU32, AtomicU64};
@@ -135,7 +135,7 @@ impl Condvar {
 /// The content latch, whose own protocol has models in `page-frames`.
 pub(crate) type Latch<T> = RwLock<T>;
 pub(crate) type LatchReadGuard<'l, T> = RwLockReadGuard<'l, T>;
-pub(crate) type LatchWriteGuard<'l, T> = library::sync::RwLockWriteGuard<'l, T>;
+pub(crate) type LatchWriteGuard<'l, T> = RwLockWriteGuard<'l, T>;
 
 /// In the shape of `parking_lot::RwLock`.
 #[derive(Debug, Default)]

@@ -18,13 +18,15 @@
 //!   no sync waits because a store forgot something. A lost read is told to the reader, and the next one asks again. A lost
 //!   write leaves its pages dirty. A lost flush is a flush that failed: the mapping is poisoned. Only what a store
 //!   keeps and never ends is waited for, by those who need it.
-//! * *With nothing in hand.* An end that comes late finds its page as it was. A read has the page lock from before it begins until the bytes are in the page, and
-//!   the truncate lock, shared: so a page that is being read is neither cut away, nor evicted, nor written by the cache,
+//! * *With nothing in hand.* An end that comes late finds its page as it was. A read has the page lock from before it begins until the bytes are in the page:
+//!   so a page that is being read is neither cut away, nor evicted, nor written by the cache,
 //!   and whoever else wants it waits for that lock, and then finds it read, or asks the store again if the read failed.
 //! * *What covers what.* A flush covers the writes whose completion came before the flush was *begun*, and every change of the
 //!   length and of allocation that returned before. When it ends does not matter.
-//! * *Ending is easy.* To end a read or a flush takes one lock, which nobody holds who waits; to end a write takes no page lock and no
+//! * *Ending is easy.* To end a flush takes one lock, which nobody holds who waits; to end a read puts its bytes into pages that nobody else can be in; to end a write takes no page lock and no
 //!   latch. So a store may end everything on one thread of its own, and that thread may be slow, but it is never stuck in the cache.
+//! * *With no lock of its own.* Who ends something has none of the store's locks: tasks that wait for the end are woken in that call, and the last reference to the mapping, and
+//!   to the store, may go with it.
 //!
 //! A store that blocks does its work in the call, and ends what it was asked for by one line: [`ReadRun::fill`],
 //! [`Completion::complete`] and [`FlushCompletion::complete_with`].
@@ -288,7 +290,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// mapping.write_page(0, writeback::SyncMode::Skip)?;
     /// mapping.write_page(1, writeback::SyncMode::Skip)?;
     /// assert_eq!(mapping.stats().writeback, 2);
-    /// for (batch, completion) in store.0.lock().drain(..) {
+    /// let kept = std::mem::take(&mut *store.0.lock());
+    /// for (batch, completion) in kept {
     ///     completion.complete(Ok(batch.len()));
     /// }
     /// assert_eq!(mapping.stats().written, 2);

@@ -80,6 +80,11 @@ impl ReadRun {
         Self::ending(offset, len, buffers, Ending::Waiting(answer))
     }
 
+    /// A read whose end calls `ended`, also if the read is lost.
+    pub(crate) fn calling(offset: u64, buffers: Vec<Frame>, ended: Call<Filled>) -> Self {
+        Self::ending(offset, u64::MAX, buffers, Ending::Calling(ended))
+    }
+
     fn ending(offset: u64, len: u64, buffers: Vec<Frame>, ending: Ending) -> Self {
         let room: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
         Self { offset, len: len.min(room), buffers, ending: Some(ending) }
@@ -120,7 +125,7 @@ impl ReadRun {
             bytes.truncate(usize::try_from(filled.count).expect("at most what there is"));
             ended(bytes, filled.error);
         };
-        Self::ending(offset, u64::MAX, buffers, Ending::Calling(Box::new(ended)))
+        Self::calling(offset, buffers, Box::new(ended))
     }
 
     /// Where the first byte comes from.

@@ -1,6 +1,6 @@
-//! Waiting for what a store was asked for: the one place where the cache does.
+//! Waiting for what a store was asked for, in a thread: for a flush, and for a read of what is about to be written in part.
 //!
-//! A read or a flush is asked for with an [`Answer`] to fill. Whoever ends it, on whatever thread, fills the answer, once,
+//! It is asked for with an [`Answer`] to fill. Whoever ends it, on whatever thread, fills the answer, once,
 //! because ending consumes what it is ended by; the thread that asked sleeps until then. A completion that is dropped fills
 //! it too, so there is an answer to every question that the store has not kept. A store that ends what it is asked for
 //! before it returns is not waited for.

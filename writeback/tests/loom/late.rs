@@ -14,13 +14,13 @@ fn late(lost: usize) -> (World, JoinHandle<()>) {
     (world, device)
 }
 
-fn serve(world: &World, lost: usize) -> JoinHandle<()> {
+pub(crate) fn serve(world: &World, lost: usize) -> JoinHandle<()> {
     world.disk.be_late(true);
     world.spawn(move |world| world.disk.serve(lost))
 }
 
 /// The disk is as quick as any other from now on.
-fn settle(world: &World, device: JoinHandle<()>) {
+pub(crate) fn settle(world: &World, device: JoinHandle<()>) {
     world.disk.close();
     device.join().unwrap();
     world.disk.be_late(false);
@@ -45,6 +45,24 @@ fn late_read_vs_cut() {
         assert!(matches!(reader.join().unwrap(), None | Some(0)));
         assert_eq!(world.mapping.stats().cached, 0);
         settle(&world, device);
+    });
+}
+
+/// What is read of a page beyond a cut within it is cleared, whether the cut or the end of the read comes first.
+#[test]
+fn late_read_vs_cut_within() {
+    model("late_read_vs_cut_within", || {
+        let world = World::new(1);
+        world.disk.write_page(0, &[1; PAGE]);
+        let device = serve(&world, 0);
+        let reader = world.spawn(|world| try_read(world).unwrap());
+        world.mapping.handle().set_len(PAGE as u64 / 2).unwrap();
+        assert!([PAGE, PAGE / 2].contains(&reader.join().unwrap()));
+        if let Some(page) = world.mapping.try_page(0) {
+            page.read_with(|bytes| assert!(bytes[PAGE / 2..].iter().all(|byte| *byte == 0)));
+        }
+        world.disk.close();
+        device.join().unwrap();
     });
 }
 

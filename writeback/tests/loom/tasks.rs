@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use loom::sync::{Condvar, Mutex};
 
+use crate::disk::PAGE;
+use crate::late::{serve, settle};
 use crate::model::model;
 use crate::world::World;
 
@@ -122,5 +124,55 @@ fn dropped_task_vs_end() {
         other.join().unwrap();
         dropped.join().unwrap();
         world.settle();
+    });
+}
+
+/// A task reads a page, or finds that it has been cut away, and is woken by the end of the cut that it met.
+#[test]
+fn task_read_vs_cut() {
+    model("task_read_vs_cut", || {
+        let world = World::new(1);
+        let task = world.spawn(|world| {
+            let mut bytes = [9; PAGE];
+            let handle = world.mapping.async_handle();
+            let count = block_on(handle.read_at(&mut bytes, 0)).unwrap();
+            assert!(count == 0 || bytes == [0; PAGE]);
+        });
+        world.mapping.handle().set_len(0).unwrap();
+        task.join().unwrap();
+        assert_eq!(world.mapping.stats().cached, 0);
+        world.settle();
+    });
+}
+
+/// A task that is dropped while its read is under way leaves it to others, who find the page read.
+#[test]
+fn dropped_reader_vs_reader() {
+    model("dropped_reader_vs_reader", || {
+        let world = World::new(1);
+        let device = serve(&world, 0);
+        let dropped = world.spawn(|world| {
+            let handle = world.mapping.async_handle();
+            let _ = Bell::new().poll(pin!(handle.page(0)));
+        });
+        let handle = world.mapping.async_handle();
+        assert!(block_on(handle.page(0)).unwrap().snapshot().is_uptodate());
+        dropped.join().unwrap();
+        assert_eq!(world.mapping.stats().read, 1);
+        settle(&world, device);
+    });
+}
+
+/// A read that nobody waits for any more ends: its page is valid, or was cut away.
+#[test]
+fn read_of_nobody_vs_cut() {
+    model("read_of_nobody_vs_cut", || {
+        let world = World::new(1);
+        let device = serve(&world, 0);
+        let handle = world.mapping.async_handle();
+        let _ = Bell::new().poll(pin!(handle.page(0)));
+        world.mapping.handle().set_len(0).unwrap();
+        assert_eq!((world.mapping.stats().cached, world.mapping.stats().read), (0, 1));
+        settle(&world, device);
     });
 }

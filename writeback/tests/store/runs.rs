@@ -192,6 +192,59 @@ fn a_cut_waits_for_a_run_and_takes_its_pages_away() {
 }
 
 #[test]
+fn a_cut_waits_for_the_reads_of_what_it_takes_away_and_of_where_it_ends_and_for_no_others() {
+    within(|| {
+        // Which page is being read, and whether the cut to two pages and a half waits for that.
+        for (page, waits) in [(0, false), (1, false), (2, true), (3, true)] {
+            let store = stored(4);
+            store.queue(Action::Read, true);
+            let (mapping, _) = open(&store, None);
+            let reader = reader(&mapping, page, 1);
+            eventually(|| store.pending() == 1);
+            let handle = mapping.handle();
+            let cutter = thread::spawn(move || handle.set_len(5 * PAGE as u64 / 2));
+            if waits {
+                thread::sleep(std::time::Duration::from_millis(10));
+                assert!(!cutter.is_finished(), "page {page}");
+            } else {
+                cutter.join().unwrap().unwrap();
+                assert_eq!(store.deliver_all(), 1);
+                reader.join().unwrap().unwrap();
+                continue;
+            }
+            assert_eq!(store.deliver_all(), 1);
+            cutter.join().unwrap().unwrap();
+            reader.join().unwrap().unwrap();
+            store.queue(Action::Read, false);
+            // What was read from beyond does not come back with the length.
+            mapping.handle().set_len(4 * PAGE as u64).unwrap();
+            let mut expected = contents(4);
+            expected[5 * PAGE / 2..].fill(0);
+            assert_eq!(read(&mapping.handle(), 0, 4 * PAGE), expected, "page {page}");
+            mapping.check().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_mapping_is_closed_though_it_is_being_read_and_its_store_goes_when_that_has_ended() {
+    within(|| {
+        let store = stored(4);
+        store.queue(Action::Read, true);
+        let (mapping, _) = open(&store, None);
+        let kept = Arc::downgrade(mapping.store());
+        let reader = reader(&mapping, 1, 2);
+        eventually(|| store.pending() == 1);
+        mapping.handle().write_at(&[9; PAGE], 0).unwrap();
+        mapping.close().unwrap();
+        assert_eq!(store.durable()[..PAGE], [9; PAGE]);
+        assert_eq!(store.deliver_all(), 1);
+        assert_eq!(reader.join().unwrap().unwrap(), contents(4)[PAGE..3 * PAGE]);
+        eventually(|| kept.upgrade().is_none());
+    });
+}
+
+#[test]
 fn prefetch_reads_what_is_missing_and_leaves_half_of_the_cache_to_others() {
     within(|| {
         let store = stored(100);

@@ -1,0 +1,163 @@
+//! A future is dropped at each place where it waits. Whatever it has begun ends, and everybody else goes on.
+
+use std::thread::{self, JoinHandle};
+
+use writeback::store::fault::{Action, FaultStore};
+use writeback::{AsyncHandle, Budget, Mapping, SyncMode};
+
+use crate::common::eventually;
+use crate::{PAGE, Task, contents, stored};
+
+/// How what is under way when the future is dropped ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Well,
+    Lost,
+}
+
+/// What a future is to meet.
+struct World {
+    store: FaultStore,
+    mapping: Mapping,
+    handle: AsyncHandle,
+    /// Who helps to make it wait, and ends by itself once all is delivered.
+    helpers: Vec<JoinHandle<()>>,
+}
+
+type Scenario = (&'static str, fn(&mut World), fn(&AsyncHandle) -> Task<'_, ()>);
+
+/// Each with a future that is pending once at least.
+const SCENARIOS: [Scenario; 5] = [
+    ("a read of what is missing", |_| {}, read),
+    ("a page that is missing", |_| {}, page),
+    ("a page that another reads", |world| world.read_in_a_thread(1), page),
+    ("a page, while the mapping is cut", World::cut_in_a_thread, page),
+    ("writes under way", World::begin_writes, written),
+];
+
+fn read(handle: &AsyncHandle) -> Task<'_, ()> {
+    Task::new(async {
+        let mut bytes = vec![0; 2 * PAGE];
+        if handle.read_at(&mut bytes, PAGE as u64 / 2).await.is_ok() {
+            assert_eq!(bytes, contents(4)[PAGE / 2..5 * PAGE / 2]);
+        }
+    })
+}
+
+fn page(handle: &AsyncHandle) -> Task<'_, ()> {
+    Task::new(async {
+        if let Ok(page) = handle.page(1).await {
+            assert_eq!(page.try_read().expect("nobody changes it")[..], [2; PAGE]);
+        }
+    })
+}
+
+fn written(handle: &AsyncHandle) -> Task<'_, ()> {
+    Task::new(handle.wait_range(..))
+}
+
+impl World {
+    fn new() -> Self {
+        let (store, mapping) = stored(4, &[Action::Read, Action::Write]);
+        let handle = mapping.async_handle();
+        Self { store, mapping, handle, helpers: Vec::new() }
+    }
+
+    fn help(&mut self, help: impl FnOnce(Mapping) + Send + 'static) {
+        let mapping = self.mapping.clone();
+        self.helpers.push(thread::spawn(move || help(mapping)));
+    }
+
+    fn read_in_a_thread(&mut self, page: u64) {
+        self.help(move |mapping| drop(mapping.page(page)));
+        eventually("it is under way", || self.store.pending() == 1);
+    }
+
+    /// The cut waits for a read of a page that it takes away.
+    fn cut_in_a_thread(&mut self) {
+        self.read_in_a_thread(3);
+        self.help(|mapping| mapping.handle().set_len(5 * PAGE as u64 / 2).unwrap());
+        eventually("the cut has begun", || self.mapping.len() < 4 * PAGE as u64);
+    }
+
+    fn begin_writes(&mut self) {
+        self.handle.handle().write_at(&contents(4), 0).unwrap();
+        self.mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
+        eventually("they are under way", || self.store.pending() > 0);
+    }
+
+    fn end_all(&mut self, end: End) {
+        match end {
+            End::Well => _ = self.store.deliver_all(),
+            End::Lost => _ = self.store.lose_pending(),
+        }
+    }
+
+    /// Ends what is under way, and is asked for later by those who are still there, and looks at what is left.
+    fn settle(mut self, end: End) {
+        self.end_all(end);
+        while !self.helpers.iter().all(JoinHandle::is_finished) {
+            self.store.deliver_all();
+            thread::yield_now();
+        }
+        self.helpers.drain(..).for_each(|helper| helper.join().unwrap());
+        self.store.deliver_all();
+        [Action::Read, Action::Write]
+            .into_iter()
+            .for_each(|action| self.store.queue(action, false));
+        for page in 0..4 {
+            let Some(page) = self.mapping.cached_page(page) else { continue };
+            assert!(!page.snapshot().is_locked() && !page.snapshot().is_under_writeback());
+            assert!(!page.snapshot().is_uptodate() || page.try_read().is_some());
+        }
+        self.mapping.check().unwrap();
+        // No hand is on any page: all of them can be cut away.
+        let len = self.mapping.len();
+        let mut bytes = vec![0; 4 * PAGE];
+        assert_eq!(self.mapping.handle().read_at(&mut bytes, 0).unwrap() as u64, len);
+        assert_eq!(
+            bytes[..usize::try_from(len).unwrap()],
+            contents(4)[..usize::try_from(len).unwrap()]
+        );
+        self.mapping
+            .handle()
+            .sync_data()
+            .unwrap_or_else(|error| assert_eq!(end, End::Lost, "{error}"));
+        self.mapping.handle().set_len(0).unwrap();
+        assert_eq!(self.mapping.stats().cached, 0);
+        self.mapping.check().unwrap();
+    }
+}
+
+/// Runs a scenario until its future is done, or has been pending `until` times, and then drops it. Returns how often it was pending.
+fn run((name, prepare, begin): Scenario, until: usize, end: End) -> usize {
+    let mut world = World::new();
+    prepare(&mut world);
+    let handle = world.handle.clone();
+    let mut task = begin(&handle);
+    let mut pending = 0;
+    while task.is_pending() {
+        pending += 1;
+        if pending == until {
+            break;
+        }
+        world.end_all(end);
+        eventually(name, || task.woken() >= pending);
+    }
+    assert_eq!(task.drop_future(), 0, "{name}: a waker is left");
+    world.settle(end);
+    pending
+}
+
+#[test]
+fn a_future_that_is_dropped_where_it_waits_leaves_nothing_behind() {
+    for scenario in SCENARIOS {
+        for end in [End::Well, End::Lost] {
+            let pending = run(scenario, usize::MAX, end);
+            assert!(pending > 0, "{} is never pending", scenario.0);
+            for until in 1..=pending {
+                assert_eq!(run(scenario, until, end), until);
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Under runtimes: one with threads, one in a thread, and none of whose threads is held up.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use tokio::runtime::Builder;
+use tokio::task::yield_now;
+use writeback::store::fault::{Action, FaultConfig, FaultStore};
+use writeback::{Config, Mapping};
+
+use crate::common::{eventually, watch};
+use crate::{PAGE, stored};
+
+fn threads() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("Threads:")).expect("a line of it");
+    line.trim().parse().expect("a number")
+}
+
+#[test]
+fn ten_thousand_reads_wait_on_two_workers() {
+    watch();
+    const TASKS: usize = 10_000;
+    let config = FaultConfig::new(1).contents(vec![7; TASKS * 512]);
+    let store = FaultStore::with_config(config);
+    store.queue(Action::Read, true);
+    let config = Config::new().page_size(512);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    let done = Arc::new(AtomicUsize::new(0));
+    let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let before = threads();
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let (handle, done) = (mapping.async_handle(), Arc::clone(&done));
+            runtime.spawn(async move {
+                let mut bytes = [0; 512];
+                assert_eq!(handle.read_at(&mut bytes, task as u64 * 512).await.unwrap(), 512);
+                assert_eq!(bytes, [7; 512]);
+                done.fetch_add(1, Ordering::Relaxed);
+            })
+        })
+        .collect();
+    eventually("all wait", || store.pending() == TASKS);
+    // The tests beside this one have some.
+    assert!(threads() < before + 100, "{before} threads, then {}", threads());
+    assert_eq!(done.load(Ordering::Relaxed), 0);
+    // A half of them is not waited for any more.
+    for task in tasks.iter().step_by(2) {
+        task.abort();
+    }
+    let aborted = TASKS / 2;
+    runtime.block_on(async {
+        for (at, task) in tasks.into_iter().enumerate() {
+            if at % 2 == 1 && at == 1 {
+                store.deliver_all();
+            }
+            match task.await {
+                Ok(()) => assert_eq!(at % 2, 1),
+                Err(error) => assert!(error.is_cancelled() && at % 2 == 0, "{error}"),
+            }
+        }
+    });
+    assert_eq!(done.load(Ordering::Relaxed), TASKS - aborted);
+    assert_eq!(mapping.stats().read, TASKS as u64, "reads that nobody waits for end, too");
+    mapping.check().unwrap();
+}
+
+#[test]
+fn a_task_that_waits_leaves_its_thread_to_others() {
+    let (store, mapping) = stored(4, &[Action::Read]);
+    Builder::new_current_thread().build().unwrap().block_on(async {
+        let handle = mapping.async_handle();
+        let reader = tokio::spawn(async move { handle.page(1).await });
+        for _ in 0..20 {
+            yield_now().await;
+        }
+        assert!(!reader.is_finished() && store.pending() == 1);
+        // Ended on another thread.
+        let deliverer = thread::spawn(move || store.deliver_all());
+        assert_eq!(reader.await.unwrap().unwrap().try_read().unwrap()[..], [2; PAGE]);
+        assert_eq!(deliverer.join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_future_is_small_and_goes_from_thread_to_thread() {
+    fn is_send<F: Future + Send>(future: &F) -> usize {
+        size_of_val(future)
+    }
+    let (_store, mapping) = stored(1, &[]);
+    let handle = mapping.async_handle();
+    let mut bytes = [0; 1];
+    let sizes = [
+        is_send(&handle.read_at(&mut bytes, 0)),
+        is_send(&handle.page(0)),
+        is_send(&handle.wait_range(..)),
+    ];
+    assert!(sizes.iter().all(|size| *size <= 1024), "{sizes:?}");
+}

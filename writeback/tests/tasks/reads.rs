@@ -1,0 +1,158 @@
+//! Reads of pages that are not cached, that others read or change, or while the mapping is being cut.
+
+use std::sync::Arc;
+use std::thread;
+
+use writeback::store::fault::Action;
+use writeback::{CacheConfig, Config, Error, Mapping, PageCache, StoreError};
+
+use crate::common::{eventually, never};
+use crate::{PAGE, Task, contents, stored};
+
+#[test]
+fn a_read_waits_in_no_thread_and_is_woken_once() {
+    let (store, mapping) = stored(4, &[Action::Read]);
+    let handle = mapping.async_handle();
+    let mut bytes = vec![0; 2 * PAGE];
+    let mut task = Task::new(handle.read_at(&mut bytes, PAGE as u64 / 2));
+    assert!(task.is_pending());
+    assert_eq!((store.pending(), task.woken()), (1, 0), "all that is missing, at once");
+    assert!(task.is_pending(), "it may be polled for nothing");
+    assert_eq!((store.pending(), task.wakers()), (1, 1));
+    assert_eq!(store.deliver_all(), 1);
+    assert_eq!((task.woken(), task.wakers()), (1, 0));
+    assert_eq!(task.ready().unwrap(), 2 * PAGE);
+    assert_eq!(task.drop_future(), 0);
+    assert_eq!(bytes, contents(4)[PAGE / 2..5 * PAGE / 2]);
+    // Cached by now, and the end of the mapping.
+    let mut bytes = vec![0; PAGE];
+    assert_eq!(Task::new(handle.read_at(&mut bytes, PAGE as u64)).ready().unwrap(), PAGE);
+    assert_eq!(Task::new(handle.read_at(&mut bytes, 4 * PAGE as u64)).ready().unwrap(), 0);
+    assert_eq!(store.operations(Action::Read), 1);
+    mapping.check().unwrap();
+}
+
+#[test]
+fn tasks_and_threads_wait_for_one_read_of_a_page() {
+    let (store, mapping) = stored(4, &[Action::Read]);
+    let handle = mapping.async_handle();
+    let mut tasks: Vec<_> = (0..100).map(|_| Task::new(handle.page(2))).collect();
+    assert!(tasks.iter_mut().all(Task::is_pending));
+    let reader = thread::spawn({
+        let handle = mapping.handle();
+        move || handle.read_at(&mut [0; 1], 2 * PAGE as u64)
+    });
+    never("the thread has it", || reader.is_finished());
+    assert_eq!(store.pending(), 1);
+    store.deliver_all();
+    for task in &mut tasks {
+        assert_eq!((task.woken(), task.wakers()), (1, 0));
+        assert_eq!(task.ready().unwrap().read()[..], [3; PAGE]);
+    }
+    assert_eq!(reader.join().unwrap().unwrap(), 1);
+    assert_eq!(store.operations(Action::Read), 1);
+}
+
+#[test]
+fn a_read_that_is_lost_is_told_to_the_task_that_asked_and_the_next_asks_again() {
+    let (store, mapping) = stored(4, &[Action::Read]);
+    let handle = mapping.async_handle();
+    let (mut first, mut second) = (Task::new(handle.page(1)), Task::new(handle.page(1)));
+    assert!(first.is_pending() && second.is_pending());
+    assert_eq!(store.lose_pending(), 1);
+    assert!(second.is_pending() && store.pending() == 1, "it asks itself");
+    assert!(matches!(first.ready(), Err(Error::Read { index: 1, source: StoreError::Lost })));
+    store.deliver_all();
+    assert_eq!(second.ready().unwrap().read()[..], [2; PAGE]);
+    // Told though another has read the page meanwhile.
+    let (mut first, mut second) = (Task::new(handle.page(3)), Task::new(handle.page(3)));
+    assert!(first.is_pending() && second.is_pending());
+    store.lose_pending();
+    assert!(second.is_pending());
+    store.deliver_all();
+    second.ready().unwrap();
+    assert!(matches!(first.ready(), Err(Error::Read { index: 3, source: StoreError::Lost })));
+    mapping.check().unwrap();
+}
+
+#[test]
+fn a_page_that_is_locked_again_when_it_has_been_read_is_read() {
+    let (store, mapping) = stored(2, &[Action::Read]);
+    let handle = mapping.async_handle();
+    let (mut asked, mut other) = (Task::new(handle.page(1)), Task::new(handle.page(1)));
+    assert!(asked.is_pending() && other.is_pending());
+    store.deliver_all();
+    let locked = mapping.cached_page(1).and_then(|page| page.lock_state()).expect("it is mapped");
+    assert_eq!((asked.woken(), other.woken()), (1, 1));
+    assert!(asked.ready().is_ok() && other.ready().is_ok());
+    drop(locked);
+}
+
+#[test]
+fn a_page_that_is_being_changed_holds_up_no_thread() {
+    let (_store, mapping) = stored(2, &[]);
+    let handle = mapping.async_handle();
+    let page = mapping.page(0).unwrap();
+    let guard = page.write().unwrap();
+    thread::scope(|scope| {
+        let polled = scope.spawn(|| {
+            let mut bytes = [0; 10];
+            let mut task = Task::new(handle.read_at(&mut bytes, 0));
+            for times in 1..=100 {
+                assert!(task.is_pending());
+                assert_eq!(task.woken(), times, "it comes again by itself");
+            }
+        });
+        polled.join().unwrap();
+    });
+    drop(guard);
+    let mut bytes = [0; 10];
+    assert_eq!(Task::new(handle.read_at(&mut bytes, 0)).ready().unwrap(), 10);
+    // What this thread reads itself it reads again.
+    let _guard = page.read();
+    assert_eq!(Task::new(handle.read_at(&mut bytes, 0)).ready().unwrap(), 10);
+}
+
+#[test]
+fn a_read_waits_for_a_cut_that_is_under_way() {
+    let (store, mapping) = stored(4, &[Action::Read]);
+    let handle = mapping.async_handle();
+    // The cut waits for this one.
+    let mut late = Task::new(handle.page(3));
+    assert!(late.is_pending());
+    let cutter = thread::spawn({
+        let handle = mapping.handle();
+        move || handle.set_len(2 * PAGE as u64)
+    });
+    eventually("the cut has begun", || mapping.len() == 2 * PAGE as u64);
+    let (mut page, mut gone) = (Task::new(handle.page(0)), Task::new(handle.page(2)));
+    assert!(page.is_pending() && gone.is_pending());
+    assert_eq!((store.pending(), page.wakers()), (1, 1), "nothing is asked for meanwhile");
+    store.deliver_all();
+    cutter.join().unwrap().unwrap();
+    assert_eq!((page.woken(), gone.woken()), (1, 1));
+    assert!(matches!(gone.ready(), Err(Error::OutOfRange { .. })));
+    assert!(matches!(late.ready(), Err(Error::OutOfRange { .. })));
+    assert!(page.is_pending() && store.pending() == 1);
+    store.deliver_all();
+    assert_eq!(page.ready().unwrap().read()[..], [1; PAGE]);
+    mapping.check().unwrap();
+}
+
+#[test]
+fn a_page_comes_in_over_the_capacity_rather_than_wait_for_room() {
+    let (store, _) = stored(16, &[]);
+    let cache = PageCache::new(CacheConfig::new(4)).unwrap();
+    let config = Config::new().cache(&cache);
+    let mapping = Mapping::with_config(Arc::new(store), config).unwrap();
+    let handle = mapping.async_handle();
+    let kept: Vec<_> = (0..8).map(|index| Task::new(handle.page(index)).ready().unwrap()).collect();
+    assert_eq!((cache.stats().cached, cache.stats().overcommitted), (8, 4));
+    drop(kept);
+    // What can go makes room.
+    for index in 8..16 {
+        assert_eq!(Task::new(handle.page(index)).ready().unwrap().index(), index);
+    }
+    assert!(cache.stats().cached <= 4 && cache.stats().overcommitted == 4, "{:?}", cache.stats());
+    cache.check().unwrap();
+}
