@@ -93,8 +93,8 @@
 //!    page is still part of it, and changes its state in sections, which find out.
 //! 9. *To wait* for a page lock, a writeback, a hold or the store: with no index guard, no latch (but see 14) and no
 //!    page under writeback that has not been submitted. Several page locks: in ascending order.
-//!    A task waits as a thread does, in the same queues (`wait`), but returns meanwhile: it keeps nothing then that its future does not
-//!    let go of when it is dropped. Wakers are called with no lock that a poll waits for in its thread.
+//!    A task waits as a thread does, in the same queues (`wait`), but returns meanwhile. What it keeps then, at the most the lock or a claim of the one page that its sync waits for, it
+//!    lets go of when it is dropped. Wakers are called with no lock that a poll waits for in its thread.
 //! 10. *Orders of locks*: truncate lock, page lock, content latch, index; and below the latch, beside the
 //!     index, a page's log positions and the book of all. The end of a write takes none of the first three.
 //!     The length is raised under the latch. If the store has an [alignment](store::Limits::alignment), also under a lock
@@ -127,8 +127,10 @@
 //!     of a page that has no contents, which nobody keeps, makes it valid in the same breath, and unlocks it. Whoever asked waits for the lock as others do, or has gone. A cut
 //!     waits for the locks of the pages that it takes away, and of the one in which it ends. If the read failed, or was lost, the page stays empty, and whoever gets the lock next asks
 //!     again; the one who asked is told, by a note written before the unlocking.
-//!     A page of which a part is written and which is not cached is read by the writer itself, with both locks. Only there, and for a flush, does a thread wait for a store's
-//!     answer ([`store`](store#the-protocol)); whoever ends what is waited for needs none of the locks that are held.
+//!     A page of which a part is written and which is not cached is read by the writer itself, with both locks. Only there does a thread wait for a store's
+//!     answer with locks in hand ([`store`](store#the-protocol)); whoever ends the read needs none of them.
+//! 16. *To flush the store*: no lock. One flush is under way at a time; its end, on any thread, books what it covered or poisons the mapping, and lets the next begin. Who
+//!     waits for one looks again then: it is covered, or begins the next, or waits for that.
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::ops::RangeBounds;
 
 use super::Handle;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::held;
-use crate::index::range::inclusive;
+use crate::index::range::{Inclusive, inclusive};
+use crate::modes::FlushKind;
 use crate::rules::core::Mapping;
 use crate::rules::page_ref::PageRef;
 
@@ -74,6 +75,48 @@ impl AsyncHandle {
     /// As [`Mapping::page`].
     pub fn page(&self, index: u64) -> impl Future<Output = Result<PageRef>> + Send {
         self.handle.mapping().page_in_task(index)
+    }
+
+    /// Makes everything durable that was written before it was first polled: see [`Handle::sync_data`].
+    ///
+    /// # Concurrency
+    /// Waits for what [`Handle::sync_data`] waits for. Any number of them share the flushes of the store: those that wait for one are covered by the next. While it waits for
+    /// a page it may have that page's lock, or a claim of it, so a future that is not polled any more has to be dropped. Dropped, it leaves pages dirty that it has not come to, and what was begun ends
+    /// without it; it has told no error, so the handle's next sync does. Takes its turns with other tasks if there are many pages.
+    ///
+    /// # Errors
+    /// As [`Handle::sync_data`]; [`Error::Config`] if the mapping has a [log](crate::hooks::Log), which has no way to be waited for but in a thread.
+    pub fn sync_data(&self) -> impl Future<Output = Result<()>> + Send {
+        self.sync(Some((0, u64::MAX)), FlushKind::Data)
+    }
+
+    /// As [`sync_data`](Self::sync_data), with what [`Handle::sync_all`] makes durable besides.
+    ///
+    /// # Errors
+    /// As [`sync_data`](Self::sync_data).
+    pub fn sync_all(&self) -> impl Future<Output = Result<()>> + Send {
+        self.sync(Some((0, u64::MAX)), FlushKind::All)
+    }
+
+    /// As [`sync_data`](Self::sync_data), of the pages that have any of these bytes: see [`Handle::sync_range`].
+    ///
+    /// # Errors
+    /// As [`sync_data`](Self::sync_data).
+    pub fn sync_range(
+        &self,
+        bytes: impl RangeBounds<u64>,
+    ) -> impl Future<Output = Result<()>> + Send {
+        self.sync(self.handle.pages_of(bytes), FlushKind::Data)
+    }
+
+    async fn sync(&self, pages: Option<Inclusive>, kind: FlushKind) -> Result<()> {
+        if self.handle.mapping().core.order.is_some() {
+            return Err(Error::Config { reason: "a mapping with a log is synced in a thread" });
+        }
+        match pages {
+            Some(pages) => self.handle.synced(pages, kind).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits until every write of the range's pages that had begun before it was first polled has ended, whoever

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod backing;
+pub(crate) mod flush;
 pub(crate) mod growth;
 pub(crate) mod runs;
 pub(crate) mod space;

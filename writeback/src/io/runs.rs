@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use page_frames::Frame;
 
-use super::access::Found;
+use super::access::{Found, has_been_read};
 use crate::buffer::Contents;
 use crate::error::{Error, Result};
 use crate::pages::keep::Kept;
@@ -108,7 +108,8 @@ impl Mapping {
             };
             if page.snapshot().is_locked() {
                 // Another may have asked again by then, and have the lock.
-                page.read_in(|| asked.as_ref().is_some_and(Note::is_written)).await;
+                let is_told = || asked.as_ref().is_some_and(Note::is_written);
+                page.until(|state| has_been_read(state, &is_told)).await;
             }
             // Also if it is valid by now, because another has asked again.
             if let Some(error) = asked.and_then(|note| note.0.lock().take()) {

@@ -113,14 +113,26 @@ impl Core {
     /// and takes away what writes were padded with that have ended.
     pub(crate) fn settle_length(&self) -> Result<()> {
         let cutting = self.backing().cutting.lock();
-        self.cut_under(&cutting)?;
-        let trimmed = self.tail.trim(|| {
+        self.settle_under(&cutting, true).unwrap_or(Ok(()))
+    }
+
+    /// As [`settle_length`](Self::settle_length); `None` if it would have to wait for another who changes the length.
+    pub(crate) fn try_settle_length(&self) -> Option<Result<()>> {
+        let cutting = self.backing().cutting.try_lock()?;
+        self.settle_under(&cutting, false)
+    }
+
+    fn settle_under(&self, cutting: &MutexGuard<'_, ()>, waits: bool) -> Option<Result<()>> {
+        if let Err(error) = self.cut_under(cutting) {
+            return Some(Err(error));
+        }
+        let trimmed = self.tail.trim(waits, || {
             // Nobody raises it meanwhile. Whoever lowers it sets the store's length after this.
             let set = self.backing().store.set_len(self.len());
             self.durability.note_write();
             set
         });
-        trimmed.map_err(|source| Error::Length { source })
+        Some(trimmed?.map_err(|source| Error::Length { source }))
     }
 
     fn cut_under(&self, _one_at_a_time: &MutexGuard<'_, ()>) -> Result<()> {

@@ -161,12 +161,12 @@ impl Page {
         }
     }
 
-    /// Waits while somebody reads the page in, unless it is `over` for this caller: until it is valid, whoever has its lock, or unlocked.
-    pub(crate) fn read_in(
+    /// Waits until the state word is as it is to be.
+    pub(crate) fn until(
         &self,
-        over: impl Fn() -> bool + Unpin + Send,
+        ready: impl Fn(Snapshot) -> bool + Unpin + Send,
     ) -> impl Future<Output = ()> + Send {
-        wait::until(self.key(), move || has_been_read(self.state.announce(), &over))
+        wait::until(self.key(), move || ready(self.state.announce()))
     }
 
     /// Sleeps while `blocked` is true of the state word.
@@ -187,12 +187,16 @@ impl Page {
         });
     }
 
-    /// Sleeps while any of these blocks is held.
-    pub(crate) fn wait_while_held(&self, sets: &Blocks, blocks: BlockMap) {
-        wait::wait_until(self.key(), || {
+    /// Waits while any of these blocks is held.
+    pub(crate) fn blocks_released<'p>(
+        &'p self,
+        sets: &'p Blocks,
+        blocks: BlockMap,
+    ) -> impl Future<Output = ()> + Send {
+        wait::until(self.key(), move || {
             self.state.announce();
             !sets.held.get().meets(blocks)
-        });
+        })
     }
 
     /// All its blocks.
@@ -331,10 +335,6 @@ impl Page {
     pub(crate) fn retry_at_ms(&self) -> u64 {
         self.retry_at_ms.load(Ordering::Relaxed)
     }
-}
-
-fn has_been_read(state: Snapshot, over: &impl Fn() -> bool) -> bool {
-    !state.is_locked() || state.is_uptodate() || over()
 }
 
 impl fmt::Debug for Page {

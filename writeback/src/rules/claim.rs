@@ -17,6 +17,7 @@ use crate::modes::SyncMode;
 use crate::pages::blocks::BlockMap;
 use crate::rules::page_ref::PageRef;
 use crate::rules::writeback::Writeback;
+use crate::wait::now;
 
 /// A locked page that is about to be written: its DIRTY flag is clear, its DIRTY tag still set, so
 /// that a sync finds it and waits.
@@ -111,7 +112,7 @@ impl Claim {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn wait_released(&self) {
-        self.page().wait_for_holds();
+        now(self.page().released());
     }
 
     /// Puts the whole page under writeback, dirty or not, takes its image and releases the page lock. To

@@ -10,7 +10,6 @@ use crate::held;
 use crate::pages::Page;
 use crate::pages::keep::Kept;
 use crate::pages::positions::Positions;
-use crate::pages::state::Snapshot;
 use crate::pages::tag::PageTag;
 use crate::primitives::LatchWriteGuard;
 use crate::rules::core::{Core, Mapping};
@@ -193,17 +192,17 @@ impl PageRef {
 
     /// Who has the page lock waits until nobody holds any of the page, and nobody holds it again before the
     /// page is unlocked.
-    pub(crate) fn wait_for_holds(&self) {
+    pub(crate) async fn released(&self) {
         let Some(sets) = &self.page.blocks else {
             self.page.state.want_release();
-            return self.page.wait_while(Snapshot::is_held);
+            return self.page.until(|state| !state.is_held()).await;
         };
         loop {
             let wanted = self.mapping.core.want_blocks(&self.page);
             if wanted.is_empty() {
                 return;
             }
-            self.page.wait_while_held(sets, wanted);
+            self.page.blocks_released(sets, wanted).await;
         }
     }
 

@@ -6,6 +6,7 @@ mod common;
 mod drops;
 mod executors;
 mod reads;
+mod syncs;
 
 use std::future::Future;
 use std::pin::Pin;
