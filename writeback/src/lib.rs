@@ -59,7 +59,7 @@
 //! | put a checksum on pages, or encrypt them | [`hooks::Seal`] |
 //! | wait in a task of whatever runtime, and not in a thread | [`Mapping::async_handle`], [`AsyncHandle`] |
 //! | see what happens | [`Mapping::stats`], [`hooks::Observer`] |
-//! | have pages read before they are wanted | [`Handle::prefetch`] |
+//! | have pages read before they are wanted, waiting for that or not | [`Handle::prefetch`], [`Handle::read_ahead`] |
 //! | give back room, take it ahead, look for holes | [`Handle::punch`], [`Handle::allocate`], [`Handle::next_data`] |
 //! | keep pages somewhere else than in a file | [`store::Store`] |
 //! | test what you build against failing devices and power cuts | `store::fault` (feature `fault`) |
@@ -195,7 +195,7 @@
 //!
 //! | call | under a guard |
 //! |---|---|
-//! | [`page`](Mapping::page), [`try_page`](Mapping::try_page), [`cached_page`](Mapping::cached_page), [`tagged`](Mapping::tagged), and [`read`](page::PageRef::read) of another page; [`read_at`](Handle::read_at) and [`prefetch`](Handle::prefetch) of other pages | yes, cached or not. What is not cached comes in over the capacity rather than wait for room |
+//! | [`page`](Mapping::page), [`try_page`](Mapping::try_page), [`cached_page`](Mapping::cached_page), [`tagged`](Mapping::tagged), and [`read`](page::PageRef::read) of another page; [`read_at`](Handle::read_at), [`prefetch`](Handle::prefetch) and [`read_ahead`](Handle::read_ahead) of other pages | yes, cached or not. What is not cached comes in over the capacity rather than wait for room |
 //! | [`write`](page::PageRef::write) of another page, [`write_with`](page::PageRef::write_with), [`write_logged`](page::PageRef::write_logged), [`mark_dirty`](page::PageRef::mark_dirty), [`allocate`](Mapping::allocate); [`write_at`](Handle::write_at) of other pages | yes, over the limit of dirty pages rather than wait for room: [`wait_for_room`](Mapping::wait_for_room) before the first guard |
 //! | the same, of a page that is not cached or that lengthens the mapping, while [`set_len`](Handle::set_len), `punch`, `zero` or [`close`](Mapping::close) is at work in it, or while a cut of its store has still to be made up for | [`Error::WouldBlock`], because the other may be waiting for the guard: let go of all guards and begin again; [`Error::Partial`] if a part was written before |
 //! | reading a page again under a read guard of it | yes |

@@ -321,7 +321,9 @@ mod tests {
     }
 
     /// Ends a wait of its own when it is dropped, as the last reference to a task does.
-    struct Task(std::sync::Mutex<Option<Until<fn() -> bool>>>);
+    struct Task {
+        _wait: Until<fn() -> bool>,
+    }
 
     impl Wake for Task {
         fn wake(self: Arc<Self>) {}
@@ -332,9 +334,9 @@ mod tests {
         crate::watchdog::watch();
         let mut task = until(41, || false);
         for _ in 0..3 {
-            let mut of_another = until(41, (|| false) as fn() -> bool);
-            assert!(poll(&mut of_another, &Arc::default()).is_pending());
-            let waker = Waker::from(Arc::new(Task(std::sync::Mutex::new(Some(of_another)))));
+            let mut _wait = until(41, (|| false) as fn() -> bool);
+            assert!(poll(&mut _wait, &Arc::default()).is_pending());
+            let waker = Waker::from(Arc::new(Task { _wait }));
             // Replaced by the next, and at last taken out, each with the wait in it.
             assert!(Pin::new(&mut task).poll(&mut Context::from_waker(&waker)).is_pending());
         }

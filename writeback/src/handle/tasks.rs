@@ -66,6 +66,26 @@ impl AsyncHandle {
         self.handle.mapping().read_at_in_task(buf, offset)
     }
 
+    /// Reads the pages of these bytes that are not cached: see [`Handle::prefetch`].
+    ///
+    /// # Concurrency
+    /// As [`read_at`](Self::read_at). Dropped, it leaves all reads behind that it has asked for.
+    ///
+    /// # Errors
+    /// As [`Handle::prefetch`].
+    pub fn prefetch(
+        &self,
+        bytes: impl RangeBounds<u64>,
+    ) -> impl Future<Output = Result<()>> + Send {
+        let (bytes, mapping) = (inclusive(bytes), self.handle.mapping());
+        async move {
+            match bytes {
+                Some(bytes) => mapping.prefetch_in_task(bytes).await,
+                None => Ok(()),
+            }
+        }
+    }
+
     /// The page at `index`: see [`Mapping::page`]. With it in hand, [`try_read`](PageRef::try_read) and [`try_write`](PageRef::try_write) do not wait.
     ///
     /// # Concurrency

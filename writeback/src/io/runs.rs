@@ -36,6 +36,7 @@ use page_frames::Frame;
 use super::access::{Found, has_been_read};
 use crate::buffer::Contents;
 use crate::error::{Error, Result};
+use crate::index::range::Inclusive;
 use crate::pages::keep::Kept;
 use crate::primitives::Mutex;
 use crate::rules::core::{Core, Mapping, Room};
@@ -50,8 +51,14 @@ const RUN_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, Default)]
 struct Note(Mutex<Option<Error>>);
 
+/// A run that a caller has asked for.
+struct Asked {
+    note: Arc<Note>,
+    pages: u64,
+}
+
 impl Note {
-    fn is_written(self: &Arc<Self>) -> bool {
+    fn is_written(&self) -> bool {
         self.0.lock().is_some()
     }
 }
@@ -68,8 +75,8 @@ struct Reading {
 /// What there is of a page that is to be read.
 enum Load {
     Valid(Kept),
-    /// Somebody has its lock, perhaps the run that this caller has asked for.
-    Busy(Kept),
+    /// Somebody has its lock: the run that this caller has asked for, if it has.
+    Busy(Kept, Option<Asked>),
     /// The mapping is being cut.
     Cut,
 }
@@ -96,62 +103,136 @@ impl Mapping {
     ) -> Result<Kept> {
         let sleeps = wait::sleeps().await;
         loop {
-            let mut asked: Option<Arc<Note>> = None;
             // The place comes before any lock.
-            let page = match self.find_or_ask((index, wanted), room(), sleeps, &mut asked)? {
-                Load::Valid(page) => return Ok(page),
-                Load::Busy(page) => page,
-                Load::Cut => {
-                    self.core.not_cut().await;
-                    continue;
-                }
-            };
-            if page.snapshot().is_locked() {
-                // Another may have asked again by then, and have the lock.
-                let is_told = || asked.as_ref().is_some_and(Note::is_written);
-                page.until(|state| has_been_read(state, &is_told)).await;
-            }
-            // Also if it is valid by now, because another has asked again.
-            if let Some(error) = asked.and_then(|note| note.0.lock().take()) {
-                return Err(error);
-            }
-            let state = page.snapshot();
-            if state.is_mapped() && state.is_uptodate() {
+            let load = self.find_or_ask((index, wanted), room(), sleeps)?;
+            if let Load::Cut = load {
+                self.core.not_cut().await;
+            } else if let Some(page) = load.ended().await? {
                 return Ok(page);
             }
         }
     }
 
-    /// Finds a page, or asks for a run that begins with it, of so many pages; `asked` is the note of that. Waits for nothing, unless this `sleeps`, and then for a cut.
+    /// Reads the pages of a range that are not cached: asks for all of them, then waits.
+    ///
+    /// # Errors
+    /// That of the first read that has failed.
+    pub(crate) async fn load_all<'s>(
+        &'s self,
+        (first, last): Inclusive,
+        room: impl Fn() -> Room<'s>,
+    ) -> Result<()> {
+        let sleeps = wait::sleeps().await;
+        let (mut asked, mut next) = (Vec::new(), first);
+        while next <= last && self.core.begins_within(next) {
+            if self.core.tree.pin().get(next).is_some_and(|page| page.snapshot().is_uptodate()) {
+                next += 1;
+                continue;
+            }
+            match self.find_or_ask((next, last - next + 1), room(), sleeps) {
+                Ok(Load::Cut) => self.core.not_cut().await,
+                Ok(load) => {
+                    next += load.pages();
+                    asked.push(load);
+                }
+                // Cut away meanwhile.
+                Err(Error::OutOfRange { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        for load in asked {
+            load.ended().await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the pages of a range that are missing, as far as there are places, and waits for nothing but the store's calls.
+    pub(crate) fn begin_to_load<'s>(
+        &'s self,
+        (first, last): Inclusive,
+        room: impl Fn() -> Option<Room<'s>>,
+    ) {
+        let mut next = first;
+        while next <= last && self.core.begins_within(next) {
+            if self.core.tree.pin().get(next).is_some() {
+                next += 1;
+                continue;
+            }
+            let load = room().map(|room| self.find_or_ask((next, last - next + 1), room, false));
+            match load {
+                Some(Ok(load @ (Load::Valid(_) | Load::Busy(..)))) => next += load.pages(),
+                _ => return,
+            }
+        }
+    }
+
+    /// Finds a page, or asks for a run that begins with it, of so many pages. Waits for nothing, unless this `sleeps`, and then for a cut.
     fn find_or_ask(
         &self,
         (index, wanted): (u64, u64),
         mut room: Room<'_>,
         sleeps: bool,
-        asked: &mut Option<Arc<Note>>,
     ) -> Result<Load> {
         let core = &*self.core;
         let Some(_no_truncate) = core.no_truncate_of(sleeps)? else { return Ok(Load::Cut) };
-        // Saturated, it is beyond every length. A caller that asks again does so because the length has
-        // changed since it looked, and for no other reason.
-        let offset = index.saturating_mul(core.page_size as u64);
-        if offset >= core.len() {
+        // A caller that asks again does so because the length has changed since it looked, and for no other reason.
+        if !core.begins_within(index) {
+            let offset = index.saturating_mul(core.page_size as u64);
             return Err(Error::OutOfRange { offset, len: core.page_size as u64 });
         }
         Ok(match core.find_or_try_lock(index, &mut room) {
             Found::Valid(page) => Load::Valid(page),
-            Found::Busy(page) => Load::Busy(page),
+            Found::Busy(page) => Load::Busy(page, None),
             Found::Locked(page) => {
                 let run = Reading::gather(self, page.clone(), wanted);
-                *asked = Some(Arc::clone(&run.note));
+                let (note, pages) = (Arc::clone(&run.note), run.pages.len() as u64);
                 run.ask();
-                Load::Busy(page)
+                Load::Busy(page, Some(Asked { note, pages }))
             }
         })
     }
 }
 
+impl Load {
+    /// How many pages from there on are valid, or being read.
+    fn pages(&self) -> u64 {
+        match self {
+            Self::Busy(_, Some(asked)) => asked.pages,
+            _ => 1,
+        }
+    }
+
+    /// Waits until the page has been read. `None`: it is not valid, and may be gone.
+    ///
+    /// # Errors
+    /// What the read has failed with, if this asked for it.
+    async fn ended(self) -> Result<Option<Kept>> {
+        let (page, asked) = match self {
+            Self::Valid(page) => return Ok(Some(page)),
+            Self::Busy(page, asked) => (page, asked),
+            Self::Cut => return Ok(None),
+        };
+        if page.snapshot().is_locked() {
+            // Another may have asked again by then, and have the lock.
+            let is_told = || asked.as_ref().is_some_and(|asked| asked.note.is_written());
+            page.until(|state| has_been_read(state, &is_told)).await;
+        }
+        // Also if it is valid by now, because another has asked again.
+        if let Some(error) = asked.and_then(|asked| asked.note.0.lock().take()) {
+            return Err(error);
+        }
+        let state = page.snapshot();
+        Ok((state.is_mapped() && state.is_uptodate()).then_some(page))
+    }
+}
+
 impl Core {
+    /// Whether a page begins before the end of the mapping.
+    fn begins_within(&self, index: u64) -> bool {
+        // Saturated, it is beyond every length.
+        index.saturating_mul(self.page_size as u64) < self.len()
+    }
+
     /// A place for a page, if one is free.
     fn free_room(&self) -> Option<Room<'_>> {
         let Some(member) = &*self.member else { return Some(Room::UNLIMITED) };

@@ -162,9 +162,14 @@ impl Cache {
 
     /// Takes a place, if need be by evicting, or beyond the capacity.
     pub(super) fn take_room_at_once(&self, weight: u64) {
-        if !self.take_place(weight) && !self.evict_for_one(weight) {
+        if !self.take_room_if_any(weight) {
             self.take_place_anyway(weight);
         }
+    }
+
+    /// Takes a place, if need be by evicting.
+    pub(super) fn take_room_if_any(&self, weight: u64) -> bool {
+        self.take_place(weight) || self.evict_for_one(weight)
     }
 
     /// Takes a place of that weight after evicting some, more than needed, so that not every page that comes in has to

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use loom::sync::{Condvar, Mutex};
+use loom::thread;
 
 use crate::disk::PAGE;
 use crate::late::{serve, settle};
@@ -31,6 +32,12 @@ impl Bell {
 
     fn wait(&self) {
         let mut rung = self.rung.lock().unwrap();
+        if *rung {
+            // It may have woken itself, to come again when others have had their turn.
+            drop(rung);
+            thread::yield_now();
+            rung = self.rung.lock().unwrap();
+        }
         while !*rung {
             rung = self.rings.wait(rung).unwrap();
         }

@@ -33,9 +33,10 @@ struct World {
 type Scenario = (&'static str, fn(&mut World), fn(&AsyncHandle) -> Task<'_, ()>);
 
 /// Each with a future that is pending once at least.
-const SCENARIOS: [Scenario; 12] = [
+const SCENARIOS: [Scenario; 13] = [
     ("a read of what is missing", |_| {}, read),
     ("a page that is missing", |_| {}, page),
+    ("a prefetch beside another's read", |world| world.read_in_a_thread(1), prefetch),
     ("a page that another reads", |world| world.read_in_a_thread(1), page),
     ("a page, while the mapping is cut", World::cut_in_a_thread, page),
     ("writes under way", World::begin_writes, written),
@@ -66,6 +67,12 @@ fn page(handle: &AsyncHandle) -> Task<'_, ()> {
         if let Ok(page) = handle.page(1).await {
             assert_eq!(page.try_read().expect("nobody changes it")[..], [2; PAGE]);
         }
+    })
+}
+
+fn prefetch(handle: &AsyncHandle) -> Task<'_, ()> {
+    Task::new(async {
+        let _ = handle.prefetch(..).await;
     })
 }
 

@@ -142,6 +142,7 @@ fn a_future_is_small_and_goes_from_thread_to_thread() {
     let sizes = [
         is_send(&handle.read_at(&mut bytes, 0)),
         is_send(&handle.page(0)),
+        is_send(&handle.prefetch(..)),
         is_send(&handle.wait_range(..)),
         is_send(&handle.sync_data()),
         is_send(&handle.sync_all()),
