@@ -93,8 +93,8 @@
 //!    page is still part of it, and changes its state in sections, which find out.
 //! 9. *To wait* for a page lock, a writeback, a hold or the store: with no index guard, no latch (but see 14) and no
 //!    page under writeback that has not been submitted. Several page locks: in ascending order.
-//!    A task waits as a thread does, in the same queues (`wait`), but returns meanwhile. What it keeps then, at the most the lock or a claim of the one page that its sync waits for, it
-//!    lets go of when it is dropped. Wakers are called with no lock that a poll waits for in its thread.
+//!    A task waits as a thread does, in the same queues (`wait`), but returns meanwhile. What it keeps then, at the most the claim of the one page that its sync waits for because
+//!    another writer holds it, it lets go of when it is dropped. What would put its thread to sleep, such as a latch that somebody keeps, a thread waits for in its place. Wakers are called with no lock that a poll waits for in its thread.
 //! 10. *Orders of locks*: truncate lock, page lock, content latch, index; and below the latch, beside the
 //!     index, a page's log positions and the book of all. The end of a write takes none of the first three.
 //!     The length is raised under the latch. If the store has an [alignment](store::Limits::alignment), also under a lock

@@ -101,7 +101,8 @@ impl AsyncHandle {
     ///
     /// # Concurrency
     /// Waits for what [`Handle::sync_data`] waits for. Any number of them share the flushes of the store: those that wait for one are covered by the next. While it waits for
-    /// a page it may have that page's lock, or a claim of it, so a future that is not polled any more has to be dropped. Dropped, it leaves pages dirty that it has not come to, and what was begun ends
+    /// whoever [holds](crate::page::Hold) a page it has a claim of that page, for which other syncs and cuts wait, so a future that is not polled any more has to be dropped; otherwise it has no lock while it waits.
+    /// If somebody keeps a guard of a page, it has a thread wait for that and write the page. Dropped, it leaves pages dirty that it has not come to, and what was begun ends
     /// without it; it has told no error, so the handle's next sync does. Takes its turns with other tasks if there are many pages.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use crate::held;
 use crate::hooks::Sealer;
 use crate::index::range::ALL;
 use crate::index::walk;
+use crate::io::errands::Errands;
 use crate::io::submit::batch_of;
 use crate::primitives::{
     AtomicU32, CHECKED, Mutex, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -33,6 +34,8 @@ pub(crate) struct Backing {
     pub(crate) cutting: Mutex<()>,
     /// Appends come one after the other.
     pub(crate) appending: Mutex<()>,
+    /// What threads do for tasks.
+    pub(super) errands: Errands,
 }
 
 /// The bits of `cuts`: a task waits; and a count.
@@ -96,7 +99,8 @@ pub(crate) fn length_of(store: &dyn Store, len_max: u64, whole: Option<usize>) -
 pub(crate) fn open(parts: Parts, store: Arc<dyn Store>, limits: Limits) -> Mapping {
     let (truncate, cutting, appending) = (RwLock::new(()), Mutex::new(()), Mutex::new(()));
     let cuts = AtomicU32::new(0);
-    let below = Backing { store, limits, truncate, cuts, cutting, appending };
+    let errands = Errands::default();
+    let below = Backing { store, limits, truncate, cuts, cutting, appending, errands };
     let core = Arc::new(Core::new(parts, Box::new(below)));
     if let Some(member) = &*core.member {
         member.register(&core);

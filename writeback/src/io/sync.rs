@@ -1,9 +1,12 @@
 //! Syncs: everything is [written](crate::rules::sync) and waited for, and then the store is flushed.
 //!
 //! A sync is a future, which a thread polls once. A thread makes a pass as all passes are made. A task goes on page by page: what it waits for it waits for
-//! with one page in hand at the most and nothing that has not been submitted, it lets others have a turn after so many pages, and it keeps no
+//! with one claim in hand at the most and nothing that has not been submitted, it lets others have a turn after so many pages, and it keeps no
 //! walk meanwhile but goes on from where it was. If it is dropped, the pages that it has not come to are dirty as before and still tagged, for nobody: the next sync of theirs takes a look
 //! more. What has begun ends, and is booked, without it.
+//!
+//! Of what nobody would wake it for, a latch and the end of a growth, a task first comes again a few times, because most are free after a copy. Then a
+//! thread does for it what it would have to wait for, as an [errand](super::errands): in the queue of the latch, where no reader that comes later is before it.
 
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -16,12 +19,18 @@ use crate::modes::{Budget, FlushKind, SyncMode};
 use crate::pages::tag::PageTag;
 use crate::rules::core::Mapping;
 use crate::rules::page_ref::PageRef;
-use crate::rules::pass::Pass;
+use crate::rules::pass::{Pass, Stuck};
 use crate::rules::writeback::Verdict;
 use crate::wait::{come_again, now, sleeps};
 
 /// So many pages of a pass a task visits before others have a turn.
 const TURN: u32 = 1000;
+
+/// So many times a task comes again for what is over soon, as a rule.
+const PATIENCE: u32 = 16;
+
+/// The errand that is to settle the length; the others have a page's number.
+const SETTLE: u64 = u64::MAX;
 
 impl Mapping {
     /// Everything a sync does but report write errors: those are in the error sequence.
@@ -78,7 +87,7 @@ impl Mapping {
                 }
             }
             match stuck {
-                Some(stuck) => pass.finish_visit(stuck).await,
+                Some(stuck) => self.finish_in_task(&mut pass, stuck).await,
                 None if next.is_some() => {
                     pass.submit();
                     come_again().await;
@@ -90,17 +99,54 @@ impl Mapping {
         Ok(())
     }
 
+    /// Decides a page that a task cannot write at once.
+    async fn finish_in_task(&self, pass: &mut Pass<'_>, mut stuck: Stuck) {
+        let mut turns = 0;
+        while let Some(page) = pass.finish_visit(stuck).await {
+            turns += 1;
+            if turns <= PATIENCE {
+                come_again().await;
+            } else {
+                let index = page.index();
+                let write = move |mapping: &Mapping| {
+                    let mut pass = Pass::new(mapping, SyncMode::Wait, Budget::UNLIMITED);
+                    mapping
+                        .core
+                        .tree
+                        .get_owned(index)
+                        .into_iter()
+                        .for_each(|page| pass.visit(page));
+                    pass.finish();
+                };
+                if self.errand(index, write).await.is_some() {
+                    return;
+                }
+            }
+            match pass.visit_again(page) {
+                Ok(()) => return,
+                Err(again) => stuck = again,
+            }
+        }
+    }
+
     async fn settle_length(&self) -> Result<()> {
         if sleeps().await {
             return self.core.settle_length();
         }
-        loop {
+        for turn in 0_u32.. {
             if let Some(settled) = self.core.try_settle_length() {
                 return settled;
             }
-            // Somebody is at it: as long as a call of the store takes.
-            come_again().await;
+            // Somebody is at it: as long as a copy takes, or a call of the store, or while whoever lengthens the mapping waits for a guard.
+            if turn < PATIENCE {
+                come_again().await;
+            } else if let Some(settled) =
+                self.errand(SETTLE, |mapping| mapping.core.settle_length()).await
+            {
+                return settled;
+            }
         }
+        unreachable!("so many turns")
     }
 
     /// For `close`: writes and flushes everything and tells whether anything is left.

@@ -4,9 +4,13 @@
 //! wait for; mode `Wait` waits, but first submits what it has: a page that is under writeback and not
 //! submitted must not be kept while anything is waited for, or two passes could wait for each other.
 //!
-//! A page is visited without waiting; what it would have to wait for is handed back as [`Stuck`], with the lock or the claim that it has of that page and no
-//! other. To wait for that and finish is a future, which a thread polls once. A task that is dropped there drops the lock or the claim with it, which is as if
+//! A page is visited without waiting; what it would have to wait for is handed back as [`Stuck`]. To wait for that and finish is a future, which a
+//! thread polls once. It keeps no lock meanwhile, so a task that is not polled keeps nobody else from the page, with one exception: of a page that another writer
+//! holds it keeps the claim, which is what keeps the next one off. A task that is dropped there drops the claim with it, which is as if
 //! somebody had locked the page and let go: it is dirty, with all its tags.
+//!
+//! Whoever waits without the lock may find the page changed and written again each time it comes. It need not go on: a write that has begun since it last looked at the
+//! page has everything that the page had by then. Of a page of several blocks this is not known, because a write may leave out those that are held.
 
 use std::sync::Arc;
 
@@ -21,19 +25,19 @@ use crate::primitives::lasts;
 use crate::rules::claim::Claim;
 use crate::rules::core::Mapping;
 use crate::rules::locked::LockedPage;
-use crate::rules::page_ref::PageRef;
+use crate::rules::page_ref::{Latched, PageRef};
 use crate::rules::writeback::{Verdict, Writeback};
-use crate::wait::{come_again, now};
+use crate::wait::now;
 
 /// What keeps a pass in mode `Wait` from going on.
 pub(crate) enum Stuck {
     /// Somebody has the page lock.
     Locked(PageRef),
-    UnderWriteback(LockedPage),
+    UnderWriteback(PageRef),
     /// Another writer has some of the page.
     Held(Claim),
-    /// Somebody has the latch, perhaps for long.
-    Latched(Claim),
+    /// A task's: somebody has the latch, perhaps for long.
+    Latched(PageRef),
 }
 
 /// One pass in the making.
@@ -42,6 +46,8 @@ pub(crate) struct Pass<'m> {
     mode: SyncMode,
     /// It is a task's, which waits for no latch that somebody has.
     pub(crate) in_task: bool,
+    /// The last write that had begun of the page that is visited, when it was last looked at.
+    seen: u64,
     budget: u64,
     /// Only pages dirty since this clock time or longer.
     pub(crate) dirty_by_ms: u64,
@@ -64,6 +70,7 @@ impl<'m> Pass<'m> {
             mapping,
             mode,
             in_task: false,
+            seen: 0,
             budget,
             dirty_by_ms: u64::MAX,
             one_despite_failures: false,
@@ -127,34 +134,37 @@ impl<'m> Pass<'m> {
         self.try_lock(page)
     }
 
-    /// Waits for what keeps the pass from going on, as often as it takes to decide the page. With nothing in hand but that page: what the pass has
-    /// it submits before. Dropped, it unlocks the page, which is dirty again.
-    pub(crate) async fn finish_visit(&mut self, mut stuck: Stuck) {
+    /// Waits for what keeps the pass from going on, as often as it takes to decide the page. What the pass has in hand it submits before.
+    /// Returns a task's page whose latch somebody has.
+    pub(crate) async fn finish_visit(&mut self, mut stuck: Stuck) -> Option<PageRef> {
         loop {
             self.submit();
             let visited = match stuck {
                 Stuck::Locked(page) => {
                     page.until(|state| !state.is_locked()).await;
-                    self.try_lock(page)
+                    self.visit_again(page)
                 }
-                Stuck::UnderWriteback(locked) => {
-                    locked.page().ended(locked.page().ticket()).await;
-                    self.claim(locked)
+                Stuck::UnderWriteback(page) => {
+                    page.ended(page.ticket()).await;
+                    self.visit_again(page)
                 }
                 Stuck::Held(claim) => {
                     claim.page().released().await;
                     self.try_write(claim)
                 }
-                Stuck::Latched(claim) => {
-                    come_again().await;
-                    self.try_write(claim)
-                }
+                Stuck::Latched(page) => return Some(page),
             };
             match visited {
-                Ok(()) => return,
+                Ok(()) => return None,
                 Err(again) => stuck = again,
             }
         }
+    }
+
+    /// Visits the page that it has been waiting for.
+    pub(crate) fn visit_again(&mut self, page: PageRef) -> Result<(), Stuck> {
+        let has_begun = page.blocks.is_none() && page.ticket() > self.seen;
+        if has_begun { Ok(()) } else { self.try_lock(page) }
     }
 
     /// Mode `Skip`: not now.
@@ -167,6 +177,7 @@ impl<'m> Pass<'m> {
     }
 
     fn try_lock(&mut self, page: PageRef) -> Result<(), Stuck> {
+        self.seen = page.ticket();
         if let Some(locked) = page.try_lock_state() {
             // It may have come under writeback since it was looked at; or somebody changes it, for longer than a copy takes.
             let page = locked.page();
@@ -184,7 +195,7 @@ impl<'m> Pass<'m> {
 
     fn claim(&mut self, locked: LockedPage) -> Result<(), Stuck> {
         if locked.page().snapshot().is_under_writeback() {
-            return Err(Stuck::UnderWriteback(locked));
+            return Err(Stuck::UnderWriteback(locked.page().clone()));
         }
         // `Err`: clean. Whoever wrote it began that before the lock was free, so that waiting for
         // the WRITEBACK tag afterwards covers it.
@@ -205,14 +216,24 @@ impl<'m> Pass<'m> {
             self.progress.unlogged += 1;
             return Ok(());
         }
+        if self.in_task {
+            let page = claim.page().clone();
+            let Some(latch) = page.contents.try_write() else {
+                claim.redirty();
+                return Err(Stuck::Latched(page));
+            };
+            return self.start(claim, Some(latch));
+        }
         if claim.page().contents.is_locked() {
             self.submit(); // Its image is waited for, perhaps for long, and others may wait for these.
-            if self.in_task {
-                return Err(Stuck::Latched(claim));
-            }
         }
+        self.start(claim, None)
+    }
+
+    /// Starts the write of a page, whose latch the caller may have.
+    fn start(&mut self, claim: Claim, latch: Latched<'_>) -> Result<(), Stuck> {
         let (mut writes, verdict) = (false, self.verdict.clone());
-        let started = claim.start_pieces(self.mode, |mut piece| {
+        let started = claim.start_pieces(self.mode, latch, |mut piece| {
             writes |= piece.len() > 0;
             piece.tell(verdict.as_ref());
             self.push(piece);

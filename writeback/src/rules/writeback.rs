@@ -9,7 +9,7 @@ use crate::pages::blocks::BlockMap;
 use crate::pages::positions::Positions;
 use crate::primitives::OnceLock;
 use crate::rules::changes::Ended;
-use crate::rules::page_ref::PageRef;
+use crate::rules::page_ref::{Latched, PageRef};
 use crate::rules::pieces::Whole;
 
 /// A page being written. Whoever does the I/O owns it and ends it, on any thread; it holds no lock.
@@ -56,11 +56,11 @@ pub struct Writeback {
 pub(crate) type Verdict = OnceLock<StoreError>;
 
 impl Writeback {
-    /// The writeback with `ticket` has begun; the caller has the page lock, which is released here.
+    /// The writeback with `ticket` has begun; the caller has the page lock, and perhaps the latch, which are released here.
     #[inline]
-    pub(super) fn begun(page: PageRef, ticket: u64, blocks: BlockMap) -> Self {
+    pub(super) fn begun(page: PageRef, ticket: u64, blocks: BlockMap, latch: Latched<'_>) -> Self {
         // Clear, then take the image: never the other way round.
-        let (image, positions) = page.image_for_io();
+        let (image, positions) = page.image_for_io(latch);
         page.core().unlock(&page);
         let mut writeback = Self::new(page, ticket, image, positions, blocks);
         writeback.seal();

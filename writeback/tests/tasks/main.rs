@@ -5,6 +5,7 @@ mod common;
 
 mod drops;
 mod executors;
+mod latches;
 mod reads;
 mod syncs;
 
