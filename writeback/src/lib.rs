@@ -125,7 +125,7 @@
 //!     been asked. The first page may be waited for. Those that are read with it are new in the index, locked from the beginning, and have places that were free: nothing is
 //!     waited for. The locks belong to the read, not to a thread: its end, by the [run](store::ReadRun), on any thread, puts the bytes into each page, under the latch
 //!     of a page that has no contents, which nobody keeps, makes it valid in the same breath, and unlocks it. Whoever asked waits for the lock as others do, or has gone. A cut
-//!     waits for the locks of the pages that it takes away, and of the one in which it ends. If the read failed, or was lost, the page stays empty, and whoever gets the lock next asks
+//!     waits for the locks of the pages that it takes away, and of the one in which it ends; a punch, and a cut of sealed pages, before the store is asked. If the read failed, or was lost, the page stays empty, and whoever gets the lock next asks
 //!     again; the one who asked is told, by a note written before the unlocking.
 //!     A page of which a part is written and which is not cached is read by the writer itself, with both locks. Only there does a thread wait for a store's
 //!     answer with locks in hand ([`store`](store#the-protocol)); whoever ends the read needs none of them.

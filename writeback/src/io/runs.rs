@@ -12,8 +12,9 @@
 //!
 //! The truncate lock is held, shared, while a run is gathered and until the store has been asked, and not until it has ended. That is enough:
 //!
-//! * A page of the run that a cut, or a punch, takes away has a lock that this waits for. So it is taken away after the run has ended; and the store is
-//!   cut after that.
+//! * A page of the run that a cut takes away has a lock that this waits for. So it is taken away after the run has ended; and the store is
+//!   cut after that, or if a sync cuts it earlier, the page is beyond the length and nobody sees it. Of sealed pages a cut waits for the reads first.
+//! * A punch waits for the reads of its pages before it asks the store.
 //! * The page in which a cut ends stays, and is valid up to the length that the mapping had when the store was asked, which is the one before the cut. The cut
 //!   waits for its lock, too, and clears what is beyond.
 //! * A page is lengthened with zeros, and beyond the length of then there are zeros in it.

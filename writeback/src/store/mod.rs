@@ -334,7 +334,7 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// Makes these bytes zeros, and gives the room that they take back. The length stays, also if they reach beyond it.
     /// Durable with the next flush.
     ///
-    /// The cache asks for whole pages. A write of some of them may be under way; then it asks again when that has
+    /// The cache asks for whole pages, of which it reads none meanwhile. A write of some of them may be under way; then it asks again when that has
     /// ended. Afterwards it reads the pages from the store.
     ///
     /// # Errors

@@ -2,12 +2,15 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/pass_on.rs"]
+mod pass_on;
 
 mod drops;
 mod executors;
 mod latches;
 mod reads;
 mod syncs;
+mod torn;
 
 use std::future::Future;
 use std::pin::Pin;
