@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::durable::flushes::{Begin, Flush};
+use crate::durable::flushes::{Begin, Durability, Flush};
 use crate::error::{Result, StoreError};
 use crate::hooks::{Order, trace};
 use crate::modes::FlushKind;
@@ -20,6 +20,20 @@ struct Asked {
     /// `None`: no observer wants to know.
     began: Option<Instant>,
     told: Told,
+}
+
+/// A flush that the store was not asked for yet. Should whoever looks on panic before it is, nothing has been flushed, and another may begin.
+struct Begun<'d> {
+    durability: &'d Durability,
+    flush: Option<Flush>,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(flush) = self.flush.take() {
+            self.durability.over(flush);
+        }
+    }
 }
 
 impl Mapping {
@@ -47,8 +61,10 @@ impl Mapping {
     /// Asks the store. It may have ended when this returns.
     fn ask_to_flush(&self, flush: Flush) -> Told {
         let (kind, told) = (flush.kind, Told::default());
+        let mut begun = Begun { durability: &self.core.durability, flush: Some(flush) };
         let _span = trace::flush(kind);
         let began = self.core.observers.now();
+        let flush = begun.flush.take().expect("taken once");
         let asked = Asked { mapping: self.clone(), flush, began, told: Arc::clone(&told) };
         let completion = FlushCompletion::new(move |outcome| asked.end(outcome));
         self.core.backing().store.flush(kind, completion);
