@@ -301,6 +301,9 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        self.pages.iter().for_each(|page| self.mapping.core.unlock(page));
+        // All of them before anybody is woken: a waker may run what waits for any of them.
+        let core = &self.mapping.core;
+        let wakes: Vec<_> = self.pages.iter().map(|page| core.unlock_quietly(page)).collect();
+        self.pages.iter().zip(wakes).for_each(|(page, wake)| page.wake(wake));
     }
 }

@@ -227,12 +227,12 @@ impl Page {
         }
     }
 
-    /// Wakes who waits for the lock, or for what a writeback that waited had kept for itself.
-    pub(crate) fn unlock(&self) {
+    /// To be woken: who waits for the lock, or for what a writeback that waited had kept for itself.
+    pub(crate) fn unlock(&self) -> Wake {
         if let Some(sets) = &self.blocks {
             sets.wanted.take();
         }
-        self.wake(self.state.unlock());
+        self.state.unlock()
     }
 
     pub(crate) fn wake(&self, wake: Wake) {
@@ -256,12 +256,12 @@ impl Page {
         self.started.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// The writeback with `ticket` is over and everything it changed can be seen.
-    pub(crate) fn finish_ticket(&self, ticket: u64) {
+    /// The writeback with `ticket` is over and everything it changed can be seen; whoever waits for that is to be woken.
+    pub(crate) fn finish_ticket(&self, ticket: u64) -> Wake {
         // fetch_max: the next writeback may have begun, and ended, since this one's section.
         self.ended.fetch_max(ticket, Ordering::AcqRel);
         // A sleeper announces itself before it looks at `ended`: one of the two sees the other.
-        self.wake(self.state.take_sleepers());
+        self.state.take_sleepers()
     }
 
     fn is_over(&self, ticket: u64) -> bool {
@@ -415,10 +415,10 @@ mod tests {
         page.state.end_writeback(false);
         page.state.begin_writeback().unwrap();
         let second = page.next_ticket();
-        page.finish_ticket(first);
+        page.wake(page.finish_ticket(first));
         page.wait_ticket(first);
-        page.finish_ticket(second);
-        page.finish_ticket(first);
+        page.wake(page.finish_ticket(second));
+        page.wake(page.finish_ticket(first));
         page.wait_ticket(second);
     }
 

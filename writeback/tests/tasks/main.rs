@@ -11,6 +11,7 @@ mod latches;
 mod reads;
 mod syncs;
 mod torn;
+mod wakers;
 
 use std::future::Future;
 use std::pin::Pin;
