@@ -39,7 +39,7 @@ use crate::buffer::Contents;
 use crate::error::{Error, Result};
 use crate::index::range::Inclusive;
 use crate::pages::keep::Kept;
-use crate::primitives::Mutex;
+use crate::primitives::{Mutex, Ordering};
 use crate::rules::core::{Core, Mapping, Room};
 use crate::store::ReadRun;
 use crate::store::wait::Filled;
@@ -105,7 +105,10 @@ impl Mapping {
         let sleeps = wait::sleeps().await;
         loop {
             // The place comes before any lock.
-            let load = self.find_or_ask((index, wanted), room(), sleeps)?;
+            let load = match self.core.being_read(index) {
+                Some(page) => Load::Busy(page, None),
+                None => self.find_or_ask((index, wanted), room(), sleeps)?,
+            };
             if let Load::Cut = load {
                 self.core.not_cut().await;
             } else if let Some(page) = load.ended().await? {
@@ -130,7 +133,11 @@ impl Mapping {
                 next += 1;
                 continue;
             }
-            match self.find_or_ask((next, last - next + 1), room(), sleeps) {
+            let found = match self.core.being_read(next) {
+                Some(page) => Ok(Load::Busy(page, None)),
+                None => self.find_or_ask((next, last - next + 1), room(), sleeps),
+            };
+            match found {
                 Ok(Load::Cut) => self.core.not_cut().await,
                 Ok(load) => {
                     next += load.pages();
@@ -234,6 +241,13 @@ impl Core {
         index.saturating_mul(self.page_size as u64) < self.len()
     }
 
+    /// A page that somebody reads in: whoever wants it needs no place for it.
+    fn being_read(&self, index: u64) -> Option<Kept> {
+        let page = Kept::new(self.tree.get_owned(index)?)?;
+        let state = page.snapshot();
+        (state.is_locked() && !state.is_uptodate()).then_some(page)
+    }
+
     /// A place for a page, if one is free.
     fn free_room(&self) -> Option<Room<'_>> {
         let Some(member) = &*self.member else { return Some(Room::UNLIMITED) };
@@ -304,6 +318,10 @@ impl Drop for Reading {
         // All of them before anybody is woken: a waker may run what waits for any of them.
         let core = &self.mapping.core;
         let wakes: Vec<_> = self.pages.iter().map(|page| core.unlock_quietly(page)).collect();
+        if let Some(member) = &*core.member {
+            // Relaxed: a hint.
+            member.cache.room_in_vain.store(0, Ordering::Relaxed);
+        }
         self.pages.iter().zip(wakes).for_each(|(page, wake)| page.wake(wake));
     }
 }

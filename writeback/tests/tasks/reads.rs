@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::thread;
 
-use writeback::store::fault::Action;
+use writeback::store::fault::{Action, FaultConfig, FaultStore};
 use writeback::{CacheConfig, Config, Error, Mapping, PageCache, StoreError};
 
-use crate::common::{eventually, never};
+use crate::common::{self, eventually, never};
 use crate::{PAGE, Task, contents, stored};
 
 #[test]
@@ -154,5 +154,58 @@ fn a_page_comes_in_over_the_capacity_rather_than_wait_for_room() {
         assert_eq!(Task::new(handle.page(index)).ready().unwrap().index(), index);
     }
     assert!(cache.stats().cached <= 4 && cache.stats().overcommitted == 4, "{:?}", cache.stats());
+    cache.check().unwrap();
+}
+
+/// More reads than there are places, none of which ends.
+fn reads_beyond_the_capacity(count: u64) -> (FaultStore, PageCache, Mapping) {
+    common::watch();
+    let store = FaultStore::with_config(FaultConfig::new(1));
+    store.queue(Action::Read, true);
+    let cache = PageCache::new(CacheConfig::new(16)).unwrap();
+    let mapping =
+        Mapping::with_config(Arc::new(store.clone()), Config::new().cache(&cache)).unwrap();
+    mapping.handle().set_len(count * PAGE as u64).unwrap();
+    (store, cache, mapping)
+}
+
+#[test]
+fn a_cache_full_of_reads_is_not_looked_through_by_each_who_comes() {
+    let (store, cache, mapping) = reads_beyond_the_capacity(2000);
+    let handle = mapping.async_handle();
+    let mut tasks: Vec<_> = (0..2000).map(|page| Task::new(handle.page(page))).collect();
+    assert!(tasks.iter_mut().all(Task::is_pending));
+    let looked_at = cache.stats().reclaim.locked;
+    assert!((1..50_000).contains(&looked_at), "{looked_at} pages, each of them in vain");
+    store.deliver_all();
+    tasks.drain(..).for_each(|mut task| drop(task.ready().unwrap()));
+    // What can go now makes room again.
+    mapping.handle().set_len(3000 * PAGE as u64).unwrap();
+    for page in 2000..2010 {
+        assert!(Task::new(handle.page(page)).is_pending());
+        store.deliver_all();
+    }
+    assert!(cache.stats().cached <= 32, "{}", cache.stats().cached);
+    cache.check().unwrap();
+}
+
+#[test]
+fn who_waits_for_a_page_that_is_being_read_takes_no_place() {
+    let (store, cache, mapping) = reads_beyond_the_capacity(17);
+    let handle = mapping.async_handle();
+    let mut first: Vec<_> = (0..17).map(|page| Task::new(handle.page(page))).collect();
+    assert!(first.iter_mut().all(Task::is_pending));
+    assert_eq!(cache.stats().overcommitted, 1);
+    let mut waiters: Vec<_> = (0..100).map(|_| Task::new(handle.page(0))).collect();
+    for _ in 0..3 {
+        assert!(waiters.iter_mut().all(Task::is_pending));
+    }
+    let mut prefetch = Task::new(handle.prefetch(..));
+    assert!(prefetch.is_pending());
+    assert_eq!(cache.stats().overcommitted, 1, "it counts pages");
+    store.deliver_all();
+    waiters.iter_mut().for_each(|task| drop(task.ready().unwrap()));
+    prefetch.ready().unwrap();
+    assert_eq!(cache.stats().overcommitted, 1);
     cache.check().unwrap();
 }
