@@ -28,7 +28,7 @@ impl Mapping {
     /// Any number of passes may run at once. Takes page locks one at a time.
     ///
     /// # Errors
-    /// [`Error::Poisoned`]. Failed writes are told by the handles.
+    /// [`Error::Poisoned`](crate::Error::Poisoned). Failed writes are told by the handles.
     ///
     /// # Examples
     /// ```
@@ -67,7 +67,7 @@ impl Mapping {
     /// one after that starts at the beginning again.
     ///
     /// # Errors
-    /// [`Error::Poisoned`].
+    /// [`Error::Poisoned`](crate::Error::Poisoned).
     ///
     /// # Examples
     /// ```
