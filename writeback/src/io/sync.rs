@@ -49,14 +49,19 @@ impl Mapping {
 
     async fn write_and_wait(&self, (first, last): Inclusive) -> Result<()> {
         if !sleeps().await {
-            let pass = self.write_in_task((first, last)).await;
-            self.writes_ended((first, last)).await;
-            return pass;
+            // Apart, so that the future of a thread, which has no use for it, is not moved about with its room.
+            return Box::pin(self.write_and_wait_in_task((first, last))).await;
         }
         let pass = self.write_range(first..=last, SyncMode::Wait, Budget::UNLIMITED);
         // Always, also after an error: the store may still be using the pages' images.
         self.wait_range(first..=last);
         pass.map(|_| ())
+    }
+
+    async fn write_and_wait_in_task(&self, pages: Inclusive) -> Result<()> {
+        let pass = self.write_in_task(pages).await;
+        self.writes_ended(pages).await;
+        pass
     }
 
     /// As [`write_range`](Self::write_range) in mode `Wait`, of a task.
