@@ -127,6 +127,7 @@ mod tests {
 
     #[test]
     fn the_store_is_cut_once_for_all_that_was_padded_and_again_if_that_fails() {
+        crate::watchdog::watch();
         let tail = Tail::new(512);
         let cuts = std::cell::Cell::new(0);
         let trim = |well: bool| {

@@ -33,8 +33,10 @@ use crate::rules::page_ref::PageRef;
 /// let mapping = Mapping::open(MemStore::with_contents(b"hello"))?;
 /// let handle = mapping.async_handle();
 /// let mut bytes = [0; 5];
-/// let mut read = pin!(handle.read_at(&mut bytes, 0));
-/// while read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+/// {
+///     let mut read = pin!(handle.read_at(&mut bytes, 0));
+///     while read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+/// }
 /// assert_eq!(&bytes, b"hello");
 /// # Ok::<(), writeback::Error>(())
 /// ```

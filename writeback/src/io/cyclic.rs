@@ -13,7 +13,7 @@ impl Mapping {
     /// one after that starts at the beginning again.
     ///
     /// # Errors
-    /// [`Error::Poisoned`].
+    /// [`Error::Poisoned`](crate::Error::Poisoned).
     ///
     /// # Examples
     /// ```

@@ -6,12 +6,12 @@ use crate::durable::flushes::{Begin, Durability, Flush};
 use crate::error::{Result, StoreError};
 use crate::hooks::{Order, trace};
 use crate::modes::FlushKind;
-use crate::primitives::{Instant, Mutex};
+use crate::primitives::{Instant, OnceLock};
 use crate::rules::core::Mapping;
 use crate::store::FlushCompletion;
 
 /// What a flush ended with, for the one who began it. Written before the flush is over.
-type Told = Arc<Mutex<Option<Result<()>>>>;
+type Told = Arc<OnceLock<Result<()>>>;
 
 /// A flush that the store was asked for.
 struct Asked {
@@ -48,11 +48,11 @@ impl Mapping {
                 Begin::Wait => durability.idle(|| false).await,
                 Begin::Begun(flush) => {
                     let told = self.ask_to_flush(flush);
-                    let is_told = || told.lock().is_some();
+                    let is_told = || told.get().is_some();
                     if !is_told() {
                         durability.idle(is_told).await;
                     }
-                    return told.lock().take().unwrap_or_else(|| durability.check());
+                    return told.get().cloned().unwrap_or_else(|| durability.check());
                 }
             }
         }
@@ -78,9 +78,10 @@ impl Asked {
         let core = &*mapping.core;
         let order: Option<&Order> = core.order.as_deref();
         let outcome = core.durability.end(&flush, outcome, order, &core.counters.flushes);
-        let (kind, result) = (flush.kind, outcome.as_ref().copied());
+        let kind = flush.kind;
+        let result = outcome.as_ref().copied();
         core.observers.tell_since(began, |observer, took| observer.flushed(kind, took, result));
-        *told.lock() = Some(outcome);
+        told.get_or_init(|| outcome);
         core.durability.over(flush);
         // Who waits is to see that the mapping is poisoned, if it is.
         core.member.nudge_writers();

@@ -39,7 +39,7 @@ use crate::buffer::Contents;
 use crate::error::{Error, Result};
 use crate::index::range::Inclusive;
 use crate::pages::keep::Kept;
-use crate::primitives::{Mutex, Ordering};
+use crate::primitives::{OnceLock, Ordering};
 use crate::rules::core::{Core, Mapping, Room};
 use crate::store::ReadRun;
 use crate::store::wait::Filled;
@@ -50,7 +50,7 @@ const RUN_BYTES_MAX: u64 = 1 << 20;
 
 /// What the reader of a run's first page is to be told.
 #[derive(Debug, Default)]
-struct Note(Mutex<Option<Error>>);
+struct Note(OnceLock<Error>);
 
 /// A run that a caller has asked for.
 struct Asked {
@@ -60,7 +60,7 @@ struct Asked {
 
 impl Note {
     fn is_written(&self) -> bool {
-        self.0.lock().is_some()
+        self.0.get().is_some()
     }
 }
 
@@ -194,7 +194,7 @@ impl Mapping {
             Found::Locked(page) => {
                 let run = Reading::gather(self, page.clone(), wanted);
                 let (note, pages) = (Arc::clone(&run.note), run.pages.len() as u64);
-                run.ask();
+                run.ask(core);
                 Load::Busy(page, Some(Asked { note, pages }))
             }
         })
@@ -226,7 +226,7 @@ impl Load {
             page.until(|state| has_been_read(state, &is_told)).await;
         }
         // Also if it is valid by now, because another has asked again.
-        if let Some(error) = asked.and_then(|asked| asked.note.0.lock().take()) {
+        if let Some(error) = asked.and_then(|asked| asked.note.0.get().cloned()) {
             return Err(error);
         }
         let state = page.snapshot();
@@ -283,8 +283,7 @@ impl Reading {
     }
 
     /// Asks the store. It may have ended when this returns.
-    fn ask(self) {
-        let core = Arc::clone(&self.mapping.core);
+    fn ask(self, core: &Core) {
         let Some(first) = self.pages.first() else { return };
         let offset = core.page_offset(first.index());
         let buffers = self.pages.iter().map(|_| core.frames.zeroed(core.page_size)).collect();
@@ -307,7 +306,7 @@ impl Reading {
             };
             // Whoever comes to one of the others finds out for itself.
             if let (0, Err(error)) = (at, outcome) {
-                *self.note.0.lock() = Some(error);
+                self.note.0.get_or_init(|| error);
             }
         }
     }

@@ -58,14 +58,19 @@ impl Mapping {
 
     async fn write_and_wait(&self, (first, last): Inclusive) -> Result<()> {
         if !sleeps().await {
-            let pass = self.write_in_task((first, last)).await;
-            self.writes_ended((first, last)).await;
-            return pass;
+            // Apart, so that the future of a thread, which has no use for it, is not moved about with its room.
+            return Box::pin(self.write_and_wait_in_task((first, last))).await;
         }
         let pass = self.write_range(first..=last, SyncMode::Wait, Budget::UNLIMITED);
         // Always, also after an error: the store may still be using the pages' images.
         self.wait_range(first..=last);
         pass.map(|_| ())
+    }
+
+    async fn write_and_wait_in_task(&self, pages: Inclusive) -> Result<()> {
+        let pass = self.write_in_task(pages).await;
+        self.writes_ended(pages).await;
+        pass
     }
 
     /// As [`write_range`](Self::write_range) in mode `Wait`, of a task.
@@ -110,12 +115,9 @@ impl Mapping {
                 let index = page.index();
                 let write = move |mapping: &Mapping| {
                     let mut pass = Pass::new(mapping, SyncMode::Wait, Budget::UNLIMITED);
-                    mapping
-                        .core
-                        .tree
-                        .get_owned(index)
-                        .into_iter()
-                        .for_each(|page| pass.visit(page));
+                    if let Some(page) = mapping.core.tree.get_owned(index) {
+                        pass.visit(page);
+                    }
                     pass.finish();
                 };
                 if self.errand(index, write).await.is_some() {
@@ -133,20 +135,29 @@ impl Mapping {
         if sleeps().await {
             return self.core.settle_length();
         }
-        for turn in 0_u32.. {
+        if let Some(settled) = self.core.try_settle_length() {
+            return settled;
+        }
+        Box::pin(self.settle_length_in_task()).await
+    }
+
+    /// Somebody is at it: as long as a copy takes, or a call of the store, or while whoever lengthens the mapping waits for a guard.
+    async fn settle_length_in_task(&self) -> Result<()> {
+        let mut turns = 0;
+        loop {
+            turns += 1;
+            if turns <= PATIENCE {
+                come_again().await;
+            } else {
+                let settled = self.errand(SETTLE, |mapping| mapping.core.settle_length()).await;
+                if let Some(settled) = settled {
+                    return settled;
+                }
+            }
             if let Some(settled) = self.core.try_settle_length() {
                 return settled;
             }
-            // Somebody is at it: as long as a copy takes, or a call of the store, or while whoever lengthens the mapping waits for a guard.
-            if turn < PATIENCE {
-                come_again().await;
-            } else if let Some(settled) =
-                self.errand(SETTLE, |mapping| mapping.core.settle_length()).await
-            {
-                return settled;
-            }
         }
-        unreachable!("so many turns")
     }
 
     /// For `close`: writes and flushes everything and tells whether anything is left.

@@ -27,7 +27,7 @@ impl Mapping {
     /// Any number of passes may run at once. Takes page locks one at a time.
     ///
     /// # Errors
-    /// [`Error::Poisoned`]. Failed writes are told by the handles.
+    /// [`Error::Poisoned`](crate::Error::Poisoned). Failed writes are told by the handles.
     ///
     /// # Examples
     /// ```

@@ -64,12 +64,14 @@ fn those_who_wait_for_a_flush_are_covered_by_the_next() {
         .collect();
     assert_eq!((store.operations(Action::Flush), store.pending()), (1, 1));
     store.deliver_all();
+    assert!(syncs.iter().all(|sync| (sync.woken(), sync.wakers()) == (1, 0)));
     syncs.remove(0).ready().unwrap();
     assert!(syncs.iter_mut().all(Task::is_pending));
     assert_eq!((store.operations(Action::Flush), store.pending()), (2, 1));
     // The one that began it has gone.
     drop(syncs.remove(0));
     store.deliver_all();
+    assert!(syncs.iter().all(|sync| (sync.woken(), sync.wakers()) == (2, 0)));
     syncs.iter_mut().for_each(|sync| sync.ready().unwrap());
     assert_eq!(store.durable()[..10], [99; 10]);
     assert_eq!(store.operations(Action::Flush), 2);
