@@ -91,7 +91,7 @@ impl AsyncHandle {
     /// The page at `index`: see [`Mapping::page`]. With it in hand, [`try_read`](PageRef::try_read) and [`try_write`](PageRef::try_write) do not wait.
     ///
     /// # Concurrency
-    /// As [`read_at`](Self::read_at).
+    /// As [`read_at`](Self::read_at). A future of either that waits for a page is one of the million references that there may be to it; to poll one more panics.
     ///
     /// # Errors
     /// As [`Mapping::page`].

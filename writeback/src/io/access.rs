@@ -240,8 +240,9 @@ impl Core {
             match self.find_or_try_lock(index, room) {
                 Found::Valid(page) => return (page, None),
                 Found::Locked(page) => {
-                    let lock = PageLock { core: self, page: page.clone() };
-                    return (page, Some(lock));
+                    // In this order: if there are too many references to it, it is unlocked.
+                    let lock = PageLock { core: self, page };
+                    return (lock.page.clone(), Some(lock));
                 }
                 Found::Busy(page) => wait::now(page.until(|state| has_been_read(state, &|| false))),
             }

@@ -192,7 +192,9 @@ impl Mapping {
             Found::Valid(page) => Load::Valid(page),
             Found::Busy(page) => Load::Busy(page, None),
             Found::Locked(page) => {
-                let run = Reading::gather(self, page.clone(), wanted);
+                let run = Reading::gather(self, page, wanted);
+                // Now: if there are too many references to it, the run unlocks it.
+                let page = run.pages[0].clone();
                 let (note, pages) = (Arc::clone(&run.note), run.pages.len() as u64);
                 run.ask(core);
                 Load::Busy(page, Some(Asked { note, pages }))

@@ -1,11 +1,12 @@
 //! A future is dropped at each place where it waits. Whatever it has begun ends, and everybody else goes on.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use writeback::page::{Hold, LockedPage};
 use writeback::store::fault::{Action, FaultStore};
-use writeback::{AsyncHandle, Budget, Mapping, SyncMode};
+use writeback::{AsyncHandle, Budget, CacheConfig, Config, Mapping, PageCache, SyncMode};
 
 use crate::common::eventually;
 use crate::{PAGE, Task, contents, stored};
@@ -20,6 +21,7 @@ enum End {
 /// What a future is to meet.
 struct World {
     store: FaultStore,
+    cache: PageCache,
     mapping: Mapping,
     handle: AsyncHandle,
     /// Who helps to make it wait, and ends by itself once all is delivered and let go of.
@@ -89,10 +91,13 @@ fn sync(handle: &AsyncHandle) -> Task<'_, ()> {
 
 impl World {
     fn new() -> Self {
-        let (store, mapping) = stored(4, &[Action::Read, Action::Write, Action::Flush]);
+        let (store, _) = stored(4, &[Action::Read, Action::Write, Action::Flush]);
+        let cache = PageCache::new(CacheConfig::new(64)).unwrap();
+        let config = Config::new().cache(&cache);
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
         let handle = mapping.async_handle();
         let (helpers, locked, hold, guards) = (Vec::new(), None, None, None);
-        Self { store, mapping, handle, helpers, locked, hold, guards }
+        Self { store, cache, mapping, handle, helpers, locked, hold, guards }
     }
 
     /// What the pages have already, so that nobody can tell when it is written.
@@ -117,9 +122,8 @@ impl World {
 
     /// Of another mapping, with pages of several blocks.
     fn hold_a_block(&mut self) {
-        let config = writeback::Config::new().block_size(512);
-        self.mapping =
-            Mapping::with_config(std::sync::Arc::new(self.store.clone()), config).unwrap();
+        let config = Config::new().block_size(512).cache(&self.cache);
+        self.mapping = Mapping::with_config(Arc::new(self.store.clone()), config).unwrap();
         self.handle = self.mapping.async_handle();
         self.dirty();
         self.hold = Some(self.mapping.hold_blocks(1, 2..4).unwrap());
@@ -195,7 +199,6 @@ impl World {
             assert!(!page.snapshot().is_uptodate() || page.try_read().is_some());
         }
         self.mapping.check().unwrap();
-        // No hand is on any page: all of them can be cut away.
         let len = self.mapping.len();
         let mut bytes = vec![0; 4 * PAGE];
         assert_eq!(self.mapping.handle().read_at(&mut bytes, 0).unwrap() as u64, len);
@@ -210,10 +213,14 @@ impl World {
         if self.mapping.is_poisoned() {
             assert_eq!(end, End::Lost, "a flush was lost");
         } else {
-            self.mapping.handle().set_len(0).unwrap();
-            assert_eq!(self.mapping.stats().cached, 0);
+            // No hand is on any page, and each has a place: all of them can be evicted, when their uses are forgotten.
+            for _ in 0..10 {
+                self.cache.evict(u64::MAX);
+            }
+            assert_eq!(self.mapping.stats().cached, 0, "{:?}", self.mapping.cached_page(1));
         }
         self.mapping.check().unwrap();
+        self.cache.check().unwrap();
     }
 }
 

@@ -1,7 +1,9 @@
 //! Reads of pages that are not cached, that others read or change, or while the mapping is being cut.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use writeback::store::fault::{Action, FaultConfig, FaultStore};
 use writeback::{CacheConfig, Config, Error, Mapping, PageCache, StoreError};
@@ -136,6 +138,56 @@ fn a_read_waits_for_a_cut_that_is_under_way() {
     assert!(page.is_pending() && store.pending() == 1);
     store.deliver_all();
     assert_eq!(page.ready().unwrap().read()[..], [1; PAGE]);
+    mapping.check().unwrap();
+}
+
+#[test]
+fn a_read_that_waits_for_two_cuts_is_woken_when_both_are_over() {
+    let (store, mapping) = stored(4, &[Action::Read]);
+    let handle = mapping.async_handle();
+    let mut late = Task::new(handle.page(3));
+    assert!(late.is_pending());
+    let cut = |pages: u64| {
+        let handle = mapping.handle();
+        let cutter = thread::spawn(move || handle.set_len(pages * PAGE as u64));
+        // The first waits for the read, the second for the first.
+        thread::sleep(Duration::from_millis(50));
+        cutter
+    };
+    let cutters = [cut(3), cut(2)];
+    assert_eq!(mapping.len(), 3 * PAGE as u64);
+    let mut page = Task::new(handle.page(0));
+    assert!(page.is_pending());
+    store.deliver_all();
+    cutters.into_iter().for_each(|cutter| cutter.join().unwrap().unwrap());
+    assert!(page.woken() > 0);
+    assert!(page.is_pending() && store.pending() == 1, "it asks");
+    store.deliver_all();
+    page.ready().unwrap();
+    mapping.check().unwrap();
+}
+
+#[test]
+fn one_reference_too_many_to_a_page_that_is_to_be_read_leaves_it_unlocked() {
+    let (store, mapping) = stored(2, &[Action::Read]);
+    let handle = mapping.async_handle();
+    let mut lost = Task::new(handle.page(0));
+    assert!(lost.is_pending());
+    store.lose_pending();
+    drop(lost);
+    // All but one that there may be.
+    let page = mapping.cached_page(0).unwrap();
+    let mut references = vec![page.clone(); (1 << 20) - 3];
+    let panicked = |call: &dyn Fn()| catch_unwind(AssertUnwindSafe(call)).is_err();
+    assert!(panicked(&|| drop(Task::new(handle.page(0)).poll())));
+    assert!(!page.snapshot().is_locked());
+    assert!(panicked(&|| drop(handle.handle().write_at(&[1], 0))));
+    assert!(!page.snapshot().is_locked());
+    references.truncate(10);
+    let mut again = Task::new(handle.page(0));
+    assert!(again.is_pending());
+    store.deliver_all();
+    again.ready().unwrap();
     mapping.check().unwrap();
 }
 
