@@ -21,8 +21,7 @@
 //! * *Every wake is for all* who wait under the key. So a task that is dropped after it was woken takes nobody's wake-up with it,
 //!   and one that is dropped before takes its entry out of the bucket. The announcement that it leaves costs a wake-up of nobody.
 //! * *An entry serves one wake-up.* A wake takes it out. The task puts it in again when it is polled and the condition is still false, which announces
-//!   it again, too; also if it is polled for another reason while its entry is there, because in the meantime a wake may have taken the
-//!   announcement off and be about to take the entry.
+//!   it again, too: to look is to announce, also if it is polled for another reason while its entry is there.
 //! * *The last waker counts*: a task that is polled with another waker than before is woken by that.
 //! * *Wakers are foreign code.* To clone, drop or call one may run anything, such as the end of a task that drops a future of this table. So
 //!   none of that is done under a bucket's lock; and who calls [`wake_all`] has no other lock that a poll may wait for in its thread: no mutex,

@@ -19,7 +19,8 @@ use crate::rules::page_ref::PageRef;
 /// # Concurrency
 /// A future that waits has no thread, and any thread may poll it. Dropping it ends the wait and nothing else. Wakers are called on the threads that end
 /// what is waited for, a store's for one, with no lock of the cache that a poll waits for. No guard of a page is to be kept while a future is polled that
-/// the [table](crate#while-a-guard-is-held) has a **no** for.
+/// the [table](crate#while-a-guard-is-held) has a **no** for, and none over any `await`: while a task keeps one, the others of its thread that meet a cut are told
+/// [`Error::WouldBlock`].
 ///
 /// A store that blocks blocks whoever calls it: a future that asks for something takes as long as the call of the store does.
 ///
