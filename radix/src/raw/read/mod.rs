@@ -1,6 +1,7 @@
 //! What takes no lock unless writers intervene: lookups, walks, scans.
 
 pub(crate) mod absent;
+mod ahead;
 pub(crate) mod gang;
 pub(crate) mod lookup;
 #[cfg(feature = "rayon")]

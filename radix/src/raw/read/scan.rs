@@ -6,6 +6,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::ahead::{Ahead, Look};
 use super::walk::Walk;
 use crate::raw::link::above::Tree;
 use crate::raw::link::leaf::Leaf;
@@ -47,7 +48,7 @@ impl Bounds {
 /// One end of a scan. `UP` is the front, which moves up.
 #[derive(Debug)]
 struct Cursor<'g, const UP: bool> {
-    walk: Walk<'g>,
+    walk: Walk<'g, Ahead>,
     filter: TagFilter,
     /// The full leaf that is being reported; a single is reported at once.
     leaf: Option<&'g Node>,
@@ -259,6 +260,17 @@ impl<'g> Scan<'g> {
             }
             if let Some(Some(single)) = self.front.refill(&mut self.bounds) {
                 result = each(result, single);
+                let (folded, last) =
+                    self.front.walk.fold_singles(self.bounds.high, result, |result, single| {
+                        match single.value() {
+                            Some(value) => each(result, (single.index(), value)),
+                            None => result,
+                        }
+                    });
+                result = folded;
+                if let Some(last) = last {
+                    self.bounds.consume::<true>(Leaf::Single(last).range_last());
+                }
             }
         }
         result
@@ -292,34 +304,11 @@ impl Tree {
         guard: &Guard,
     ) -> Option<u64> {
         // A small batch is full before it comes to the next leaf.
-        let walk = if N < FANOUT { Walk::new } else { Walk::of_entries };
-        let (mut walk, mut at) = (walk(self, filter, guard), start);
-        while !batch.is_full() {
-            let leaf = walk.next_leaf(at)?;
-            let leaf = match leaf {
-                Leaf::Full(leaf) => leaf,
-                Leaf::Single(single) => {
-                    if let Some((index, value)) = matching_value(single, filter) {
-                        batch.push(item(index, value));
-                    }
-                    at = leaf.range_last().checked_add(1)?;
-                    continue;
-                }
-            };
-            let low = if at > leaf.base() { offset(at, 0) } else { 0 };
-            let next = if filter.is_any() {
-                leaf.take(from(low), filter, batch.remaining_capacity(), |index, value| {
-                    batch.push(item(index, value))
-                })
-            } else {
-                take_at_one_instant(leaf, low, filter, batch, &item)
-            };
-            at = match next {
-                Some(offset) => leaf.base() + offset as u64,
-                None => leaf.last().checked_add(1)?,
-            };
+        if N < FANOUT {
+            fill(Walk::new(self, filter, guard), start, filter, batch, item)
+        } else {
+            fill(Walk::of_entries(self, filter, guard), start, filter, batch, item)
         }
-        Some(at)
     }
 
     /// The number of entries in `low..=high` that pass the filter, counted a leaf at one instant.
@@ -342,6 +331,43 @@ impl Tree {
         }
         count
     }
+}
+
+/// Fills `batch` as `walk` goes from leaf to leaf, from `at` on.
+#[inline]
+fn fill<A: Look, T, const N: usize>(
+    mut walk: Walk<'_, A>,
+    mut at: u64,
+    filter: TagFilter,
+    batch: &mut ArrayVec<T, N>,
+    item: impl Fn(u64, Word) -> T,
+) -> Option<u64> {
+    while !batch.is_full() {
+        let leaf = walk.next_leaf(at)?;
+        let leaf = match leaf {
+            Leaf::Full(leaf) => leaf,
+            Leaf::Single(single) => {
+                if let Some((index, value)) = matching_value(single, filter) {
+                    batch.push(item(index, value));
+                }
+                at = leaf.range_last().checked_add(1)?;
+                continue;
+            }
+        };
+        let low = if at > leaf.base() { offset(at, 0) } else { 0 };
+        let next = if filter.is_any() {
+            leaf.take(from(low), filter, batch.remaining_capacity(), |index, value| {
+                batch.push(item(index, value))
+            })
+        } else {
+            take_at_one_instant(leaf, low, filter, batch, &item)
+        };
+        at = match next {
+            Some(offset) => leaf.base() + offset as u64,
+            None => leaf.last().checked_add(1)?,
+        };
+    }
+    Some(at)
 }
 
 /// The entry of a single, if it passes the filter.
