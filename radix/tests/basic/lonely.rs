@@ -55,7 +55,7 @@ fn scans_of_lone_entries_report_each_of_a_range() {
 /// Even slots of a node have an entry. Those that come in the odd ones, each behind the place where the scan is, are met.
 #[test]
 fn what_is_put_behind_a_fold_of_lone_entries_is_reported() {
-    let tree = tree_of((0..5).map(|i| 2 * i << 12));
+    let tree = tree_of((0..5).map(|i| (2 * i) << 12));
     let (p, mut seen) = (tree.pin(), Vec::new());
     p.iter().for_each(|(index, _)| {
         seen.push(index >> 12);
