@@ -16,6 +16,7 @@ const PREEMPTIONS: usize = 2;
 /// Those with the most interleavings: all others together take less time. `LOOM_QUICK` leaves them one preemption.
 const LONG: &[&str] = &[
     "copy_vs_unlink",
+    "fold_vs_hand_over",
     "growth_vs_growth",
     "growth_vs_place_again",
     "growth_vs_same_place",

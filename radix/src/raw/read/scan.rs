@@ -7,6 +7,7 @@
 use arrayvec::ArrayVec;
 
 use super::ahead::{Ahead, Look};
+use super::passed::Passed;
 use super::walk::Walk;
 use crate::raw::link::above::Tree;
 use crate::raw::link::leaf::Leaf;
@@ -272,6 +273,38 @@ impl<'g> Scan<'g> {
                     self.bounds.consume::<true>(Leaf::Single(last).range_last());
                 }
             }
+        }
+        result
+    }
+
+    /// What is left of the scan that passes the filter, a leaf at a time: the entries of a leaf belong together at one instant.
+    #[inline]
+    pub(crate) fn fold_entries<B>(self, init: B, mut each: impl FnMut(B, (u64, Entry)) -> B) -> B {
+        let Scan { bounds: Bounds { low, high, done }, mut front, .. } = self;
+        let (mut result, mut passed) = (init, Passed::default());
+        let mut read = |leaf: &Node, low, result, each: &mut _| {
+            passed.read_at_one_instant(leaf, leaf_bits(leaf.base(), low, high), front.filter);
+            passed.give(leaf.base(), result, each)
+        };
+        let mut next = (!done).then_some(low);
+        if let Some(leaf) = front.leaf.filter(|_| !done) {
+            if front.rest != 0 {
+                result = read(leaf, low, result, &mut each);
+            }
+            next = leaf.last().checked_add(1);
+        }
+        while let Some(at) = next.filter(|next| *next <= high) {
+            let leaf = front.walk.next_leaf(at).filter(|leaf| leaf.first() <= high);
+            match leaf {
+                None => break,
+                Some(Leaf::Full(leaf)) => result = read(leaf, at, result, &mut each),
+                Some(Leaf::Single(single)) => {
+                    if let Some(found) = matching_entry(single, front.filter) {
+                        result = each(result, found);
+                    }
+                }
+            }
+            next = leaf.and_then(|leaf| leaf.range_last().checked_add(1));
         }
         result
     }

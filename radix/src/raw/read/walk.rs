@@ -20,7 +20,7 @@ use crate::raw::node::inner::Inner;
 use crate::raw::node::single::Single;
 use crate::reclaim::Guard;
 use crate::sync::CHECKED;
-use crate::tag::{Tag, TagFilter};
+use crate::tag::{Tag, TagFilter, TagSet};
 
 /// The [pace](Walk::pace) of a scan that looks far ahead.
 const LONG: u8 = 1;
@@ -35,6 +35,7 @@ pub(crate) struct Walk<'g, A = ()> {
     tree: &'g Tree,
     guard: &'g Guard,
     filter: TagFilter,
+    lead: Lead,
     /// 0, unless all slots of the leaves are going to be read. Then how many children it is still to pass until it looks far ahead,
     /// and one more.
     pace: u8,
@@ -54,7 +55,7 @@ struct Step<'g, A> {
 impl<'g> Walk<'g> {
     #[inline]
     pub(crate) fn new(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Walk<'g> {
-        Walk { tree, guard, filter, pace: 0, path: ArrayVec::new() }
+        Walk { tree, guard, filter, lead: Lead::of(filter), pace: 0, path: ArrayVec::new() }
     }
 }
 
@@ -63,7 +64,7 @@ impl<'g> Walk<'g, Ahead> {
     #[inline]
     pub(crate) fn of_entries(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Self {
         let pace = if filter.is_any() { SHORT } else { 0 };
-        Walk { tree, guard, filter, pace, path: ArrayVec::new() }
+        Walk { tree, guard, filter, lead: Lead::of(filter), pace, path: ArrayVec::new() }
     }
 }
 
@@ -128,7 +129,7 @@ impl<'g, A: Look> Walk<'g, A> {
                 None => Some(self.top()?).filter(|top| reaches::<UP>(*top, index)),
                 Some(step) => {
                     let node = step.node;
-                    let slots = leading_to(&node, self.filter) & step.left;
+                    let slots = self.lead.slots(&node) & step.left;
                     if slots == 0 {
                         self.path.pop();
                         if self.path.is_empty() {
@@ -170,7 +171,7 @@ impl<'g, A: Look> Walk<'g, A> {
             let here = index::offset(index, node.level());
             left = if UP { index::from(here) } else { index::up_to(here) };
         }
-        let slots = leading_to(&node, self.filter) & left;
+        let slots = self.lead.slots(&node) & left;
         let mut ahead = A::NONE;
         if A::FAR && self.pace == LONG {
             let looked = self
@@ -269,13 +270,39 @@ fn fetch_ahead<const UP: bool>(node: Inner<'_>, slots: u64, whole: bool) {
     }
 }
 
-/// The slots of an inner node that may lead to something the filter asks for.
-#[inline]
-pub(super) fn leading_to(node: &Header, filter: TagFilter) -> u64 {
-    if filter.all.is_empty() {
-        return node.present();
+/// What a filter says about the slots of inner nodes, made once for a walk: nearly all walks ask for one tag, or for all entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lead {
+    All,
+    One(Tag),
+    Many(TagSet),
+}
+
+impl Lead {
+    #[inline]
+    pub(super) fn of(filter: TagFilter) -> Lead {
+        match filter.all.only() {
+            Some(tag) => Lead::One(tag),
+            None if filter.all.is_empty() => Lead::All,
+            None => Lead::Many(filter.all),
+        }
     }
-    filter.all.iter().fold(ALL_SLOTS, |word, tag| word & node.tags().load(tag))
+
+    /// The slots of an inner node that may lead to something the filter asks for.
+    #[inline]
+    pub(super) fn slots(self, node: &Header) -> u64 {
+        match self {
+            Lead::All => node.present(),
+            Lead::One(tag) => node.tags().load(tag),
+            Lead::Many(tags) => of_all(node, tags),
+        }
+    }
+}
+
+/// The slots whose bit is set for each of these tags.
+#[inline(never)]
+fn of_all(node: &Header, tags: TagSet) -> u64 {
+    tags.iter().fold(ALL_SLOTS, |word, tag| word & node.tags().load(tag))
 }
 
 impl Node {
@@ -283,9 +310,15 @@ impl Node {
     /// unless the filter lets every entry pass.
     #[inline]
     pub(crate) fn matching(&self, filter: TagFilter) -> u64 {
-        if filter.is_any() {
-            return self.present();
+        match filter.one() {
+            Some(tag) => self.tags().load(tag),
+            None if filter.is_any() => self.present(),
+            None => self.matching_many(filter),
         }
+    }
+
+    #[inline(never)]
+    fn matching_many(&self, filter: TagFilter) -> u64 {
         let mut word = if filter.all.is_empty() { self.present() } else { ALL_SLOTS };
         for tag in Tag::all() {
             if filter.all.contains(tag) {
