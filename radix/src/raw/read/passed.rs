@@ -27,7 +27,7 @@ impl Passed {
 
     /// What this finds belongs together only under the leaf's version or its lock.
     #[inline]
-    fn read(&mut self, leaf: &Node, slots: u64, filter: TagFilter) {
+    pub(super) fn read(&mut self, leaf: &Node, slots: u64, filter: TagFilter) {
         self.slots = 0;
         self.values.clear();
         self.tags = Tag::all().map(|tag| leaf.tags().load(tag));

@@ -227,6 +227,7 @@ impl Tree {
 mod tests {
     use super::*;
     use crate::reclaim::pin;
+    use crate::tag::{Tag, TagSet};
     use crate::{Inline, RadixTree};
 
     fn tree_of(indices: impl IntoIterator<Item = u64>) -> RadixTree<Inline> {
