@@ -163,8 +163,9 @@ impl<'m> Pass<'m> {
 
     /// Visits the page that it has been waiting for.
     pub(crate) fn visit_again(&mut self, page: PageRef) -> Result<(), Stuck> {
+        // With the lock, which is had from before a write begins until its tag is there for whoever waits for it then.
         let has_begun = page.blocks.is_none() && page.ticket() > self.seen;
-        if has_begun { Ok(()) } else { self.try_lock(page) }
+        if has_begun && page.try_lock_state().is_some() { Ok(()) } else { self.try_lock(page) }
     }
 
     /// Mode `Skip`: not now.
