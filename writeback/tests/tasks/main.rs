@@ -2,8 +2,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../common/pass_on.rs"]
-mod pass_on;
 
 mod drops;
 mod executors;

@@ -10,8 +10,7 @@ use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 use writeback::store::{ReadRun, Store};
 use writeback::{Config, Error, Mapping, MemStore, StoreError};
 
-use crate::common;
-use crate::pass_on::pass_on;
+use crate::common::{self, pass_on};
 use crate::{PAGE, Task};
 
 /// Over `store`, of sealed pages. Zeros are none.
