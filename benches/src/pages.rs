@@ -79,10 +79,10 @@ pub const RIVALS: &[Rival] = &[
         open: mapped::open,
     },
     Rival {
-        name: "early",
-        what: "`writeback` with `FileStore::begin_early`",
+        name: "kept",
+        what: "`writeback` without `FileStore::begin_early`: the kernel keeps its copy",
         own_cache: true,
-        open: cached::open_early,
+        open: cached::open_kept,
     },
     Rival {
         name: "dashmap",

@@ -146,38 +146,39 @@ fn a_database_that_another_process_has_is_refused_until_that_is_killed() {
     assert!(has(&over_file(&path).unwrap(), 7));
 }
 
-/// What `waits` does is done only after `ends` was done, and then it is.
-fn waits_until(waits: impl FnOnce() + Send, ends: impl FnOnce()) {
+/// Whoever waits for `backend`'s lock has it only after `ends` was done, and then does.
+fn waits_until(backend: &Arc<Cached>, lock: fn(&Cached), ends: impl FnOnce()) {
     let (tell, told) = channel();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            waits();
-            tell.send(()).unwrap();
-        });
-        told.recv_timeout(MOMENT).unwrap_err();
-        ends();
-        told.recv_timeout(PATIENCE).expect("it is woken");
+    let backend = Arc::clone(backend);
+    // Not in a scope: a thread that nobody wakes would keep the test from failing.
+    let waiter = thread::spawn(move || {
+        lock(&backend);
+        tell.send(()).unwrap();
     });
+    told.recv_timeout(MOMENT).unwrap_err();
+    ends();
+    told.recv_timeout(PATIENCE).expect("it is woken");
+    waiter.join().unwrap();
 }
 
 #[test]
 fn whoever_waits_for_a_range_is_woken_when_the_last_conflict_is_gone() {
     let mapping = Mapping::open(MemStore::new()).unwrap();
-    let [first, second, third] = [(); 3].map(|()| Cached::new(&mapping));
-    let all = (Bound::Unbounded, Bound::Unbounded);
-    first.lock_shared_range(BYTE.0, BYTE.1).unwrap();
-    second.lock_shared_range(BYTE.0, BYTE.1).unwrap();
+    let [first, second, third] = [(); 3].map(|()| Arc::new(Cached::new(&mapping)));
+    let exclusive = |cached: &Cached| cached.lock_range(BYTE.0, BYTE.1).unwrap();
+    let shared = |cached: &Cached| cached.lock_shared_range(BYTE.0, BYTE.1).unwrap();
+    shared(&first);
+    shared(&second);
     second.unlock_range(BYTE.0, BYTE.1).unwrap();
     // A writer waits for a reader.
-    let lock = || third.lock_range(all.0, all.1).unwrap();
-    waits_until(lock, || first.unlock_range(BYTE.0, BYTE.1).unwrap());
+    waits_until(&third, exclusive, || first.unlock_range(BYTE.0, BYTE.1).unwrap());
     // A reader for a writer, who becomes a reader.
-    let lock = || first.lock_shared_range(BYTE.0, BYTE.1).unwrap();
-    waits_until(lock, || third.lock_shared_range(all.0, all.1).unwrap());
-    // A writer for a reader that is closed, or dropped.
-    first.close().unwrap();
-    let lock = || second.lock_range(BYTE.0, BYTE.1).unwrap();
-    waits_until(lock, || drop(third));
+    waits_until(&first, shared, || shared(&third));
+    // A writer for a reader that is closed, and for another that is dropped.
+    waits_until(&second, exclusive, || {
+        first.close().unwrap();
+        drop(third);
+    });
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use super::copies::Copies;
 use super::open::{FileOptions, Found};
 use super::space;
 use super::vectored::{SLICES, read_all, write_all};
@@ -11,16 +12,11 @@ use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, Writ
 use crate::error::StoreError;
 use crate::primitives::Mutex;
 
-/// Bytes in a batch from which on the device is told to begin. Single pages are better left to the
-/// kernel, which may merge them.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const BEGIN_BYTES: u64 = 256 * 1024;
-
 /// A file as a store.
 ///
 /// Reads and writes are done by the thread that asks for them, adjacent pages in one `preadv` or `pwritev`; a short or
-/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. A device can be made to begin early
-/// ([`begin_early`](Self::begin_early)).
+/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. The device begins early with what is long, and the
+/// kernel keeps no second copy of it ([`begin_early`](Self::begin_early)).
 ///
 /// A file's name is kept by its folder, and no sync of a file makes it durable. A store made by
 /// [`create`](Self::create) or [`open_or_create`](Self::open_or_create) therefore syncs the folder too, once,
@@ -58,7 +54,7 @@ const BEGIN_BYTES: u64 = 256 * 1024;
 pub struct FileStore {
     file: File,
     found: Found,
-    begin_early: bool,
+    copies: Copies,
     /// The folder that the file's name is in, until a sync of it has succeeded.
     unsynced_folder: Mutex<Option<File>>,
     /// Held while the file's position is elsewhere.
@@ -157,7 +153,9 @@ impl FileStore {
 
     pub(super) fn new(file: File, found: Found) -> Self {
         let (unsynced_folder, position) = (Mutex::new(None), Mutex::new(()));
-        Self { file, found, begin_early: false, unsynced_folder, position }
+        // With direct I/O there are none.
+        let copies = Copies::new(found.alignment == 1);
+        Self { file, found, copies, unsynced_folder, position }
     }
 
     /// The file's name is in `folder`, and not known to be durable.
@@ -181,27 +179,27 @@ impl FileStore {
         Ok(())
     }
 
-    /// Sets whether the device is told to begin with a long run (256 KiB and more) as soon as the kernel
-    /// has it. Off by default; on Linux only.
+    /// Sets whether the device begins with a long run (256 KiB and more) as soon as the kernel has it, and whether the kernel
+    /// drops its own copy of runs (16 KiB and more) when they are durable. On by default; on Linux only.
     ///
-    /// The device then works while the next run is being gathered, and a flush has little left to wait
-    /// for: good for syncs of much that lies side by side. The price: the kernel drops its own copy of
-    /// these pages when they are written, so what is evicted from this cache is read from the device, and a
-    /// later write of few of these pages takes the kernel longer.
+    /// The device then works while the next run is being gathered, a flush has little left to wait for, and
+    /// memory is not used twice. Nor does the kernel keep pages in the large pieces in which they were
+    /// written, in which a later write of a single page takes it several times as long. The price: what is evicted from this cache is
+    /// read from the device. To be turned off where the cache is much smaller than the file, and the memory beside it is not.
     ///
     /// # Examples
     /// ```
     /// use writeback::FileStore;
     ///
     /// # let path = std::env::temp_dir().join(format!("writeback-doc-be-{}", std::process::id()));
-    /// let store = FileStore::create(&path)?.begin_early(true);
+    /// let store = FileStore::create(&path)?.begin_early(false);
     /// # drop(store);
     /// # std::fs::remove_file(&path)?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
     pub fn begin_early(mut self, yes: bool) -> Self {
-        self.begin_early = yes;
+        self.copies = Copies::new(yes && self.found.alignment == 1);
         self
     }
 
@@ -223,30 +221,10 @@ impl FileStore {
     /// Writes all of the batch. `Err`: how many bytes were accepted before the error.
     fn write_all(&self, batch: WriteBatch) -> Result<(), (u64, StoreError)> {
         write_all(batch.images(), batch.offset(), |slices, at| {
-            rustix::io::pwritev(&self.file, slices, at)
+            self.copies.write(&self.file, slices, at)
         })?;
-        self.begin(&batch);
+        self.copies.note(&self.file, batch.offset(), batch.len());
         Ok(())
-    }
-
-    /// Tells the kernel to begin writing to the device; a hint.
-    ///
-    /// The advice says that the kernel's own copy is not needed any more, which is so: the cache has
-    /// one. Linux then starts to write what is dirty, and drops what is clean.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn begin(&self, batch: &WriteBatch) {
-        use rustix::fs::{Advice, fadvise};
-
-        if self.begin_early && batch.len() >= BEGIN_BYTES {
-            let len = std::num::NonZeroU64::new(batch.len());
-            // Whatever it says, the flush does what is left, and finds what has failed.
-            let _ = fadvise(&self.file, batch.offset(), len, Advice::DontNeed);
-        }
-    }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn begin(&self, _: &WriteBatch) {
-        let _ = self.begin_early;
     }
 }
 
@@ -295,6 +273,7 @@ impl Store for FileStore {
 
     fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
         completion.complete_with(|| {
+            let written = self.copies.take();
             match kind {
                 FlushKind::Data => self.file.sync_data()?,
                 FlushKind::All => {
@@ -302,6 +281,7 @@ impl Store for FileStore {
                     self.sync_folder()?;
                 }
             }
+            written.drop_from(&self.file);
             Ok(())
         });
     }

@@ -30,6 +30,7 @@
 //! [`Completion::complete`] and [`FlushCompletion::complete_with`].
 
 mod batch;
+mod copies;
 #[cfg(feature = "fault")]
 pub mod fault;
 mod file;

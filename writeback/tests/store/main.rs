@@ -2,6 +2,7 @@
 //! can be, and how its writes have to be aligned.
 
 mod aligned;
+mod copies;
 mod files;
 mod limits;
 mod partly;
