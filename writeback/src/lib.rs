@@ -279,7 +279,7 @@ pub use mapping::CloseError;
 pub use memory::{CacheConfig, PageCache};
 pub use modes::{Budget, SyncMode};
 pub use rules::core::Mapping;
-pub use store::{FileStore, MemStore};
+pub use store::{DirectStore, FileStore, MemStore};
 
 /// Single pages: in hand, locked, claimed, being written, held.
 ///

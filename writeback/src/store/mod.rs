@@ -31,6 +31,7 @@
 
 mod batch;
 mod copies;
+mod direct;
 #[cfg(feature = "fault")]
 pub mod fault;
 mod file;
@@ -47,6 +48,7 @@ use std::fmt::Debug;
 
 pub(crate) use batch::EndOfWrite;
 pub use batch::{Completion, WriteBatch};
+pub use direct::DirectStore;
 pub use file::FileStore;
 pub use memory::MemStore;
 pub(crate) use null::NullStore;

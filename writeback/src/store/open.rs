@@ -36,11 +36,12 @@ const DIRECT_ALIGNMENT: usize = 4096;
 #[must_use = "it opens nothing by itself"]
 pub struct FileOptions {
     lock: bool,
+    direct: bool,
 }
 
 impl FileOptions {
     pub(super) fn new() -> Self {
-        Self { lock: true }
+        Self { lock: true, direct: false }
     }
 
     /// Sets whether the file is locked for as long as the store exists, so that a second one is refused, in this
@@ -55,6 +56,17 @@ impl FileOptions {
     /// another thread starts one can be refused, and may try again. To be turned off for file systems that have no such lock.
     pub fn lock(mut self, lock: bool) -> Self {
         self.lock = lock;
+        self
+    }
+
+    /// Sets whether the bytes go to the device and come from there past the kernel's cache, by direct I/O (`O_DIRECT`). Off by default; on
+    /// Linux only. [`DirectStore`](super::DirectStore) has it on, and says what it is good for.
+    ///
+    /// Opening then says [`Unsupported`](ErrorKind::Unsupported) where the file system, or the device, has no such thing, and
+    /// [`from_file`](Self::from_file) says [`InvalidInput`](ErrorKind::InvalidInput) of a file that was opened without. A file that was
+    /// opened with `O_DIRECT` is used so whatever is set here.
+    pub fn direct(mut self, direct: bool) -> Self {
+        self.direct = direct;
         self
     }
 
@@ -107,10 +119,13 @@ impl FileOptions {
         let kind = file.metadata()?.file_type();
         check_kind(kind)?;
         let direct = check_flags(fcntl_getfl(&file)?)?;
+        if self.direct && !direct {
+            return Err(refused(ErrorKind::InvalidInput, "it is not open for direct I/O"));
+        }
         if self.lock {
             lock(&file)?;
         }
-        let alignment = if direct { alignment_of(&file, kind) } else { 1 };
+        let alignment = if direct { alignment_of(&file, kind)? } else { 1 };
         // A device has the size it has. Where a file may end its file system decides.
         let fixed_len = if kind.is_block_device() { Some(len_of_device(&file)?) } else { None };
         let len_max = match fixed_len {
@@ -126,7 +141,12 @@ impl FileOptions {
             check_kind(there.file_type())?;
         }
         let mut options = OpenOptions::new();
-        self.from_file(options.read(true).write(true).create(create).truncate(false).open(path)?)
+        options.read(true).write(true).create(create).truncate(false);
+        self.from_file(if self.direct {
+            open_direct(&mut options, path)?
+        } else {
+            options.open(path)?
+        })
     }
 }
 
@@ -186,16 +206,67 @@ fn is_direct(_: OFlags) -> bool {
     false
 }
 
-/// Of a file with direct I/O. A device that asks for more than a page has refuses the writes.
+fn no_direct_io() -> io::Error {
+    refused(ErrorKind::Unsupported, "there is no direct I/O on this file system or device")
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn alignment_of(file: &File, kind: FileType) -> usize {
-    let sector = kind.is_block_device().then(|| rustix::fs::ioctl_blksszget(file).ok()).flatten();
-    sector.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(DIRECT_ALIGNMENT)
+fn open_direct(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let flags = OFlags::DIRECT.bits().cast_signed();
+    match options.custom_flags(flags).open(path) {
+        // Nothing else is wrong with what is asked for.
+        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+            Err(no_direct_io())
+        }
+        opened => opened,
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn alignment_of(_: &File, _: FileType) -> usize {
-    DIRECT_ALIGNMENT
+fn open_direct(_: &mut OpenOptions, _: &Path) -> io::Result<File> {
+    Err(no_direct_io())
+}
+
+/// Of a file with direct I/O. A device that asks for more than a page has refuses the writes.
+///
+/// # Errors
+/// If the kernel knows that there is none, although it was opened so.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn alignment_of(file: &File, kind: FileType) -> io::Result<usize> {
+    if kind.is_block_device() {
+        let sector = rustix::fs::ioctl_blksszget(file).ok();
+        return Ok(sector
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(DIRECT_ALIGNMENT));
+    }
+    alignment_by(wanted_by(file))
+}
+
+/// What the kernel wants offsets to be multiples of; 0 if it has no direct I/O, `None` if it does not tell: it does since Linux 6.1.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn wanted_by(file: &File) -> Option<u32> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+
+    let told = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
+    let tells = told.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
+    tells.then_some(told.stx_dio_offset_align)
+}
+
+/// Pages are at least so long in most mappings, and devices' blocks too, whatever smaller ones they take.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn alignment_by(wanted: Option<u32>) -> io::Result<usize> {
+    match wanted {
+        Some(0) => Err(no_direct_io()),
+        Some(bytes) => Ok(DIRECT_ALIGNMENT.max(bytes as usize)),
+        None => Ok(DIRECT_ALIGNMENT),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn alignment_of(_: &File, _: FileType) -> io::Result<usize> {
+    Ok(DIRECT_ALIGNMENT)
 }
 
 fn lock(file: &File) -> io::Result<()> {
@@ -244,4 +315,18 @@ fn at_its_position<R>(file: &File, ask: impl FnOnce() -> io::Result<R>) -> io::R
     let answer = ask();
     seek(file, SeekFrom::Start(position))?;
     answer
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alignment_is_a_page_or_what_more_is_wanted() {
+        let of = |wanted| alignment_by(wanted).map_err(|error| error.kind());
+        assert_eq!(of(None), Ok(4096));
+        assert_eq!(of(Some(512)), Ok(4096));
+        assert_eq!(of(Some(16_384)), Ok(16_384));
+        assert_eq!(of(Some(0)), Err(ErrorKind::Unsupported));
+    }
 }

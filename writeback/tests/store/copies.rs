@@ -16,7 +16,7 @@ use crate::patience;
 const MIB: usize = 1 << 20;
 
 /// A folder on a device: what is in memory only has no second copy. `None` if there is none here, or no program that counts.
-fn folder() -> Option<(tempfile::TempDir, PathBuf)> {
+pub(crate) fn folder() -> Option<(tempfile::TempDir, PathBuf)> {
     const TMPFS: u32 = 0x0102_1994;
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let kind = rustix::fs::statfs(folder.path()).unwrap().f_type;
@@ -31,7 +31,7 @@ fn folder() -> Option<(tempfile::TempDir, PathBuf)> {
 }
 
 /// How many bytes of the file the kernel has in memory.
-fn cached(path: &Path) -> usize {
+pub(crate) fn cached(path: &Path) -> usize {
     let mut fincore = Command::new("fincore");
     let output = fincore.args(["--bytes", "--noheadings", "--output", "RES"]).arg(path).output();
     let output = output.unwrap();

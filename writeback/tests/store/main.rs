@@ -3,6 +3,7 @@
 
 mod aligned;
 mod copies;
+mod direct;
 mod files;
 mod limits;
 mod partly;
