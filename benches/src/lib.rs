@@ -13,6 +13,7 @@ pub mod memory;
 pub mod pages;
 pub mod plot;
 pub mod stats;
+pub mod stores;
 pub mod table;
 pub mod target;
 pub mod threads;

@@ -8,10 +8,13 @@
 //!   has no such flag refuses it once. Afterwards it is advised that a run is not needed, which makes it begin as well.
 //! * After a flush it is advised that *runs* written before are not needed. They are clean then, and those are dropped that
 //!   the flag has left: of a run that was overwritten where the file had room already, and of shorter runs.
+//! * Between two flushes that is advised of a run when some others have been written after it: the device is likely to have it by then. So the
+//!   kernel's memory for these runs does not grow with a load, however long that is.
 //!
 //! Ranges are taken out before the flush begins and dropped after it has succeeded: what is written meanwhile is left for the next one. Advice drops
 //! nothing that is dirty, so a range that is out of date costs time at the most.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::IoSlice;
 
@@ -26,6 +29,8 @@ const LONG: usize = 256 * 1024;
 const RUN: u64 = 16 * 1024;
 /// Most ranges that are remembered one by one.
 const RANGES_MAX: usize = 64;
+/// Long runs after which the device is likely to have the one before them.
+const LAG: usize = 16;
 
 /// What is to become of the kernel's copy of a file.
 #[derive(Debug)]
@@ -82,10 +87,17 @@ impl Copies {
         if !self.unwanted || len < RUN {
             return;
         }
-        if self.is_refused.load(Ordering::Relaxed) && len >= LONG as u64 {
+        let is_long = len >= LONG as u64;
+        if self.is_refused.load(Ordering::Relaxed) && is_long {
             system::advise(file, offset, len);
         }
-        self.runs.lock().add(offset, len);
+        let mut runs = self.runs.lock();
+        runs.add(offset, len);
+        let before = if is_long { runs.add_long(offset, len) } else { None };
+        drop(runs);
+        if let Some((offset, len)) = before {
+            system::advise(file, offset, len);
+        }
     }
 
     /// What a flush that begins now covers.
@@ -94,24 +106,38 @@ impl Copies {
     }
 }
 
-/// Ranges of bytes, or one range around them, if they are too many.
+/// Offset and length.
+type Range = (u64, u64);
+
+/// What was written.
 #[derive(Debug, Default)]
-pub(super) struct Runs(Vec<(u64, u64)>);
+pub(super) struct Runs {
+    /// All of it, or one range around it, if that is too many.
+    all: Vec<Range>,
+    /// The last long ones.
+    long: VecDeque<Range>,
+}
 
 impl Runs {
     fn add(&mut self, offset: u64, len: u64) {
-        self.0.push((offset, len));
-        if self.0.len() > RANGES_MAX {
-            let start = self.0.iter().map(|(offset, _)| *offset).min().unwrap_or(0);
-            let end = self.0.iter().map(|(offset, len)| offset + len).max().unwrap_or(0);
-            self.0.clear();
-            self.0.push((start, end - start));
+        self.all.push((offset, len));
+        if self.all.len() > RANGES_MAX {
+            let start = self.all.iter().map(|(offset, _)| *offset).min().unwrap_or(0);
+            let end = self.all.iter().map(|(offset, len)| offset + len).max().unwrap_or(0);
+            self.all.clear();
+            self.all.push((start, end - start));
         }
+    }
+
+    /// Adds a long one, and returns the one that came [`LAG`] before it.
+    fn add_long(&mut self, offset: u64, len: u64) -> Option<Range> {
+        self.long.push_back((offset, len));
+        if self.long.len() > LAG { self.long.pop_front() } else { None }
     }
 
     /// Drops the kernel's copy of them, now that they are durable.
     pub(super) fn drop_from(self, file: &File) {
-        for (offset, len) in self.0 {
+        for (offset, len) in self.all {
             system::advise(file, offset, len);
         }
     }
@@ -219,11 +245,11 @@ mod tests {
         }
         copies.note(&file, 0, RUN - 1);
         let runs = copies.take();
-        assert_eq!((runs.0.len(), runs.0[0]), (RANGES_MAX, (2 * RUN, RUN)));
+        assert_eq!((runs.all.len(), runs.all[0]), (RANGES_MAX, (2 * RUN, RUN)));
         for number in (1..=all + 1).rev() {
             copies.note(&file, number * 2 * RUN, RUN);
         }
-        assert_eq!(copies.take().0, [(2 * RUN, (2 * all + 1) * RUN)]);
-        assert!(copies.take().0.is_empty());
+        assert_eq!(copies.take().all, [(2 * RUN, (2 * all + 1) * RUN)]);
+        assert!(copies.take().all.is_empty());
     }
 }

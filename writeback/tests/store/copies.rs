@@ -92,6 +92,23 @@ fn a_long_run_leaves_the_kernels_cache_when_it_is_written() {
     }
 }
 
+/// Where the file has room already the kernel may keep what it has written. Before a flush as well that is not all.
+#[test]
+fn a_load_that_overwrites_does_not_fill_the_kernels_cache() {
+    let Some((_folder, path)) = folder() else { return };
+    let store = FileStore::create(&path).unwrap();
+    for round in 0..2 {
+        for offset in (0..64 * MIB).step_by(MIB) {
+            store.write_at(offset as u64, &vec![7; MIB]).unwrap();
+            // As fast as a device is, and not as its host's memory.
+            thread::sleep(Duration::from_millis(2));
+        }
+        let left = cached(&path);
+        assert!(left < 64 * MIB / 4 * 3, "{left} bytes after round {round}");
+        store.sync(FlushKind::Data).unwrap();
+    }
+}
+
 /// They are written when the kernel likes, and dropped when they are durable.
 #[test]
 fn runs_that_are_not_long_leave_it_with_a_flush() {
