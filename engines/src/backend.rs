@@ -4,18 +4,20 @@
 //! swallowed, and for one thing that is hard: when `sync_data` returns `Ok`, everything written
 //! before is durable. A [`Handle`] promises each of these, so every method is one call.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
+use writeback::store::{FlushKind, Store};
 use writeback::{Config, FileStore, Handle, Mapping};
 
-use crate::locks::{Kind, Locks};
+use crate::locks::{self, Kind, Locks};
 
 /// A redb database in the file, or the store, below a [`Mapping`].
 ///
@@ -27,9 +29,15 @@ use crate::locks::{Kind, Locks};
 ///
 /// A database is opened once at a time: who opens it again is refused with
 /// [`DatabaseAlreadyOpen`](redb::DatabaseError::DatabaseAlreadyOpen). [`open`](Self::open) and [`over_file`](Self::over_file) have the locks
-/// of redb's own `FileBackend` on the file, so they and programs with that backend keep each other off, in any process. [`new`](Self::new)
-/// knows no file and keeps off whoever has the same store in this process; other processes are then kept off by the lock of
-/// a [`FileStore`].
+/// of redb's own `FileBackend` on the file, so they and programs with that backend keep each other off, in any process. (On a file system
+/// without such locks redb opens all the same, and says so in its log: then it is for you to open it once.) [`new`](Self::new)
+/// knows no file and keeps off whoever has the same store, the same `Arc`, in this process. Stores that only share their bytes, as clones of a
+/// [`MemStore`](writeback::MemStore) do, are not known to be one: give each its own bytes, or have one mapping. Other processes are kept off by the
+/// lock of a [`FileStore`]; of redb's own backend only while both use the same kind of lock, which is redb's choice: where those have to share
+/// a file, use [`open`](Self::open).
+///
+/// Exclusive writers, and readers that keep writers off, are the modes that work. redb's other
+/// [modes](redb::ConcurrencyMode) are refused as [`Unsupported`](redb::StorageError::Unsupported): a cache does not see what another one writes.
 ///
 /// # Examples
 /// ```
@@ -57,26 +65,33 @@ use crate::locks::{Kind, Locks};
 #[derive(Debug)]
 pub struct Cached {
     /// Its own, so that each error of a write in the background fails a commit of this database.
-    handle: Handle,
+    handle: OnceLock<Handle>,
+    /// What it is made of when it is needed first. Gone only when there is a handle, and changed under this lock.
+    early: Mutex<Option<(Mapping, Config)>>,
     locks: Locks,
-    /// Whether the last lock it asked for is somebody else's, who has the database open.
-    refused: AtomicBool,
+    /// Whether it has changed something since it was closed last.
+    changed: AtomicBool,
 }
 
 impl Cached {
     /// The storage below `mapping`. Only one database at a time can be open in it, or in another mapping of the same store.
+    ///
+    /// A database that was changed and closed has closed its mapping as well ([`Mapping::close`]). The next one needs a new mapping,
+    /// which is opened when the one before is closed: what was opened earlier and has pages, or another length than the store, is
+    /// refused. Of a database that was only read, or refused, the mapping stays open.
     pub fn new(mapping: &Mapping) -> Self {
-        Self::with_locks(mapping, Locks::of_store(mapping.store()))
+        Self::with_locks(mapping, Locks::new(mapping.store(), None))
     }
 
     fn with_locks(mapping: &Mapping, locks: Locks) -> Self {
-        Self { handle: mapping.handle(), locks, refused: AtomicBool::new(false) }
+        let (early, changed) = (Mutex::new(None), AtomicBool::new(false));
+        Self { handle: OnceLock::from(mapping.handle()), early, locks, changed }
     }
 
-    /// The storage in the file at `path`, which is created if there is none, cached as `config` says.
+    /// The storage in the file at `path`, which is created if there is none, cached as `config` says. The file's name is durable afterwards.
     ///
     /// # Errors
-    /// If it cannot be opened, or cannot be a store (see [`FileStore::from_file`]).
+    /// If it cannot be opened or synced, or cannot be a store (see [`FileStore::open_or_create`]).
     ///
     /// # Examples
     /// ```
@@ -99,29 +114,59 @@ impl Cached {
     /// # }
     /// ```
     pub fn open(path: impl AsRef<Path>, config: Config) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-        Self::over_file(file, config)
+        // Without the store's own lock: see `over`.
+        let store = FileStore::options().lock(false).open_or_create(path)?;
+        // redb never asks for the file's name to be durable.
+        store.sync(FlushKind::All).map_err(locks::told)?;
+        Self::over(store, config)
     }
 
-    /// The storage in a file that is open for reading and writing, as [`open`](Self::open).
+    /// The storage in a file that is open for reading and writing, as [`open`](Self::open). Its name is not made durable.
     ///
     /// The locks belong to the open file, as those of [`FileOptions::lock`](writeback::store::FileOptions::lock) do: its duplicates are not refused.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn over_file(file: File, config: Config) -> io::Result<Self> {
-        // redb's locks are all that this file has. With those of the store on the same open file, redb would release both as one; with
-        // those of a store on another, it would be refused by them.
-        let store = FileStore::options().lock(false).from_file(file.try_clone()?)?;
-        let mapping = Mapping::with_config(Arc::new(store), config)?;
-        let backend = FileBackend::new(file).map_err(io::Error::other)?;
-        Ok(Self::with_locks(&mapping, Locks::File(backend)))
+        Self::over(FileStore::options().lock(false).from_file(file)?, config)
+    }
+
+    /// redb's locks are all that this file has. With those of the store on the same open file, redb would release both as one; with
+    /// those of a store on another, it would be refused by them.
+    fn over(store: FileStore, config: Config) -> io::Result<Self> {
+        let backend = FileBackend::new(store.file().try_clone()?).map_err(io::Error::other)?;
+        let mapping = Mapping::with_config(Arc::new(store), config.clone())?;
+        let locks = Locks::new(mapping.store(), Some(backend));
+        let (early, changed) = (Mutex::new(Some((mapping, config))), AtomicBool::new(false));
+        Ok(Self { handle: OnceLock::new(), early, locks, changed })
     }
 
     /// The mapping: for a [`Flusher`](writeback::Flusher), or to ask for its statistics.
+    ///
+    /// If it is asked for before the database is open, and somebody else changes the file between, then opening is refused, with an error
+    /// that says so.
     pub fn mapping(&self) -> &Mapping {
-        self.handle.mapping()
+        let mut early = self.early.lock();
+        if let Some((mapping, _)) = early.take() {
+            self.handle.get_or_init(|| mapping.handle());
+        }
+        drop(early);
+        self.handle.get().expect("it is there when what it is made of is not").mapping()
+    }
+
+    /// For redb, which has its locks: nobody else changes the file from now on, so a mapping shows it if it is made now.
+    fn handle(&self) -> io::Result<&Handle> {
+        if let Some(handle) = self.handle.get() {
+            return Ok(handle);
+        }
+        let mut early = self.early.lock();
+        if let Some((before, config)) = &*early {
+            let mapping = Mapping::with_config(Arc::clone(before.store()), config.clone())?;
+            self.locks.opened(&mapping);
+            self.handle.get_or_init(|| mapping.handle());
+            *early = None;
+        }
+        Ok(self.handle.get().expect("it is there when what it is made of is not"))
     }
 
     fn try_lock(
@@ -130,54 +175,80 @@ impl Cached {
         end: Bound<u64>,
         kind: Kind,
     ) -> Result<bool, BackendError> {
-        let locked = self.locks.try_lock(start, end, kind)?;
-        // Relaxed: it is closed by whoever opens it, after that.
-        self.refused.store(!locked, Ordering::Relaxed);
+        let mapping = self.handle.get().map(Handle::mapping);
+        let locked = self.locks.try_lock(mapping, start, end, kind)?;
+        // Relaxed: redb locks before it changes anything.
+        if let Some(mapping) = mapping
+            && locked
+            && self.locks.are_of_file()
+            && !self.changed.load(Ordering::Relaxed)
+        {
+            // In the meantime another process may have had it, or another mapping.
+            locks::check_fresh(mapping)?;
+        }
         Ok(locked)
+    }
+
+    /// The handle, of whoever is about to change something.
+    fn changing(&self) -> io::Result<&Handle> {
+        // Relaxed: redb closes after all its changes.
+        self.changed.store(true, Ordering::Relaxed);
+        self.handle()
     }
 }
 
+impl Drop for Cached {
+    fn drop(&mut self) {
+        if *self.changed.get_mut()
+            && let Some(handle) = self.handle.get()
+        {
+            self.locks.keep(handle.mapping());
+        }
+    }
+}
+
+/// The locks that are waited for are unsupported, as the trait has them: see [`locks`].
 impl StorageBackend for Cached {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.handle.len())
+        Ok(self.handle()?.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         // A handle stops at the end; redb wants all of it or an error.
-        match self.handle.read_at(out, offset)? {
+        match self.handle()?.read_at(out, offset)? {
             count if count == out.len() => Ok(()),
             _ => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        Ok(self.handle.set_len(len)?)
+        Ok(self.changing()?.set_len(len)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        Ok(self.handle.sync_data()?)
+        Ok(self.handle()?.sync_data()?)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        Ok(self.handle.write_at(data, offset)?)
+        Ok(self.changing()?.write_at(data, offset)?)
     }
 
     /// Saves what is left, takes no more changes, and releases all locks.
     ///
     /// What could not be saved stays in the mapping, for as long as somebody else has a clone of it, and may be written later. The
-    /// locks of a file therefore stay as well then, and are gone with the mapping.
+    /// locks therefore stay as well then, and are gone with the mapping; only a database over the same one can be opened.
     ///
-    /// redb also closes what it was refused to open: that has changed nothing, and the mapping goes on for whoever has it.
+    /// redb also closes what it was refused to open, and what it has only read: that has changed nothing, and the mapping goes on for whoever
+    /// has it.
     fn close(&self) -> io::Result<()> {
-        // Relaxed: as in `try_lock`.
-        if self.refused.load(Ordering::Relaxed) {
-            return self.locks.release();
+        // Relaxed: as in `changing`.
+        if !self.changed.load(Ordering::Relaxed) {
+            return self.locks.release(None);
         }
-        let saved = self.handle.mapping().clone().close().map_err(|failed| failed.error);
-        if saved.is_ok() || matches!(self.locks, Locks::Store(_)) {
-            self.locks.release()?;
-        }
-        Ok(saved?)
+        let mapping = self.handle()?.mapping();
+        mapping.clone().close().map_err(|failed| failed.error)?;
+        self.changed.store(false, Ordering::Relaxed);
+        self.locks.release(Some(mapping))
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
@@ -190,14 +261,6 @@ impl StorageBackend for Cached {
         end: Bound<u64>,
     ) -> Result<bool, BackendError> {
         self.try_lock(start, end, Kind::Shared)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.locks.lock(start, end, Kind::Exclusive)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.locks.lock(start, end, Kind::Shared)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
@@ -221,7 +284,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let store = FaultStore::new(1);
         let mapping = Mapping::open(store.clone()).unwrap();
-        let locks = Locks::File(FileBackend::new(file.reopen().unwrap()).unwrap());
+        let backend = FileBackend::new(file.reopen().unwrap()).unwrap();
+        let locks = Locks::new(mapping.store(), Some(backend));
         let cached = Cached::with_locks(&mapping, locks);
         assert!(cached.try_lock_range(Bound::Unbounded, Bound::Unbounded).unwrap());
         cached.write(0, b"abc").unwrap();

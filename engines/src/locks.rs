@@ -1,103 +1,126 @@
 //! Locks on ranges of a database, with which redb keeps a second opening of it off.
 //!
 //! redb locks ranges of byte numbers, most of them far behind the end of any file, and tells by them who has the database open. Whoever
-//! finds a range taken is refused with [`DatabaseAlreadyOpen`](redb::DatabaseError::DatabaseAlreadyOpen). There are two kinds of locks:
+//! finds a range taken is refused with [`DatabaseAlreadyOpen`](redb::DatabaseError::DatabaseAlreadyOpen). A range is locked twice:
 //!
-//! * Of a *file*: those of redb's own [`FileBackend`], taken on the open file that the mapping's store writes to as well. They hold against every
-//!   process, and are gone with the last duplicate of that open file, so no page is written to the file after they are gone.
-//! * Of a *store* that is no file: a table in this process, one for each store, found by the store's address.
+//! * In the *table* of the store, one in this process for each store.
+//! * On the *file*, if the mapping was made for one: by redb's own [`FileBackend`], on the open file that the mapping's store writes to as
+//!   well. They hold against every process, and are gone with the last duplicate of that open file, so no page is written to the file after they are gone.
+//!
+//! # Modes
+//! A cache does not see what another cache writes below it. So only those modes of redb can work in which nobody has the database open while
+//! it is changed by another: exclusive writers, and readers that keep writers off. The bytes that redb locks in its other modes, and all locks
+//! that are waited for, which only those modes ask for, are *unsupported*; redb then refuses to open.
 //!
 //! # The table
 //! * A *holder* is one backend. It has ranges, each shared or exclusive. To lock a range that it has already changes its kind.
 //! * *Conflict*: ranges of different holders that overlap, and at least one of the two is exclusive. The table never has such a pair: it looks and
 //!   enters under one lock.
-//! * *All or nothing*: a range is entered whole or not at all, and whoever waits has entered nothing.
-//! * *Wake-up*: ranges leave under the same lock, and then everybody who waits looks again. So nobody waits for a range that is free.
-//! * A table exists while a holder of it does, and a holder comes with a handle of the store's mapping, so that the store exists for as
-//!   long: no other store can have its address.
+//! * *All or nothing*: a range is entered whole or not at all.
+//! * *Unsaved*: a mapping whose backend has written and was not closed, or could not save, may write later. It keeps all other mappings of the store off
+//!   for as long as it exists, until a backend of it is closed in full.
+//! * *Stale*: whoever gets an exclusive lock may change the store, and what other mappings of it have is out of date then. Such a mapping is refused, with
+//!   an error that says so, unless it is as good as new: it has no page, and the store's length.
+//! * A table is found by its store's address, and is there while the store is: until it is gone the address is no other store's.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::{Bound, RangeInclusive};
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 use writeback::store::Store;
+use writeback::{Mapping, StoreError, WeakMapping};
+
+/// The first of the bytes that redb locks in the modes in which several have a database open that one of them changes.
+const MODES: u64 = 1 << 62;
+/// Of the byte of the writer, of that of a shared writer, and of that of a shared reader.
+const MODE_BYTES: RangeInclusive<u64> = MODES..=MODES + 2;
 
 /// The locks of one backend.
 #[derive(Debug)]
-pub(crate) enum Locks {
-    File(FileBackend),
-    Store(Holder),
+pub(crate) struct Locks {
+    holder: Holder,
+    file: Option<FileBackend>,
 }
 
 impl Locks {
-    /// Of whoever has `store` in this process.
-    pub(crate) fn of_store(store: &Arc<dyn Store>) -> Self {
-        Self::Store(Holder::of(Arc::as_ptr(store).cast::<()>().addr()))
+    /// In the table of `store`, and on `file`, if there is one.
+    pub(crate) fn new(store: &Arc<dyn Store>, file: Option<FileBackend>) -> Self {
+        Self { holder: Holder::of(store), file }
     }
 
-    /// Locks a range, unless somebody else's lock is in the way, and tells whether it did.
+    /// Locks a range for a backend of `mapping`, unless somebody else's lock is in the way, and tells whether it did.
+    ///
+    /// # Errors
+    /// If the range is one of an unsupported mode, or the mapping is stale.
     pub(crate) fn try_lock(
         &self,
+        mapping: Option<&Mapping>,
         start: Bound<u64>,
         end: Bound<u64>,
         kind: Kind,
     ) -> Result<bool, BackendError> {
-        match (self, kind) {
-            (Self::File(file), Kind::Exclusive) => file.try_lock_range(start, end),
-            (Self::File(file), Kind::Shared) => file.try_lock_shared_range(start, end),
-            (Self::Store(holder), kind) => Ok(holder.try_lock(range(start, end)?, kind)),
+        let range = range(start, end)?;
+        if range.0 == range.1 && MODE_BYTES.contains(&range.0) {
+            return Err(BackendError::Unsupported);
         }
-    }
-
-    /// Locks a range, after waiting for everybody whose lock is in the way.
-    pub(crate) fn lock(
-        &self,
-        start: Bound<u64>,
-        end: Bound<u64>,
-        kind: Kind,
-    ) -> Result<(), BackendError> {
-        match (self, kind) {
-            (Self::File(file), Kind::Exclusive) => file.lock_range(start, end),
-            (Self::File(file), Kind::Shared) => file.lock_shared_range(start, end),
-            (Self::Store(holder), kind) => {
-                holder.lock(range(start, end)?, kind);
-                Ok(())
-            }
+        if !self.holder.try_lock(mapping, range, kind)? {
+            return Ok(false);
         }
+        let Some(file) = &self.file else { return Ok(true) };
+        let locked = match kind {
+            Kind::Exclusive => file.try_lock_range(start, end),
+            Kind::Shared => file.try_lock_shared_range(start, end),
+        };
+        if !matches!(locked, Ok(true)) {
+            self.holder.unlock(&range);
+        }
+        locked
     }
 
     /// Unlocks exactly what was locked as this range.
     pub(crate) fn unlock(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        match self {
-            Self::File(file) => file.unlock_range(start, end),
-            Self::Store(holder) => {
-                holder.unlock(&range(start, end)?);
-                Ok(())
-            }
+        let range = range(start, end)?;
+        if let Some(file) = &self.file {
+            file.unlock_range(start, end)?;
         }
+        self.holder.unlock(&range);
+        Ok(())
     }
 
     /// Tells whether somebody else has a lock, of either kind, in this range.
     pub(crate) fn query(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        match self {
-            Self::File(file) => file.query_lock_range(start, end),
-            Self::Store(holder) => Ok(holder.query(&range(start, end)?)),
+        if self.holder.query(&range(start, end)?) {
+            return Ok(true);
         }
+        self.file.as_ref().map_or(Ok(false), |file| file.query_lock_range(start, end))
     }
 
-    /// Unlocks all.
-    pub(crate) fn release(&self) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.close(),
-            Self::Store(holder) => {
-                holder.release();
-                Ok(())
-            }
+    /// Unlocks all. With `saved`, which has nothing left to write, others need not be kept off by it.
+    pub(crate) fn release(&self, saved: Option<&Mapping>) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            file.close()?;
         }
+        self.holder.release(saved);
+        Ok(())
+    }
+
+    /// Tells whether other processes are kept off as well.
+    pub(crate) fn are_of_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Takes note of the mapping, which was not made yet when its backend locked.
+    pub(crate) fn opened(&self, mapping: &Mapping) {
+        self.holder.table.held.lock().current = Some(vec![mapping.downgrade()]);
+    }
+
+    /// Keeps other mappings off for as long as `unsaved` exists.
+    pub(crate) fn keep(&self, unsaved: &Mapping) {
+        self.holder.table.held.lock().unsaved = Some(unsaved.downgrade());
     }
 }
 
@@ -130,17 +153,41 @@ fn range(start: Bound<u64>, end: Bound<u64>) -> Result<Range, BackendError> {
     }
 }
 
+/// With its own number, if it has one.
+pub(crate) fn told(error: StoreError) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::other(error),
+    }
+}
+
+/// # Errors
+/// Unless `mapping` shows what its store has, whoever has changed that since it was opened.
+pub(crate) fn check_fresh(mapping: &Mapping) -> io::Result<()> {
+    let len = mapping.store().len().map_err(told)?;
+    if mapping.stats().cached == 0 && mapping.len() == len {
+        return Ok(());
+    }
+    let why =
+        "the database was open through another mapping since this one was opened: open a new one";
+    Err(io::Error::other(why))
+}
+
 /// Who has what of one store.
 #[derive(Debug, Default)]
 struct Table {
     held: Mutex<Held>,
-    released: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Held {
     holders: u64,
     ranges: BTreeMap<(u64, Range), Kind>,
+    /// The mappings that show what the store has: the one that had an exclusive lock last, and those that were as new afterwards. `None`: nobody
+    /// had one yet.
+    current: Option<Vec<WeakMapping>>,
+    /// The mapping that may write later although nobody has it open.
+    unsaved: Option<WeakMapping>,
 }
 
 impl Held {
@@ -152,10 +199,28 @@ impl Held {
             *other != holder && overlaps && exclusive
         })
     }
+
+    /// # Errors
+    /// If another has changed the store since `mapping` was opened.
+    fn check_current(&mut self, mapping: &Mapping) -> io::Result<()> {
+        let (Some(current), weak) = (&mut self.current, mapping.downgrade()) else { return Ok(()) };
+        if !current.contains(&weak) {
+            check_fresh(mapping)?;
+            current.retain(|other| other.upgrade().is_some());
+            current.push(weak);
+        }
+        Ok(())
+    }
+
+    /// Tells whether another mapping than `mapping` has something left to write.
+    fn is_kept_from(&mut self, mapping: Option<&WeakMapping>) -> bool {
+        self.unsaved.take_if(|unsaved| unsaved.upgrade().is_none());
+        self.unsaved.as_ref().is_some_and(|unsaved| Some(unsaved) != mapping)
+    }
 }
 
-/// The tables of this process, by their stores' addresses.
-static TABLES: Mutex<BTreeMap<usize, Weak<Table>>> = Mutex::new(BTreeMap::new());
+/// The tables of this process, by their stores' addresses, which are taken while they are here.
+static TABLES: Mutex<BTreeMap<usize, (Weak<dyn Store>, Arc<Table>)>> = Mutex::new(BTreeMap::new());
 
 /// One who locks ranges of a store.
 #[derive(Debug)]
@@ -165,12 +230,12 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
-    fn of(address: usize) -> Self {
+    fn of(store: &Arc<dyn Store>) -> Self {
+        let address = Arc::as_ptr(store).cast::<()>().addr();
         let mut tables = TABLES.lock();
-        tables.retain(|_, table| table.strong_count() > 0);
-        let known = tables.get(&address).and_then(Weak::upgrade);
-        let table = known.unwrap_or_default();
-        tables.insert(address, Arc::downgrade(&table));
+        tables.retain(|_, (store, _)| store.strong_count() > 0);
+        let new = || (Arc::downgrade(store), Arc::default());
+        let table = Arc::clone(&tables.entry(address).or_insert_with(new).1);
         drop(tables);
         let mut held = table.held.lock();
         held.holders += 1;
@@ -179,57 +244,50 @@ impl Holder {
         Self { table, number }
     }
 
-    fn try_lock(&self, range: Range, kind: Kind) -> bool {
+    fn try_lock(&self, mapping: Option<&Mapping>, range: Range, kind: Kind) -> io::Result<bool> {
+        let weak = mapping.map(Mapping::downgrade);
         let mut held = self.table.held.lock();
-        let free = !held.conflicts(self.number, &range, kind);
-        if free {
-            self.enter(&mut held, range, kind);
+        if held.is_kept_from(weak.as_ref()) || held.conflicts(self.number, &range, kind) {
+            return Ok(false);
         }
-        free
-    }
-
-    fn lock(&self, range: Range, kind: Kind) {
-        let mut held = self.table.held.lock();
-        while held.conflicts(self.number, &range, kind) {
-            self.table.released.wait(&mut held);
+        if let Some(mapping) = mapping {
+            held.check_current(mapping)?;
         }
-        self.enter(&mut held, range, kind);
-    }
-
-    fn enter(&self, held: &mut Held, range: Range, kind: Kind) {
-        let before = held.ranges.insert((self.number, range), kind);
-        if before == Some(Kind::Exclusive) && kind == Kind::Shared {
-            self.table.released.notify_all();
+        if kind == Kind::Exclusive {
+            held.current = Some(weak.into_iter().collect());
         }
+        held.ranges.insert((self.number, range), kind);
+        Ok(true)
     }
 
     fn unlock(&self, range: &Range) {
         self.table.held.lock().ranges.remove(&(self.number, *range));
-        self.table.released.notify_all();
     }
 
     fn query(&self, range: &Range) -> bool {
         self.table.held.lock().conflicts(self.number, range, Kind::Exclusive)
     }
 
-    fn release(&self) {
+    fn release(&self, saved: Option<&Mapping>) {
         let all: RangeInclusive<_> = (self.number, (0, 0))..=(self.number, (u64::MAX, u64::MAX));
-        self.table.held.lock().ranges.extract_if(all, |_, _| true).for_each(drop);
-        self.table.released.notify_all();
+        let mut held = self.table.held.lock();
+        let saved = saved.map(Mapping::downgrade);
+        held.unsaved.take_if(|unsaved| Some(&*unsaved) == saved.as_ref());
+        held.ranges.extract_if(all, |_, _| true).for_each(drop);
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        self.release();
+        self.release(None);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use writeback::MemStore;
 
-    const BYTE: (Bound<u64>, Bound<u64>) = (Bound::Included(7), Bound::Included(7));
+    use super::*;
 
     #[test]
     fn ranges_are_those_that_redb_means() {
@@ -252,23 +310,40 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_table_is_gone_with_its_last_holder() {
-        let (first, second) = (Holder::of(1), Holder::of(1));
-        assert!(first.try_lock((7, 7), Kind::Exclusive) && !second.try_lock((7, 7), Kind::Shared));
-        let table = Arc::downgrade(&first.table);
-        drop((first, second));
-        assert!(table.upgrade().is_none());
-        assert!(Holder::of(1).try_lock((7, 7), Kind::Exclusive));
+    fn store() -> Arc<dyn Store> {
+        Arc::new(MemStore::new())
+    }
+
+    fn tries(holder: &Holder) -> bool {
+        holder.try_lock(None, (7, 7), Kind::Exclusive).unwrap()
     }
 
     #[test]
+    fn a_table_is_gone_with_its_store_and_its_last_holder() {
+        let store = store();
+        let (first, second) = (Holder::of(&store), Holder::of(&store));
+        assert!(tries(&first) && !tries(&second));
+        drop(second);
+        let table = Arc::downgrade(&first.table);
+        drop(store);
+        // Which looks for the tables that nobody needs.
+        Holder::of(&self::store());
+        assert!(table.upgrade().is_some());
+        drop(first);
+        Holder::of(&self::store());
+        assert!(table.upgrade().is_none());
+    }
+
+    /// The memory of a store that is gone may be that of the next one.
+    #[test]
     fn another_store_has_locks_of_its_own() {
-        let (first, second) = (Locks::Store(Holder::of(2)), Locks::Store(Holder::of(3)));
-        for locks in [first, second] {
-            assert!(matches!(locks.try_lock(BYTE.0, BYTE.1, Kind::Exclusive), Ok(true)));
-            // Until it is dropped.
-            std::mem::forget(locks);
+        let mut held = Vec::new();
+        for _ in 0..1000 {
+            let store = store();
+            let holder = Holder::of(&store);
+            assert!(tries(&holder));
+            drop(store);
+            held.push(holder);
         }
     }
 }

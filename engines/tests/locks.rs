@@ -7,22 +7,24 @@ use std::ops::Bound;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use engines::Cached;
 use proptest::prelude::*;
 use redb::backends::FileBackend;
-use redb::{Database, DatabaseError, ReadableDatabase, StorageBackend, TableDefinition};
+use redb::{
+    BackendError, ConcurrencyMode, Database, DatabaseError, ReadableDatabase, StorageBackend,
+    StorageError, TableDefinition,
+};
+use writeback::store::Store;
+use writeback::store::fault::{Action, Fault, FaultStore, Rule};
 use writeback::{Config, Mapping, MemStore};
 
 const NUMBERS: TableDefinition<'_, u64, u64> = TableDefinition::new("numbers");
 /// For the child: the database that it opens.
 const FILE: &str = "ENGINES_LOCKS_FILE";
 const BYTE: (Bound<u64>, Bound<u64>) = (Bound::Included(7), Bound::Included(7));
-/// Longer than a thread that is not waiting takes, however busy the machine is.
-const MOMENT: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 type Opens = fn(&Path) -> Result<Database, DatabaseError>;
@@ -100,6 +102,238 @@ fn a_second_database_in_a_file_is_refused_whatever_its_backend_is() {
     assert!(has(&database, 0) && has(&database, 1));
 }
 
+/// Every backend over a mapping, and over a file.
+#[test]
+fn only_an_exclusive_writer_can_open_it_and_nothing_is_closed_by_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("database");
+    let mapping = Mapping::open(MemStore::new()).unwrap();
+    let first = open(Cached::new(&mapping)).unwrap();
+    insert(&first, 1);
+    for mode in [ConcurrencyMode::SingleWriter, ConcurrencyMode::MultiWriter] {
+        let mut builder = Database::builder();
+        builder.set_concurrency_mode(mode);
+        // Beside a database that is open, and where there is none.
+        let beside = builder.create_with_backend(Cached::new(&mapping));
+        assert!(beside.is_err(), "{mode:?}");
+        assert!(builder.open_read_only_with_backend(Cached::new(&mapping)).is_err(), "{mode:?}");
+        insert(&first, 2);
+        let backend = || Cached::open(&path, Config::new()).unwrap();
+        let alone = builder.create_with_backend(backend()).map(drop);
+        assert!(unsupported(&alone), "{alone:?} in {mode:?}");
+        let alone = builder.open_read_only_with_backend(backend()).map(drop);
+        assert!(unsupported(&alone), "{alone:?} in {mode:?}");
+    }
+    assert!(has(&first, 1) && has(&first, 2));
+    insert(&over_file(&path).unwrap(), 1);
+}
+
+/// What the other modes begin with is refused before anybody has a lock of it.
+#[test]
+fn locks_of_other_modes_are_unsupported() {
+    let backend = Cached::new(&Mapping::open(MemStore::new()).unwrap());
+    let unsupported = |told| matches!(told, Err(BackendError::Unsupported));
+    for byte in (0..3).map(|number| Bound::Included((1 << 62) + number)) {
+        assert!(unsupported(backend.try_lock_range(byte, byte)));
+        assert!(unsupported(backend.try_lock_shared_range(byte, byte)));
+    }
+    assert!(unsupported(backend.lock_range(BYTE.0, BYTE.1).map(|()| true)));
+    assert!(unsupported(backend.lock_shared_range(BYTE.0, BYTE.1).map(|()| true)));
+    assert!(backend.try_lock_range(BYTE.0, BYTE.1).unwrap());
+}
+
+fn unsupported(opened: &Result<(), DatabaseError>) -> bool {
+    matches!(opened, Err(DatabaseError::Storage(StorageError::Unsupported)))
+}
+
+/// By redb's own backend another process may have it so.
+#[test]
+fn a_database_that_has_several_writers_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("database");
+    insert(&by_redb(&path).unwrap(), 1);
+    for mode in [ConcurrencyMode::SingleWriter, ConcurrencyMode::MultiWriter] {
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let mut builder = Database::builder();
+        builder.set_concurrency_mode(mode);
+        let several = builder.create_with_backend(FileBackend::new(file).unwrap()).unwrap();
+        refused(over_file(&path));
+        let backend = Cached::open(&path, Config::new()).unwrap();
+        let reader = Database::builder().open_read_only_with_backend(backend).map(drop);
+        assert!(matches!(reader, Err(DatabaseError::DatabaseAlreadyOpen)), "{reader:?}");
+        insert(&several, 2);
+    }
+    assert!(has(&over_file(&path).unwrap(), 2));
+}
+
+#[test]
+fn readers_close_nothing_that_others_have() {
+    let mapping = Mapping::open(MemStore::new()).unwrap();
+    insert(&open(Cached::new(&mapping)).unwrap(), 1);
+    let again = Mapping::with_config(Arc::clone(mapping.store()), Config::new()).unwrap();
+    let read = || Database::builder().open_read_only_with_backend(Cached::new(&again)).unwrap();
+    let (first, second) = (read(), read());
+    refused(open(Cached::new(&again)));
+    drop(first);
+    assert!(
+        second.begin_read().unwrap().open_table(NUMBERS).unwrap().get_owned(1).unwrap().is_some()
+    );
+    drop(second);
+    let database = open(Cached::new(&again)).unwrap();
+    insert(&database, 2);
+    assert!(has(&database, 1) && has(&database, 2));
+}
+
+/// A backend may be made while another has the database, and opened when that is closed.
+#[test]
+fn a_backend_that_was_made_earlier_sees_what_was_changed_since() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("database");
+    // While it grows from nothing, and from something.
+    for round in 0..2 {
+        let early = Cached::open(&path, Config::new()).unwrap();
+        let asked = Cached::open(&path, Config::new()).unwrap();
+        asked.mapping();
+        let other = over_file(&path).unwrap();
+        let change = other.begin_write().unwrap();
+        let mut table = change.open_table(NUMBERS).unwrap();
+        for number in 0..50_000 {
+            table.insert(round * 50_000 + number, number).unwrap();
+        }
+        drop(table);
+        change.commit().unwrap();
+        drop(other);
+        let told = open(asked).unwrap_err();
+        assert!(told.to_string().contains("another mapping"), "{told}");
+        let database = open(early).unwrap();
+        assert!(has(&database, round * 50_000 + 49_999));
+        insert(&database, 1_000_000 + round);
+    }
+    assert!(has(&by_redb(&path).unwrap(), 1_000_001));
+}
+
+#[test]
+fn a_mapping_that_was_opened_earlier_is_refused_unless_it_is_as_new() {
+    let store: Arc<dyn Store> = Arc::new(MemStore::new());
+    let mapping = || Mapping::with_config(Arc::clone(&store), Config::new()).unwrap();
+    let try_lock = |mapping: &Mapping| {
+        let backend = Cached::new(mapping);
+        backend.try_lock_range(Bound::Unbounded, Bound::Unbounded).map(|locked| (locked, backend))
+    };
+    let change = |mapping: &Mapping, bytes: &[u8]| {
+        let (locked, backend) = try_lock(mapping).unwrap();
+        assert!(locked);
+        backend.write(0, bytes).unwrap();
+        backend.close().unwrap();
+    };
+    let stale = |early: &Mapping| {
+        let told = try_lock(early).unwrap_err().to_string();
+        assert!(told.contains("another mapping"), "{told}");
+        assert!(Cached::new(early).try_lock_shared_range(BYTE.0, BYTE.1).is_err());
+    };
+    let before = mapping();
+    change(&mapping(), &[1; 10]);
+    // It has another length than the store.
+    stale(&before);
+    let (read, as_new) = (mapping(), mapping());
+    read.handle().read_at(&mut [0], 0).unwrap();
+    change(&mapping(), &[2; 10]);
+    // It has a page.
+    stale(&read);
+    let mut bytes = [0; 10];
+    try_lock(&as_new).unwrap().1.read(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [2; 10]);
+    // Now it has one as well, and nobody has changed that.
+    assert!(try_lock(&as_new).unwrap().0);
+}
+
+#[test]
+fn a_mapping_with_something_unsaved_keeps_others_off() {
+    let store = FaultStore::new(1);
+    let shared: Arc<dyn Store> = Arc::new(store.clone());
+    let mapping = || Mapping::with_config(Arc::clone(&shared), Config::new()).unwrap();
+    let mut saved = None;
+    // Until one is saved, and until one is gone.
+    for round in 0..2 {
+        let unsaved = mapping();
+        let database = open(Cached::new(&unsaved)).unwrap();
+        insert(&database, round);
+        store.inject(Rule::new(Fault::NoSpace).on(Action::Write).persistent());
+        let change = database.begin_write().unwrap();
+        change.open_table(NUMBERS).unwrap().insert(7, 7).unwrap();
+        change.commit().unwrap_err();
+        drop(database);
+        assert!(unsaved.stats().dirty > 0);
+        let others = mapping();
+        refused(open(Cached::new(&others)));
+        store.heal();
+        refused(open(Cached::new(&others)));
+        if round == 0 {
+            // Which tells of the error once more.
+            unsaved.handle().sync_data().unwrap_err();
+            insert(&open(Cached::new(&unsaved)).unwrap(), 3);
+            saved = Some(unsaved);
+        } else {
+            drop(unsaved);
+        }
+        let others = mapping();
+        let mut database = open(Cached::new(&others)).unwrap();
+        assert!(has(&database, round));
+        assert!(database.check_integrity().unwrap());
+    }
+    assert!(saved.is_some());
+}
+
+#[test]
+fn a_backend_that_is_dropped_without_being_closed_keeps_others_off_if_it_has_changed_something() {
+    let store: Arc<dyn Store> = Arc::new(MemStore::new());
+    let mapping = || Mapping::with_config(Arc::clone(&store), Config::new()).unwrap();
+    let first = mapping();
+    let backend = Cached::new(&first);
+    assert!(backend.try_lock_range(Bound::Unbounded, Bound::Unbounded).unwrap());
+    backend.write(0, b"abc").unwrap();
+    drop(backend);
+    assert_eq!(first.stats().dirty, 1);
+    let other = Cached::new(&mapping());
+    assert!(!other.try_lock_range(Bound::Unbounded, Bound::Unbounded).unwrap());
+    drop(first);
+    assert!(other.try_lock_range(Bound::Unbounded, Bound::Unbounded).unwrap());
+}
+
+#[test]
+fn the_mapping_of_a_file_cannot_be_opened_beside_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Cached::open(folder.path().join("database"), Config::new()).unwrap();
+    let mapping = backend.mapping().clone();
+    let other = Mapping::with_config(Arc::clone(mapping.store()), Config::new()).unwrap();
+    let database = open(backend).unwrap();
+    refused(open(Cached::new(&mapping)));
+    refused(open(Cached::new(&other)));
+    insert(&database, 1);
+}
+
+/// A commit is no use if the file that it is in cannot be found after a power cut.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_whose_name_cannot_be_made_durable_is_refused() {
+    use std::os::fd::AsRawFd;
+
+    let cached = |path: &Path| Cached::open(path, Config::new()).map(drop);
+    let file = tempfile::tempfile().unwrap();
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // It is there, and is in no folder.
+    Cached::over_file(File::options().read(true).write(true).open(&path).unwrap(), Config::new())
+        .unwrap();
+    cached(Path::new(&path)).unwrap_err();
+    // Nothing there can be synced.
+    cached(Path::new("/proc/self/coredump_filter")).unwrap_err();
+    // To open a pipe would wait.
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert_eq!(cached(&pipe).unwrap_err().kind(), std::io::ErrorKind::NotSeekable);
+}
+
 /// A child that has the database open, until it is killed.
 struct Holder(Child);
 
@@ -146,41 +380,6 @@ fn a_database_that_another_process_has_is_refused_until_that_is_killed() {
     assert!(has(&over_file(&path).unwrap(), 7));
 }
 
-/// Whoever waits for `backend`'s lock has it only after `ends` was done, and then does.
-fn waits_until(backend: &Arc<Cached>, lock: fn(&Cached), ends: impl FnOnce()) {
-    let (tell, told) = channel();
-    let backend = Arc::clone(backend);
-    // Not in a scope: a thread that nobody wakes would keep the test from failing.
-    let waiter = thread::spawn(move || {
-        lock(&backend);
-        tell.send(()).unwrap();
-    });
-    told.recv_timeout(MOMENT).unwrap_err();
-    ends();
-    told.recv_timeout(PATIENCE).expect("it is woken");
-    waiter.join().unwrap();
-}
-
-#[test]
-fn whoever_waits_for_a_range_is_woken_when_the_last_conflict_is_gone() {
-    let mapping = Mapping::open(MemStore::new()).unwrap();
-    let [first, second, third] = [(); 3].map(|()| Arc::new(Cached::new(&mapping)));
-    let exclusive = |cached: &Cached| cached.lock_range(BYTE.0, BYTE.1).unwrap();
-    let shared = |cached: &Cached| cached.lock_shared_range(BYTE.0, BYTE.1).unwrap();
-    shared(&first);
-    shared(&second);
-    second.unlock_range(BYTE.0, BYTE.1).unwrap();
-    // A writer waits for a reader.
-    waits_until(&third, exclusive, || first.unlock_range(BYTE.0, BYTE.1).unwrap());
-    // A reader for a writer, who becomes a reader.
-    waits_until(&first, shared, || shared(&third));
-    // A writer for a reader that is closed, and for another that is dropped.
-    waits_until(&second, exclusive, || {
-        first.close().unwrap();
-        drop(third);
-    });
-}
-
 #[test]
 fn threads_that_lock_a_range_have_it_one_at_a_time() {
     let mapping = Mapping::open(MemStore::with_contents([0; 8])).unwrap();
@@ -189,7 +388,9 @@ fn threads_that_lock_a_range_have_it_one_at_a_time() {
             scope.spawn(|| {
                 let backend = Cached::new(&mapping);
                 for _ in 0..500 {
-                    backend.lock_range(BYTE.0, BYTE.1).unwrap();
+                    while !backend.try_lock_range(BYTE.0, BYTE.1).unwrap() {
+                        thread::yield_now();
+                    }
                     // Nobody else reads it between this read and this write.
                     let mut bytes = [0; 8];
                     backend.read(0, &mut bytes).unwrap();
@@ -213,8 +414,6 @@ fn an_empty_range_is_refused() {
     let (start, end) = (Bound::Included(7), Bound::Excluded(7));
     backend.try_lock_range(start, end).unwrap_err();
     backend.try_lock_shared_range(start, end).unwrap_err();
-    backend.lock_range(start, end).unwrap_err();
-    backend.lock_shared_range(start, end).unwrap_err();
     backend.unlock_range(start, end).unwrap_err();
     backend.query_lock_range(start, end).unwrap_err();
 }

@@ -275,7 +275,7 @@ pub use error::{Error, Result, StoreError};
 pub use flusher::{Flusher, FlusherConfig};
 pub use handle::Handle;
 pub use handle::stream::Stream;
-pub use mapping::CloseError;
+pub use mapping::{CloseError, WeakMapping};
 pub use memory::{CacheConfig, PageCache};
 pub use modes::{Budget, SyncMode};
 pub use rules::core::Mapping;
