@@ -145,6 +145,7 @@ impl Cached {
     ///
     /// If it is asked for before the database is open, and somebody else changes the file between, then opening is refused, with an error
     /// that says so.
+    #[expect(clippy::missing_panics_doc, reason = "it does not")]
     pub fn mapping(&self) -> &Mapping {
         let mut early = self.early.lock();
         if let Some((mapping, _)) = early.take() {

@@ -220,7 +220,9 @@ impl Held {
 }
 
 /// The tables of this process, by their stores' addresses, which are taken while they are here.
-static TABLES: Mutex<BTreeMap<usize, (Weak<dyn Store>, Arc<Table>)>> = Mutex::new(BTreeMap::new());
+static TABLES: Mutex<BTreeMap<usize, OfStore>> = Mutex::new(BTreeMap::new());
+
+type OfStore = (Weak<dyn Store>, Arc<Table>);
 
 /// One who locks ranges of a store.
 #[derive(Debug)]

@@ -4,17 +4,22 @@
 //! large pieces (folios of up to a megabyte and more), and every later write of a single page in one of these, and the flush after it,
 //! walks all blocks of the piece. So two things are done, and both are hints:
 //!
-//! * A call that writes a *long run* says `RWF_DONTCACHE`: the kernel writes it to the device at once, and drops it then. A kernel that
-//!   has no such flag refuses it once. Afterwards it is advised that a run is not needed, which makes it begin as well.
+//! * A call that writes a *long run* says `RWF_DONTCACHE`: the kernel writes it to the device at once, and drops it then. Linux has the flag since
+//!   6.14, with races that were found later, for which it was turned off until they were mended: it is used from 6.16 on. A file system that
+//!   refuses it is asked once.
 //! * After a flush it is advised that *runs* written before are not needed. They are clean then, and those are dropped that
 //!   the flag has left: of a run that was overwritten where the file had room already, and of shorter runs.
-//! * Between two flushes that is advised of a run when some others have been written after it: the device is likely to have it by then. So the
+//! * Between two flushes that is advised of a long run when some others have been written after it: the device is likely to have it by then. So the
 //!   kernel's memory for these runs does not grow with a load, however long that is.
 //!
-//! Ranges are taken out before the flush begins and dropped after it has succeeded: what is written meanwhile is left for the next one. Advice drops
-//! nothing that is dirty, so a range that is out of date costs time at the most.
+//! Where there is no flag, advice is all there is: what it finds dirty it begins with, but Linux then also has every processor hand over what it
+//! keeps of pages, in vain and at each run. So it is only done there before a flush if somebody has asked for that.
+//!
+//! Ranges are taken out before the flush begins and dropped after it has succeeded and was told: what is written meanwhile is left for the next one.
+//! Advice drops nothing that is dirty, so a range that is out of date costs time at the most. So that it is not much, few ranges are remembered: too many are
+//! made fewer where two lie close to each other, and the shortest is forgotten where none do.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::IoSlice;
 
@@ -32,21 +37,37 @@ const RANGES_MAX: usize = 64;
 /// Long runs after which the device is likely to have the one before them.
 const LAG: usize = 16;
 
+/// Most bytes between two ranges that become one.
+const GAP_MAX: u64 = 1 << 20;
+
+/// Whether the kernel is to keep its copy of what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    All,
+    /// Not after a flush, nor long runs where it has the flag.
+    Little,
+    /// Not long runs either, at whatever cost.
+    Least,
+}
+
 /// What is to become of the kernel's copy of a file.
 #[derive(Debug)]
 pub(super) struct Copies {
-    /// Whether nobody needs it.
-    unwanted: bool,
-    /// Whether the kernel has refused the flag.
+    keep: Keep,
+    /// Whether the kernel has refused the flag, or has none that can be used.
     is_refused: HintBool,
     /// Runs written since the last flush was begun.
     runs: Mutex<Runs>,
 }
 
 impl Copies {
-    pub(super) fn new(unwanted: bool) -> Self {
-        let (is_refused, runs) = (HintBool::new(false), Mutex::new(Runs::default()));
-        Self { unwanted, is_refused, runs }
+    pub(super) fn new(keep: Keep) -> Self {
+        Self::on(keep, system::has_flag())
+    }
+
+    fn on(keep: Keep, has_flag: bool) -> Self {
+        let (is_refused, runs) = (HintBool::new(!has_flag), Mutex::new(Runs::default()));
+        Self { keep, is_refused, runs }
     }
 
     /// Writes as `pwritev` does, and tells the device to begin if that is much.
@@ -69,12 +90,12 @@ impl Copies {
         plain: impl FnOnce() -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
         // Relaxed: who does not see it yet is refused too.
-        if !self.unwanted || len < LONG || self.is_refused.load(Ordering::Relaxed) {
+        if self.keep == Keep::All || len < LONG || self.is_refused.load(Ordering::Relaxed) {
             return plain();
         }
         match dropping() {
-            // If it is not the flag that is wrong, the other call says so as well.
-            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+            // If it is not the flag that is wrong, or the call that has flags, the other call says so as well.
+            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
                 self.is_refused.store(true, Ordering::Relaxed);
                 plain()
             }
@@ -84,20 +105,22 @@ impl Copies {
 
     /// Takes note of a run that was written.
     pub(super) fn note(&self, file: &File, offset: u64, len: u64) {
-        if !self.unwanted || len < RUN {
-            return;
-        }
-        let is_long = len >= LONG as u64;
-        if self.is_refused.load(Ordering::Relaxed) && is_long {
+        for (offset, len) in self.noted(offset, len).into_iter().flatten() {
             system::advise(file, offset, len);
         }
+    }
+
+    /// What is to be advised of already: this run, and one before it.
+    fn noted(&self, offset: u64, len: u64) -> [Option<Range>; 2] {
+        if self.keep == Keep::All || len < RUN {
+            return [None; 2];
+        }
+        let is_refused = self.is_refused.load(Ordering::Relaxed);
+        let is_begun = len >= LONG as u64 && (!is_refused || self.keep == Keep::Least);
         let mut runs = self.runs.lock();
         runs.add(offset, len);
-        let before = if is_long { runs.add_long(offset, len) } else { None };
-        drop(runs);
-        if let Some((offset, len)) = before {
-            system::advise(file, offset, len);
-        }
+        let before = if is_begun { runs.add_long(offset, len) } else { None };
+        [(is_begun && is_refused).then_some((offset, len)), before]
     }
 
     /// What a flush that begins now covers.
@@ -112,20 +135,42 @@ type Range = (u64, u64);
 /// What was written.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    /// All of it, or one range around it, if that is too many.
-    all: Vec<Range>,
+    /// Ends by offsets; they do not overlap.
+    all: BTreeMap<u64, u64>,
     /// The last long ones.
     long: VecDeque<Range>,
 }
 
 impl Runs {
     fn add(&mut self, offset: u64, len: u64) {
-        self.all.push((offset, len));
+        let (mut start, mut end) = (offset, offset.saturating_add(len));
+        // Those that it touches are one with it.
+        while let Some((&before, &before_end)) = self.all.range(..=end).next_back()
+            && before_end >= start
+        {
+            self.all.remove(&before);
+            (start, end) = (start.min(before), end.max(before_end));
+        }
+        self.all.insert(start, end);
         if self.all.len() > RANGES_MAX {
-            let start = self.all.iter().map(|(offset, _)| *offset).min().unwrap_or(0);
-            let end = self.all.iter().map(|(offset, len)| offset + len).max().unwrap_or(0);
-            self.all.clear();
-            self.all.push((start, end - start));
+            self.make_fewer();
+        }
+    }
+
+    fn make_fewer(&mut self) {
+        let nexts = self.all.iter().skip(1);
+        let gaps =
+            self.all.iter().zip(nexts).map(|((first, end), (next, _))| (next - end, *first, *next));
+        match gaps.min() {
+            Some((gap, first, next)) if gap <= GAP_MAX => {
+                let end = self.all.remove(&next);
+                self.all.extend(end.map(|end| (first, end)));
+            }
+            _ => {
+                let lens = self.all.iter().map(|(start, end)| (end - start, *start));
+                let shortest = lens.min().map(|(_, start)| start);
+                shortest.and_then(|start| self.all.remove(&start));
+            }
         }
     }
 
@@ -137,8 +182,8 @@ impl Runs {
 
     /// Drops the kernel's copy of them, now that they are durable.
     pub(super) fn drop_from(self, file: &File) {
-        for (offset, len) in self.all {
-            system::advise(file, offset, len);
+        for (start, end) in self.all {
+            system::advise(file, start, end - start);
         }
     }
 }
@@ -151,7 +196,28 @@ mod system {
 
     use super::*;
 
-    /// `RWF_DONTCACHE`, since Linux 6.14.
+    /// Whether this Linux has `RWF_DONTCACHE` without the races that it had at first.
+    #[cfg(target_os = "linux")]
+    pub(super) fn has_flag() -> bool {
+        use std::sync::OnceLock;
+
+        static HAS_FLAG: OnceLock<bool> = OnceLock::new();
+        *HAS_FLAG.get_or_init(|| is_sound(&rustix::system::uname().release().to_string_lossy()))
+    }
+
+    #[cfg(target_os = "android")]
+    pub(super) fn has_flag() -> bool {
+        false
+    }
+
+    /// Of a release as "6.16.3-amd64".
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_sound(release: &str) -> bool {
+        let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+        let mut next = || numbers.next()?.parse::<u32>().ok();
+        next().zip(next()).is_some_and(|version| version >= (6, 16))
+    }
+
     #[cfg(target_os = "linux")]
     pub(super) fn write_dropping(
         file: &File,
@@ -177,6 +243,10 @@ mod system {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod system {
     use super::*;
+
+    pub(super) fn has_flag() -> bool {
+        false
+    }
 
     pub(super) fn write_dropping(_: &File, _: &[IoSlice<'_>], _: u64) -> Result<usize, Errno> {
         Err(Errno::OPNOTSUPP)
@@ -214,8 +284,8 @@ mod tests {
 
     #[test]
     fn a_kernel_that_refuses_the_flag_is_asked_once() {
-        for errno in [Errno::OPNOTSUPP, Errno::INVAL, Errno::NOSYS] {
-            let copies = Copies::new(true);
+        for errno in [Errno::OPNOTSUPP, Errno::INVAL, Errno::NOSYS, Errno::PERM] {
+            let copies = Copies::on(Keep::Little, true);
             assert_eq!(write(&copies, LONG, Ok(LONG / 2)), (Ok(LONG / 2), 1, 0));
             assert_eq!(write(&copies, LONG, Err(errno)), (Ok(LONG), 1, 1));
             assert_eq!(write(&copies, LONG, Ok(LONG)), (Ok(LONG), 0, 1));
@@ -224,7 +294,7 @@ mod tests {
 
     #[test]
     fn other_errors_are_those_of_the_write() {
-        let copies = Copies::new(true);
+        let copies = Copies::on(Keep::Little, true);
         for errno in [Errno::INTR, Errno::NOSPC, Errno::IO] {
             assert_eq!(write(&copies, LONG, Err(errno)), (Err(errno), 1, 0));
         }
@@ -232,24 +302,85 @@ mod tests {
 
     #[test]
     fn what_is_short_or_wanted_is_written_as_ever() {
-        assert_eq!(write(&Copies::new(true), LONG - 1, Ok(0)), (Ok(LONG - 1), 0, 1));
-        assert_eq!(write(&Copies::new(false), LONG, Ok(0)), (Ok(LONG), 0, 1));
+        let [little, all] = [Keep::Little, Keep::All].map(|keep| Copies::on(keep, true));
+        assert_eq!(write(&little, LONG - 1, Ok(0)), (Ok(LONG - 1), 0, 1));
+        assert_eq!(write(&all, LONG, Ok(0)), (Ok(LONG), 0, 1));
     }
 
     #[test]
-    fn too_many_runs_are_one_range_around_them() {
-        let (file, copies) = (tempfile::tempfile().unwrap(), Copies::new(true));
-        let all = RANGES_MAX as u64;
-        for number in 1..=all {
-            copies.note(&file, number * 2 * RUN, RUN);
+    #[cfg(target_os = "linux")]
+    fn the_flag_is_used_where_its_races_are_mended() {
+        for release in ["6.16.0", "6.16", "6.18.44-fc", "7.0-rc1", "10.1"] {
+            assert!(system::is_sound(release), "{release}");
         }
-        copies.note(&file, 0, RUN - 1);
-        let runs = copies.take();
-        assert_eq!((runs.all.len(), runs.all[0]), (RANGES_MAX, (2 * RUN, RUN)));
-        for number in (1..=all + 1).rev() {
-            copies.note(&file, number * 2 * RUN, RUN);
+        for release in ["6.14.2-generic", "6.15.9", "6.6.16", "5.19.0", "4.4", "", "6", "a.b"] {
+            assert!(!system::is_sound(release), "{release}");
         }
-        assert_eq!(copies.take().all, [(2 * RUN, (2 * all + 1) * RUN)]);
+        let copies = Copies::on(Keep::Least, false);
+        assert_eq!(write(&copies, LONG, Ok(LONG)), (Ok(LONG), 0, 1));
+    }
+
+    #[test]
+    fn without_the_flag_nothing_is_advised_of_before_a_flush_unless_asked_for() {
+        let long = LONG as u64;
+        let advised = |keep, has_flag| {
+            let copies = Copies::on(keep, has_flag);
+            let runs = 0..LAG as u64 + 1;
+            let advised: Vec<_> =
+                runs.map(|number| copies.noted(number * 2 * long, long)).collect();
+            assert_eq!(copies.take().all.len(), if keep == Keep::All { 0 } else { LAG + 1 });
+            (advised[1][0].is_some(), advised[LAG][1].is_some())
+        };
+        assert_eq!(advised(Keep::Little, true), (false, true));
+        assert_eq!(advised(Keep::Little, false), (false, false));
+        assert_eq!(advised(Keep::Least, false), (true, true));
+        assert_eq!(advised(Keep::Least, true), (false, true));
+        assert_eq!(advised(Keep::All, true), (false, false));
+    }
+
+    fn runs(ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+        let mut runs = Runs::default();
+        ranges.into_iter().for_each(|(offset, len)| runs.add(offset, len));
+        runs.all.into_iter().collect()
+    }
+
+    #[test]
+    fn runs_that_touch_are_one() {
+        assert_eq!(runs([(10, 10), (30, 10), (20, 10)]), [(10, 40)]);
+        assert_eq!(runs([(10, 10), (30, 10), (0, 100)]), [(0, 100)]);
+        assert_eq!(runs([(10, 90), (30, 10), (21, 5)]), [(10, 100)]);
+        assert_eq!(runs([(10, 10), (21, 9), (0, 9)]), [(0, 9), (10, 20), (21, 30)]);
+    }
+
+    #[test]
+    fn of_too_many_runs_those_are_one_that_lie_closest() {
+        let max = RANGES_MAX as u64;
+        let apart = |number: u64| (number * 3 * RUN, RUN);
+        let mut many: Vec<_> = (0..max).map(apart).collect();
+        assert_eq!(runs(many.clone()).len(), RANGES_MAX);
+        // Closer to the last one than the others to each other.
+        many.push(((max - 1) * 3 * RUN + 2 * RUN, RUN));
+        let found = runs(many);
+        assert_eq!(found.len(), RANGES_MAX);
+        assert_eq!(found[0], (0, RUN));
+        assert_eq!(found[RANGES_MAX - 1], ((max - 1) * 3 * RUN, ((max - 1) * 3 + 3) * RUN));
+    }
+
+    #[test]
+    fn what_lies_far_apart_is_forgotten_before_all_between_is_walked() {
+        let far = (0..=RANGES_MAX as u64)
+            .map(|number| (number << 30, if number == 7 { RUN } else { 2 * RUN }));
+        let found = runs(far);
+        assert_eq!(found.len(), RANGES_MAX);
+        assert!(found.iter().all(|(start, end)| end - start == 2 * RUN && *start != 7 << 30));
+    }
+
+    #[test]
+    fn short_runs_are_none() {
+        let copies = Copies::on(Keep::Little, true);
+        assert_eq!(copies.noted(0, RUN - 1), [None; 2]);
         assert!(copies.take().all.is_empty());
+        copies.noted(0, RUN);
+        assert_eq!((copies.take().all.len(), copies.take().all.len()), (1, 0));
     }
 }

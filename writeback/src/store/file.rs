@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::copies::Copies;
+use super::copies::{Copies, Keep};
 use super::open::{FileOptions, Found};
 use super::space;
 use super::vectored::{SLICES, read_all, write_all};
@@ -15,8 +15,8 @@ use crate::primitives::Mutex;
 /// A file as a store.
 ///
 /// Reads and writes are done by the thread that asks for them, adjacent pages in one `preadv` or `pwritev`; a short or
-/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. The device begins early with what is long, and the
-/// kernel keeps no second copy of it ([`begin_early`](Self::begin_early)).
+/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. The device begins early with long runs, and the
+/// kernel keeps no second copy of runs that were written ([`begin_early`](Self::begin_early)); it does of what is read, and of single pages.
 ///
 /// A file's name is kept by its folder, and no sync of a file makes it durable. A store made by
 /// [`create`](Self::create) or [`open_or_create`](Self::open_or_create) therefore syncs the folder too, once,
@@ -154,7 +154,7 @@ impl FileStore {
     pub(super) fn new(file: File, found: Found) -> Self {
         let (unsynced_folder, position) = (Mutex::new(None), Mutex::new(()));
         // With direct I/O there are none.
-        let copies = Copies::new(found.alignment == 1);
+        let copies = Copies::new(if found.alignment == 1 { Keep::Little } else { Keep::All });
         Self { file, found, copies, unsynced_folder, position }
     }
 
@@ -169,6 +169,16 @@ impl FileStore {
         self.found.fixed_len
     }
 
+    fn flush_file(&self, kind: FlushKind) -> io::Result<()> {
+        match kind {
+            FlushKind::Data => self.file.sync_data(),
+            FlushKind::All => {
+                self.file.sync_all()?;
+                self.sync_folder()
+            }
+        }
+    }
+
     /// Makes the file's name durable, unless it is known to be.
     fn sync_folder(&self) -> io::Result<()> {
         let mut unsynced = self.unsynced_folder.lock();
@@ -180,7 +190,11 @@ impl FileStore {
     }
 
     /// Sets whether the device begins with a long run (256 KiB and more) as soon as the kernel has it, and whether the kernel
-    /// drops its own copy of runs (16 KiB and more) when they are durable. On by default; on Linux only.
+    /// drops its own copy of runs (16 KiB and more) when they are durable. On by default; on Linux only. The kernel keeps what
+    /// was written in shorter pieces, and what was read.
+    ///
+    /// By default the device begins early from Linux 6.16 on, with what the file system does for `RWF_DONTCACHE`. Whoever sets `true` has earlier
+    /// kernels, and other file systems, begin as well, by advice that takes many processors some time at each run.
     ///
     /// The device then works while the next run is being gathered, a flush has little left to wait for, and
     /// memory is not used twice. Nor does the kernel keep pages in the large pieces in which they were
@@ -199,7 +213,8 @@ impl FileStore {
     /// ```
     #[must_use]
     pub fn begin_early(mut self, yes: bool) -> Self {
-        self.copies = Copies::new(yes && self.found.alignment == 1);
+        self.copies =
+            Copies::new(if yes && self.found.alignment == 1 { Keep::Least } else { Keep::All });
         self
     }
 
@@ -272,18 +287,14 @@ impl Store for FileStore {
     }
 
     fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        completion.complete_with(|| {
-            let written = self.copies.take();
-            match kind {
-                FlushKind::Data => self.file.sync_data()?,
-                FlushKind::All => {
-                    self.file.sync_all()?;
-                    self.sync_folder()?;
-                }
-            }
+        let written = self.copies.take();
+        let outcome = self.flush_file(kind);
+        let durable = outcome.is_ok();
+        completion.complete(outcome.map_err(Into::into));
+        // Nobody waits for that.
+        if durable {
             written.drop_from(&self.file);
-            Ok(())
-        });
+        }
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<(), StoreError> {

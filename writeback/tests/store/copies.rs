@@ -67,8 +67,14 @@ fn the_kernel_keeps_its_copy_if_it_is_told_so() {
     assert!(left > 64 * MIB / 20 * 18, "{left} bytes");
 }
 
-/// Whether the kernel and the file system know the flag that long runs are written with.
+/// Whether the kernel and the file system know the flag that long runs are written with, without the races that it had at first.
 fn knows_the_flag(path: &Path) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>());
+    let mut next = || numbers.next().unwrap().unwrap();
+    if (next(), next()) < (6, 16) {
+        return false;
+    }
     let file = File::create(path).unwrap();
     let flags = ReadWriteFlags::from_bits_retain(0x80);
     pwritev2(&file, &[IoSlice::new(&[0; 4096])], 0, flags).is_ok()
@@ -96,6 +102,9 @@ fn a_long_run_leaves_the_kernels_cache_when_it_is_written() {
 #[test]
 fn a_load_that_overwrites_does_not_fill_the_kernels_cache() {
     let Some((_folder, path)) = folder() else { return };
+    if !knows_the_flag(&path) {
+        return println!("skipped: there is no RWF_DONTCACHE here");
+    }
     let store = FileStore::create(&path).unwrap();
     for round in 0..2 {
         for offset in (0..64 * MIB).step_by(MIB) {
