@@ -11,19 +11,25 @@ use super::{
 use crate::error::StoreError;
 
 /// A file as a store, with direct I/O (`O_DIRECT`): the bytes go between this cache and the device, and the kernel keeps no second copy
-/// of them.
+/// of them. That is what the file system makes of it: some take direct I/O and go through the kernel's cache all the same, as tmpfs does, btrfs
+/// for files with checksums, and ext4 for what it keeps within an inode.
 ///
 /// It is a [`FileStore`] in all else: what can be a store, locks, the folder's sync, block devices. Good where this cache is large, and for
 /// evenly timed syncs, since the kernel has nothing left to write in them. Less good where evicted pages are soon wanted again, or where
 /// much is read or written by one thread: every call waits for the device, where the kernel would read ahead and write behind.
 ///
-/// Writes and reads are whole multiples of [`Limits::alignment`], 4096 bytes unless the device wants more, so
-/// the page size has to be a multiple of it too. The file's last page is padded with zeros until the next sync
-/// sets the length right. On Linux only; elsewhere, and on file systems that have no direct I/O, opening says
-/// [`Unsupported`](io::ErrorKind::Unsupported).
+/// Writes and reads are whole multiples of [`Limits::alignment`]: of a file 4096 bytes unless it wants more, of a block device what that
+/// has as its sector, mostly 512. The page size has to be a multiple of it too. The file's last page is padded with zeros until the next sync
+/// sets the length right. After a crash between the two the file has the padded length, and whoever opens it again finds the zeros. On Linux only; elsewhere, and on
+/// file systems that have no direct I/O, opening says [`Unsupported`](io::ErrorKind::Unsupported).
+///
+/// Where a limit on the size of files (`RLIMIT_FSIZE`) is no multiple of the alignment, the kernel refuses a call that would go beyond it as a
+/// whole, as `InvalidInput`: set it to a multiple, so that pages before it are written. A read that
+/// ends within a block is taken as the end of the file; a network file system that ends one there for another reason is no place for it.
 ///
 /// # Concurrency
-/// As [`FileStore`]. Whoever reads the file through the kernel's cache meanwhile sees what was flushed.
+/// As [`FileStore`]. Whoever reads the file through the kernel's cache meanwhile sees what was flushed; nobody may change it, by a
+/// memory map neither, which the kernel would write over what is here.
 ///
 /// # Examples
 /// ```
@@ -131,5 +137,24 @@ impl Store for DirectStore {
 
     fn next_hole(&self, offset: u64) -> Result<Option<u64>, StoreError> {
         self.0.next_hole(offset)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Its name as well.
+    #[test]
+    fn a_flush_is_one_of_the_file() {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let store = match DirectStore::create(folder.path().join("file")) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return,
+            created => created.unwrap(),
+        };
+        store.sync(FlushKind::Data).unwrap();
+        assert!(!store.0.is_name_durable());
+        store.sync(FlushKind::All).unwrap();
+        assert!(store.0.is_name_durable());
     }
 }

@@ -127,7 +127,8 @@ impl FileStore {
     /// # Errors
     /// If it cannot be a store: of kind [`IsADirectory`](io::ErrorKind::IsADirectory) for a directory,
     /// [`NotSeekable`](io::ErrorKind::NotSeekable) for whatever else is neither a file nor a block device,
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is opened in another way, and
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is opened in another way,
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if it is open for direct I/O that it does not have, and
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another store has it (see [`FileOptions::lock`]).
     ///
     /// # Examples
@@ -167,6 +168,11 @@ impl FileStore {
     /// The device's size, if it is one.
     pub(super) fn fixed_len(&self) -> Option<u64> {
         self.found.fixed_len
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_name_durable(&self) -> bool {
+        self.unsynced_folder.lock().is_none()
     }
 
     fn flush_file(&self, kind: FlushKind) -> io::Result<()> {

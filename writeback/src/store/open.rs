@@ -62,7 +62,8 @@ impl FileOptions {
     /// Sets whether the bytes go to the device and come from there past the kernel's cache, by direct I/O (`O_DIRECT`). Off by default; on
     /// Linux only. [`DirectStore`](super::DirectStore) has it on, and says what it is good for.
     ///
-    /// Opening then says [`Unsupported`](ErrorKind::Unsupported) where the file system, or the device, has no such thing, and
+    /// Opening then says [`Unsupported`](ErrorKind::Unsupported) where the file system, or the device, has no such thing, and leaves no file that was
+    /// not there;
     /// [`from_file`](Self::from_file) says [`InvalidInput`](ErrorKind::InvalidInput) of a file that was opened without. A file that was
     /// opened with `O_DIRECT` is used so whatever is set here.
     pub fn direct(mut self, direct: bool) -> Self {
@@ -141,12 +142,32 @@ impl FileOptions {
             check_kind(there.file_type())?;
         }
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(create).truncate(false);
-        self.from_file(if self.direct {
-            open_direct(&mut options, path)?
+        options.read(true).write(true);
+        let (file, is_new) = if !self.direct {
+            (options.create(create).truncate(false).open(path)?, false)
+        } else if create {
+            // So that what is refused then leaves no file that was not there.
+            match options.clone().create_new(true).open(path) {
+                Ok(file) => (file, true),
+                // Also a link to nothing, which is created.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    (options.create(true).truncate(false).open(path)?, false)
+                }
+                Err(error) => return Err(error),
+            }
         } else {
-            options.open(path)?
-        })
+            (options.open(path)?, false)
+        };
+        let direct = if self.direct { make_direct(&file) } else { Ok(()) };
+        let opened = direct.and_then(|()| self.from_file(file));
+        if let Err(error) = &opened
+            && is_new
+            && error.kind() == ErrorKind::Unsupported
+        {
+            // Whoever else has found it meanwhile is refused as well.
+            std::fs::remove_file(path)?;
+        }
+        opened
     }
 }
 
@@ -210,56 +231,78 @@ fn no_direct_io() -> io::Error {
     refused(ErrorKind::Unsupported, "there is no direct I/O on this file system or device")
 }
 
+/// After it is open: what is wrong with its name is told as that.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn open_direct(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let flags = OFlags::DIRECT.bits().cast_signed();
-    match options.custom_flags(flags).open(path) {
-        // Nothing else is wrong with what is asked for.
-        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            Err(no_direct_io())
-        }
-        opened => opened,
+fn make_direct(file: &File) -> io::Result<()> {
+    match rustix::fs::fcntl_setfl(file, fcntl_getfl(file)? | OFlags::DIRECT) {
+        Err(Errno::INVAL) => Err(no_direct_io()),
+        done => Ok(done?),
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn open_direct(_: &mut OpenOptions, _: &Path) -> io::Result<File> {
+fn make_direct(_: &File) -> io::Result<()> {
     Err(no_direct_io())
+}
+
+/// Reads the first bytes: there are file systems that take a file so and refuse what is done with it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn check_read(file: &File, alignment: usize) -> io::Result<()> {
+    let mut bytes = vec![0; 2 * alignment];
+    let from = bytes.as_ptr().align_offset(alignment);
+    let aligned = &mut bytes[from..][..alignment];
+    match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *aligned, 0)) {
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Err(no_direct_io()),
+        read => Ok(read.map(drop)?),
+    }
 }
 
 /// Of a file with direct I/O. A device that asks for more than a page has refuses the writes.
 ///
 /// # Errors
-/// If the kernel knows that there is none, although it was opened so.
+/// If the kernel knows that there is none, although it was opened so, or refuses to read.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn alignment_of(file: &File, kind: FileType) -> io::Result<usize> {
-    if kind.is_block_device() {
+    let alignment = if kind.is_block_device() {
         let sector = rustix::fs::ioctl_blksszget(file).ok();
-        return Ok(sector
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .unwrap_or(DIRECT_ALIGNMENT));
-    }
-    alignment_by(wanted_by(file))
+        sector.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(DIRECT_ALIGNMENT)
+    } else {
+        alignment_by(wanted_by(file))?
+    };
+    check_read(file, alignment.max(DIRECT_ALIGNMENT))?;
+    Ok(alignment)
 }
 
-/// What the kernel wants offsets to be multiples of; 0 if it has no direct I/O, `None` if it does not tell: it does since Linux 6.1.
+/// What the kernel wants memory and offsets to be multiples of.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn wanted_by(file: &File) -> Option<u32> {
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    memory: u32,
+    offsets: u32,
+}
+
+/// 0 if it has no direct I/O, `None` if it does not tell: it does since Linux 6.1.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn wanted_by(file: &File) -> Option<Wanted> {
     use rustix::fs::{AtFlags, StatxFlags, statx};
 
     let told = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
     let tells = told.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
-    tells.then_some(told.stx_dio_offset_align)
+    let wanted = Wanted { memory: told.stx_dio_mem_align, offsets: told.stx_dio_offset_align };
+    tells.then_some(wanted)
 }
 
-/// Pages are at least so long in most mappings, and devices' blocks too, whatever smaller ones they take.
+/// Pages are at least so long in most mappings, and devices' blocks too, whatever smaller ones they take. In memory they are
+/// multiples of no more.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn alignment_by(wanted: Option<u32>) -> io::Result<usize> {
+fn alignment_by(wanted: Option<Wanted>) -> io::Result<usize> {
     match wanted {
-        Some(0) => Err(no_direct_io()),
-        Some(bytes) => Ok(DIRECT_ALIGNMENT.max(bytes as usize)),
+        Some(Wanted { offsets: 0, .. }) => Err(no_direct_io()),
+        Some(Wanted { memory, .. }) if memory as usize > DIRECT_ALIGNMENT => {
+            let why = "its direct I/O wants memory to be aligned to more than 4096 bytes";
+            Err(refused(ErrorKind::Unsupported, why))
+        }
+        Some(Wanted { offsets, .. }) => Ok(DIRECT_ALIGNMENT.max(offsets as usize)),
         None => Ok(DIRECT_ALIGNMENT),
     }
 }
@@ -324,9 +367,11 @@ mod tests {
     #[test]
     fn an_alignment_is_a_page_or_what_more_is_wanted() {
         let of = |wanted| alignment_by(wanted).map_err(|error| error.kind());
+        let wants = |memory, offsets| of(Some(Wanted { memory, offsets }));
         assert_eq!(of(None), Ok(4096));
-        assert_eq!(of(Some(512)), Ok(4096));
-        assert_eq!(of(Some(16_384)), Ok(16_384));
-        assert_eq!(of(Some(0)), Err(ErrorKind::Unsupported));
+        assert_eq!(wants(4, 512), Ok(4096));
+        assert_eq!(wants(4096, 16_384), Ok(16_384));
+        assert_eq!(wants(0, 0), Err(ErrorKind::Unsupported));
+        assert_eq!(wants(8192, 4096), Err(ErrorKind::Unsupported));
     }
 }

@@ -1,5 +1,6 @@
 //! The kernel's own copy of a file below a mapping: dropped where it is not needed, kept where that is asked for.
 
+use std::env;
 use std::fs::File;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,12 @@ use crate::patience;
 
 const MIB: usize = 1 << 20;
 
+/// Says what is missing here for a test. `DIRECT_REQUIRED` is set where nothing may be.
+pub(crate) fn skip(missing: &str) {
+    assert!(env::var_os("DIRECT_REQUIRED").is_none(), "{missing} is missing");
+    println!("skipped: {missing} is missing");
+}
+
 /// A folder on a device: what is in memory only has no second copy. `None` if there is none here, or no program that counts.
 pub(crate) fn folder() -> Option<(tempfile::TempDir, PathBuf)> {
     const TMPFS: u32 = 0x0102_1994;
@@ -23,7 +30,7 @@ pub(crate) fn folder() -> Option<(tempfile::TempDir, PathBuf)> {
     if u32::try_from(kind) == Ok(TMPFS)
         || Command::new("fincore").arg("--version").output().is_err()
     {
-        println!("skipped: there is no device here, or no fincore");
+        skip("a device below the target folder, or fincore");
         return None;
     }
     let path = folder.path().join("file");

@@ -15,7 +15,7 @@ use writeback::{
     Budget, CacheConfig, Config, DirectStore, FileStore, Handle, Mapping, PageCache, SyncMode,
 };
 
-use crate::copies::{cached, folder as folder_on_a_device};
+use crate::copies::{cached, folder as folder_on_a_device, skip};
 use crate::within;
 
 const PAGE: usize = 4096;
@@ -27,7 +27,7 @@ fn folder() -> Option<(tempfile::TempDir, PathBuf)> {
     let path = folder.path().join("file");
     match DirectStore::create(&path) {
         Err(error) if error.kind() == ErrorKind::Unsupported => {
-            println!("skipped: there is no direct I/O here");
+            skip("direct I/O");
             return None;
         }
         created => drop(created.unwrap()),
@@ -75,7 +75,7 @@ fn the_tail_is_padded_until_a_sync_sets_the_length() {
 #[test]
 fn nothing_of_it_is_in_the_kernels_cache() {
     let Some((_folder, path)) = folder_on_a_device() else { return };
-    let Ok(store) = DirectStore::create(&path) else { return println!("no direct I/O here") };
+    let Ok(store) = DirectStore::create(&path) else { return skip("direct I/O") };
     let mapping = Mapping::open(store).unwrap();
     let handle = mapping.handle();
     for offset in (0..64 * MIB).step_by(MIB) {
@@ -109,6 +109,8 @@ fn what_has_no_direct_io_is_refused_in_words() {
             assert_refused(open(none), ErrorKind::Unsupported, "no direct I/O");
         }
         assert_refused(DirectStore::options().open(none), ErrorKind::Unsupported, "direct I/O");
+    } else {
+        skip("a file that has no direct I/O");
     }
     assert_refused(DirectStore::open(folder.path()), ErrorKind::IsADirectory, "directory");
     let there_is_none = DirectStore::open(folder.path().join("none")).map(drop).unwrap_err();
@@ -119,6 +121,45 @@ fn what_has_no_direct_io_is_refused_in_words() {
     assert!(small.is_err(), "{small:?}");
     let all = fs::read(&path).unwrap();
     assert_eq!((all.as_slice(), store.limits().alignment), (&b"abc"[..], PAGE));
+}
+
+/// For the child that has a file system without direct I/O: where that is.
+const NONE: &str = "WRITEBACK_DIRECT_NONE";
+
+/// The child, if the test binary was started as one.
+#[test]
+fn child_without_direct_io() {
+    let Some(folder) = env::var_os(NONE) else { return };
+    let (new, there) = (Path::new(&folder).join("new"), Path::new(&folder).join("there"));
+    fs::write(&there, b"abc").unwrap();
+    let link = Path::new(&folder).join("link");
+    std::os::unix::fs::symlink(&there, &link).unwrap();
+    for open in [DirectStore::open_or_create, DirectStore::create] {
+        for path in [&new, &there, &link] {
+            assert_refused(open(path), ErrorKind::Unsupported, "no direct I/O");
+        }
+    }
+    assert!(!new.exists() && fs::read(&link).unwrap() == b"abc");
+    // What is wrong with a name is said of it.
+    let name = DirectStore::open_or_create(Path::new("\0")).map(drop).unwrap_err();
+    assert_eq!(name.kind(), ErrorKind::InvalidInput);
+    println!("\nrefused");
+}
+
+#[test]
+fn what_is_refused_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    command.arg("mount -t ramfs none \"$0\" && echo mounted && exec \"$@\"").arg(folder.path());
+    command.arg(env::current_exe().unwrap());
+    command.args(["direct::child_without_direct_io", "--exact", "--nocapture"]);
+    let told = command.env(NONE, folder.path()).output();
+    let told = told.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    match told {
+        Ok(told) if told.contains("mounted") => assert!(told.contains("\nrefused"), "{told}"),
+        _ => skip("a file system that has no direct I/O and can be mounted"),
+    }
 }
 
 #[test]
@@ -279,6 +320,34 @@ fn child() {
     }
 }
 
+/// What comes after the pages, when a round has been synced: the last bytes of rounds, until one is cut off.
+fn tail(number: u64) -> Vec<u8> {
+    let mut tail = Vec::new();
+    for number in 1..=number {
+        let len = round(number).1 - PAGES * PAGE as u64;
+        tail.resize(usize::try_from(len).unwrap(), 0);
+        if let Some(last) = tail.last_mut() {
+            *last = number.to_le_bytes()[0];
+        }
+    }
+    tail
+}
+
+/// Each page of it is of the last round, of the next, or of the last one cut to the length of the next.
+fn check_tail(bytes: &[u8], synced: u64) {
+    let (before, next) = (tail(synced), tail(synced + 1));
+    let cut = before[..before.len().min(next.len())].to_vec();
+    let states = [before, next, cut].map(|mut state| {
+        state.resize(bytes.len().max(state.len()), 0);
+        state
+    });
+    for (number, page) in bytes.chunks(PAGE).enumerate() {
+        let range = number * PAGE..number * PAGE + page.len();
+        let known = states.iter().any(|state| state[range.clone()] == *page);
+        assert!(known, "page {number} of the tail after {synced}");
+    }
+}
+
 /// Each page is whole and of the last round that wrote it, or of the one that was not synced yet; and so is the length, or it is padded.
 fn check(bytes: &[u8], synced: u64) {
     let of_page = |page: u64| {
@@ -294,6 +363,7 @@ fn check(bytes: &[u8], synced: u64) {
         let found = of_page(page);
         assert!(found == last || found == next, "page {page}: {found}, synced were {synced}");
     }
+    check_tail(&bytes[usize::try_from(PAGES).unwrap() * PAGE..], synced);
     let (before, next) = (round(synced).1, round(synced + 1).1);
     let page = PAGE as u64;
     let possible = [before, next, before.next_multiple_of(page), next.next_multiple_of(page)];
