@@ -114,6 +114,8 @@ impl Cached {
         // redb's locks are all that this file has. With those of the store on the same open file, redb would release both as one; with
         // those of a store on another, it would be refused by them.
         let store = FileStore::options().lock(false).from_file(file.try_clone()?)?;
+        // A load, then commits of few pages.
+        let store = store.begin_early(true);
         let mapping = Mapping::with_config(Arc::new(store), config)?;
         let backend = FileBackend::new(file).map_err(io::Error::other)?;
         Ok(Self::with_locks(&mapping, Locks::File(backend)))
