@@ -20,6 +20,7 @@ use crate::keys::shuffled;
 use crate::stats::Spread;
 use crate::threads::together;
 
+pub(crate) use sink::Sink;
 pub use sink::{Overhead, overhead};
 
 /// Bytes in a page.
@@ -79,10 +80,10 @@ pub const RIVALS: &[Rival] = &[
         open: mapped::open,
     },
     Rival {
-        name: "kept",
-        what: "`writeback` without `FileStore::begin_early`: the kernel keeps its copy",
+        name: "early",
+        what: "`writeback` with `FileStore::begin_early`",
         own_cache: true,
-        open: cached::open_kept,
+        open: cached::open_early,
     },
     Rival {
         name: "dashmap",

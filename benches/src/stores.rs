@@ -38,14 +38,14 @@ pub struct Rival {
 /// All who are measured. The others are compared with the first.
 pub const RIVALS: &[Rival] = &[
     Rival {
+        name: "early",
+        what: "`FileStore` with `begin_early`: the kernel keeps no copy",
+        open: |path| Ok(Arc::new(FileStore::open_or_create(path)?.begin_early(true))),
+    },
+    Rival {
         name: "file",
         what: "`FileStore`",
         open: |path| Ok(Arc::new(FileStore::open_or_create(path)?)),
-    },
-    Rival {
-        name: "kept",
-        what: "`FileStore` without `begin_early`: the kernel keeps its copy",
-        open: |path| Ok(Arc::new(FileStore::open_or_create(path)?.begin_early(false))),
     },
     Rival {
         name: "direct",

@@ -134,6 +134,8 @@ impl Cached {
     /// redb's locks are all that this file has. With those of the store on the same open file, redb would release both as one; with
     /// those of a store on another, it would be refused by them.
     fn over(store: FileStore, config: Config) -> io::Result<Self> {
+        // A load, then commits of few pages.
+        let store = store.begin_early(true);
         let backend = FileBackend::new(store.file().try_clone()?).map_err(io::Error::other)?;
         let mapping = Mapping::with_config(Arc::new(store), config.clone())?;
         let locks = Locks::new(mapping.store(), Some(backend));

@@ -59,6 +59,7 @@ fn verdicts(outcomes: &[Outcome], overheads: &[Overhead]) -> Vec<Verdict> {
         ("writeback", Act::Write, 1.0 / 5.0),
         ("writeback", Act::Read, 1.0 / 2.0),
         ("writeback", Act::SyncAll, 1.0 / 0.9),
+        ("early", Act::SyncAll, 1.0 / 0.9),
         ("writeback", Act::SyncRandom, 1.0),
     ];
     let over = |(rival, act, limit): (&str, Act, f64)| {

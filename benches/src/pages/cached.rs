@@ -14,9 +14,9 @@ pub(super) fn open(file: File) -> io::Result<Box<dyn Pages>> {
     over(FileStore::from_file(file)?)
 }
 
-/// With a kernel that keeps what it is written, and begins with it when it likes.
-pub(super) fn open_kept(file: File) -> io::Result<Box<dyn Pages>> {
-    over(FileStore::from_file(file)?.begin_early(false))
+/// With a device that begins with long runs at once.
+pub(super) fn open_early(file: File) -> io::Result<Box<dyn Pages>> {
+    over(FileStore::from_file(file)?.begin_early(true))
 }
 
 fn over(store: FileStore) -> io::Result<Box<dyn Pages>> {

@@ -23,6 +23,8 @@ mod told;
 mod absent;
 #[cfg(not(radix_wide))]
 mod compact;
+#[cfg(not(radix_wide))]
+mod flight;
 #[cfg(radix_wide)]
 mod growth;
 #[cfg(not(radix_wide))]

@@ -34,17 +34,35 @@ pub(crate) fn model_of(
     threads: &'static [&'static str],
     least: usize,
 ) {
+    let one = (threads.len() > 2).then_some(1);
+    explore_with(name, one, least, move || execute(entries, threads));
+}
+
+/// Has `body` run with two threads in every interleaving.
+#[cfg(not(radix_wide))]
+pub(crate) fn explore(name: &str, body: impl Fn() + Sync + Send + 'static) {
+    explore_with(name, None, 0, body);
+}
+
+/// The same with at most `most` preemptions, if that is given, or with `least` at least.
+fn explore_with(
+    name: &str,
+    most: Option<usize>,
+    least: usize,
+    body: impl Fn() + Sync + Send + 'static,
+) {
+    let body = Arc::new(body);
     let executions = Arc::new(AtomicUsize::new(0));
     let mut builder = Builder::new();
     let preemptions = builder.preemption_bound.unwrap_or(PREEMPTIONS).max(least);
-    builder.preemption_bound = Some(if threads.len() > 2 { 1 } else { preemptions });
+    builder.preemption_bound = Some(most.unwrap_or(preemptions));
     builder.max_branches = BRANCHES;
     let _report = Report(name.to_owned(), Arc::clone(&executions));
     let play = |builder: &Builder| {
-        let count = Arc::clone(&executions);
+        let (count, body) = (Arc::clone(&executions), Arc::clone(&body));
         builder.check(move || {
             count.fetch_add(1, Relaxed);
-            execution(|| execute(entries, threads));
+            execution(|| body());
         });
     };
     let quick = std::env::var_os("LOOM_QUICK").is_some() && builder.preemption_bound > Some(1);

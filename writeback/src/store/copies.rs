@@ -12,8 +12,8 @@
 //! * Between two flushes that is advised of a long run when some others have been written after it: the device is likely to have it by then. So the
 //!   kernel's memory for these runs does not grow with a load, however long that is.
 //!
-//! Where there is no flag, advice is all there is: what it finds dirty it begins with, but Linux then also has every processor hand over what it
-//! keeps of pages, in vain and at each run. So it is only done there before a flush if somebody has asked for that.
+//! Where there is no flag, advice is all there is, and is given after the flush only. It would begin with what it finds dirty, but Linux then also
+//! has every processor hand over what it keeps of pages, in vain and at each run.
 //!
 //! Ranges are taken out before the flush begins and dropped after it has succeeded and was told: what is written meanwhile is left for the next one.
 //! Advice drops nothing that is dirty, so a range that is out of date costs time at the most. So that it is not much, few ranges are remembered: too many are
@@ -40,20 +40,11 @@ const LAG: usize = 16;
 /// Most bytes between two ranges that become one.
 const GAP_MAX: u64 = 1 << 20;
 
-/// Whether the kernel is to keep its copy of what was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
-    All,
-    /// Not after a flush, nor long runs where it has the flag.
-    Little,
-    /// Not long runs either, at whatever cost.
-    Least,
-}
-
 /// What is to become of the kernel's copy of a file.
 #[derive(Debug)]
 pub(super) struct Copies {
-    keep: Keep,
+    /// Whether nobody needs it.
+    unwanted: bool,
     /// Whether the kernel has refused the flag, or has none that can be used.
     is_refused: HintBool,
     /// Runs written since the last flush was begun.
@@ -61,13 +52,13 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    pub(super) fn new(keep: Keep) -> Self {
-        Self::on(keep, system::has_flag())
+    pub(super) fn new(unwanted: bool) -> Self {
+        Self::on(unwanted, system::has_flag())
     }
 
-    fn on(keep: Keep, has_flag: bool) -> Self {
+    fn on(unwanted: bool, has_flag: bool) -> Self {
         let (is_refused, runs) = (HintBool::new(!has_flag), Mutex::new(Runs::default()));
-        Self { keep, is_refused, runs }
+        Self { unwanted, is_refused, runs }
     }
 
     /// Writes as `pwritev` does, and tells the device to begin if that is much.
@@ -90,7 +81,7 @@ impl Copies {
         plain: impl FnOnce() -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
         // Relaxed: who does not see it yet is refused too.
-        if self.keep == Keep::All || len < LONG || self.is_refused.load(Ordering::Relaxed) {
+        if !self.unwanted || len < LONG || self.is_refused.load(Ordering::Relaxed) {
             return plain();
         }
         match dropping() {
@@ -105,22 +96,21 @@ impl Copies {
 
     /// Takes note of a run that was written.
     pub(super) fn note(&self, file: &File, offset: u64, len: u64) {
-        for (offset, len) in self.noted(offset, len).into_iter().flatten() {
+        if let Some((offset, len)) = self.noted(offset, len) {
             system::advise(file, offset, len);
         }
     }
 
-    /// What is to be advised of already: this run, and one before it.
-    fn noted(&self, offset: u64, len: u64) -> [Option<Range>; 2] {
-        if self.keep == Keep::All || len < RUN {
-            return [None; 2];
+    /// What is to be advised of already: a run before this one, if the device was made to begin with it.
+    fn noted(&self, offset: u64, len: u64) -> Option<Range> {
+        if !self.unwanted || len < RUN {
+            return None;
         }
-        let is_refused = self.is_refused.load(Ordering::Relaxed);
-        let is_begun = len >= LONG as u64 && (!is_refused || self.keep == Keep::Least);
+        // Relaxed: it is a hint.
+        let is_begun = len >= LONG as u64 && !self.is_refused.load(Ordering::Relaxed);
         let mut runs = self.runs.lock();
         runs.add(offset, len);
-        let before = if is_begun { runs.add_long(offset, len) } else { None };
-        [(is_begun && is_refused).then_some((offset, len)), before]
+        if is_begun { runs.add_long(offset, len) } else { None }
     }
 
     /// What a flush that begins now covers.
@@ -285,7 +275,7 @@ mod tests {
     #[test]
     fn a_kernel_that_refuses_the_flag_is_asked_once() {
         for errno in [Errno::OPNOTSUPP, Errno::INVAL, Errno::NOSYS, Errno::PERM] {
-            let copies = Copies::on(Keep::Little, true);
+            let copies = Copies::on(true, true);
             assert_eq!(write(&copies, LONG, Ok(LONG / 2)), (Ok(LONG / 2), 1, 0));
             assert_eq!(write(&copies, LONG, Err(errno)), (Ok(LONG), 1, 1));
             assert_eq!(write(&copies, LONG, Ok(LONG)), (Ok(LONG), 0, 1));
@@ -294,7 +284,7 @@ mod tests {
 
     #[test]
     fn other_errors_are_those_of_the_write() {
-        let copies = Copies::on(Keep::Little, true);
+        let copies = Copies::on(true, true);
         for errno in [Errno::INTR, Errno::NOSPC, Errno::IO] {
             assert_eq!(write(&copies, LONG, Err(errno)), (Err(errno), 1, 0));
         }
@@ -302,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_is_short_or_wanted_is_written_as_ever() {
-        let [little, all] = [Keep::Little, Keep::All].map(|keep| Copies::on(keep, true));
+        let [little, all] = [true, false].map(|unwanted| Copies::on(unwanted, true));
         assert_eq!(write(&little, LONG - 1, Ok(0)), (Ok(LONG - 1), 0, 1));
         assert_eq!(write(&all, LONG, Ok(0)), (Ok(LONG), 0, 1));
     }
@@ -316,26 +306,25 @@ mod tests {
         for release in ["6.14.2-generic", "6.15.9", "6.6.16", "5.19.0", "4.4", "", "6", "a.b"] {
             assert!(!system::is_sound(release), "{release}");
         }
-        let copies = Copies::on(Keep::Least, false);
+        let copies = Copies::on(true, false);
         assert_eq!(write(&copies, LONG, Ok(LONG)), (Ok(LONG), 0, 1));
     }
 
     #[test]
-    fn without_the_flag_nothing_is_advised_of_before_a_flush_unless_asked_for() {
+    fn without_the_flag_nothing_is_advised_of_before_a_flush() {
         let long = LONG as u64;
-        let advised = |keep, has_flag| {
-            let copies = Copies::on(keep, has_flag);
-            let runs = 0..LAG as u64 + 1;
+        let advised = |unwanted, has_flag| {
+            let copies = Copies::on(unwanted, has_flag);
+            let runs = 0..=LAG as u64;
             let advised: Vec<_> =
                 runs.map(|number| copies.noted(number * 2 * long, long)).collect();
-            assert_eq!(copies.take().all.len(), if keep == Keep::All { 0 } else { LAG + 1 });
-            (advised[1][0].is_some(), advised[LAG][1].is_some())
+            assert_eq!(copies.take().all.len(), if unwanted { LAG + 1 } else { 0 });
+            assert_eq!(advised[..LAG], [None; LAG]);
+            advised[LAG]
         };
-        assert_eq!(advised(Keep::Little, true), (false, true));
-        assert_eq!(advised(Keep::Little, false), (false, false));
-        assert_eq!(advised(Keep::Least, false), (true, true));
-        assert_eq!(advised(Keep::Least, true), (false, true));
-        assert_eq!(advised(Keep::All, true), (false, false));
+        assert_eq!(advised(true, true), Some((0, long)));
+        assert_eq!(advised(true, false), None);
+        assert_eq!(advised(false, true), None);
     }
 
     fn runs(ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
@@ -377,8 +366,8 @@ mod tests {
 
     #[test]
     fn short_runs_are_none() {
-        let copies = Copies::on(Keep::Little, true);
-        assert_eq!(copies.noted(0, RUN - 1), [None; 2]);
+        let copies = Copies::on(true, true);
+        assert_eq!(copies.noted(0, RUN - 1), None);
         assert!(copies.take().all.is_empty());
         copies.noted(0, RUN);
         assert_eq!((copies.take().all.len(), copies.take().all.len()), (1, 0));

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::copies::{Copies, Keep};
+use super::copies::Copies;
 use super::open::{FileOptions, Found};
 use super::space;
 use super::vectored::{SLICES, read_all, write_all};
@@ -15,8 +15,8 @@ use crate::primitives::Mutex;
 /// A file as a store.
 ///
 /// Reads and writes are done by the thread that asks for them, adjacent pages in one `preadv` or `pwritev`; a short or
-/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. The device begins early with long runs, and the
-/// kernel keeps no second copy of runs that were written ([`begin_early`](Self::begin_early)); it does of what is read, and of single pages.
+/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. The device can be made to begin early, and the
+/// kernel to keep no second copy of runs that were written ([`begin_early`](Self::begin_early)).
 ///
 /// A file's name is kept by its folder, and no sync of a file makes it durable. A store made by
 /// [`create`](Self::create) or [`open_or_create`](Self::open_or_create) therefore syncs the folder too, once,
@@ -154,8 +154,7 @@ impl FileStore {
 
     pub(super) fn new(file: File, found: Found) -> Self {
         let (unsynced_folder, position) = (Mutex::new(None), Mutex::new(()));
-        // With direct I/O there are none.
-        let copies = Copies::new(if found.alignment == 1 { Keep::Little } else { Keep::All });
+        let copies = Copies::new(false);
         Self { file, found, copies, unsynced_folder, position }
     }
 
@@ -196,31 +195,32 @@ impl FileStore {
     }
 
     /// Sets whether the device begins with a long run (256 KiB and more) as soon as the kernel has it, and whether the kernel
-    /// drops its own copy of runs (16 KiB and more) when they are durable. On by default; on Linux only. The kernel keeps what
+    /// drops its own copy of runs (16 KiB and more) when they are durable. Off by default; on Linux only. The kernel keeps what
     /// was written in shorter pieces, and what was read.
     ///
-    /// By default the device begins early from Linux 6.16 on, with what the file system does for `RWF_DONTCACHE`. Whoever sets `true` has earlier
-    /// kernels, and other file systems, begin as well, by advice that takes many processors some time at each run.
+    /// The device begins early from Linux 6.16 on, where the file system knows `RWF_DONTCACHE`. Elsewhere the copy is dropped after a flush, and no
+    /// sooner.
     ///
     /// The device then works while the next run is being gathered, a flush has little left to wait for, and
     /// memory is not used twice. Nor does the kernel keep pages in the large pieces in which they were
-    /// written, in which a later write of a single page takes it several times as long. The price: what is evicted from this cache is
-    /// read from the device. To be turned off where the cache is much smaller than the file, and the memory beside it is not.
+    /// written, in which a later write of a single page takes it several times as long. So it is good for databases: a load, then syncs of
+    /// few pages. The price: what is evicted from this cache is read from the device, and whoever writes the same long runs again and
+    /// again has the kernel take new memory for each, which can be dear in a virtual machine.
     ///
     /// # Examples
     /// ```
     /// use writeback::FileStore;
     ///
     /// # let path = std::env::temp_dir().join(format!("writeback-doc-be-{}", std::process::id()));
-    /// let store = FileStore::create(&path)?.begin_early(false);
+    /// let store = FileStore::create(&path)?.begin_early(true);
     /// # drop(store);
     /// # std::fs::remove_file(&path)?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
     pub fn begin_early(mut self, yes: bool) -> Self {
-        self.copies =
-            Copies::new(if yes && self.found.alignment == 1 { Keep::Least } else { Keep::All });
+        // With direct I/O there are none.
+        self.copies = Copies::new(yes && self.found.alignment == 1);
         self
     }
 

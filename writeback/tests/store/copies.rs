@@ -1,4 +1,4 @@
-//! The kernel's own copy of a file below a mapping: dropped where it is not needed, kept where that is asked for.
+//! The kernel's own copy of a file below a mapping: dropped where that is asked for.
 
 use std::env;
 use std::fs::File;
@@ -63,14 +63,14 @@ fn left_by(store: FileStore, path: &Path) -> usize {
 #[test]
 fn what_was_loaded_and_synced_is_in_one_cache() {
     let Some((_folder, path)) = folder() else { return };
-    let left = left_by(FileStore::create(&path).unwrap(), &path);
+    let left = left_by(FileStore::create(&path).unwrap().begin_early(true), &path);
     assert!(left < 64 * MIB / 20, "{left} bytes");
 }
 
 #[test]
-fn the_kernel_keeps_its_copy_if_it_is_told_so() {
+fn the_kernel_keeps_its_copy_unless_it_is_told() {
     let Some((_folder, path)) = folder() else { return };
-    let left = left_by(FileStore::create(&path).unwrap().begin_early(false), &path);
+    let left = left_by(FileStore::create(&path).unwrap(), &path);
     assert!(left > 64 * MIB / 20 * 18, "{left} bytes");
 }
 
@@ -94,7 +94,7 @@ fn a_long_run_leaves_the_kernels_cache_when_it_is_written() {
     if !knows_the_flag(&path) {
         return println!("skipped: there is no RWF_DONTCACHE here");
     }
-    let store = FileStore::create(&path).unwrap();
+    let store = FileStore::create(&path).unwrap().begin_early(true);
     for offset in (0..16 * MIB).step_by(MIB) {
         store.write_at(offset as u64, &vec![7; MIB]).unwrap();
     }
@@ -112,7 +112,7 @@ fn a_load_that_overwrites_does_not_fill_the_kernels_cache() {
     if !knows_the_flag(&path) {
         return println!("skipped: there is no RWF_DONTCACHE here");
     }
-    let store = FileStore::create(&path).unwrap();
+    let store = FileStore::create(&path).unwrap().begin_early(true);
     for round in 0..2 {
         for offset in (0..64 * MIB).step_by(MIB) {
             store.write_at(offset as u64, &vec![7; MIB]).unwrap();
@@ -129,7 +129,7 @@ fn a_load_that_overwrites_does_not_fill_the_kernels_cache() {
 #[test]
 fn runs_that_are_not_long_leave_it_with_a_flush() {
     let Some((_folder, path)) = folder() else { return };
-    let store = FileStore::create(&path).unwrap();
+    let store = FileStore::create(&path).unwrap().begin_early(true);
     // More than are remembered one by one, and as many.
     for runs in [300, 20] {
         for number in 0..runs {
