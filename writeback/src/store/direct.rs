@@ -23,9 +23,8 @@ use crate::error::StoreError;
 /// sets the length right. After a crash between the two the file has the padded length, and whoever opens it again finds the zeros. On Linux only; elsewhere, and on
 /// file systems that have no direct I/O, opening says [`Unsupported`](io::ErrorKind::Unsupported).
 ///
-/// Where a limit on the size of files (`RLIMIT_FSIZE`) is no multiple of the alignment, the kernel refuses a call that would go beyond it as a
-/// whole, as `InvalidInput`: set it to a multiple, so that pages before it are written. A read that
-/// ends within a block is taken as the end of the file; a network file system that ends one there for another reason is no place for it.
+/// Where a limit on the size of files (`RLIMIT_FSIZE`) lies within a block, the kernel refuses the page that goes beyond it as
+/// [`InvalidInput`](io::ErrorKind::InvalidInput), and not as too large.
 ///
 /// # Concurrency
 /// As [`FileStore`]. Whoever reads the file through the kernel's cache meanwhile sees what was flushed; nobody may change it, by a

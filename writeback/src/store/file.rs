@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use super::copies::Copies;
 use super::open::{FileOptions, Found};
 use super::space;
@@ -11,6 +13,9 @@ use super::vectored::{SLICES, read_all, write_all};
 use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
 use crate::error::StoreError;
 use crate::primitives::Mutex;
+
+/// Reads that end within a block, although the file has more, until that is an error.
+const READS_MAX: u32 = 4;
 
 /// A file as a store.
 ///
@@ -241,12 +246,38 @@ impl FileStore {
 
     /// Writes all of the batch. `Err`: how many bytes were accepted before the error.
     fn write_all(&self, batch: WriteBatch) -> Result<(), (u64, StoreError)> {
+        let is_direct = self.found.alignment > 1;
         write_all(batch.images(), batch.offset(), |slices, at| {
-            self.copies.write(&self.file, slices, at)
+            match self.copies.write(&self.file, slices, at) {
+                // At a limit that lies within a block all is refused, also what comes before it.
+                Err(Errno::INVAL) if is_direct && slices.len() > 1 => {
+                    self.copies.write(&self.file, &slices[..1], at)
+                }
+                written => written,
+            }
         })?;
         self.copies.note(&self.file, batch.offset(), batch.len());
         Ok(())
     }
+}
+
+/// Reads by `once`, which takes what ends within a block for the end of the file, and again if that has more: it may just have grown, and
+/// some network file systems say no more before they fail.
+fn to_the_end(
+    offset: u64,
+    alignment: usize,
+    mut once: impl FnMut() -> Result<u64, (u64, StoreError)>,
+    len: impl Fn() -> Result<u64, StoreError>,
+) -> Result<u64, (u64, StoreError)> {
+    for _ in 0..READS_MAX {
+        let count = once()?;
+        let ends_within = !count.is_multiple_of(alignment as u64);
+        if !ends_within || len().map_err(|error| (0, error))? <= offset + count {
+            return Ok(count);
+        }
+    }
+    let text = "reads end within a block, before the end of the file";
+    Err((0, io::Error::new(io::ErrorKind::UnexpectedEof, text).into()))
 }
 
 impl Store for FileStore {
@@ -275,9 +306,12 @@ impl Store for FileStore {
 
     fn read(&self, mut run: ReadRun) {
         let (offset, alignment) = (run.offset(), self.found.alignment);
-        let read = read_all(run.buffers(), offset, alignment, |slices, at| {
-            rustix::io::preadv(&self.file, slices, at)
-        });
+        let once = || {
+            read_all(run.buffers(), offset, alignment, |slices, at| {
+                rustix::io::preadv(&self.file, slices, at)
+            })
+        };
+        let read = to_the_end(offset, alignment, once, || self.len());
         match read {
             Ok(count) => run.complete(Ok(count)),
             Err((count, error)) => run.fail_after(count, error),
@@ -367,6 +401,24 @@ mod tests {
         let told = mapping.handle().sync_all().unwrap_err();
         assert!(matches!(told, Error::Flush { .. }), "{told}");
         assert!(mapping.is_poisoned());
+    }
+
+    #[test]
+    fn a_read_that_ends_within_a_block_is_the_last_one_only_at_the_end() {
+        let read = |counts: &[u64], alignment, len| {
+            let mut counts = counts.iter().copied();
+            let once = || counts.next().ok_or((7, StoreError::NoSpace));
+            let read = to_the_end(4096, alignment, once, || Ok(len));
+            read.map_err(|(count, error)| (count, error.is_no_space()))
+        };
+        assert_eq!(read(&[904], 4096, 5000), Ok(904));
+        assert_eq!(read(&[904], 4096, 4800), Ok(904));
+        // It has grown meanwhile.
+        assert_eq!(read(&[904, 4096], 4096, 9000), Ok(4096));
+        // A file that has no blocks ends where a read does.
+        assert_eq!(read(&[904], 1, 9000), Ok(904));
+        assert_eq!(read(&[904; 9], 4096, 9000), Err((0, false)));
+        assert_eq!(read(&[904], 4096, 9000), Err((7, true)));
     }
 
     #[test]
