@@ -210,7 +210,7 @@ impl Drop for Cached {
     }
 }
 
-/// The locks that are waited for are unsupported, as the trait has them: see [`locks`].
+// The locks that are waited for are unsupported, as the trait has them: see `locks`.
 impl StorageBackend for Cached {
     fn len(&self) -> io::Result<u64> {
         Ok(self.handle()?.len())
