@@ -45,7 +45,12 @@ struct Opened {
 
 /// All who are measured. The others are compared with the first.
 pub const RIVALS: &[Rival] = &[
-    Rival { name: "writeback", what: "`Cached` over a `FileStore`, with a flusher", open: cached },
+    Rival {
+        name: "writeback",
+        what: "`Cached` over a `FileStore` with `begin_early`, with a flusher",
+        open: cached,
+    },
+    Rival { name: "kept", what: "the same without `begin_early`", open: kept },
     Rival {
         name: "file",
         what: "redb's `FileBackend`: `pread`, `pwrite`, `fdatasync`",
@@ -59,7 +64,15 @@ pub const RIVALS: &[Rival] = &[
 ];
 
 fn cached(file: File, cache: usize) -> Fallible<Opened> {
-    let mapping = Mapping::open(FileStore::from_file(file)?)?;
+    over(FileStore::from_file(file)?.begin_early(true), cache)
+}
+
+fn kept(file: File, cache: usize) -> Fallible<Opened> {
+    over(FileStore::from_file(file)?, cache)
+}
+
+fn over(store: FileStore, cache: usize) -> Fallible<Opened> {
+    let mapping = Mapping::open(store)?;
     let flusher = Flusher::start([mapping.clone()], FlusherConfig::new())?;
     let database =
         Database::builder().set_cache_size(cache).create_with_backend(Cached::new(&mapping))?;

@@ -14,6 +14,7 @@ pub mod pages;
 pub mod plot;
 pub mod resident;
 pub mod stats;
+pub mod stores;
 pub mod table;
 pub mod target;
 pub mod threads;

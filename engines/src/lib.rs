@@ -24,6 +24,7 @@ pub mod files;
 mod guides;
 pub mod history;
 pub mod kill;
+mod locks;
 pub mod mark;
 pub mod recorded;
 pub mod session;

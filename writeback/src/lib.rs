@@ -285,11 +285,11 @@ pub use flusher::{Flusher, FlusherConfig};
 pub use handle::Handle;
 pub use handle::stream::Stream;
 pub use handle::tasks::AsyncHandle;
-pub use mapping::CloseError;
+pub use mapping::{CloseError, WeakMapping};
 pub use memory::{CacheConfig, PageCache};
 pub use modes::{Budget, SyncMode};
 pub use rules::core::Mapping;
-pub use store::{FileStore, MemStore};
+pub use store::{DirectStore, FileStore, MemStore};
 
 /// Single pages: in hand, locked, claimed, being written, held.
 ///

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tagged_radix::TagFilter;
@@ -23,7 +23,7 @@ use crate::index::walk;
 use crate::io::backing::{length_of, open};
 use crate::memory::PageCache;
 use crate::pages::tag::PageTag;
-use crate::rules::core::{Mapping, Member, Parts};
+use crate::rules::core::{Core, Mapping, Member, Parts};
 use crate::rules::invariants::{Seen, Violation, check_count};
 use crate::rules::page_ref::PageRef;
 use crate::store::{NullStore, Store};
@@ -140,6 +140,25 @@ impl Mapping {
     /// ```
     pub fn handle(&self) -> Handle {
         Handle::new(self.clone())
+    }
+
+    /// What tells whether this mapping still exists, and which one it is, and does not keep it.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let store = MemStore::new();
+    /// let mapping = Mapping::open(store.clone())?;
+    /// let weak = mapping.downgrade();
+    /// assert!(weak == mapping.clone().downgrade());
+    /// assert!(weak != Mapping::open(store)?.downgrade());
+    /// drop(mapping);
+    /// assert!(weak.upgrade().is_none());
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn downgrade(&self) -> WeakMapping {
+        WeakMapping(Arc::downgrade(&self.core))
     }
 
     /// Bytes in a page.
@@ -446,6 +465,25 @@ impl Mapping {
         }
     }
 }
+
+/// A mapping that may be gone already: [`Mapping::downgrade`]. Equal are those of the same mapping, also after it is gone.
+#[derive(Debug, Clone)]
+pub struct WeakMapping(Weak<Core>);
+
+impl WeakMapping {
+    /// The mapping, if there is still a clone or a handle of it.
+    pub fn upgrade(&self) -> Option<Mapping> {
+        Some(Mapping { core: self.0.upgrade()? })
+    }
+}
+
+impl PartialEq for WeakMapping {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+impl Eq for WeakMapping {}
 
 /// [`Mapping::close`] did not save everything.
 ///

@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use rustix::io::Errno;
+
+use super::copies::Copies;
 use super::open::{FileOptions, Found};
 use super::space;
 use super::vectored::{SLICES, read_all, write_all};
@@ -11,16 +14,14 @@ use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, Writ
 use crate::error::StoreError;
 use crate::primitives::Mutex;
 
-/// Bytes in a batch from which on the device is told to begin. Single pages are better left to the
-/// kernel, which may merge them.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const BEGIN_BYTES: u64 = 256 * 1024;
+/// Reads that end within a block, although the file has more, until that is an error.
+const READS_MAX: u32 = 4;
 
 /// A file as a store.
 ///
 /// Reads and writes are done by the thread that asks for them, adjacent pages in one `preadv` or `pwritev`; a short or
-/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. A device can be made to begin early
-/// ([`begin_early`](Self::begin_early)).
+/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. The device can be made to begin early, and the
+/// kernel to keep no second copy of runs that were written ([`begin_early`](Self::begin_early)).
 ///
 /// A file's name is kept by its folder, and no sync of a file makes it durable. A store made by
 /// [`create`](Self::create) or [`open_or_create`](Self::open_or_create) therefore syncs the folder too, once,
@@ -58,7 +59,7 @@ const BEGIN_BYTES: u64 = 256 * 1024;
 pub struct FileStore {
     file: File,
     found: Found,
-    begin_early: bool,
+    copies: Copies,
     /// The folder that the file's name is in, until a sync of it has succeeded.
     unsynced_folder: Mutex<Option<File>>,
     /// Held while the file's position is elsewhere.
@@ -131,7 +132,8 @@ impl FileStore {
     /// # Errors
     /// If it cannot be a store: of kind [`IsADirectory`](io::ErrorKind::IsADirectory) for a directory,
     /// [`NotSeekable`](io::ErrorKind::NotSeekable) for whatever else is neither a file nor a block device,
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is opened in another way, and
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is opened in another way,
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if it is open for direct I/O that it does not have, and
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another store has it (see [`FileOptions::lock`]).
     ///
     /// # Examples
@@ -157,7 +159,8 @@ impl FileStore {
 
     pub(super) fn new(file: File, found: Found) -> Self {
         let (unsynced_folder, position) = (Mutex::new(None), Mutex::new(()));
-        Self { file, found, begin_early: false, unsynced_folder, position }
+        let copies = Copies::new(false);
+        Self { file, found, copies, unsynced_folder, position }
     }
 
     /// The file's name is in `folder`, and not known to be durable.
@@ -171,6 +174,21 @@ impl FileStore {
         self.found.fixed_len
     }
 
+    #[cfg(test)]
+    pub(super) fn is_name_durable(&self) -> bool {
+        self.unsynced_folder.lock().is_none()
+    }
+
+    fn flush_file(&self, kind: FlushKind) -> io::Result<()> {
+        match kind {
+            FlushKind::Data => self.file.sync_data(),
+            FlushKind::All => {
+                self.file.sync_all()?;
+                self.sync_folder()
+            }
+        }
+    }
+
     /// Makes the file's name durable, unless it is known to be.
     fn sync_folder(&self) -> io::Result<()> {
         let mut unsynced = self.unsynced_folder.lock();
@@ -181,13 +199,18 @@ impl FileStore {
         Ok(())
     }
 
-    /// Sets whether the device is told to begin with a long run (256 KiB and more) as soon as the kernel
-    /// has it. Off by default; on Linux only.
+    /// Sets whether the device begins with a long run (256 KiB and more) as soon as the kernel has it, and whether the kernel
+    /// drops its own copy of runs (16 KiB and more) when they are durable. Off by default; on Linux only. The kernel keeps what
+    /// was written in shorter pieces, and what was read.
     ///
-    /// The device then works while the next run is being gathered, and a flush has little left to wait
-    /// for: good for syncs of much that lies side by side. The price: the kernel drops its own copy of
-    /// these pages when they are written, so what is evicted from this cache is read from the device, and a
-    /// later write of few of these pages takes the kernel longer.
+    /// The device begins early from Linux 6.16 on, where the file system knows `RWF_DONTCACHE`. Elsewhere the copy is dropped after a flush, and no
+    /// sooner.
+    ///
+    /// The device then works while the next run is being gathered, a flush has little left to wait for, and
+    /// memory is not used twice. Nor does the kernel keep pages in the large pieces in which they were
+    /// written, in which a later write of a single page takes it several times as long. So it is good for databases: a load, then syncs of
+    /// few pages. The price: what is evicted from this cache is read from the device, and whoever writes the same long runs again and
+    /// again has the kernel take new memory for each, which can be dear in a virtual machine.
     ///
     /// # Examples
     /// ```
@@ -201,7 +224,8 @@ impl FileStore {
     /// ```
     #[must_use]
     pub fn begin_early(mut self, yes: bool) -> Self {
-        self.begin_early = yes;
+        // With direct I/O there are none.
+        self.copies = Copies::new(yes && self.found.alignment == 1);
         self
     }
 
@@ -222,32 +246,38 @@ impl FileStore {
 
     /// Writes all of the batch. `Err`: how many bytes were accepted before the error.
     fn write_all(&self, batch: WriteBatch) -> Result<(), (u64, StoreError)> {
+        let is_direct = self.found.alignment > 1;
         write_all(batch.images(), batch.offset(), |slices, at| {
-            rustix::io::pwritev(&self.file, slices, at)
+            match self.copies.write(&self.file, slices, at) {
+                // At a limit that lies within a block all is refused, also what comes before it.
+                Err(Errno::INVAL) if is_direct && slices.len() > 1 => {
+                    self.copies.write(&self.file, &slices[..1], at)
+                }
+                written => written,
+            }
         })?;
-        self.begin(&batch);
+        self.copies.note(&self.file, batch.offset(), batch.len());
         Ok(())
     }
+}
 
-    /// Tells the kernel to begin writing to the device; a hint.
-    ///
-    /// The advice says that the kernel's own copy is not needed any more, which is so: the cache has
-    /// one. Linux then starts to write what is dirty, and drops what is clean.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn begin(&self, batch: &WriteBatch) {
-        use rustix::fs::{Advice, fadvise};
-
-        if self.begin_early && batch.len() >= BEGIN_BYTES {
-            let len = std::num::NonZeroU64::new(batch.len());
-            // Whatever it says, the flush does what is left, and finds what has failed.
-            let _ = fadvise(&self.file, batch.offset(), len, Advice::DontNeed);
+/// Reads by `once`, which takes what ends within a block for the end of the file, and again if that has more: it may just have grown, and
+/// some network file systems say no more before they fail.
+fn to_the_end(
+    offset: u64,
+    alignment: usize,
+    mut once: impl FnMut() -> Result<u64, (u64, StoreError)>,
+    len: impl Fn() -> Result<u64, StoreError>,
+) -> Result<u64, (u64, StoreError)> {
+    for _ in 0..READS_MAX {
+        let count = once()?;
+        let ends_within = !count.is_multiple_of(alignment as u64);
+        if !ends_within || len().map_err(|error| (0, error))? <= offset + count {
+            return Ok(count);
         }
     }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn begin(&self, _: &WriteBatch) {
-        let _ = self.begin_early;
-    }
+    let text = "reads end within a block, before the end of the file";
+    Err((0, io::Error::new(io::ErrorKind::UnexpectedEof, text).into()))
 }
 
 impl Store for FileStore {
@@ -276,9 +306,12 @@ impl Store for FileStore {
 
     fn read(&self, mut run: ReadRun) {
         let (offset, alignment) = (run.offset(), self.found.alignment);
-        let read = read_all(run.buffers(), offset, alignment, |slices, at| {
-            rustix::io::preadv(&self.file, slices, at)
-        });
+        let once = || {
+            read_all(run.buffers(), offset, alignment, |slices, at| {
+                rustix::io::preadv(&self.file, slices, at)
+            })
+        };
+        let read = to_the_end(offset, alignment, once, || self.len());
         match read {
             Ok(count) => run.complete(Ok(count)),
             Err((count, error)) => run.fail_after(count, error),
@@ -294,16 +327,14 @@ impl Store for FileStore {
     }
 
     fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-        completion.complete_with(|| {
-            match kind {
-                FlushKind::Data => self.file.sync_data()?,
-                FlushKind::All => {
-                    self.file.sync_all()?;
-                    self.sync_folder()?;
-                }
-            }
-            Ok(())
-        });
+        let written = self.copies.take();
+        let outcome = self.flush_file(kind);
+        let durable = outcome.is_ok();
+        completion.complete(outcome.map_err(Into::into));
+        // Nobody waits for that.
+        if durable {
+            written.drop_from(&self.file);
+        }
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<(), StoreError> {
@@ -370,6 +401,24 @@ mod tests {
         let told = mapping.handle().sync_all().unwrap_err();
         assert!(matches!(told, Error::Flush { .. }), "{told}");
         assert!(mapping.is_poisoned());
+    }
+
+    #[test]
+    fn a_read_that_ends_within_a_block_is_the_last_one_only_at_the_end() {
+        let read = |counts: &[u64], alignment, len| {
+            let mut counts = counts.iter().copied();
+            let once = || counts.next().ok_or((7, StoreError::NoSpace));
+            let read = to_the_end(4096, alignment, once, || Ok(len));
+            read.map_err(|(count, error)| (count, error.is_no_space()))
+        };
+        assert_eq!(read(&[904], 4096, 5000), Ok(904));
+        assert_eq!(read(&[904], 4096, 4800), Ok(904));
+        // It has grown meanwhile.
+        assert_eq!(read(&[904, 4096], 4096, 9000), Ok(4096));
+        // A file that has no blocks ends where a read does.
+        assert_eq!(read(&[904], 1, 9000), Ok(904));
+        assert_eq!(read(&[904; 9], 4096, 9000), Err((0, false)));
+        assert_eq!(read(&[904], 4096, 9000), Err((7, true)));
     }
 
     #[test]

@@ -32,6 +32,8 @@
 //! [`Completion::complete`] and [`FlushCompletion::complete_with`].
 
 mod batch;
+mod copies;
+mod direct;
 #[cfg(feature = "fault")]
 pub mod fault;
 mod file;
@@ -48,6 +50,7 @@ use std::fmt::Debug;
 
 pub(crate) use batch::EndOfWrite;
 pub use batch::{Completion, WriteBatch};
+pub use direct::DirectStore;
 pub use file::FileStore;
 pub use memory::MemStore;
 pub(crate) use null::NullStore;

@@ -36,11 +36,12 @@ const DIRECT_ALIGNMENT: usize = 4096;
 #[must_use = "it opens nothing by itself"]
 pub struct FileOptions {
     lock: bool,
+    direct: bool,
 }
 
 impl FileOptions {
     pub(super) fn new() -> Self {
-        Self { lock: true }
+        Self { lock: true, direct: false }
     }
 
     /// Sets whether the file is locked for as long as the store exists, so that a second one is refused, in this
@@ -55,6 +56,18 @@ impl FileOptions {
     /// another thread starts one can be refused, and may try again. To be turned off for file systems that have no such lock.
     pub fn lock(mut self, lock: bool) -> Self {
         self.lock = lock;
+        self
+    }
+
+    /// Sets whether the bytes go to the device and come from there past the kernel's cache, by direct I/O (`O_DIRECT`). Off by default; on
+    /// Linux only. [`DirectStore`](super::DirectStore) has it on, and says what it is good for.
+    ///
+    /// Opening then says [`Unsupported`](ErrorKind::Unsupported) where the file system, or the device, has no such thing, and leaves no file that was
+    /// not there;
+    /// [`from_file`](Self::from_file) says [`InvalidInput`](ErrorKind::InvalidInput) of a file that was opened without. A file that was
+    /// opened with `O_DIRECT` is used so whatever is set here.
+    pub fn direct(mut self, direct: bool) -> Self {
+        self.direct = direct;
         self
     }
 
@@ -107,10 +120,13 @@ impl FileOptions {
         let kind = file.metadata()?.file_type();
         check_kind(kind)?;
         let direct = check_flags(fcntl_getfl(&file)?)?;
+        if self.direct && !direct {
+            return Err(refused(ErrorKind::InvalidInput, "it is not open for direct I/O"));
+        }
         if self.lock {
             lock(&file)?;
         }
-        let alignment = if direct { alignment_of(&file, kind) } else { 1 };
+        let alignment = if direct { alignment_of(&file, kind)? } else { 1 };
         // A device has the size it has. Where a file may end its file system decides.
         let fixed_len = if kind.is_block_device() { Some(len_of_device(&file)?) } else { None };
         let len_max = match fixed_len {
@@ -126,7 +142,32 @@ impl FileOptions {
             check_kind(there.file_type())?;
         }
         let mut options = OpenOptions::new();
-        self.from_file(options.read(true).write(true).create(create).truncate(false).open(path)?)
+        options.read(true).write(true);
+        let (file, is_new) = if !self.direct {
+            (options.create(create).truncate(false).open(path)?, false)
+        } else if create {
+            // So that what is refused then leaves no file that was not there.
+            match options.clone().create_new(true).open(path) {
+                Ok(file) => (file, true),
+                // Also a link to nothing, which is created.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    (options.create(true).truncate(false).open(path)?, false)
+                }
+                Err(error) => return Err(error),
+            }
+        } else {
+            (options.open(path)?, false)
+        };
+        let direct = if self.direct { make_direct(&file) } else { Ok(()) };
+        let opened = direct.and_then(|()| self.from_file(file));
+        if let Err(error) = &opened
+            && is_new
+            && error.kind() == ErrorKind::Unsupported
+        {
+            // Whoever else has found it meanwhile is refused as well.
+            std::fs::remove_file(path)?;
+        }
+        opened
     }
 }
 
@@ -186,16 +227,89 @@ fn is_direct(_: OFlags) -> bool {
     false
 }
 
-/// Of a file with direct I/O. A device that asks for more than a page has refuses the writes.
+fn no_direct_io() -> io::Error {
+    refused(ErrorKind::Unsupported, "there is no direct I/O on this file system or device")
+}
+
+/// After it is open: what is wrong with its name is told as that.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn alignment_of(file: &File, kind: FileType) -> usize {
-    let sector = kind.is_block_device().then(|| rustix::fs::ioctl_blksszget(file).ok()).flatten();
-    sector.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(DIRECT_ALIGNMENT)
+fn make_direct(file: &File) -> io::Result<()> {
+    match rustix::fs::fcntl_setfl(file, fcntl_getfl(file)? | OFlags::DIRECT) {
+        Err(Errno::INVAL) => Err(no_direct_io()),
+        done => Ok(done?),
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn alignment_of(_: &File, _: FileType) -> usize {
-    DIRECT_ALIGNMENT
+fn make_direct(_: &File) -> io::Result<()> {
+    Err(no_direct_io())
+}
+
+/// Reads the first bytes: there are file systems that take a file so and refuse what is done with it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn check_read(file: &File, alignment: usize) -> io::Result<()> {
+    let mut bytes = vec![0; 2 * alignment];
+    let from = bytes.as_ptr().align_offset(alignment);
+    let aligned = &mut bytes[from..][..alignment];
+    match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *aligned, 0)) {
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Err(no_direct_io()),
+        read => Ok(read.map(drop)?),
+    }
+}
+
+/// Of a file with direct I/O. A device that asks for more than a page has refuses the writes.
+///
+/// # Errors
+/// If the kernel knows that there is none, although it was opened so, or refuses to read.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn alignment_of(file: &File, kind: FileType) -> io::Result<usize> {
+    let alignment = if kind.is_block_device() {
+        let sector = rustix::fs::ioctl_blksszget(file).ok();
+        sector.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(DIRECT_ALIGNMENT)
+    } else {
+        alignment_by(wanted_by(file))?
+    };
+    check_read(file, alignment.max(DIRECT_ALIGNMENT))?;
+    Ok(alignment)
+}
+
+/// What the kernel wants memory and offsets to be multiples of.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    memory: u32,
+    offsets: u32,
+}
+
+/// 0 if it has no direct I/O, `None` if it does not tell: it does since Linux 6.1.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn wanted_by(file: &File) -> Option<Wanted> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+
+    let told = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
+    let tells = told.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
+    let wanted = Wanted { memory: told.stx_dio_mem_align, offsets: told.stx_dio_offset_align };
+    tells.then_some(wanted)
+}
+
+/// Pages are at least so long in most mappings, and devices' blocks too, whatever smaller ones they take. In memory they are
+/// multiples of no more.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn alignment_by(wanted: Option<Wanted>) -> io::Result<usize> {
+    match wanted {
+        Some(Wanted { offsets: 0, .. }) => Err(no_direct_io()),
+        Some(Wanted { memory, .. }) if memory as usize > DIRECT_ALIGNMENT => {
+            let why = "its direct I/O wants memory to be aligned to more than 4096 bytes";
+            Err(refused(ErrorKind::Unsupported, why))
+        }
+        Some(Wanted { offsets, .. }) => Ok(DIRECT_ALIGNMENT.max(offsets as usize)),
+        None => Ok(DIRECT_ALIGNMENT),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn alignment_of(_: &File, _: FileType) -> io::Result<usize> {
+    Ok(DIRECT_ALIGNMENT)
 }
 
 fn lock(file: &File) -> io::Result<()> {
@@ -244,4 +358,20 @@ fn at_its_position<R>(file: &File, ask: impl FnOnce() -> io::Result<R>) -> io::R
     let answer = ask();
     seek(file, SeekFrom::Start(position))?;
     answer
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alignment_is_a_page_or_what_more_is_wanted() {
+        let of = |wanted| alignment_by(wanted).map_err(|error| error.kind());
+        let wants = |memory, offsets| of(Some(Wanted { memory, offsets }));
+        assert_eq!(of(None), Ok(4096));
+        assert_eq!(wants(4, 512), Ok(4096));
+        assert_eq!(wants(4096, 16_384), Ok(16_384));
+        assert_eq!(wants(0, 0), Err(ErrorKind::Unsupported));
+        assert_eq!(wants(8192, 4096), Err(ErrorKind::Unsupported));
+    }
 }

@@ -2,6 +2,10 @@
 //! can be, and how its writes have to be aligned.
 
 mod aligned;
+#[cfg(target_os = "linux")]
+mod copies;
+#[cfg(target_os = "linux")]
+mod direct;
 mod files;
 mod limits;
 mod partly;

@@ -16,9 +16,10 @@ pub(crate) struct Tool {
 const TREE: Option<&str> = Some("tagged-radix");
 const CACHE: Option<&str> = Some("writeback");
 const FRAMES: Option<&str> = Some("page-frames");
+const ENGINES: Option<&str> = Some("engines");
 
 /// As `ci/loom.sh` and `ci/shuttle.sh` build them.
-pub(crate) const TOOLS: [Tool; 12] = [
+pub(crate) const TOOLS: [Tool; 13] = [
     Tool {
         name: "tests",
         package: None,
@@ -41,6 +42,7 @@ pub(crate) const TOOLS: [Tool; 12] = [
     // Apart from the tests of the others, which take longer to build.
     Tool { name: "frames-tests", package: FRAMES, cfgs: &[], features: "", binaries: &[] },
     Tool { package: FRAMES, binaries: &["lib"], ..loom("frames-loom", &["frames_loom"]) },
+    Tool { name: "engines-tests", package: ENGINES, cfgs: &[], features: "", binaries: &[] },
 ];
 
 const fn shuttle(name: &'static str, cfgs: &'static [&'static str]) -> Tool {
@@ -54,6 +56,7 @@ const fn loom(name: &'static str, cfgs: &'static [&'static str]) -> Tool {
 /// The package that a file belongs to.
 pub(crate) fn crate_of(file: &str) -> Option<&'static str> {
     match file.split('/').next()? {
+        "engines" => ENGINES,
         "frames" => FRAMES,
         "radix" => TREE,
         "writeback" => CACHE,

@@ -62,6 +62,7 @@ struct Cursor<'g, const UP: bool> {
 }
 
 impl<'g, const UP: bool> Cursor<'g, UP> {
+    #[inline]
     fn new(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Self {
         let walk = Walk::of_entries(tree, filter, guard);
         Cursor { walk, filter, leaf: None, base: 0, rest: 0, version: None }
@@ -221,7 +222,8 @@ pub(crate) struct Scan<'g> {
 }
 
 impl<'g> Scan<'g> {
-    /// A scan over `range`, both ends included; `None` is the empty range.
+    /// A scan over `range`, both ends included; `None` is the empty range. Inlined, since a scan is large, and would be copied.
+    #[inline]
     pub(crate) fn new(
         tree: &'g Tree,
         range: Option<(u64, u64)>,

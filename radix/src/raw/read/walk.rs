@@ -25,7 +25,7 @@ use crate::tag::{Tag, TagFilter, TagSet};
 /// The [pace](Walk::pace) of a scan that looks far ahead.
 const LONG: u8 = 1;
 /// The pace at which a plain scan begins: one of few entries does not pay for looking far ahead.
-const SHORT: u8 = LONG + 12;
+const SHORT: u8 = LONG + 24;
 
 /// A position between leaves. It moves in one direction, from leaf to leaf.
 ///
