@@ -60,6 +60,17 @@ pub trait Observer: Send + Sync + Debug + 'static {
         let _ = pages;
     }
 
+    /// Pages were asked for so often since this was last told: found in memory, and not found and read. See
+    /// [`Stats::hits`](crate::stats::Stats::hits).
+    fn looked_up(&self, hits: u64, misses: u64) {
+        let _ = (hits, misses);
+    }
+
+    /// The store is done with a read, so long after it was asked. `Err`: at least one of its pages was not read.
+    fn read(&self, read: ReadEvent, took: Duration, outcome: Result<(), &StoreError>) {
+        let _ = (read, took, outcome);
+    }
+
     /// A batch is about to be handed to the store.
     fn submitted(&self, write: WriteEvent) {
         let _ = write;
@@ -104,12 +115,26 @@ pub struct WriteEvent {
     pub bytes: u64,
 }
 
+/// A run of pages that were read from the store, as an [`Observer`] is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReadEvent {
+    /// Index of the first page.
+    pub first_page: u64,
+    /// How many pages, side by side: the one that was asked for, and those behind it that were read ahead.
+    pub pages: u64,
+    /// How many bytes of them the store had.
+    pub bytes: u64,
+}
+
 /// The observers of a mapping, and how much they have been told of what is counted elsewhere.
 #[derive(Debug)]
 pub(crate) struct Observers {
     all: Vec<Arc<dyn Observer>>,
     pub(crate) dirtied: AtomicU64,
     pub(crate) evicted: AtomicU64,
+    pub(crate) hits: AtomicU64,
+    pub(crate) misses: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) panics: Counter,
 }
@@ -122,8 +147,15 @@ impl Observers {
         #[cfg(feature = "tracing")]
         all.push(Arc::new(super::trace::Events));
         let told = || AtomicU64::new(0);
-        let (dirtied, evicted, failed) = (told(), told(), told());
-        Self { all, dirtied, evicted, failed, panics: Counter::default() }
+        Self {
+            all,
+            dirtied: told(),
+            evicted: told(),
+            hits: told(),
+            misses: told(),
+            failed: told(),
+            panics: Counter::default(),
+        }
     }
 
     pub(crate) fn any(&self) -> bool {

@@ -36,8 +36,9 @@ use page_frames::Frame;
 use super::access::Found;
 use crate::buffer::Contents;
 use crate::error::{Error, Result};
+use crate::hooks::ReadEvent;
 use crate::pages::keep::Kept;
-use crate::primitives::Mutex;
+use crate::primitives::{Instant, Mutex};
 use crate::rules::core::{Core, Mapping, Room};
 use crate::store::ReadRun;
 use crate::store::wait::Filled;
@@ -141,6 +142,7 @@ impl Mapping {
             Found::Valid(page) => Load::Valid(page),
             Found::Busy(page) => Load::Busy(page),
             Found::Locked(page) => {
+                core.counters.misses.add(1);
                 let run = Reading::gather(self, page.clone(), wanted);
                 *asked = Some(Arc::clone(&run.note));
                 run.ask();
@@ -188,17 +190,22 @@ impl Reading {
     /// Asks the store. It may have ended when this returns.
     fn ask(self) {
         let core = Arc::clone(&self.mapping.core);
+        let began = core.observers.now();
         let Some(first) = self.pages.first() else { return };
         let offset = core.page_offset(first.index());
         let buffers = self.pages.iter().map(|_| core.frames.zeroed(core.page_size)).collect();
-        let run = ReadRun::calling(offset, buffers, Box::new(|filled| self.end(filled)));
+        let run =
+            ReadRun::calling(offset, buffers, Box::new(move |filled| self.end(filled, began)));
         core.backing().store.read(run);
     }
 
-    /// The store has read what there is; the pages are unlocked at last.
-    fn end(self, filled: Filled) {
-        let (core, size) = (&*self.mapping.core, self.mapping.core.page_size as u64);
+    /// The store has read what there is; the pages are unlocked at last, and observers told.
+    fn end(self, filled: Filled, began: Option<Instant>) {
+        let (mapping, pages) = (self.mapping.clone(), self.pages.len() as u64);
+        let (core, first_page) =
+            (&*mapping.core, self.pages.first().map_or(0, |page| page.index()));
         let Filled { buffers, mut count, error } = filled;
+        let (size, read) = (core.page_size as u64, ReadEvent { first_page, pages, bytes: count });
         for (at, (page, bytes)) in self.pages.iter().zip(buffers).enumerate() {
             let there = count.min(size);
             count -= there;
@@ -213,6 +220,10 @@ impl Reading {
                 *self.note.0.lock() = Some(error);
             }
         }
+        drop(self);
+        core.observers.tell_since(began, |observer, took| {
+            observer.read(read, took, error.as_ref().map_or(Ok(()), Err));
+        });
     }
 }
 

@@ -29,6 +29,11 @@ impl Core {
         if evicted > 0 {
             observers.tell(|observer| observer.evicted(evicted));
         }
+        let hits = untold(&observers.hits, self.counters.hits.get());
+        let misses = untold(&observers.misses, self.counters.misses.get());
+        if hits + misses > 0 {
+            observers.tell(|observer| observer.looked_up(hits, misses));
+        }
         let recorded = self.errors.recorded();
         let failed = untold(&observers.failed, recorded);
         if let Some(error) = self.errors.latest_after(recorded - failed).filter(|_| failed > 0) {
@@ -53,6 +58,13 @@ impl Drop for AtEnd<'_> {
 }
 
 impl Core {
+    /// The page was asked for, and is there: a hit, and a use.
+    #[inline]
+    pub(crate) fn found(&self, page: &Page) {
+        self.counters.hits.count();
+        self.used(page);
+    }
+
     /// The page is used, whichever way.
     #[inline]
     pub(crate) fn used(&self, page: &Page) {
