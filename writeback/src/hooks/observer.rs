@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::counters::Counter;
+use crate::counters::{Counter, Counters};
 use crate::error::{Error, StoreError};
 use crate::modes::FlushKind;
 use crate::primitives::{AtomicU64, Instant, Ordering};
@@ -131,10 +131,10 @@ pub struct ReadEvent {
 #[derive(Debug)]
 pub(crate) struct Observers {
     all: Vec<Arc<dyn Observer>>,
-    pub(crate) dirtied: AtomicU64,
-    pub(crate) evicted: AtomicU64,
-    pub(crate) hits: AtomicU64,
-    pub(crate) misses: AtomicU64,
+    dirtied: AtomicU64,
+    evicted: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) panics: Counter,
 }
@@ -176,6 +176,23 @@ impl Observers {
         }
     }
 
+    /// Tells all of them what has been counted since they were last told.
+    pub(crate) fn tell_counts(&self, counters: &Counters) {
+        let dirtied = untold(&self.dirtied, counters.dirtied.get());
+        if dirtied > 0 {
+            self.tell(|observer| observer.dirtied(dirtied));
+        }
+        let evicted = untold(&self.evicted, counters.evicted.get());
+        if evicted > 0 {
+            self.tell(|observer| observer.evicted(evicted));
+        }
+        let hits = untold(&self.hits, counters.hits.get());
+        let misses = untold(&self.misses, counters.misses.get());
+        if hits + misses > 0 {
+            self.tell(|observer| observer.looked_up(hits, misses));
+        }
+    }
+
     /// Tells all of them how long something took that began then.
     pub(crate) fn tell_since(
         &self,
@@ -191,6 +208,9 @@ impl Observers {
 
 /// How much of `counted` has not been told; it has been then. Each is told by one caller.
 pub(crate) fn untold(told: &AtomicU64, counted: u64) -> u64 {
-    // Relaxed: what is told of is not reached through it.
-    counted.saturating_sub(told.fetch_max(counted, Ordering::Relaxed))
+    // Relaxed: what is told of is not reached through it. Mostly there is nothing new, and then nothing is written.
+    match told.load(Ordering::Relaxed) < counted {
+        true => counted.saturating_sub(told.fetch_max(counted, Ordering::Relaxed)),
+        false => 0,
+    }
 }

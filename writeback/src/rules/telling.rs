@@ -20,24 +20,13 @@ impl Core {
         if held::any() {
             return; // Under a latch: it is told when the thread lets go of its last guard.
         }
-        let observers = &self.observers;
-        let dirtied = untold(&observers.dirtied, self.counters.dirtied.get());
-        if dirtied > 0 {
-            observers.tell(|observer| observer.dirtied(dirtied));
-        }
-        let evicted = untold(&observers.evicted, self.counters.evicted.get());
-        if evicted > 0 {
-            observers.tell(|observer| observer.evicted(evicted));
-        }
-        let hits = untold(&observers.hits, self.counters.hits.get());
-        let misses = untold(&observers.misses, self.counters.misses.get());
-        if hits + misses > 0 {
-            observers.tell(|observer| observer.looked_up(hits, misses));
-        }
-        let recorded = self.errors.recorded();
-        let failed = untold(&observers.failed, recorded);
-        if let Some(error) = self.errors.latest_after(recorded - failed).filter(|_| failed > 0) {
-            observers.tell(|observer| observer.failed(&error, failed));
+        self.observers.tell_counts(&self.counters);
+        let recorded = self.errors.recorded_about();
+        let failed = untold(&self.observers.failed, recorded);
+        if failed > 0
+            && let Some(error) = self.errors.latest_after(recorded - failed)
+        {
+            self.observers.tell(|observer| observer.failed(&error, failed));
         }
     }
 
