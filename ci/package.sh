@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# The packages test themselves: each is unpacked where nothing of this repository is in reach, and its tests and examples are built
-# with default features and with all.
+# The packages are whole: each is unpacked where nothing of this repository is in reach, and its tests and examples are checked with
+# default features and with all; with the argument "run", the tests are run there as well.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(tagged-radix writeback page-frames)
+how=(check --quiet --tests --examples)
+[ "${1:-}" != run ] || how=(test)
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 cargo package --package tagged-radix --package writeback --package page-frames --allow-dirty --no-verify
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
@@ -17,7 +19,7 @@ done
 for package in "${packages[@]}"; do
     for features in --features= --all-features; do
         # Published or not, the others are those packaged beside.
-        CARGO_TARGET_DIR=$target cargo test --no-run --quiet --manifest-path "$folder/$package-$version/Cargo.toml" \
+        CARGO_TARGET_DIR=$target cargo "${how[@]}" --manifest-path "$folder/$package-$version/Cargo.toml" \
             "$features" --config "patch.crates-io.tagged-radix.path = '$folder/tagged-radix-$version'" \
             --config "patch.crates-io.page-frames.path = '$folder/page-frames-$version'"
     done

@@ -1,5 +1,7 @@
 //! Who is measured: one trait, one file a contender.
 
+mod arctic;
+mod artmap;
 mod batch;
 mod congee;
 mod dashmap;
@@ -264,6 +266,11 @@ pub const CANDIDATES: &[Candidate] = &[
     candidate::<tree::Tree>(OURS, "`RadixTree<&u64>`"),
     candidate::<xarray::XArray>(KERNEL, "the kernel's XArray, its algorithm: one writer at a time"),
     candidate::<congee::Art>("congee", "`Congee`, an adaptive radix tree"),
+    candidate::<arctic::Arctic>(
+        "Arctic",
+        "`arctic::ConcurrentMap`, a lock-free adaptive radix tree",
+    ),
+    candidate::<artmap::Art>("artmap", "`artmap::ArtMap`, an adaptive radix tree"),
     candidate::<scc::Ordered>("TreeIndex", "`scc::TreeIndex`, a B+-tree"),
     candidate::<scc::Hashed>("scc HashMap", "`scc::HashMap`"),
     candidate::<scc::HashedIndex>("HashIndex", "`scc::HashIndex`"),

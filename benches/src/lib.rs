@@ -12,6 +12,7 @@ pub mod machine;
 pub mod memory;
 pub mod pages;
 pub mod plot;
+pub mod resident;
 pub mod stats;
 pub mod table;
 pub mod target;

@@ -16,7 +16,7 @@ use crate::garbage;
 pub const CHILD: &str = "--memory-of";
 
 /// Resident memory of this process in bytes, counted page by page (what `/proc/self/statm` says may lag behind).
-fn resident() -> io::Result<u64> {
+pub(crate) fn resident() -> io::Result<u64> {
     let text = std::fs::read_to_string("/proc/self/smaps_rollup")?;
     let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
     let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());

@@ -20,6 +20,7 @@ use crate::keys::shuffled;
 use crate::stats::Spread;
 use crate::threads::together;
 
+pub(crate) use sink::Sink;
 pub use sink::{Overhead, overhead};
 
 /// Bytes in a page.

@@ -74,6 +74,11 @@ fn lookups() {
     each("get_miss", &gaps, &odd, |p, index| see(p.get(index)));
     let mut random = SmallRng::seed_from_u64(1);
     let sparse: Vec<u64> = (0..FEW).map(|_| random.random()).collect();
+    // Runs of 256 at random places.
+    let runs: Vec<u64> = sparse.iter().map(|place| place >> 24 & !255).collect();
+    let clustered: Vec<u64> = runs.iter().take(64).flat_map(|run| *run..run + 256).collect();
+    let some = shuffled(clustered.iter().copied().step_by(4));
+    each("get_clustered", &tree_of(clustered), &some, |p, index| see(p.get(index)));
     each("get_sparse", &tree_of(sparse.clone()), &shuffled(sparse), |p, index| {
         black_box(p.get(index));
     });
@@ -101,6 +106,10 @@ fn scans() {
     tag_some(&tree);
     let (pinned, tagged) = (tree.pin(), DENSE.div_ceil(100));
     case("iterate", DENSE, || pinned.iter().for_each(see));
+    let mut random = SmallRng::seed_from_u64(2);
+    let sparse = tree_of((0..DENSE).map(|_| random.random()));
+    let lone = sparse.pin();
+    case("iterate_sparse", DENSE, || lone.iter().for_each(see));
     case("walk_tagged", tagged, || {
         pinned.range_tagged(.., T0).for_each(see);
     });

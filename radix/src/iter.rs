@@ -108,6 +108,16 @@ impl<'p, V: Value> Iterator for RangeTagged<'p, V> {
         // SAFETY: read from this tree under the guard that the scan borrows.
         Some((index, unsafe { V::as_ref(entry.value) }, entry.tags))
     }
+
+    /// A leaf at a time: faster than a loop over [`next`](Iterator::next), as are `for_each`, `sum` and others that use it. All that
+    /// passes in a leaf of 64 neighbours is read at one instant, before `each` gets the first of it.
+    #[inline]
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, mut each: F) -> B {
+        self.scan.fold_entries(init, |result, (index, entry)| {
+            // SAFETY: read from this tree under the guard that the scan borrows.
+            each(result, (index, unsafe { V::as_ref(entry.value) }, entry.tags))
+        })
+    }
 }
 
 impl<V: Value> DoubleEndedIterator for RangeTagged<'_, V> {

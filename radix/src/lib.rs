@@ -11,6 +11,7 @@ mod bounds;
 mod check;
 mod cursor;
 mod error;
+mod flight;
 mod iter;
 #[cfg(feature = "rayon")]
 mod par;

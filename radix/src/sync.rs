@@ -1,4 +1,4 @@
-//! The only file that names atomics, spin hints and threads.
+//! The only file that names atomics, locks, spin hints and threads.
 //!
 //! Everything else writes `crate::sync::...`, so that a model checker's primitives can take the place of the
 //! standard ones without a change anywhere else: loom's with `--cfg radix_loom` and the feature `loom`, shuttle's with
@@ -11,7 +11,9 @@ mod native {
     pub(crate) use core::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering,
     };
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::thread::yield_now;
+    pub(crate) use std::thread_local;
 
     /// For what is shared beside the trees, where no hesitation is of use.
     pub(crate) use self::AtomicPtr as GlobalPtr;
@@ -91,6 +93,8 @@ mod primitives {
     #[cfg(radix_shuttle)]
     pub(crate) use checker::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
     pub(crate) use checker::sync::atomic::{Ordering, fence};
+    pub(crate) use checker::sync::{Condvar, Mutex, MutexGuard};
+    pub(crate) use checker::thread_local;
 
     pub(crate) fn zeros<const N: usize>() -> [AtomicU64; N] {
         core::array::from_fn(|_| AtomicU64::new(0))
@@ -172,7 +176,9 @@ pub(crate) use self::primitives::{
 };
 
 #[cfg(not(any(radix_loom, radix_shuttle)))]
-pub(crate) use self::native::GlobalPtr;
+pub(crate) use self::native::{Condvar, GlobalPtr, Mutex, MutexGuard, thread_local};
+#[cfg(any(radix_loom, radix_shuttle))]
+pub(crate) use self::primitives::{Condvar, Mutex, MutexGuard, thread_local};
 pub(crate) use std::thread::panicking;
 
 /// For the oracle: the tree itself has no fences.

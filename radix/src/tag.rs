@@ -144,6 +144,13 @@ impl TagSet {
         self.0 == 0
     }
 
+    /// The tag in the set, if there is one only.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "at most 8")]
+    pub(crate) const fn only(self) -> Option<Tag> {
+        if self.0.is_power_of_two() { Some(Tag(self.0.trailing_zeros() as u8)) } else { None }
+    }
+
     /// How many tags are in the set.
     ///
     /// # Examples
@@ -426,6 +433,12 @@ impl TagFilter {
     #[inline]
     pub fn matches(self, tags: TagSet) -> bool {
         (self.all - tags).is_empty() && (self.none & tags).is_empty()
+    }
+
+    /// The only tag that it asks for, if it asks for one and refuses none: the filter of most walks.
+    #[inline]
+    pub(crate) fn one(self) -> Option<Tag> {
+        if self.none.is_empty() { self.all.only() } else { None }
     }
 
     /// Whether every entry passes.

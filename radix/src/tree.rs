@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 use crate::batch::Batch;
 use crate::bounds::inclusive;
 use crate::check::Violation;
+use crate::flight::Flights;
 use crate::raw;
 use crate::reclaim::{Drops, pin};
 use crate::stats::Stats;
@@ -36,6 +37,7 @@ use crate::value::{CloneValue, Value};
 /// ```
 pub struct RadixTree<V: Value> {
     raw: raw::Tree,
+    flights: Flights,
     values: PhantomData<V>,
 }
 
@@ -52,7 +54,7 @@ impl<V: Value> RadixTree<V> {
         /// ```
         #[must_use]
         pub const fn new() -> RadixTree<V> {
-            RadixTree { raw: raw::Tree::new(), values: PhantomData }
+            RadixTree { raw: raw::Tree::new(), flights: Flights::new(), values: PhantomData }
         }
     }
 
@@ -159,6 +161,11 @@ impl<V: Value> RadixTree<V> {
     #[inline]
     pub(crate) fn raw(&self) -> &raw::Tree {
         &self.raw
+    }
+
+    /// The values that are being made.
+    pub(crate) fn flights(&self) -> &Flights {
+        &self.flights
     }
 
     pub(crate) fn raw_mut(&mut self) -> &mut raw::Tree {

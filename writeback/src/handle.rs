@@ -13,6 +13,7 @@ use crate::index::range::{Inclusive, inclusive};
 use crate::modes::FlushKind;
 use crate::primitives::Mutex;
 use crate::rules::core::Mapping;
+use crate::wait::now;
 
 /// A file-like view of a [`Mapping`].
 ///
@@ -293,19 +294,28 @@ impl Handle {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn sync_range(&self, bytes: impl RangeBounds<u64>) -> Result<()> {
+        self.pages_of(bytes).map_or(Ok(()), |pages| self.sync(pages, FlushKind::Data))
+    }
+
+    fn pages_of(&self, bytes: impl RangeBounds<u64>) -> Option<Inclusive> {
         let core = &self.mapping.core;
-        let Some((first, last)) = inclusive(bytes) else { return Ok(()) };
-        self.sync((core.page_index(first), core.page_index(last)), FlushKind::Data)
+        let (first, last) = inclusive(bytes)?;
+        Some((core.page_index(first), core.page_index(last)))
     }
 
     fn sync(&self, pages: Inclusive, kind: FlushKind) -> Result<()> {
+        let _span = trace::sync(kind);
+        now(self.synced(pages, kind))
+    }
+
+    /// A sync. Dropped before its end, it has told nothing: the next one does.
+    async fn synced(&self, pages: Inclusive, kind: FlushKind) -> Result<()> {
         // From where this sync looks for errors. Not where the handle stands when it ends: another
         // sync of the same handle may report the error first, and both must.
         let since = *self.cursor.lock();
-        let _span = trace::sync(kind);
         let observers = &self.mapping.core.observers;
         let began = observers.now();
-        let outcome = self.mapping.sync_pages(pages, kind);
+        let outcome = self.mapping.sync_pages(pages, kind).await;
         self.mapping.give_up_beyond();
         let outcome = self.advance(since, outcome);
         let result = outcome.as_ref().copied();

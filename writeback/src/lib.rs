@@ -59,7 +59,7 @@
 //! | put a checksum on pages, or encrypt them | [`hooks::Seal`] |
 //! | wait in a task of whatever runtime, and not in a thread | [`Mapping::async_handle`], [`AsyncHandle`] |
 //! | see what happens | [`Mapping::stats`], [`hooks::Observer`] |
-//! | have pages read before they are wanted | [`Handle::prefetch`] |
+//! | have pages read before they are wanted, waiting for that or not | [`Handle::prefetch`], [`Handle::read_ahead`] |
 //! | give back room, take it ahead, look for holes | [`Handle::punch`], [`Handle::allocate`], [`Handle::next_data`] |
 //! | keep pages somewhere else than in a file | [`store::Store`] |
 //! | test what you build against failing devices and power cuts | `store::fault` (feature `fault`) |
@@ -93,8 +93,8 @@
 //!    page is still part of it, and changes its state in sections, which find out.
 //! 9. *To wait* for a page lock, a writeback, a hold or the store: with no index guard, no latch (but see 14) and no
 //!    page under writeback that has not been submitted. Several page locks: in ascending order.
-//!    A task waits as a thread does, in the same queues (`wait`), but returns meanwhile: it keeps nothing then that its future does not
-//!    let go of when it is dropped. Wakers are called with no lock that a poll waits for in its thread.
+//!    A task waits as a thread does, in the same queues (`wait`), but returns meanwhile. What it keeps then, at the most the claim of the one page that its sync waits for because
+//!    another writer holds it, it lets go of when it is dropped. What would put its thread to sleep, such as a latch that somebody keeps, a thread waits for in its place. Wakers are called with no lock that a poll waits for in its thread.
 //! 10. *Orders of locks*: truncate lock, page lock, content latch, index; and below the latch, beside the
 //!     index, a page's log positions and the book of all. The end of a write takes none of the first three.
 //!     The length is raised under the latch. If the store has an [alignment](store::Limits::alignment), also under a lock
@@ -125,10 +125,12 @@
 //!     been asked. The first page may be waited for. Those that are read with it are new in the index, locked from the beginning, and have places that were free: nothing is
 //!     waited for. The locks belong to the read, not to a thread: its end, by the [run](store::ReadRun), on any thread, puts the bytes into each page, under the latch
 //!     of a page that has no contents, which nobody keeps, makes it valid in the same breath, and unlocks it. Whoever asked waits for the lock as others do, or has gone. A cut
-//!     waits for the locks of the pages that it takes away, and of the one in which it ends. If the read failed, or was lost, the page stays empty, and whoever gets the lock next asks
+//!     waits for the locks of the pages that it takes away, and of the one in which it ends; a punch, and a cut of sealed pages, before the store is asked. If the read failed, or was lost, the page stays empty, and whoever gets the lock next asks
 //!     again; the one who asked is told, by a note written before the unlocking.
-//!     A page of which a part is written and which is not cached is read by the writer itself, with both locks. Only there, and for a flush, does a thread wait for a store's
-//!     answer ([`store`](store#the-protocol)); whoever ends what is waited for needs none of the locks that are held.
+//!     A page of which a part is written and which is not cached is read by the writer itself, with both locks. Only there does a thread wait for a store's
+//!     answer with locks in hand ([`store`](store#the-protocol)); whoever ends the read needs none of them.
+//! 16. *To flush the store*: no lock. One flush is under way at a time; its end, on any thread, books what it covered or poisons the mapping, and lets the next begin. Who
+//!     waits for one looks again then: it is covered, or begins the next, or waits for that.
 //!
 //! What may be stale, and why that is harmless: a *set* DIRTY tag over a clean page, which exists only
 //! while a claim holds the page lock, costs a sync a wait and a look. The counters are exact, each by
@@ -193,7 +195,7 @@
 //!
 //! | call | under a guard |
 //! |---|---|
-//! | [`page`](Mapping::page), [`try_page`](Mapping::try_page), [`cached_page`](Mapping::cached_page), [`tagged`](Mapping::tagged), and [`read`](page::PageRef::read) of another page; [`read_at`](Handle::read_at) and [`prefetch`](Handle::prefetch) of other pages | yes, cached or not. What is not cached comes in over the capacity rather than wait for room |
+//! | [`page`](Mapping::page), [`try_page`](Mapping::try_page), [`cached_page`](Mapping::cached_page), [`tagged`](Mapping::tagged), and [`read`](page::PageRef::read) of another page; [`read_at`](Handle::read_at), [`prefetch`](Handle::prefetch) and [`read_ahead`](Handle::read_ahead) of other pages | yes, cached or not. What is not cached comes in over the capacity rather than wait for room |
 //! | [`write`](page::PageRef::write) of another page, [`write_with`](page::PageRef::write_with), [`write_logged`](page::PageRef::write_logged), [`mark_dirty`](page::PageRef::mark_dirty), [`allocate`](Mapping::allocate); [`write_at`](Handle::write_at) of other pages | yes, over the limit of dirty pages rather than wait for room: [`wait_for_room`](Mapping::wait_for_room) before the first guard |
 //! | the same, of a page that is not cached or that lengthens the mapping, while [`set_len`](Handle::set_len), `punch`, `zero` or [`close`](Mapping::close) is at work in it, or while a cut of its store has still to be made up for | [`Error::WouldBlock`], because the other may be waiting for the guard: let go of all guards and begin again; [`Error::Partial`] if a part was written before |
 //! | reading a page again under a read guard of it | yes |

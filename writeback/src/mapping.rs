@@ -411,7 +411,8 @@ impl Mapping {
     /// opened may not have been durable.
     ///
     /// Writes of other clones and handles fail with [`Error::Closed`](crate::Error::Closed) from now
-    /// on; reads are still served from memory and store.
+    /// on; reads are still served from memory and store. The store is dropped, and a file's lock with it, when all clones and handles are, and the
+    /// reads under way have ended: also one that nobody waits for, because its task was dropped or it [read ahead](crate::Handle::read_ahead).
     ///
     /// # Errors
     /// [`CloseError`] hands the mapping back, open again, with everything that is not saved.

@@ -88,7 +88,8 @@ impl Handle {
     /// read of the store, up to half of what the [`PageCache`](crate::PageCache) has room for.
     ///
     /// # Concurrency
-    /// Waits for the store, as [`read_at`](Self::read_at) of these bytes does, which reads missing pages in the same way.
+    /// Asks the store for all of them and then waits, so a store that ends reads later has them all under way together. Not to wait at all:
+    /// [`read_ahead`](Self::read_ahead).
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at): the pages before the one in question are cached.
@@ -104,5 +105,17 @@ impl Handle {
     /// ```
     pub fn prefetch(&self, bytes: impl RangeBounds<u64>) -> Result<()> {
         inclusive(bytes).map_or(Ok(()), |bytes| self.mapping().prefetch(bytes))
+    }
+
+    /// Begins to read the pages of these bytes that are not cached, and does not wait for them: as [`prefetch`](Self::prefetch), but as far as
+    /// there is room without waiting, and without a word of what fails. Whoever comes to such a page waits for its read, or asks again.
+    ///
+    /// # Concurrency
+    /// Waits for nothing but the store's calls: of a store that blocks, for the reads. A cut of the mapping waits for the reads of pages that it takes away.
+    /// Under a guard it may be called as `prefetch` may.
+    pub fn read_ahead(&self, bytes: impl RangeBounds<u64>) {
+        if let Some(bytes) = inclusive(bytes) {
+            self.mapping().read_ahead(bytes);
+        }
     }
 }

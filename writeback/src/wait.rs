@@ -21,8 +21,7 @@
 //! * *Every wake is for all* who wait under the key. So a task that is dropped after it was woken takes nobody's wake-up with it,
 //!   and one that is dropped before takes its entry out of the bucket. The announcement that it leaves costs a wake-up of nobody.
 //! * *An entry serves one wake-up.* A wake takes it out. The task puts it in again when it is polled and the condition is still false, which announces
-//!   it again, too; also if it is polled for another reason while its entry is there, because in the meantime a wake may have taken the
-//!   announcement off and be about to take the entry.
+//!   it again, too: to look is to announce, also if it is polled for another reason while its entry is there.
 //! * *The last waker counts*: a task that is polled with another waker than before is woken by that.
 //! * *Wakers are foreign code.* To clone, drop or call one may run anything, such as the end of a task that drops a future of this table. So
 //!   none of that is done under a bucket's lock; and who calls [`wake_all`] has no other lock that a poll may wait for in its thread: no mutex,
@@ -321,7 +320,9 @@ mod tests {
     }
 
     /// Ends a wait of its own when it is dropped, as the last reference to a task does.
-    struct Task(std::sync::Mutex<Option<Until<fn() -> bool>>>);
+    struct Task {
+        _wait: Until<fn() -> bool>,
+    }
 
     impl Wake for Task {
         fn wake(self: Arc<Self>) {}
@@ -332,9 +333,9 @@ mod tests {
         crate::watchdog::watch();
         let mut task = until(41, || false);
         for _ in 0..3 {
-            let mut of_another = until(41, (|| false) as fn() -> bool);
-            assert!(poll(&mut of_another, &Arc::default()).is_pending());
-            let waker = Waker::from(Arc::new(Task(std::sync::Mutex::new(Some(of_another)))));
+            let mut _wait = until(41, (|| false) as fn() -> bool);
+            assert!(poll(&mut _wait, &Arc::default()).is_pending());
+            let waker = Waker::from(Arc::new(Task { _wait }));
             // Replaced by the next, and at last taken out, each with the wait in it.
             assert!(Pin::new(&mut task).poll(&mut Context::from_waker(&waker)).is_pending());
         }

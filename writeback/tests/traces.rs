@@ -85,4 +85,38 @@ fn syncs_passes_and_flushes_are_spans_and_errors_events() {
     for line in ["ERROR writing back failed", "ERROR flush failed", "WARN sync failed"] {
         assert!(lines.iter().any(|seen| seen == line), "{line} is not in {lines:?}");
     }
+    a_subscriber_that_panics_leaves_no_flush_under_way();
+}
+
+/// A subscriber to which the span of a flush is one too many.
+struct Panics;
+
+impl tracing::Subscriber for Panics {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        assert!(span.metadata().name() != "flush", "of the subscriber");
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+fn a_subscriber_that_panics_leaves_no_flush_under_way() {
+    common::watch();
+    let mapping = Mapping::open(TestStore::new()).unwrap();
+    mapping.handle().write_at(&[1; PAGE], 0).unwrap();
+    let sync = || mapping.handle().sync_data();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        tracing::subscriber::with_default(Panics, sync)
+    }));
+    assert!(panicked.is_err());
+    sync().unwrap();
+    assert_eq!((mapping.stats().dirty, mapping.is_poisoned()), (0, false));
 }

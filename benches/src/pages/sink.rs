@@ -13,8 +13,9 @@ use crate::keys::shuffled;
 
 /// A store that is done at once.
 #[derive(Debug)]
-struct Sink {
-    pages: u64,
+pub(crate) struct Sink {
+    /// How many pages it says that it has.
+    pub(crate) pages: u64,
 }
 
 impl Store for Sink {
@@ -31,7 +32,10 @@ impl Store for Sink {
     }
 
     fn read(&self, run: ReadRun) {
-        run.fill(|_, into| Ok(into.len()));
+        run.fill(|_, into| {
+            into.fill(1);
+            Ok(into.len())
+        });
     }
 
     fn write(&self, batch: WriteBatch, completion: Completion) {

@@ -26,9 +26,10 @@
 //!
 //! *Who is woken*: the first of the queue; if it is a reader, all readers of the queue. A thread that is woken takes part in the race for the latch again; whoever wins it
 //! wakes others when it ends. So there is always somebody who will wake those that sleep: one who has the latch, or one who was woken and will have it. A thread
-//! that takes the latch again and again would always win that race, so every half millisecond or so the woken are *handed* the latch, under the queue's lock.
+//! that takes the latch again and again would always win that race, so an end that wakes *hands* them the latch now and then, about every half millisecond,
+//! under the queue's lock, if it finds the word still free.
 //!
-//! *Writers are not starved*: a reader goes to sleep if a writer waits, also while the latch is free; that writer wakes it when it ends. One that is woken does not look at
+//! *Writers before new readers*: a reader goes to sleep if a writer waits, also while the latch is free; that writer wakes it when it ends. One that is woken does not look at
 //! waiting writers before it tries, since it may have been woken in place of one. What such a reader looks at is the count, not the lock word. Still it is not
 //! forgotten: it raised the count before it looked; the writer that it saw there lowers the count later, *before it ends*, and every thread that raises the writers'
 //! count enters and ends. That end finds the count raised: it is one word. [`Latch::read_recursive`] does not look at them either,
@@ -56,8 +57,10 @@ const WRITER: u32 = 1 << 31;
 /// a [`Pool`](crate::Pool) or a thread that had to wait; elsewhere it has a fence. See the [module](self).
 ///
 /// # Concurrency
-/// Waiting threads sleep, and those that wait get their turn, readers and writers, as long as fewer than 32,768 of either wait. A thread that
-/// waits for a latch that it has itself waits for ever; [`read_recursive`](Self::read_recursive) does not wait beside its own reads.
+/// Waiting threads sleep. A reader waits behind a waiting writer, and from time to time an end hands the latch to a thread that waits, so that threads
+/// which take it again and again do not keep others out; there is no bound to how often others come first, and readers by
+/// [`read_recursive`](Self::read_recursive) that overlap without end keep writers out. Fewer than 32,768 readers and as many writers may wait. A thread that
+/// waits for a latch that it has itself waits for ever; `read_recursive` does not wait beside its own reads.
 /// A guard stays on its thread. On Linux a thread that is about to sleep calls `membarrier(2)`, which interrupts the processors that run the process:
 /// latches are for short use. A latch that other threads used when a process forked must not be used in the child.
 ///

@@ -2,6 +2,7 @@
 
 use super::Pinned;
 use crate::error::{OccupiedError, RemoveError, ReplaceError};
+use crate::flight::Joined;
 use crate::raw::{Change, Entry, Inserted, Insertion, NewValue, Word};
 use crate::slot::{Pending, Slot};
 use crate::tag::TagSet;
@@ -201,7 +202,11 @@ impl<V: Value> Pinned<'_, V> {
     /// The value at `index`, or the one that `make` returns, which is inserted.
     ///
     /// # Concurrency
-    /// `make` runs outside all locks, at most once. If another thread inserts first, what it made is dropped.
+    /// `make` runs outside all locks, at most once. Of calls for the same index, one runs its `make` while the others wait for it, under
+    /// their guards; if it panics, one of them goes on with its own. A call from within a `make` does not wait: where another call
+    /// is making a value, it makes one, too. If an entry is inserted first, by such a call or by another operation, what was made is dropped.
+    ///
+    /// As with any wait: if `make` takes a lock, or waits for a thread, do not call this while you hold that lock, or are that thread.
     /// # Complexity
     /// As [`get`](Pinned::get) if there is an entry, else as [`insert`](Pinned::insert).
     ///
@@ -218,9 +223,28 @@ impl<V: Value> Pinned<'_, V> {
         if let Some(value) = self.get(index) {
             return value;
         }
-        match self.try_insert(index, make()) {
-            Ok(value) => value,
-            Err(occupied) => occupied.current,
+        self.make_or_wait(index, make)
+    }
+
+    /// The same where there was no entry a moment ago.
+    #[cold]
+    fn make_or_wait(&self, index: u64, make: impl FnOnce() -> V) -> V::Ref<'_> {
+        loop {
+            let flight = match self.tree.flights().join(index) {
+                Joined::Maker(flight) => Some(flight),
+                Joined::Beside => None,
+                Joined::Landed => match self.get(index) {
+                    Some(value) => return value,
+                    None => continue,
+                },
+            };
+            if let (Some(_), Some(value)) = (&flight, self.get(index)) {
+                return value;
+            }
+            let inserted = self.try_insert(index, make());
+            // Not before the value is in the tree.
+            drop(flight);
+            return inserted.unwrap_or_else(|occupied| occupied.current);
         }
     }
 

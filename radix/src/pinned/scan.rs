@@ -138,7 +138,8 @@ impl<V: Value> Pinned<'_, V> {
     /// Not a snapshot: every entry that passes during the whole scan is reported, each index at most once, and the value
     /// and tags that are reported were those of the entry at one instant of the scan. An entry is read again when a writer
     /// of its leaf intervenes; after a few repetitions the scan waits for the leaf's lock. The body of the loop may change the
-    /// tree.
+    /// tree. `for_each`, `fold` and what uses them read a leaf at once: what their closure does to the next entries of that leaf
+    /// comes too late to be seen.
     /// # Complexity
     /// O(height) to start, then O(1) an entry and O(nodes) for the nodes with an entry that has all the tags asked for.
     ///

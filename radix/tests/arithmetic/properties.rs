@@ -123,7 +123,11 @@ pub(crate) fn check_edges(place: usize, level: u8, skip: bool, bits: u8) {
 /// All questions to an edge that may be null agree with each other.
 fn check_questions(edge: Edge) {
     assert_eq!(Edge::from_word(edge.word()), edge);
-    assert_eq!(edge.ends_or_skips(), edge.is_null() || edge.skips());
+    assert_eq!(edge.is_leaf_or_null(), edge.level() == 0);
+    if edge.level() < LEVELS {
+        let index = 0x0123_4567_89ab_cdef_u64.rotate_left(u32::from(edge.level()) * 11);
+        assert_eq!(edge.offset(index), index::offset(index, edge.level()));
+    }
     assert_eq!(edge.plain_level().is_some(), !edge.skips());
     for level in 0..16 {
         let plain = !edge.is_null() && edge.plain_level() == Some(level);
@@ -145,7 +149,7 @@ fn check_small(node: NonNull<Node>, level: u8) {
     assert_eq!(Edge::from_word(edge.word()), edge);
     assert_eq!((edge.pointer(), edge.level()), (node.as_ptr(), level));
     assert!(edge.is_small() && !edge.is_single() && !edge.is_full() && !edge.is_null());
-    assert!(edge.skips() && edge.ends_or_skips() && edge.leads_to_inner());
+    assert!(edge.skips() && edge.leads_to_inner());
     assert!(edge.plain_level().is_none() && (0..16).all(|level| !edge.leads_to(level)));
 }
 
@@ -157,13 +161,13 @@ fn check_single(place: usize) {
     assert_eq!(Edge::from_word(edge.word()), edge);
     assert_eq!(edge.single_pointer(), single.as_ptr());
     assert!(edge.is_single() && !edge.is_small() && !edge.is_full() && !edge.leads_to_inner());
-    assert!(!edge.is_null() && edge.skips() && edge.ends_or_skips());
+    assert!(!edge.is_null() && edge.skips());
     assert!(edge.plain_level().is_none() && (0..16).all(|level| !edge.leads_to(level)));
 }
 
 fn check_null() {
     let null = Edge::NULL;
-    assert!(null.is_null() && null.ends_or_skips() && !null.skips() && !null.is_single());
+    assert!(null.is_null() && null.is_leaf_or_null() && !null.skips() && !null.is_single());
     assert_eq!((null.level(), null.plain_level()), (0, Some(0)));
     check_questions(null);
 }

@@ -9,6 +9,7 @@ mod cursor;
 mod edges;
 mod entries;
 mod lists;
+mod lonely;
 mod neighbours;
 mod ranges;
 mod reentrant;

@@ -2,7 +2,7 @@
 
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
-use crate::common::{T0, T1, T2, Tree, add_tagged, assert_at_rest, indices, tagged, tree_of};
+use crate::common::{NONE, T0, T1, T2, Tree, add_tagged, assert_at_rest, indices, tagged, tree_of};
 use tagged_radix::{TagFilter, TagSet};
 
 const SPARSE: [u64; 8] = [0, 5, 63, 64, 200, 4096, 300_000, 1 << 55];
@@ -215,4 +215,44 @@ fn a_range_may_be_changed_while_it_is_walked() {
     }
     assert!(tree.is_empty());
     assert_at_rest(&tree);
+}
+
+/// What passes in a leaf is read before the first of it is handed on; the leaves behind it are read when the fold comes there.
+#[test]
+fn a_tagged_fold_takes_a_leaf_at_a_time() {
+    let tree = tree_of([0, 1, 2, 64, 65, 128]);
+    let p = tree.pin();
+    p.tag_range(.., T0, NONE);
+    let mut seen = Vec::new();
+    p.range_tagged(.., T0).for_each(|(index, value, tags)| {
+        assert_eq!((index, tags), (*value, T0.into()));
+        seen.push(index);
+        p.clear_tag(index + 1, T0);
+        p.clear_tag(index + 64, T0);
+    });
+    assert_eq!(seen, [0, 1, 2, 128]);
+}
+
+#[test]
+fn a_tagged_fold_goes_on_where_steps_have_come() {
+    let tree = tree_of((0..200).chain([300, 1 << 30]));
+    let p = tree.pin();
+    p.tag_range(10..=300, T0, NONE);
+    p.tag_range(100..=110, T1, NONE);
+    let without = TagFilter::all_of(T0).and_none_of(T1);
+    for (filter, first, gap) in
+        [(TagFilter::ANY, 5, 0..=0), (T0.into(), 10, 0..=0), (without, 10, 100..=110)]
+    {
+        let all: Vec<u64> =
+            (first..200).chain([300]).filter(|index| !gap.contains(index)).collect();
+        for (front, back) in [(0, 0), (1, 0), (3, 2), (60, 0), (70, 70), (all.len(), 1)] {
+            let mut scan = p.range_tagged(5..=300, filter);
+            let mut found: Vec<u64> = scan.by_ref().take(front).map(|(index, ..)| index).collect();
+            let mut last: Vec<u64> =
+                scan.by_ref().rev().take(back).map(|(index, ..)| index).collect();
+            scan.for_each(|(index, ..)| found.push(index));
+            found.extend(last.drain(..).rev());
+            assert_eq!(found, all, "{front} from the front, {back} from behind");
+        }
+    }
 }

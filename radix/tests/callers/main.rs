@@ -7,6 +7,7 @@ mod common;
 mod code;
 mod deferred;
 mod drops;
+mod flights;
 mod guards;
 mod threads;
 

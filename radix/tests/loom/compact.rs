@@ -22,6 +22,10 @@ crate::model::models! {
     near_vs_entry: "0:A 4", "insert 1 B; update 0 B A new" | "entry 0; entry 0";
     /// A tagged scan that finds the dead compact leaf reports what was tagged all along, and nothing twice.
     near_vs_walk: "0:A 4:A", "insert 1 A" | "scan A";
+    /// So does a fold, also one over all entries, which takes compact leaves side by side.
+    near_vs_fold: "0:A 2 4:A", "insert 1 A" | "fold A";
+    /// That one reports what is there all along, whatever the leaves become.
+    near_vs_fold_of_all: "0 2 4", "insert 3" | "fold";
     /// A tag set beside a compact leaf that is unlinked keeps its summary.
     unlink_vs_near: "0:A 2", "remove 0" | "insert 3 A";
     /// A parent that is found from the root, while a split moves the compact leaf below another.

@@ -1,5 +1,5 @@
 //! The tree under loom: two or three threads, few calls each, in every interleaving with at most so many preemptions
-//! (`LOOM_MAX_PREEMPTIONS`, default 2; with `LOOM_QUICK` one in the longest models), and with every value that the memory orderings let a load return.
+//! (`LOOM_MAX_PREEMPTIONS`, default 2; with `LOOM_QUICK` one in the longest models, and some of the executions with two), and with every value that the memory orderings let a load return.
 //!
 //! Needs `--cfg radix_loom` and the feature `loom`. A node has two slots: entries 0 and 1 share a leaf; 2 and 3 the next one,
 //! below the same inner node; 4 to 7 lie below another. A tree is written as its entries, `index:tags`.
@@ -23,6 +23,8 @@ mod told;
 mod absent;
 #[cfg(not(radix_wide))]
 mod compact;
+#[cfg(not(radix_wide))]
+mod flight;
 #[cfg(radix_wide)]
 mod growth;
 #[cfg(not(radix_wide))]

@@ -13,20 +13,8 @@ use crate::told::Told;
 
 /// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
 const PREEMPTIONS: usize = 2;
-/// Those with the most interleavings: all others together take less time. `LOOM_QUICK` leaves them one preemption.
-const LONG: &[&str] = &[
-    "copy_vs_unlink",
-    "growth_vs_growth",
-    "growth_vs_place_again",
-    "growth_vs_same_place",
-    "near_vs_entry",
-    "remove_vs_has_tag",
-    "solid_vs_sweep",
-    "sweep_vs_insert",
-    "tagged_scan_vs_remove_and_insert",
-    "walk_vs_clear_and_set",
-    "walk_vs_hand_over",
-];
+/// With `LOOM_QUICK` a model that has not ended after so many executions is left there, and played to its end with one preemption.
+const QUICK: usize = 5_000;
 /// Steps of one execution. A model that needs more waits for something that does not come.
 const BRANCHES: usize = 20_000;
 
@@ -46,18 +34,46 @@ pub(crate) fn model_of(
     threads: &'static [&'static str],
     least: usize,
 ) {
+    let one = (threads.len() > 2).then_some(1);
+    explore_with(name, one, least, move || execute(entries, threads));
+}
+
+/// Has `body` run with two threads in every interleaving.
+#[cfg(not(radix_wide))]
+pub(crate) fn explore(name: &str, body: impl Fn() + Sync + Send + 'static) {
+    explore_with(name, None, 0, body);
+}
+
+/// The same with at most `most` preemptions, if that is given, or with `least` at least.
+fn explore_with(
+    name: &str,
+    most: Option<usize>,
+    least: usize,
+    body: impl Fn() + Sync + Send + 'static,
+) {
+    let body = Arc::new(body);
     let executions = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&executions);
     let mut builder = Builder::new();
     let preemptions = builder.preemption_bound.unwrap_or(PREEMPTIONS).max(least);
-    let one = threads.len() > 2 || LONG.contains(&name) && std::env::var_os("LOOM_QUICK").is_some();
-    builder.preemption_bound = Some(if one { 1 } else { preemptions });
+    builder.preemption_bound = Some(most.unwrap_or(preemptions));
     builder.max_branches = BRANCHES;
     let _report = Report(name.to_owned(), Arc::clone(&executions));
-    builder.check(move || {
-        count.fetch_add(1, Relaxed);
-        execution(|| execute(entries, threads));
-    });
+    let play = |builder: &Builder| {
+        let (count, body) = (Arc::clone(&executions), Arc::clone(&body));
+        builder.check(move || {
+            count.fetch_add(1, Relaxed);
+            execution(|| body());
+        });
+    };
+    let quick = std::env::var_os("LOOM_QUICK").is_some() && builder.preemption_bound > Some(1);
+    if quick {
+        (builder.checkpoint_interval, builder.max_permutations) = (QUICK, Some(QUICK));
+    }
+    play(&builder);
+    if quick && executions.load(Relaxed) + 1 >= QUICK {
+        (builder.max_permutations, builder.preemption_bound) = (None, Some(1));
+        play(&builder);
+    }
     assert!(executions.load(Relaxed) > 1, "{name}: one execution shows nothing");
 }
 

@@ -21,6 +21,10 @@ crate::model::models! {
     walk_vs_clear_and_set: "0:A 2:A 4", "scan A" | "clear 0 A; set 0 A";
     /// A tagged walk does not miss the entry that gains the tag in the same leaf in which another loses it.
     walk_vs_hand_over: "0:A 1:B 4", "scan A" | "set 1 A; clear 0 A";
+    /// Nor does a fold, which reads the leaf at once.
+    fold_vs_hand_over: "0:A 1:B 4", "fold A" | "set 1 A; clear 0 A";
+    /// What a fold reports of an entry belongs together.
+    fold_vs_update: "0:A 4", "update 0 B A new" | "fold A";
     /// One section hands an entry from one tag to the other: a walk for either sees it in the state it reports.
     walk_vs_update: "0:A 4", "update 0 B A" | "scan A";
     /// Tags of an entry in which two are changed at once are read together.

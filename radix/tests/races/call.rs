@@ -115,6 +115,8 @@ pub(crate) enum How {
     Count,
     /// By an iterator, from the highest index down.
     Back,
+    /// By a fold, which reads a leaf at once.
+    Fold,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -185,10 +187,11 @@ pub(crate) fn parse_calls(text: &str, mut stamp: u64, index: impl Fn(u64) -> u64
                 Call::Alloc { low: at(), high: index(words[2].parse().expect("an index")), stamp }
             }
             "paint" => Call::Paint { set: tags(words[1]), clear: tags(words[2]) },
-            name @ ("scan" | "back" | "resume" | "gang" | "gather" | "count") => {
+            name @ ("scan" | "back" | "fold" | "resume" | "gang" | "gather" | "count") => {
                 let how = match name {
                     "scan" => How::Iterate,
                     "back" => How::Back,
+                    "fold" => How::Fold,
                     "resume" => How::Resume,
                     "count" => How::Count,
                     "gather" => How::Gather,
@@ -279,6 +282,7 @@ fn report(p: &mut Pinned<'_, Arc<Stamp>>, tag: Option<Tag>, how: How) -> Outcome
     Outcome::Items(match how {
         How::Iterate => scan(p, tag),
         How::Back => scan_back(p, tag),
+        How::Fold => folded(p, tag),
         How::Resume => resumed_scan(p, tag),
         How::Gang => gang(p, tag),
         How::Gather => gather(p, tag),
@@ -301,6 +305,18 @@ fn scan(p: &Pinned<'_, Arc<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
             p.range_tagged(.., filter(tag)).map(|(i, v, tags)| (i, (v.get(), bits(tags)))).collect()
         }
     }
+}
+
+/// The same without a step between two entries of a leaf.
+fn folded(p: &Pinned<'_, Arc<Stamp>>, tag: Option<Tag>) -> Vec<(u64, Entry)> {
+    let mut items = Vec::new();
+    match tag {
+        None => p.iter().for_each(|(index, stamp)| items.push((index, (stamp.get(), 0)))),
+        Some(_) => p
+            .range_tagged(.., filter(tag))
+            .for_each(|(i, v, tags)| items.push((i, (v.get(), bits(tags))))),
+    }
+    items
 }
 
 /// The same from above.

@@ -61,6 +61,7 @@ pub(crate) const TAGS: &[Race] = &[
     two("hand-over, two sets", PAIR, &["update 0 B A", "set 0 B; set 0 A"]),
     two("seen set, then looked for", DEEP, &["set 2 B", "has 2 B; scan B", "set 2 B; any B"]),
     two("overwritten, tags stay", PAIR, &["insert 0 B", "has 0 A; entry 0", "set 0 A; entry 0"]),
+    two("hand-over, folds for either", DEEP, &["update 0 B A", "fold A; fold B", "any A; any B"]),
     two("overwritten under a scan", "0:A 1:A 6", &["insert 0", "scan A", "set 1 B"]),
 ];
 
@@ -91,6 +92,7 @@ pub(crate) const LEAVES: &[Race] = &[
     two("splice and insert below it", DEEP, &["remove 2", "insert 3 A", "get 3; get 0"]),
     two("splice and plain scan", DEEP, &["remove 2; insert 3", "scan", "get 0"]),
     two("splice and tagged scan", "0 2:A 6", &["remove 0; insert 1", "scan A", "set 6 A"]),
+    two("splice and plain fold", DEEP, &["remove 2; insert 3", "fold", "get 0"]),
     two("both leaves at once", DEEP, &["remove 0", "remove 2", "scan"]),
     two("all removed at once", "0:A 2", &["remove 0; insert 0", "remove 2", "get 0; get 2"]),
     two("tagged leaf removed, cousin set", DEEP, &["remove 0", "set 2 A", "scan A"]),

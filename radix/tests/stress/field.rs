@@ -104,6 +104,18 @@ impl Field {
         }
     }
 
+    /// Scans that take a leaf at a time.
+    pub(crate) fn scan_folded(&self, p: &Pinned<'_, Arc<Tracked>>) {
+        let mut found = Vec::new();
+        p.range_tagged(.., T0).for_each(|(index, value, tags)| {
+            assert!(tags.contains(T0), "{index} has {tags:?}");
+            found.push(Field::check(&value, index));
+        });
+        self.assert_scan(found.drain(..), false);
+        p.iter().for_each(|(index, value)| found.push(Field::check(&value, index)));
+        self.assert_scan(found.into_iter(), false);
+    }
+
     /// A scan in small batches of values it owns, with no guard in between.
     pub(crate) fn scan_owned(&self, filter: TagFilter) {
         let (mut found, mut start) = (Vec::new(), Some(0));

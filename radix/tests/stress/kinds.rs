@@ -49,6 +49,7 @@ pub(crate) const READS: &[(&str, Kind)] = &[
     ("scan back", |field, p, _| field.scan_plain(p, true)),
     ("tagged scan", |field, p, _| field.scan_tagged(p, false)),
     ("tagged scan back", |field, p, _| field.scan_tagged(p, true)),
+    ("folded scans", |field, p, _| field.scan_folded(p)),
     ("resumed scan", |field, p, _| field.scan_resumed(p, T0.into())),
     ("owned scan", |field, _, _| field.scan_owned(TagFilter::ANY)),
     ("count_tagged", count_tagged),

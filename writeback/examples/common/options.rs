@@ -40,10 +40,9 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// How many whole pages `--size` has; all of them are kept in memory, or no more than `capacity`.
+    /// How many whole pages `--size` has; all of them are kept in memory, or no more than `capacity` bytes.
     pub(crate) fn pages(&self, capacity: Option<u64>) -> Fallible<usize> {
-        let most = capacity.map_or(u64::MAX, |pages| pages.saturating_mul(self.page_size as u64));
-        enough_memory(self.size.min(most))?;
+        enough_memory(self.size.min(capacity.unwrap_or(u64::MAX)))?;
         match usize::try_from(self.size)? / self.page_size {
             0 => Err("--size is less than one page".into()),
             pages => Ok(pages),

@@ -140,7 +140,7 @@ pub(crate) fn latencies() -> Histogram<u64> {
 }
 
 /// Microseconds for people.
-fn time(us: u64) -> String {
+pub(crate) fn time(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),
         1_000..1_000_000 => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),

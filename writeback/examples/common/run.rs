@@ -17,7 +17,7 @@ use writeback::{Config, FileStore, Flusher, FlusherConfig, Mapping};
 use super::Fallible;
 use super::actors;
 use super::ledger::Ledger;
-use super::outcome::{Outcome, latencies, memory_most};
+use super::outcome::{Outcome, latencies, memory_most, time};
 use super::progress::{Progress, say};
 use super::syncer::Syncer;
 use super::target::Target;
@@ -133,6 +133,13 @@ impl<'a> Run<'a> {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
+    /// A sync has returned, after so long.
+    pub(crate) fn synced(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.latency_us.lock().saturating_record(us);
+        self.counters.syncs.add(1);
+    }
+
     /// A page was dirtied before a sync and is not in the file, or not as it should be.
     pub(crate) fn missed(&self, detail: String) {
         self.counters.missed.add(1);
@@ -196,14 +203,21 @@ impl<'a> Run<'a> {
     }
 
     fn progress(&self) -> String {
-        let counters = &self.counters;
+        let (counters, stats) = (&self.counters, self.mapping.stats());
+        let (p50, p99) = {
+            let latency_us = self.latency_us.lock();
+            (latency_us.value_at_quantile(0.5), latency_us.value_at_quantile(0.99))
+        };
         format!(
-            "{} missed of {} checked after {} syncs; {} pages changed, {} declined",
+            "{} missed of {} checked; {} syncs, p50 {}, p99 {}; {} pages changed; {} cached, {} dirty",
             HumanCount(counters.missed.get()),
             HumanCount(counters.checked.get()),
             HumanCount(counters.syncs.get()),
+            time(p50),
+            time(p99),
             HumanCount(counters.writes.get()),
-            HumanCount(self.declined()),
+            HumanCount(stats.cached),
+            HumanCount(stats.dirty),
         )
     }
 
@@ -318,10 +332,7 @@ impl<'scope> Cast<'scope> {
             let name = format!("syncer {number}");
             let (syncer, rng) = (Syncer::new(run, name.clone(), reader), rng());
             let work = move || {
-                if let Some(latency_us) = run.settle(syncer.run(rng)) {
-                    // Both histograms have the same bounds, so this can not fail.
-                    let _ = run.latency_us.lock().add(latency_us);
-                }
+                _ = run.settle(syncer.run(rng));
             };
             others.push(spawn(&name, Box::new(work))?);
         }

@@ -6,13 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use rand::Rng;
 use rand::rngs::SmallRng;
 use writeback::Handle;
 
 use super::Fallible;
-use super::outcome::latencies;
 use super::run::Run;
 
 /// Every so many syncs all pages are checked, not only those that changed since the last one.
@@ -34,7 +32,6 @@ pub(crate) struct Syncer<'run> {
     found: Vec<u64>,
     buffer: Vec<u8>,
     calls: u64,
-    latency_us: Histogram<u64>,
 }
 
 impl<'run> Syncer<'run> {
@@ -49,24 +46,21 @@ impl<'run> Syncer<'run> {
             found: vec![0; pages],
             buffer: vec![0; run.mapping.page_size()],
             calls: 0,
-            latency_us: latencies(),
         }
     }
 
-    /// Syncs and checks until the run stops; returns how long the syncs took, in microseconds.
-    pub(crate) fn run(mut self, mut rng: SmallRng) -> Fallible<Histogram<u64>> {
+    /// Syncs and checks until the run stops.
+    pub(crate) fn run(mut self, mut rng: SmallRng) -> Fallible<()> {
         while !self.run.stopping() {
             self.note();
             let begun = Instant::now();
             self.handle.sync_data()?;
-            let us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-            self.latency_us.saturating_record(us);
-            self.run.counters.syncs.add(1);
+            self.run.synced(begun.elapsed());
             self.check(self.calls.is_multiple_of(FULL_CHECK_EVERY))?;
             self.calls += 1;
             thread::sleep(Duration::from_micros(rng.random_range(0..2_000)));
         }
-        Ok(self.latency_us)
+        Ok(())
     }
 
     /// After everything was saved and all is quiet: every page must be there in its last version.

@@ -31,7 +31,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    pub(crate) fn open(path: &Path, page_size: usize, seed: u64, capacity: u64) -> Fallible<Self> {
+    pub(crate) fn open(path: &Path, page_size: usize, seed: u64) -> Fallible<Self> {
         let name = path.display().to_string();
         let failed = |error: io::Error| format!("cannot read {name}: {error}");
         // Asked before it is opened, which waits if it is a pipe.
@@ -40,8 +40,6 @@ impl Input {
         }
         let file = File::open(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
-        let most = capacity.saturating_mul(page_size as u64);
-        crate::common::options::enough_memory(len.min(most))?;
         let pages = usize::try_from(len.div_ceil(page_size as u64))?;
         let mut order: Vec<_> = (0..pages).collect();
         order.shuffle(&mut SmallRng::seed_from_u64(seed));

@@ -48,7 +48,7 @@ struct Arguments {
     /// Overwrite FILE if it exists and is not empty
     #[arg(long, requires = "file")]
     force: bool,
-    /// Keep no more than so many pages in memory [default: 256 MiB of them]
+    /// Keep no more than so many pages in memory [default: a quarter of the file's, at least 64]
     #[arg(long, value_name = "PAGES", value_parser = clap::value_parser!(u64).range(1..))]
     capacity: Option<u64>,
     /// How long to run
@@ -59,9 +59,10 @@ struct Arguments {
 }
 
 impl Arguments {
-    /// Pages that are kept in memory.
-    fn capacity(&self) -> u64 {
-        self.capacity.unwrap_or((256 << 20) / self.options.page_size as u64)
+    /// Bytes that are kept in memory of a file of so many.
+    fn capacity(&self, size: u64) -> u64 {
+        let page = self.options.page_size as u64;
+        self.capacity.map_or((size / 4).max(64 * page), |pages| pages.saturating_mul(page))
     }
 }
 
@@ -97,10 +98,11 @@ impl Contents {
         let options = &arguments.options;
         let (page_size, seed) = (options.page_size, options.seed);
         let Some(path) = &arguments.input else {
-            let pages = options.pages(Some(arguments.capacity()))?;
+            let pages = options.pages(Some(arguments.capacity(options.size)))?;
             return Ok(Self::Numbered(Numbered { pages, page_size, seed }));
         };
-        let input = Input::open(path, page_size, seed, arguments.capacity())?;
+        let input = Input::open(path, page_size, seed)?;
+        options::enough_memory(input.len().min(arguments.capacity(input.len())))?;
         let digest = input.digest()?;
         Ok(Self::Input { input, digest })
     }
@@ -109,6 +111,13 @@ impl Contents {
         match self {
             Self::Numbered(numbered) => numbered,
             Self::Input { input, .. } => input,
+        }
+    }
+
+    fn len(&self, page_size: usize) -> u64 {
+        match self {
+            Self::Numbered(numbered) => (numbered.pages * page_size) as u64,
+            Self::Input { input, .. } => input.len(),
         }
     }
 
@@ -131,11 +140,12 @@ impl Contents {
 /// Runs the workload on `target` and says what came of it.
 fn work(arguments: &Arguments, contents: &Contents, target: Target) -> Fallible<u8> {
     let options = &arguments.options;
+    let capacity = arguments.capacity(contents.len(options.page_size));
     let plan = Plan {
         label: "pagecache",
         workload: contents.workload(),
         version_of: contents.version_of(),
-        config: config(arguments)?,
+        config: config(options.page_size, capacity)?,
         page_size: options.page_size,
         length: arguments.seconds,
         writers: options.writers,
@@ -143,7 +153,7 @@ fn work(arguments: &Arguments, contents: &Contents, target: Target) -> Fallible<
         seed: options.seed,
     };
     if !options.json {
-        options::print(&introduction(&plan, &target.describe()))?;
+        options::print(&introduction(&plan, capacity, &target.describe()))?;
     }
     let name = target.name.clone();
     let result = target.file.try_clone()?;
@@ -163,19 +173,18 @@ fn work(arguments: &Arguments, contents: &Contents, target: Target) -> Fallible<
     Ok(if passed { OK } else { FAILED })
 }
 
-fn config(arguments: &Arguments) -> Fallible<Config> {
-    let config = Config::new().page_size(arguments.options.page_size);
+fn config(page_size: usize, capacity: u64) -> Fallible<Config> {
     // Who holds a page for a while may hold all that is dirty.
-    let bytes = arguments.capacity().saturating_mul(arguments.options.page_size as u64);
-    let limits = CacheConfig::bytes(bytes).stall_max(Duration::from_secs(30));
-    Ok(config.cache(&PageCache::new(limits)?))
+    let limits = CacheConfig::bytes(capacity).stall_max(Duration::from_secs(30));
+    Ok(Config::new().page_size(page_size).cache(&PageCache::new(limits)?))
 }
 
-fn introduction(plan: &Plan<'_>, name: &str) -> String {
+fn introduction(plan: &Plan<'_>, capacity: u64, name: &str) -> String {
     format!(
-        "On {name}: {} pages of {}, {} writers, {} syncers, a flusher, a journal, a reclaimer.\n",
+        "On {name}: {} pages of {}, {} of them in memory at most, {} writers, {} syncers, a flusher, a journal, a reclaimer.\n",
         HumanCount(plan.workload.pages() as u64),
         HumanBytes(plan.page_size as u64),
+        HumanCount(capacity / plan.page_size as u64),
         plan.writers,
         plan.syncers,
     )

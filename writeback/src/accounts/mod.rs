@@ -87,6 +87,8 @@ pub(crate) struct Accounts<M> {
     newcomers: Newcomers,
     /// How much there was beyond the capacity, with images, when nothing could be evicted for them; zero: it could.
     pub(crate) images_in_vain: HintU64,
+    /// How much there was beyond the capacity when who does not wait found nothing to evict, at least one; zero: there was, or a read has ended since.
+    pub(crate) room_in_vain: HintU64,
     /// Those that write mappings of this cache.
     pub(crate) flushers: Flushers,
 }
@@ -132,6 +134,7 @@ impl<M> Accounts<M> {
             hands: Mutex::new(Givers::default()),
             newcomers: Newcomers::default(),
             images_in_vain: HintU64::new(0),
+            room_in_vain: HintU64::new(0),
             flushers: Flushers::default(),
         }
     }
@@ -147,6 +150,7 @@ impl<M> Accounts<M> {
         self.throttle.resize(limits);
         // There may be something to evict that there was no need for.
         self.images_in_vain.store(0, Ordering::Relaxed);
+        self.room_in_vain.store(0, Ordering::Relaxed);
     }
 
     /// Fits to the capacity what depends on it: memory that is not in use and is beyond it goes back to the system.

@@ -91,20 +91,23 @@ impl Tail {
     }
 
     /// Has `set_len` set the store's length to the mapping's, if a padded write has ended since that was last done.
-    /// The caller has the lock under which lengths are set.
+    /// The caller has the lock under which lengths are set. `None` if somebody is growing, unless this `waits` for that.
     pub(crate) fn trim(
         &self,
+        waits: bool,
         set_len: impl FnOnce() -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    ) -> Option<Result<(), StoreError>> {
         // Before the cut: a write that ends later is not covered by it.
         let padded = self.padded.load(Ordering::Acquire);
         if padded == self.trimmed.load(Ordering::Relaxed) {
-            return Ok(());
+            return Some(Ok(()));
         }
-        let _nobody_grows = self.growth.write();
-        set_len()?;
-        self.trimmed.store(padded, Ordering::Relaxed);
-        Ok(())
+        let _nobody_grows = if waits { self.growth.write() } else { self.growth.try_write()? };
+        let set = set_len();
+        if set.is_ok() {
+            self.trimmed.store(padded, Ordering::Relaxed);
+        }
+        Some(set)
     }
 }
 
@@ -124,13 +127,15 @@ mod tests {
 
     #[test]
     fn the_store_is_cut_once_for_all_that_was_padded_and_again_if_that_fails() {
+        crate::watchdog::watch();
         let tail = Tail::new(512);
         let cuts = std::cell::Cell::new(0);
         let trim = |well: bool| {
-            tail.trim(|| {
+            let set_len = || {
                 cuts.set(cuts.get() + 1);
                 if well { Ok(()) } else { Err(StoreError::Lost) }
-            })
+            };
+            tail.trim(true, set_len).expect("it waits")
         };
         tail.note_ended(512, || 512);
         trim(true).unwrap();
@@ -141,5 +146,11 @@ mod tests {
         trim(true).unwrap();
         trim(true).unwrap();
         assert_eq!(cuts.get(), 2);
+        // Who does not wait comes again.
+        tail.note_ended(512, || 100);
+        let growing = tail.growing(true);
+        assert!(tail.trim(false, || Ok(())).is_none());
+        drop(growing);
+        assert!(tail.trim(false, || Ok(())).is_some_and(|set| set.is_ok()));
     }
 }

@@ -35,29 +35,28 @@ impl Mapping {
         }
     }
 
-    /// Reads the pages of these bytes that are not cached, up to half of what there is room for.
-    pub(crate) fn prefetch(&self, (first, last): Inclusive) -> Result<()> {
+    /// The pages of these bytes, as many as fit into half of what there is room for.
+    fn half_of_room(&self, (first, last): Inclusive) -> Inclusive {
         let core = &*self.core;
         let half = |member: &Member| member.cache.capacity() / 2 / core.page_size as u64;
         let room = core.member.as_ref().map_or(u64::MAX, |member| half(member).max(1));
         let first = core.page_index(first);
-        let last = core.page_index(last).min(first.saturating_add(room - 1));
-        for index in first..=last {
-            let offset = index.saturating_mul(core.page_size as u64);
-            if offset >= core.len() {
-                break;
-            }
-            if core.tree.pin().get(index).is_some_and(|page| page.snapshot().is_uptodate()) {
-                continue;
-            }
-            match now(self.load_run(index, last - index + 1, || core.make_room())) {
-                Ok(_) => {}
-                // Cut away meanwhile.
-                Err(Error::OutOfRange { .. }) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        (first, core.page_index(last).min(first.saturating_add(room - 1)))
+    }
+
+    /// Reads the pages of these bytes that are not cached, up to half of what there is room for.
+    pub(crate) fn prefetch(&self, bytes: Inclusive) -> Result<()> {
+        now(self.load_all(self.half_of_room(bytes), || self.core.make_room()))
+    }
+
+    /// As [`prefetch`](Self::prefetch), in a task.
+    pub(crate) async fn prefetch_in_task(&self, bytes: Inclusive) -> Result<()> {
+        self.load_all(self.half_of_room(bytes), || self.core.room_at_once()).await
+    }
+
+    /// Begins to read them, where there is room without waiting for it.
+    pub(crate) fn read_ahead(&self, bytes: Inclusive) {
+        self.begin_to_load(self.half_of_room(bytes), || self.core.room_if_any());
     }
 }
 

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::ops::RangeBounds;
 
 use super::Handle;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::held;
-use crate::index::range::inclusive;
+use crate::index::range::{Inclusive, inclusive};
+use crate::modes::FlushKind;
 use crate::rules::core::Mapping;
 use crate::rules::page_ref::PageRef;
 
@@ -18,7 +19,8 @@ use crate::rules::page_ref::PageRef;
 /// # Concurrency
 /// A future that waits has no thread, and any thread may poll it. Dropping it ends the wait and nothing else. Wakers are called on the threads that end
 /// what is waited for, a store's for one, with no lock of the cache that a poll waits for. No guard of a page is to be kept while a future is polled that
-/// the [table](crate#while-a-guard-is-held) has a **no** for.
+/// the [table](crate#while-a-guard-is-held) has a **no** for, and none over any `await`: while a task keeps one, the others of its thread that meet a cut are told
+/// [`Error::WouldBlock`].
 ///
 /// A store that blocks blocks whoever calls it: a future that asks for something takes as long as the call of the store does.
 ///
@@ -32,8 +34,10 @@ use crate::rules::page_ref::PageRef;
 /// let mapping = Mapping::open(MemStore::with_contents(b"hello"))?;
 /// let handle = mapping.async_handle();
 /// let mut bytes = [0; 5];
-/// let mut read = pin!(handle.read_at(&mut bytes, 0));
-/// while read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+/// {
+///     let mut read = pin!(handle.read_at(&mut bytes, 0));
+///     while read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+/// }
 /// assert_eq!(&bytes, b"hello");
 /// # Ok::<(), writeback::Error>(())
 /// ```
@@ -65,15 +69,78 @@ impl AsyncHandle {
         self.handle.mapping().read_at_in_task(buf, offset)
     }
 
+    /// Reads the pages of these bytes that are not cached: see [`Handle::prefetch`].
+    ///
+    /// # Concurrency
+    /// As [`read_at`](Self::read_at). Dropped, it leaves all reads behind that it has asked for.
+    ///
+    /// # Errors
+    /// As [`Handle::prefetch`].
+    pub fn prefetch(
+        &self,
+        bytes: impl RangeBounds<u64>,
+    ) -> impl Future<Output = Result<()>> + Send {
+        let (bytes, mapping) = (inclusive(bytes), self.handle.mapping());
+        async move {
+            match bytes {
+                Some(bytes) => mapping.prefetch_in_task(bytes).await,
+                None => Ok(()),
+            }
+        }
+    }
+
     /// The page at `index`: see [`Mapping::page`]. With it in hand, [`try_read`](PageRef::try_read) and [`try_write`](PageRef::try_write) do not wait.
     ///
     /// # Concurrency
-    /// As [`read_at`](Self::read_at).
+    /// As [`read_at`](Self::read_at). A future of either that waits for a page is one of the million references that there may be to it; to poll one more panics.
     ///
     /// # Errors
     /// As [`Mapping::page`].
     pub fn page(&self, index: u64) -> impl Future<Output = Result<PageRef>> + Send {
         self.handle.mapping().page_in_task(index)
+    }
+
+    /// Makes everything durable that was written before it was first polled: see [`Handle::sync_data`].
+    ///
+    /// # Concurrency
+    /// Waits for what [`Handle::sync_data`] waits for. Any number of them share the flushes of the store: those that wait for one are covered by the next. While it waits for
+    /// whoever [holds](crate::page::Hold) a page it has a claim of that page, for which other syncs and cuts wait, so a future that is not polled any more has to be dropped; otherwise it has no lock while it waits.
+    /// If somebody keeps a guard of a page, it has a thread wait for that and write the page. Dropped, it leaves pages dirty that it has not come to, and what was begun ends
+    /// without it; it has told no error, so the handle's next sync does. Takes its turns with other tasks if there are many pages.
+    ///
+    /// # Errors
+    /// As [`Handle::sync_data`]; [`Error::Config`] if the mapping has a [log](crate::hooks::Log), which has no way to be waited for but in a thread.
+    pub fn sync_data(&self) -> impl Future<Output = Result<()>> + Send {
+        self.sync(Some((0, u64::MAX)), FlushKind::Data)
+    }
+
+    /// As [`sync_data`](Self::sync_data), with what [`Handle::sync_all`] makes durable besides.
+    ///
+    /// # Errors
+    /// As [`sync_data`](Self::sync_data).
+    pub fn sync_all(&self) -> impl Future<Output = Result<()>> + Send {
+        self.sync(Some((0, u64::MAX)), FlushKind::All)
+    }
+
+    /// As [`sync_data`](Self::sync_data), of the pages that have any of these bytes: see [`Handle::sync_range`].
+    ///
+    /// # Errors
+    /// As [`sync_data`](Self::sync_data).
+    pub fn sync_range(
+        &self,
+        bytes: impl RangeBounds<u64>,
+    ) -> impl Future<Output = Result<()>> + Send {
+        self.sync(self.handle.pages_of(bytes), FlushKind::Data)
+    }
+
+    async fn sync(&self, pages: Option<Inclusive>, kind: FlushKind) -> Result<()> {
+        if self.handle.mapping().core.order.is_some() {
+            return Err(Error::Config { reason: "a mapping with a log is synced in a thread" });
+        }
+        match pages {
+            Some(pages) => self.handle.synced(pages, kind).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits until every write of the range's pages that had begun before it was first polled has ended, whoever

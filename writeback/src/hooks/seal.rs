@@ -34,7 +34,8 @@ use crate::error::{Error, Result};
 ///
 /// # Concurrency
 /// Called from any number of threads at once, with no latch held; a page is locked while it is opened, so
-/// neither method may call the mapping.
+/// neither method may call the mapping. It is opened on the thread on which the store ends the read: over a store that ends all reads
+/// on one thread of its own, all pages are opened there, one after the other.
 ///
 /// # Examples
 /// ```

@@ -20,6 +20,7 @@ use crate::hooks::ReadEvent;
 use crate::index::Pinned;
 use crate::pages::Page;
 use crate::pages::keep::Kept;
+use crate::pages::state::Snapshot;
 use crate::primitives::LatchReadGuard;
 use crate::rules::core::{Core, Room};
 use crate::store;
@@ -243,10 +244,11 @@ impl Core {
             match self.find_or_try_lock(index, room) {
                 Found::Valid(page) => return (page, None),
                 Found::Locked(page) => {
-                    let lock = PageLock { core: self, page: page.clone() };
-                    return (page, Some(lock));
+                    // In this order: if there are too many references to it, it is unlocked.
+                    let lock = PageLock { core: self, page };
+                    return (lock.page.clone(), Some(lock));
                 }
-                Found::Busy(page) => wait::now(page.read_in(|| false)),
+                Found::Busy(page) => wait::now(page.until(|state| has_been_read(state, &|| false))),
             }
         }
     }
@@ -354,6 +356,11 @@ pub(super) enum Found {
     Locked(Kept),
     /// Somebody has the lock of the page, which has no contents.
     Busy(Kept),
+}
+
+/// Whether nobody reads the page in any more, or that is `over` for this caller: it is valid, whoever has its lock, or unlocked.
+pub(super) fn has_been_read(state: Snapshot, over: &impl Fn() -> bool) -> bool {
+    !state.is_locked() || state.is_uptodate() || over()
 }
 
 /// The page lock while the first contents are fetched; released also if the store panics.

@@ -9,17 +9,17 @@ use tagged_radix::TagFilter;
 
 use crate::error::{Error, Result, StoreError};
 use crate::held;
-use crate::hooks::{Sealer, trace};
+use crate::hooks::Sealer;
 use crate::index::range::ALL;
 use crate::index::walk;
+use crate::io::errands::Errands;
 use crate::io::submit::batch_of;
-use crate::modes::FlushKind;
 use crate::primitives::{
     AtomicU32, CHECKED, Mutex, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 use crate::rules::core::{Below, Core, Mapping, Parts};
 use crate::rules::writeback::Writeback;
-use crate::store::{self, Limits, Store};
+use crate::store::{Limits, Store};
 use crate::wait;
 
 /// The store of a mapping, and who may change its length.
@@ -34,6 +34,8 @@ pub(crate) struct Backing {
     pub(crate) cutting: Mutex<()>,
     /// Appends come one after the other.
     pub(crate) appending: Mutex<()>,
+    /// What threads do for tasks.
+    pub(super) errands: Errands,
 }
 
 /// The bits of `cuts`: a task waits; and a count.
@@ -97,7 +99,8 @@ pub(crate) fn length_of(store: &dyn Store, len_max: u64, whole: Option<usize>) -
 pub(crate) fn open(parts: Parts, store: Arc<dyn Store>, limits: Limits) -> Mapping {
     let (truncate, cutting, appending) = (RwLock::new(()), Mutex::new(()), Mutex::new(()));
     let cuts = AtomicU32::new(0);
-    let below = Backing { store, limits, truncate, cuts, cutting, appending };
+    let errands = Errands::default();
+    let below = Backing { store, limits, truncate, cuts, cutting, appending, errands };
     let core = Arc::new(Core::new(parts, Box::new(below)));
     if let Some(member) = &*core.member {
         member.register(&core);
@@ -157,26 +160,6 @@ impl Core {
 
     fn cuts_key(&self) -> u64 {
         if CHECKED { u64::MAX } else { std::ptr::from_ref(&self.backing().cuts).addr() as u64 }
-    }
-
-    pub(crate) fn flush(&self, kind: FlushKind) -> Result<()> {
-        /// Who waits is to see that the mapping is poisoned, if it is; also after a panic.
-        struct Nudge<'s>(&'s Core);
-        impl Drop for Nudge<'_> {
-            fn drop(&mut self) {
-                self.0.member.nudge_writers();
-            }
-        }
-        let _after = Nudge(self);
-        let _span = trace::flush(kind);
-        let (mut began, order) = (None, self.order.as_deref());
-        let outcome = self.durability.flush(kind, order, &self.counters.flushes, || {
-            began = self.observers.now();
-            store::wait::flush(&*self.backing().store, kind)
-        });
-        let result = outcome.as_ref().copied();
-        self.observers.tell_since(began, |observer, took| observer.flushed(kind, took, result));
-        outcome
     }
 
     /// Waits for the log, for who has nothing in its hands that could fail; returns whether it is durable.

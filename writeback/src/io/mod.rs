@@ -2,6 +2,9 @@
 
 pub(crate) mod access;
 pub(crate) mod backing;
+pub(crate) mod cyclic;
+pub(crate) mod errands;
+pub(crate) mod flush;
 pub(crate) mod growth;
 pub(crate) mod runs;
 pub(crate) mod space;

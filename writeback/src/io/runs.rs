@@ -12,8 +12,9 @@
 //!
 //! The truncate lock is held, shared, while a run is gathered and until the store has been asked, and not until it has ended. That is enough:
 //!
-//! * A page of the run that a cut, or a punch, takes away has a lock that this waits for. So it is taken away after the run has ended; and the store is
-//!   cut after that.
+//! * A page of the run that a cut takes away has a lock that this waits for. So it is taken away after the run has ended; and the store is
+//!   cut after that, or if a sync cuts it earlier, the page is beyond the length and nobody sees it. Of sealed pages a cut waits for the reads first.
+//! * A punch waits for the reads of its pages before it asks the store.
 //! * The page in which a cut ends stays, and is valid up to the length that the mapping had when the store was asked, which is the one before the cut. The cut
 //!   waits for its lock, too, and clears what is beyond.
 //! * A page is lengthened with zeros, and beyond the length of then there are zeros in it.
@@ -33,12 +34,13 @@ use std::sync::Arc;
 
 use page_frames::Frame;
 
-use super::access::Found;
+use super::access::{Found, has_been_read};
 use crate::buffer::Contents;
 use crate::error::{Error, Result};
 use crate::hooks::ReadEvent;
+use crate::index::range::Inclusive;
 use crate::pages::keep::Kept;
-use crate::primitives::{Instant, Mutex};
+use crate::primitives::{Instant, OnceLock, Ordering};
 use crate::rules::core::{Core, Mapping, Room};
 use crate::store::ReadRun;
 use crate::store::wait::Filled;
@@ -49,11 +51,17 @@ const RUN_BYTES_MAX: u64 = 1 << 20;
 
 /// What the reader of a run's first page is to be told.
 #[derive(Debug, Default)]
-struct Note(Mutex<Option<Error>>);
+struct Note(OnceLock<Error>);
+
+/// A run that a caller has asked for.
+struct Asked {
+    note: Arc<Note>,
+    pages: u64,
+}
 
 impl Note {
-    fn is_written(self: &Arc<Self>) -> bool {
-        self.0.lock().is_some()
+    fn is_written(&self) -> bool {
+        self.0.get().is_some()
     }
 }
 
@@ -69,8 +77,8 @@ struct Reading {
 /// What there is of a page that is to be read.
 enum Load {
     Valid(Kept),
-    /// Somebody has its lock, perhaps the run that this caller has asked for.
-    Busy(Kept),
+    /// Somebody has its lock: the run that this caller has asked for, if it has.
+    Busy(Kept, Option<Asked>),
     /// The mapping is being cut.
     Cut,
 }
@@ -97,62 +105,155 @@ impl Mapping {
     ) -> Result<Kept> {
         let sleeps = wait::sleeps().await;
         loop {
-            let mut asked: Option<Arc<Note>> = None;
             // The place comes before any lock.
-            let page = match self.find_or_ask((index, wanted), room(), sleeps, &mut asked)? {
-                Load::Valid(page) => return Ok(page),
-                Load::Busy(page) => page,
-                Load::Cut => {
-                    self.core.not_cut().await;
-                    continue;
-                }
+            let load = match self.core.being_read(index) {
+                Some(page) => Load::Busy(page, None),
+                None => self.find_or_ask((index, wanted), room(), sleeps)?,
             };
-            if page.snapshot().is_locked() {
-                // Another may have asked again by then, and have the lock.
-                page.read_in(|| asked.as_ref().is_some_and(Note::is_written)).await;
+            if let Load::Busy(_, Some(_)) = load {
+                self.core.counters.misses.add(1);
             }
-            // Also if it is valid by now, because another has asked again.
-            if let Some(error) = asked.and_then(|note| note.0.lock().take()) {
-                return Err(error);
-            }
-            let state = page.snapshot();
-            if state.is_mapped() && state.is_uptodate() {
+            if let Load::Cut = load {
+                self.core.not_cut().await;
+            } else if let Some(page) = load.ended().await? {
                 return Ok(page);
             }
         }
     }
 
-    /// Finds a page, or asks for a run that begins with it, of so many pages; `asked` is the note of that. Waits for nothing, unless this `sleeps`, and then for a cut.
+    /// Reads the pages of a range that are not cached: asks for all of them, then waits.
+    ///
+    /// # Errors
+    /// That of the first read that has failed.
+    pub(crate) async fn load_all<'s>(
+        &'s self,
+        (first, last): Inclusive,
+        room: impl Fn() -> Room<'s>,
+    ) -> Result<()> {
+        let sleeps = wait::sleeps().await;
+        let (mut asked, mut next) = (Vec::new(), first);
+        while next <= last && self.core.begins_within(next) {
+            if self.core.tree.pin().get(next).is_some_and(|page| page.snapshot().is_uptodate()) {
+                next += 1;
+                continue;
+            }
+            let found = match self.core.being_read(next) {
+                Some(page) => Ok(Load::Busy(page, None)),
+                None => self.find_or_ask((next, last - next + 1), room(), sleeps),
+            };
+            match found {
+                Ok(Load::Cut) => self.core.not_cut().await,
+                Ok(load) => {
+                    next += load.pages();
+                    asked.push(load);
+                }
+                // Cut away meanwhile.
+                Err(Error::OutOfRange { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        for load in asked {
+            load.ended().await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the pages of a range that are missing, as far as there are places, and waits for nothing but the store's calls.
+    pub(crate) fn begin_to_load<'s>(
+        &'s self,
+        (first, last): Inclusive,
+        room: impl Fn() -> Option<Room<'s>>,
+    ) {
+        let mut next = first;
+        while next <= last && self.core.begins_within(next) {
+            if self.core.tree.pin().get(next).is_some() {
+                next += 1;
+                continue;
+            }
+            let load = room().map(|room| self.find_or_ask((next, last - next + 1), room, false));
+            match load {
+                Some(Ok(load @ (Load::Valid(_) | Load::Busy(..)))) => next += load.pages(),
+                _ => return,
+            }
+        }
+    }
+
+    /// Finds a page, or asks for a run that begins with it, of so many pages. Waits for nothing, unless this `sleeps`, and then for a cut.
     fn find_or_ask(
         &self,
         (index, wanted): (u64, u64),
         mut room: Room<'_>,
         sleeps: bool,
-        asked: &mut Option<Arc<Note>>,
     ) -> Result<Load> {
         let core = &*self.core;
         let Some(_no_truncate) = core.no_truncate_of(sleeps)? else { return Ok(Load::Cut) };
-        // Saturated, it is beyond every length. A caller that asks again does so because the length has
-        // changed since it looked, and for no other reason.
-        let offset = index.saturating_mul(core.page_size as u64);
-        if offset >= core.len() {
+        // A caller that asks again does so because the length has changed since it looked, and for no other reason.
+        if !core.begins_within(index) {
+            let offset = index.saturating_mul(core.page_size as u64);
             return Err(Error::OutOfRange { offset, len: core.page_size as u64 });
         }
         Ok(match core.find_or_try_lock(index, &mut room) {
             Found::Valid(page) => Load::Valid(page),
-            Found::Busy(page) => Load::Busy(page),
+            Found::Busy(page) => Load::Busy(page, None),
             Found::Locked(page) => {
-                core.counters.misses.add(1);
-                let run = Reading::gather(self, page.clone(), wanted);
-                *asked = Some(Arc::clone(&run.note));
-                run.ask();
-                Load::Busy(page)
+                let run = Reading::gather(self, page, wanted);
+                // Now: if there are too many references to it, the run unlocks it.
+                let page = run.pages[0].clone();
+                let (note, pages) = (Arc::clone(&run.note), run.pages.len() as u64);
+                run.ask(core);
+                Load::Busy(page, Some(Asked { note, pages }))
             }
         })
     }
 }
 
+impl Load {
+    /// How many pages from there on are valid, or being read.
+    fn pages(&self) -> u64 {
+        match self {
+            Self::Busy(_, Some(asked)) => asked.pages,
+            _ => 1,
+        }
+    }
+
+    /// Waits until the page has been read. `None`: it is not valid, and may be gone.
+    ///
+    /// # Errors
+    /// What the read has failed with, if this asked for it.
+    async fn ended(self) -> Result<Option<Kept>> {
+        let (page, asked) = match self {
+            Self::Valid(page) => return Ok(Some(page)),
+            Self::Busy(page, asked) => (page, asked),
+            Self::Cut => return Ok(None),
+        };
+        if page.snapshot().is_locked() {
+            // Another may have asked again by then, and have the lock.
+            let is_told = || asked.as_ref().is_some_and(|asked| asked.note.is_written());
+            page.until(|state| has_been_read(state, &is_told)).await;
+        }
+        // Also if it is valid by now, because another has asked again.
+        if let Some(error) = asked.and_then(|asked| asked.note.0.get().cloned()) {
+            return Err(error);
+        }
+        let state = page.snapshot();
+        Ok((state.is_mapped() && state.is_uptodate()).then_some(page))
+    }
+}
+
 impl Core {
+    /// Whether a page begins before the end of the mapping.
+    fn begins_within(&self, index: u64) -> bool {
+        // Saturated, it is beyond every length.
+        index.saturating_mul(self.page_size as u64) < self.len()
+    }
+
+    /// A page that somebody reads in: whoever wants it needs no place for it.
+    fn being_read(&self, index: u64) -> Option<Kept> {
+        let page = Kept::new(self.tree.get_owned(index)?)?;
+        let state = page.snapshot();
+        (state.is_locked() && !state.is_uptodate()).then_some(page)
+    }
+
     /// A place for a page, if one is free.
     fn free_room(&self) -> Option<Room<'_>> {
         let Some(member) = &*self.member else { return Some(Room::UNLIMITED) };
@@ -188,8 +289,7 @@ impl Reading {
     }
 
     /// Asks the store. It may have ended when this returns.
-    fn ask(self) {
-        let core = Arc::clone(&self.mapping.core);
+    fn ask(self, core: &Core) {
         let began = core.observers.now();
         let Some(first) = self.pages.first() else { return };
         let offset = core.page_offset(first.index());
@@ -217,7 +317,7 @@ impl Reading {
             };
             // Whoever comes to one of the others finds out for itself.
             if let (0, Err(error)) = (at, outcome) {
-                *self.note.0.lock() = Some(error);
+                self.note.0.get_or_init(|| error);
             }
         }
         drop(self);
@@ -229,6 +329,13 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        self.pages.iter().for_each(|page| self.mapping.core.unlock(page));
+        // All of them before anybody is woken: a waker may run what waits for any of them.
+        let core = &self.mapping.core;
+        let wakes: Vec<_> = self.pages.iter().map(|page| core.unlock_quietly(page)).collect();
+        if let Some(member) = &*core.member {
+            // Relaxed: a hint.
+            member.cache.room_in_vain.store(0, Ordering::Relaxed);
+        }
+        self.pages.iter().zip(wakes).for_each(|(page, wake)| page.wake(wake));
     }
 }

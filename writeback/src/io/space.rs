@@ -3,8 +3,9 @@
 //! # Punching and zeroing
 //! Bytes that do not make whole pages are written as zeros, through the cache. Whole pages are taken out of the cache, as a cut
 //! takes them, and are zeros in the store; so what is read afterwards is what the store has, and neither can differ from the
-//! other. As for a cut, the truncate lock is held exclusively: nobody brings a page in meanwhile, and whoever writes one that is still cached
-//! writes before it is dropped, which is before the pages are zeros.
+//! other. As for a cut, the truncate lock is held exclusively: nobody begins to read a page in meanwhile, and whoever writes one that is still cached
+//! writes before it is dropped, which is before the pages are zeros. A read that was begun before does not hold that lock: its end is waited for before
+//! the store is asked, or it could find a page half as it was and half zeros, and say that it is corrupt.
 //!
 //! The store is asked twice. First before any page is dropped: if it cannot, nothing is lost. A write of one of the pages may be under way then,
 //! by a pass or by whoever holds the page, and may end after it. So the store is asked again when the pages are gone, and with them everybody who
@@ -89,13 +90,15 @@ impl Mapping {
         if to <= from {
             return Ok(from);
         }
-        let store = &*core.backing().store;
+        let (store, pages) =
+            (&*core.backing().store, (core.page_index(from), core.page_index(to - 1)));
+        core.reads_ended(pages);
         // However it ends, the store may have changed.
         let _noted = Noted(&core.durability);
         how.ask(store, from, to - from)?;
         // Also now: a sync that finds the dropped pages no longer dirty makes durable what has taken their place.
         core.durability.note_write();
-        self.drop_pages((core.page_index(from), core.page_index(to - 1)));
+        self.drop_pages(pages);
         how.ask(store, from, to - from)?;
         Ok(to)
     }

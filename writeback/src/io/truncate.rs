@@ -3,7 +3,8 @@
 //! Cutting is the one way a dirty page leaves the cache unwritten. It keeps readers that add pages
 //! and writers out with the truncate lock, lowers the length first, then takes every page beyond it
 //! out, each under its page lock and after its writeback, and only then cuts the store: no write
-//! that began before can lengthen it again. Sync takes no part in that lock; it finds a page gone
+//! that began before can lengthen it again. A sync may cut it earlier, as soon as the length is lowered; where that could be noticed, because pages
+//! are sealed, reads beyond are waited for before. Sync takes no part in that lock; it finds a page gone
 //! after locking it.
 
 use std::io;
@@ -40,6 +41,10 @@ impl Mapping {
         }
         if len == core.len() {
             return core.cut_store();
+        }
+        if core.sealer.is_some() {
+            // A sync may cut the store at the new length at once, and a page that is read meanwhile would be torn: corrupt, by its seal.
+            core.reads_ended((core.page_index(len), u64::MAX));
         }
         // First: a page claimed from now on is cut at the new length, and fast writers beyond it give
         // way. The store keeps its bytes until it is cut below.
@@ -86,6 +91,13 @@ impl Mapping {
 }
 
 impl Core {
+    /// Waits until none of these pages is being read in. The caller has the truncate lock exclusively, so no other read of one begins.
+    pub(crate) fn reads_ended(&self, pages: Inclusive) {
+        for (_, page) in walk(&self.tree, pages, TagFilter::ANY) {
+            page.wait_while(|state| state.is_locked() && !state.is_uptodate());
+        }
+    }
+
     fn lengthen(&self, len: u64) -> Result<()> {
         self.prepare_to_lengthen(len)?;
         let _one_at_a_time = self.backing().cutting.lock();
@@ -113,14 +125,26 @@ impl Core {
     /// and takes away what writes were padded with that have ended.
     pub(crate) fn settle_length(&self) -> Result<()> {
         let cutting = self.backing().cutting.lock();
-        self.cut_under(&cutting)?;
-        let trimmed = self.tail.trim(|| {
+        self.settle_under(&cutting, true).unwrap_or(Ok(()))
+    }
+
+    /// As [`settle_length`](Self::settle_length); `None` if it would have to wait for another who changes the length.
+    pub(crate) fn try_settle_length(&self) -> Option<Result<()>> {
+        let cutting = self.backing().cutting.try_lock()?;
+        self.settle_under(&cutting, false)
+    }
+
+    fn settle_under(&self, cutting: &MutexGuard<'_, ()>, waits: bool) -> Option<Result<()>> {
+        if let Err(error) = self.cut_under(cutting) {
+            return Some(Err(error));
+        }
+        let trimmed = self.tail.trim(waits, || {
             // Nobody raises it meanwhile. Whoever lowers it sets the store's length after this.
             let set = self.backing().store.set_len(self.len());
             self.durability.note_write();
             set
         });
-        trimmed.map_err(|source| Error::Length { source })
+        Some(trimmed?.map_err(|source| Error::Length { source }))
     }
 
     fn cut_under(&self, _one_at_a_time: &MutexGuard<'_, ()>) -> Result<()> {

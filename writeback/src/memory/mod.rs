@@ -290,6 +290,13 @@ impl Core {
         Room::taken(cache, weight)
     }
 
+    /// As [`make_room`](Self::make_room), but waits for nothing: `None` if there is no room and nothing can be evicted.
+    pub(crate) fn room_if_any(&self) -> Option<Room<'_>> {
+        let Some(member) = &*self.member else { return Some(Room::UNLIMITED) };
+        let (cache, weight) = (&*member.cache, member.account.weight);
+        cache.take_room_if_any(weight).then(|| Room::taken(cache, weight))
+    }
+
     /// As [`make_room`](Self::make_room), but waits for nothing: if nothing can be evicted, over the capacity.
     pub(crate) fn room_at_once(&self) -> Room<'_> {
         let Some(member) = &*self.member else { return Room::UNLIMITED };

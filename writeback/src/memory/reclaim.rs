@@ -160,11 +160,28 @@ impl Cache {
         }
     }
 
-    /// Takes a place, if need be by evicting, or beyond the capacity.
+    /// Takes a place, if need be by evicting, or beyond the capacity. Of those who come here there may be any number while all pages are being read: so
+    /// nobody looks again where another has found nothing, before a read ends or much more is beyond the capacity.
     pub(super) fn take_room_at_once(&self, weight: u64) {
-        if !self.take_place(weight) && !self.evict_for_one(weight) {
+        if self.take_place(weight) {
+            return;
+        }
+        // Relaxed, here and below: a hint. Out of date, it costs a look, or a page that is evicted later.
+        let (in_vain, beyond) = (self.room_in_vain.load(Ordering::Relaxed), self.beyond());
+        if in_vain > 0 && (in_vain..=in_vain * 2).contains(&beyond.max(1)) {
+            return self.take_place_anyway(weight);
+        }
+        let taken = self.evict_for_one(weight);
+        let found = if taken { 0 } else { self.beyond().max(1) };
+        self.room_in_vain.store(found, Ordering::Relaxed);
+        if !taken {
             self.take_place_anyway(weight);
         }
+    }
+
+    /// Takes a place, if need be by evicting.
+    pub(super) fn take_room_if_any(&self, weight: u64) -> bool {
+        self.take_place(weight) || self.evict_for_one(weight)
     }
 
     /// Takes a place of that weight after evicting some, more than needed, so that not every page that comes in has to

@@ -161,12 +161,12 @@ impl Page {
         }
     }
 
-    /// Waits while somebody reads the page in, unless it is `over` for this caller: until it is valid, whoever has its lock, or unlocked.
-    pub(crate) fn read_in(
+    /// Waits until the state word is as it is to be.
+    pub(crate) fn until(
         &self,
-        over: impl Fn() -> bool + Unpin + Send,
+        ready: impl Fn(Snapshot) -> bool + Unpin + Send,
     ) -> impl Future<Output = ()> + Send {
-        wait::until(self.key(), move || has_been_read(self.state.announce(), &over))
+        wait::until(self.key(), move || ready(self.state.announce()))
     }
 
     /// Sleeps while `blocked` is true of the state word.
@@ -187,12 +187,16 @@ impl Page {
         });
     }
 
-    /// Sleeps while any of these blocks is held.
-    pub(crate) fn wait_while_held(&self, sets: &Blocks, blocks: BlockMap) {
-        wait::wait_until(self.key(), || {
+    /// Waits while any of these blocks is held.
+    pub(crate) fn blocks_released<'p>(
+        &'p self,
+        sets: &'p Blocks,
+        blocks: BlockMap,
+    ) -> impl Future<Output = ()> + Send {
+        wait::until(self.key(), move || {
             self.state.announce();
             !sets.held.get().meets(blocks)
-        });
+        })
     }
 
     /// All its blocks.
@@ -223,12 +227,12 @@ impl Page {
         }
     }
 
-    /// Wakes who waits for the lock, or for what a writeback that waited had kept for itself.
-    pub(crate) fn unlock(&self) {
+    /// To be woken: who waits for the lock, or for what a writeback that waited had kept for itself.
+    pub(crate) fn unlock(&self) -> Wake {
         if let Some(sets) = &self.blocks {
             sets.wanted.take();
         }
-        self.wake(self.state.unlock());
+        self.state.unlock()
     }
 
     pub(crate) fn wake(&self, wake: Wake) {
@@ -252,12 +256,12 @@ impl Page {
         self.started.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// The writeback with `ticket` is over and everything it changed can be seen.
-    pub(crate) fn finish_ticket(&self, ticket: u64) {
+    /// The writeback with `ticket` is over and everything it changed can be seen; whoever waits for that is to be woken.
+    pub(crate) fn finish_ticket(&self, ticket: u64) -> Wake {
         // fetch_max: the next writeback may have begun, and ended, since this one's section.
         self.ended.fetch_max(ticket, Ordering::AcqRel);
         // A sleeper announces itself before it looks at `ended`: one of the two sees the other.
-        self.wake(self.state.take_sleepers());
+        self.state.take_sleepers()
     }
 
     fn is_over(&self, ticket: u64) -> bool {
@@ -331,10 +335,6 @@ impl Page {
     pub(crate) fn retry_at_ms(&self) -> u64 {
         self.retry_at_ms.load(Ordering::Relaxed)
     }
-}
-
-fn has_been_read(state: Snapshot, over: &impl Fn() -> bool) -> bool {
-    !state.is_locked() || state.is_uptodate() || over()
 }
 
 impl fmt::Debug for Page {
@@ -415,10 +415,10 @@ mod tests {
         page.state.end_writeback(false);
         page.state.begin_writeback().unwrap();
         let second = page.next_ticket();
-        page.finish_ticket(first);
+        page.wake(page.finish_ticket(first));
         page.wait_ticket(first);
-        page.finish_ticket(second);
-        page.finish_ticket(first);
+        page.wake(page.finish_ticket(second));
+        page.wake(page.finish_ticket(first));
         page.wait_ticket(second);
     }
 

@@ -223,7 +223,7 @@ impl fmt::Debug for Snapshot {
 }
 
 /// Somebody may sleep until what was just changed; call [`Page::wake`](crate::pages::Page).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "sleepers must be woken"]
 pub(crate) struct Wake(bool);
 

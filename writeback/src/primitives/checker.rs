@@ -85,6 +85,10 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard(Some(unpoisoned(self.0.lock())))
     }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        unpoisoned_if_free(self.0.try_lock()).map(|guard| MutexGuard(Some(guard)))
+    }
 }
 
 /// In the shape of `parking_lot::MutexGuard`.

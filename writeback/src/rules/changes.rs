@@ -23,7 +23,7 @@ use crate::index::{Pinned, Slot};
 use crate::pages::Page;
 use crate::pages::blocks::BlockMap;
 use crate::pages::positions::Positions;
-use crate::pages::state::Snapshot;
+use crate::pages::state::{Snapshot, Wake};
 use crate::pages::tag::{DIRTY_TAGS, PageTag};
 use crate::rules::core::{Core, Room};
 
@@ -235,8 +235,8 @@ impl Core {
     }
 
     /// The write is over, all its pieces are; if any failed the page is dirty again, and the errors have
-    /// been recorded (I-ERROR-FIRST).
-    pub(crate) fn end_writeback(&self, page: &Page, ended: Ended) {
+    /// been recorded (I-ERROR-FIRST). Those who wait are woken by the caller, when it is through with all that it ends.
+    pub(crate) fn end_writeback(&self, page: &Page, ended: Ended) -> Wake {
         let Ended { ticket, positions, wrote, failed: blocks, errors } = ended;
         let failed = !blocks.is_empty();
         self.note_outcome(page, failed);
@@ -281,7 +281,7 @@ impl Core {
                 self.member.count_written();
             }
         }
-        page.finish_ticket(ticket);
+        let wake = page.finish_ticket(ticket);
         let (newly_dirty, first) = ended.unwrap_or_default();
         self.tell_flushers(first);
         // The page owes again what the write owed; or is clean, or has been charged again meanwhile.
@@ -293,6 +293,7 @@ impl Core {
         for _ in 0..errors {
             self.errors.ended();
         }
+        wake
     }
 
     /// Forgets that the page is dirty, without writing it. The caller holds the page lock and
@@ -397,13 +398,18 @@ impl Core {
 
     /// Unlocks the page. A claim must have been resolved by now.
     pub(crate) fn unlock(&self, page: &Page) {
+        page.wake(self.unlock_quietly(page));
+    }
+
+    /// As [`unlock`](Self::unlock), for who has others to unlock before anybody is woken.
+    pub(crate) fn unlock_quietly(&self, page: &Page) -> Wake {
         #[cfg(debug_assertions)]
         self.tree.pin().update(page.index(), |slot| {
             if std::ptr::eq(&raw const *slot.value(), page) {
                 self.assert_invariants(page, slot.tags(), true);
             }
         });
-        page.unlock();
+        page.unlock()
     }
 
     /// Counts, unless this is a memory-backed mapping.

@@ -15,8 +15,9 @@
 
 use crate::modes::SyncMode;
 use crate::pages::blocks::BlockMap;
-use crate::rules::page_ref::PageRef;
+use crate::rules::page_ref::{Latched, PageRef};
 use crate::rules::writeback::Writeback;
+use crate::wait::now;
 
 /// A locked page that is about to be written: its DIRTY flag is clear, its DIRTY tag still set, so
 /// that a sync finds it and waits.
@@ -111,7 +112,7 @@ impl Claim {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn wait_released(&self) {
-        self.page().wait_for_holds();
+        now(self.page().released());
     }
 
     /// Puts the whole page under writeback, dirty or not, takes its image and releases the page lock. To
@@ -147,7 +148,7 @@ impl Claim {
         };
         let page = self.page.take().expect("present until decided");
         let blocks = page.all_blocks();
-        Ok(Writeback::begun(page, ticket, blocks))
+        Ok(Writeback::begun(page, ticket, blocks, None))
     }
 
     /// Puts what is dirty of the page under writeback and releases the page lock: one piece for each run of
@@ -184,14 +185,15 @@ impl Claim {
     /// ```
     pub fn start_blocks(self, mode: SyncMode) -> std::result::Result<Vec<Writeback>, Self> {
         let mut pieces = Vec::new();
-        self.start_pieces(mode, |piece| pieces.push(piece)).map(|_| pieces)
+        self.start_pieces(mode, None, |piece| pieces.push(piece)).map(|_| pieces)
     }
 
-    /// As [`start_blocks`](Self::start_blocks), calling `each` with the pieces; tells whether the page was declined, in
-    /// part or whole.
+    /// As [`start_blocks`](Self::start_blocks), calling `each` with the pieces, when the caller's latch, if it has it, is free; tells whether the page
+    /// was declined, in part or whole.
     pub(super) fn start_pieces(
         mut self,
         mode: SyncMode,
+        latch: Latched<'_>,
         each: impl FnMut(Writeback),
     ) -> std::result::Result<bool, Self> {
         let page = self.page();
@@ -202,10 +204,11 @@ impl Claim {
         let division = core.division;
         let page = self.page.take().expect("present until decided");
         let Some(ticket) = begun.ticket else {
+            drop(latch);
             page.core().unlock(&page);
             return Ok(true);
         };
-        let writeback = Writeback::begun(page, ticket, begun.blocks);
+        let writeback = Writeback::begun(page, ticket, begun.blocks, latch);
         writeback.into_pieces(division, each);
         Ok(begun.declined)
     }

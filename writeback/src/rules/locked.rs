@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::error::Result;
 use crate::rules::claim::Claim;
 use crate::rules::page_ref::PageRef;
+use crate::wait::now;
 
 /// A page whose lock the caller has: nobody else starts or decides its writeback, or removes it.
 /// Readers and writers of the contents are not kept out. Dropping it unlocks.
@@ -182,7 +183,7 @@ impl LockedPage {
         let page = self.page();
         self.wait_writeback();
         while page.core().remove(page).is_err() {
-            page.wait_for_holds();
+            now(page.released());
         }
     }
 }

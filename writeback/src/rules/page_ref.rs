@@ -10,11 +10,13 @@ use crate::held;
 use crate::pages::Page;
 use crate::pages::keep::Kept;
 use crate::pages::positions::Positions;
-use crate::pages::state::Snapshot;
 use crate::pages::tag::PageTag;
 use crate::primitives::LatchWriteGuard;
 use crate::rules::core::{Core, Mapping};
 use crate::rules::locked::LockedPage;
+
+/// The latch of a page, alone, if the caller has it.
+pub(crate) type Latched<'p> = Option<LatchWriteGuard<'p, Contents>>;
 
 /// A reference to a cached page. Keeps the page in memory: it is not evicted while somebody has one.
 /// But it may be truncated away at any time, and what would change it then says so.
@@ -193,17 +195,17 @@ impl PageRef {
 
     /// Who has the page lock waits until nobody holds any of the page, and nobody holds it again before the
     /// page is unlocked.
-    pub(crate) fn wait_for_holds(&self) {
+    pub(crate) async fn released(&self) {
         let Some(sets) = &self.page.blocks else {
             self.page.state.want_release();
-            return self.page.wait_while(Snapshot::is_held);
+            return self.page.until(|state| !state.is_held()).await;
         };
         loop {
             let wanted = self.mapping.core.want_blocks(&self.page);
             if wanted.is_empty() {
                 return;
             }
-            self.page.wait_while_held(sets, wanted);
+            self.page.blocks_released(sets, wanted).await;
         }
     }
 
@@ -217,9 +219,9 @@ impl PageRef {
     ///
     /// If blocks are left that the write does not have, because they are held or became dirty since, the
     /// page keeps its oldest position: nobody knows which block that is of.
-    pub(crate) fn image_for_io(&self) -> (Image, Positions) {
+    pub(crate) fn image_for_io(&self, latch: Latched<'_>) -> (Image, Positions) {
         let core = &*self.mapping.core;
-        let mut contents = self.latch_alone();
+        let mut contents = latch.unwrap_or_else(|| self.latch_alone());
         let positions = match &core.order {
             None => Positions::NONE,
             Some(order) if core.writes_all_blocks(&self.page) => order.take(&self.page.positions),

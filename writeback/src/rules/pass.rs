@@ -3,6 +3,14 @@
 //! It submits in batches of pages that lie side by side. Mode `Skip` goes by what it would have to
 //! wait for; mode `Wait` waits, but first submits what it has: a page that is under writeback and not
 //! submitted must not be kept while anything is waited for, or two passes could wait for each other.
+//!
+//! A page is visited without waiting; what it would have to wait for is handed back as [`Stuck`]. To wait for that and finish is a future, which a
+//! thread polls once. It keeps no lock meanwhile, so a task that is not polled keeps nobody else from the page, with one exception: of a page that another writer
+//! holds it keeps the claim, which is what keeps the next one off. A task that is dropped there drops the claim with it, which is as if
+//! somebody had locked the page and let go: it is dirty, with all its tags.
+//!
+//! Whoever waits without the lock may find the page changed and written again each time it comes. It need not go on: a write that has begun since it last looked at the
+//! page has everything that the page had by then. Of a page of several blocks this is not known, because a write may leave out those that are held.
 
 use std::sync::Arc;
 
@@ -17,13 +25,29 @@ use crate::primitives::lasts;
 use crate::rules::claim::Claim;
 use crate::rules::core::Mapping;
 use crate::rules::locked::LockedPage;
-use crate::rules::page_ref::PageRef;
+use crate::rules::page_ref::{Latched, PageRef};
 use crate::rules::writeback::{Verdict, Writeback};
+use crate::wait::now;
+
+/// What keeps a pass in mode `Wait` from going on.
+pub(crate) enum Stuck {
+    /// Somebody has the page lock.
+    Locked(PageRef),
+    UnderWriteback(PageRef),
+    /// Another writer has some of the page.
+    Held(Claim),
+    /// A task's: somebody has the latch, perhaps for long.
+    Latched(PageRef),
+}
 
 /// One pass in the making.
 pub(crate) struct Pass<'m> {
     mapping: &'m Mapping,
     mode: SyncMode,
+    /// It is a task's, which waits for no latch that somebody has.
+    pub(crate) in_task: bool,
+    /// The last write that had begun of the page that is visited, when it was last looked at.
+    seen: u64,
     budget: u64,
     /// Only pages dirty since this clock time or longer.
     pub(crate) dirty_by_ms: u64,
@@ -45,6 +69,8 @@ impl<'m> Pass<'m> {
         Self {
             mapping,
             mode,
+            in_task: false,
+            seen: 0,
             budget,
             dirty_by_ms: u64::MAX,
             one_despite_failures: false,
@@ -87,23 +113,59 @@ impl<'m> Pass<'m> {
     }
 
     pub(crate) fn visit(&mut self, page: Arc<Page>) {
+        if let Err(stuck) = self.try_visit(page) {
+            self.wait_and_finish(stuck);
+        }
+    }
+
+    #[cold]
+    fn wait_and_finish(&mut self, stuck: Stuck) {
+        now(self.finish_visit(stuck));
+    }
+
+    /// Visits a page without waiting.
+    pub(crate) fn try_visit(&mut self, page: Arc<Page>) -> Result<(), Stuck> {
         // `None`: it is leaving the index, and so was written, or is being cut.
-        let Some(page) = PageRef::of_found(self.mapping, page) else { return };
+        let Some(page) = PageRef::of_found(self.mapping, page) else { return Ok(()) };
         if self.mode == SyncMode::Skip && self.goes_by(&page) {
             self.progress.skipped += 1;
-            return;
+            return Ok(());
         }
-        // `None` in mode `Wait`: truncated away, and nothing was promised about it any more.
-        let Some(locked) = self.lock(&page) else { return };
-        if locked.page().snapshot().is_under_writeback() {
+        self.try_lock(page)
+    }
+
+    /// Waits for what keeps the pass from going on, as often as it takes to decide the page. What the pass has in hand it submits before.
+    /// Returns a task's page whose latch somebody has.
+    pub(crate) async fn finish_visit(&mut self, mut stuck: Stuck) -> Option<PageRef> {
+        loop {
             self.submit();
-            locked.wait_writeback();
+            let visited = match stuck {
+                Stuck::Locked(page) => {
+                    page.until(|state| !state.is_locked()).await;
+                    self.visit_again(page)
+                }
+                Stuck::UnderWriteback(page) => {
+                    page.ended(page.ticket()).await;
+                    self.visit_again(page)
+                }
+                Stuck::Held(claim) => {
+                    claim.page().released().await;
+                    self.try_write(claim)
+                }
+                Stuck::Latched(page) => return Some(page),
+            };
+            match visited {
+                Ok(()) => return None,
+                Err(again) => stuck = again,
+            }
         }
-        // `Err`: clean. Whoever wrote it began that before the lock was free, so that waiting for
-        // the WRITEBACK tag afterwards covers it.
-        if let Ok(claim) = locked.clear_dirty_for_io() {
-            self.write(claim);
-        }
+    }
+
+    /// Visits the page that it has been waiting for.
+    pub(crate) fn visit_again(&mut self, page: PageRef) -> Result<(), Stuck> {
+        // With the lock, which is had from before a write begins until its tag is there for whoever waits for it then.
+        let has_begun = page.blocks.is_none() && page.ticket() > self.seen;
+        if has_begun && page.try_lock_state().is_some() { Ok(()) } else { self.try_lock(page) }
     }
 
     /// Mode `Skip`: not now.
@@ -115,56 +177,81 @@ impl<'m> Pass<'m> {
             || (!self.one_despite_failures && core.backs_off(page, state, core.clock.now_ms()))
     }
 
-    fn lock(&mut self, page: &PageRef) -> Option<LockedPage> {
+    fn try_lock(&mut self, page: PageRef) -> Result<(), Stuck> {
+        self.seen = page.ticket();
         if let Some(locked) = page.try_lock_state() {
             // It may have come under writeback since it was looked at; or somebody changes it, for longer than a copy takes.
             let page = locked.page();
             let changed = || lasts(|| page.contents.is_locked_exclusive());
             if self.mode == SyncMode::Wait || !(page.snapshot().is_under_writeback() || changed()) {
-                return Some(locked);
+                return self.claim(locked);
             }
         } else if self.mode == SyncMode::Wait {
-            self.submit();
-            return page.lock_state();
+            // If not, it was truncated away, and nothing was promised about it any more.
+            return if page.snapshot().is_mapped() { Err(Stuck::Locked(page)) } else { Ok(()) };
         }
         self.progress.skipped += 1;
-        None
+        Ok(())
+    }
+
+    fn claim(&mut self, locked: LockedPage) -> Result<(), Stuck> {
+        if locked.page().snapshot().is_under_writeback() {
+            return Err(Stuck::UnderWriteback(locked.page().clone()));
+        }
+        // `Err`: clean. Whoever wrote it began that before the lock was free, so that waiting for
+        // the WRITEBACK tag afterwards covers it.
+        locked.clear_dirty_for_io().map_or(Ok(()), |claim| self.try_write(claim))
     }
 
     /// Decides a claim.
-    pub(crate) fn write(&mut self, mut claim: Claim) {
+    pub(crate) fn write(&mut self, claim: Claim) {
+        if let Err(stuck) = self.try_write(claim) {
+            self.wait_and_finish(stuck);
+        }
+    }
+
+    fn try_write(&mut self, claim: Claim) -> Result<(), Stuck> {
         self.budget = self.budget.saturating_sub(1);
         if self.mode == SyncMode::Skip && self.is_ahead_of_log(claim.page()) {
             claim.redirty();
             self.progress.unlogged += 1;
-            return;
+            return Ok(());
+        }
+        if self.in_task {
+            let page = claim.page().clone();
+            let Some(latch) = page.contents.try_write() else {
+                claim.redirty();
+                return Err(Stuck::Latched(page));
+            };
+            return self.start(claim, Some(latch));
         }
         if claim.page().contents.is_locked() {
             self.submit(); // Its image is waited for, perhaps for long, and others may wait for these.
         }
-        let mut writes = false;
-        let declined = loop {
-            let verdict = self.verdict.clone();
-            let started = claim.start_pieces(self.mode, |mut piece| {
-                writes |= piece.len() > 0;
-                piece.tell(verdict.as_ref());
-                self.push(piece);
-            });
-            claim = match started {
-                Ok(declined) => break declined,
-                Err(held) if self.mode == SyncMode::Skip => {
-                    // Dirty again whether or not there seems to be anything left to write: the other
-                    // writer's write may be the one that a sync is to wait for.
-                    held.redirty();
-                    break true;
-                }
-                Err(held) => held,
-            };
-            self.submit();
-            claim.wait_released();
+        self.start(claim, None)
+    }
+
+    /// Starts the write of a page, whose latch the caller may have.
+    fn start(&mut self, claim: Claim, latch: Latched<'_>) -> Result<(), Stuck> {
+        let (mut writes, verdict) = (false, self.verdict.clone());
+        let started = claim.start_pieces(self.mode, latch, |mut piece| {
+            writes |= piece.len() > 0;
+            piece.tell(verdict.as_ref());
+            self.push(piece);
+        });
+        let declined = match started {
+            Ok(declined) => declined,
+            Err(held) if self.mode == SyncMode::Skip => {
+                // Dirty again whether or not there seems to be anything left to write: the other
+                // writer's write may be the one that a sync is to wait for.
+                held.redirty();
+                true
+            }
+            Err(held) => return Err(Stuck::Held(held)),
         };
         self.progress.declined += u64::from(declined);
         self.progress.submitted += u64::from(writes);
+        Ok(())
     }
 
     /// Puts a write into the batch; one that does not go on where the batch ends begins another.

@@ -73,7 +73,8 @@ impl Writeback {
         }
         if self.len() == 0 {
             // Beyond the end: a truncate is about to drop it.
-            self.finish(false);
+            let wake = self.finish(false);
+            self.page().wake(wake);
         } else {
             each(self);
         }

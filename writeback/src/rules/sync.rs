@@ -7,19 +7,14 @@
 //! TOWRITE, a sync ends however fast they are dirtied.
 
 use std::ops::RangeBounds;
-use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::held;
 use crate::index::range::{Inclusive, inclusive};
-use crate::index::walk;
 use crate::modes::{Budget, Progress, SyncMode};
 use crate::pages::tag::PageTag;
-use crate::primitives::Ordering;
-use crate::rules::core::Mapping;
-use crate::rules::page_ref::PageRef;
+use crate::rules::core::{Core, Mapping};
 use crate::rules::pass::Pass;
-use crate::rules::writeback::Verdict;
 
 impl Mapping {
     /// Writes back the dirty pages of a range. Makes nothing durable: for that there are the syncs of
@@ -32,7 +27,7 @@ impl Mapping {
     /// Any number of passes may run at once. Takes page locks one at a time.
     ///
     /// # Errors
-    /// [`Error::Poisoned`]. Failed writes are told by the handles.
+    /// [`Error::Poisoned`](crate::Error::Poisoned). Failed writes are told by the handles.
     ///
     /// # Examples
     /// ```
@@ -53,9 +48,8 @@ impl Mapping {
         let core = &self.core;
         held::refuse(core.id(), "`write_range`");
         core.durability.check()?;
-        let (dirty, to_write) = (PageTag::Dirty.tag(), PageTag::ToWrite.tag());
         let Some((first, last)) = inclusive(pages) else { return Ok(Progress::default()) };
-        if core.memory_backed || !core.tree.any_tagged(dirty) {
+        if core.memory_backed || !core.tree.any_tagged(PageTag::Dirty.tag()) {
             return Ok(Progress::default());
         }
         let mut pass = Pass::new(self, mode, budget);
@@ -63,142 +57,21 @@ impl Mapping {
             pass.walk((first, last), PageTag::Dirty);
             return Ok(pass.progress);
         }
-        let mut next = Some(first);
-        while let Some(start) = next {
-            // In pieces, so that the index is not kept pinned for long.
-            let tagged = core.tree.pin().tag_range_if_tagged(start..=last, dirty, to_write, 4096);
-            next = tagged.next;
-        }
+        core.tag_to_write((first, last));
         pass.walk((first, last), PageTag::ToWrite);
         Ok(pass.progress)
     }
+}
 
-    /// Writes back dirty pages in mode `Skip`, from where the last such pass stopped to the end; the
-    /// one after that starts at the beginning again.
-    ///
-    /// # Errors
-    /// [`Error::Poisoned`].
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::{Budget, Mapping, MemStore};
-    ///
-    /// let mapping = Mapping::open(MemStore::new())?;
-    /// mapping.handle().write_at(&[1; 5 * 4096], 0)?;
-    /// assert_eq!(mapping.write_cyclic(Budget::pages(3))?.submitted, 3);
-    /// assert_eq!(mapping.write_cyclic(Budget::pages(3))?.submitted, 2);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn write_cyclic(&self, budget: Budget) -> Result<Progress> {
-        self.write_on(Pass::new(self, SyncMode::Skip, budget))
-    }
-
-    /// Makes the pass from where the last one of this kind has stopped.
-    pub(crate) fn write_on(&self, mut pass: Pass<'_>) -> Result<Progress> {
-        let core = &self.core;
-        held::refuse(core.id(), "`write_cyclic`");
-        core.durability.check()?;
-        if core.memory_backed {
-            return Ok(Progress::default());
-        }
-        // Relaxed: a hint where to go on.
-        let first = core.cyclic_next.load(Ordering::Relaxed);
-        let stopped = pass.walk((first, u64::MAX), PageTag::Dirty);
-        core.cyclic_next.store(stopped.unwrap_or(0), Ordering::Relaxed);
-        Ok(pass.progress)
-    }
-
-    /// Writes back, in mode `Skip`, the pages that have been dirty since `dirty_by_ms` or longer.
-    pub(crate) fn write_expired(&self, dirty_by_ms: u64) -> Result<Progress> {
-        self.core.durability.check()?;
-        let mut pass = Pass::new(self, SyncMode::Skip, Budget::UNLIMITED);
-        pass.dirty_by_ms = dirty_by_ms;
-        if !self.core.memory_backed {
-            pass.walk((0, u64::MAX), PageTag::Dirty);
-        }
-        Ok(pass.progress)
-    }
-
-    /// Waits until every write of the range's pages that had begun before the call has ended, whoever
-    /// began it.
-    ///
-    /// # Concurrency
-    /// By ticket: writes begun later are not waited for, so it ends on a busy mapping too.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::{Budget, Mapping, MemStore, SyncMode};
-    ///
-    /// let mapping = Mapping::open(MemStore::new())?;
-    /// mapping.handle().write_at(&[1; 8192], 0)?;
-    /// mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED)?;
-    /// mapping.wait_range(..);
-    /// assert_eq!(mapping.stats().written, 2);
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn wait_range(&self, pages: impl RangeBounds<u64>) {
-        held::refuse(self.core.id(), "`wait_range`");
-        let Some(range) = inclusive(pages) else { return };
-        for (_, page) in walk(&self.core.tree, range, PageTag::Writeback) {
-            page.wait_ticket(page.ticket());
-        }
-    }
-
-    /// As [`wait_range`](Self::wait_range), of a task. It looks for the next page each time it has waited, rather than keep a walk meanwhile.
-    pub(crate) async fn writes_ended(&self, (first, last): Inclusive) {
+impl Core {
+    /// What is dirty in the range is to be written, and nothing that becomes dirty later.
+    pub(crate) fn tag_to_write(&self, (first, last): Inclusive) {
+        let (dirty, to_write) = (PageTag::Dirty.tag(), PageTag::ToWrite.tag());
         let mut next = Some(first);
         while let Some(start) = next {
-            let page = walk(&self.core.tree, (start, last), PageTag::Writeback).next();
-            let Some((index, page)) = page else { return };
-            page.ended(page.ticket()).await;
-            next = index.checked_add(1);
+            // In pieces, so that the index is not kept pinned for long.
+            let tagged = self.tree.pin().tag_range_if_tagged(start..=last, dirty, to_write, 4096);
+            next = tagged.next;
         }
-    }
-
-    /// Writes back one page; returns whether it was written. In mode `Wait` it waits for a write under
-    /// way before and for its own after, and for another writer that holds the page; in mode `Skip` it gives
-    /// way to both and only submits.
-    ///
-    /// # Concurrency
-    /// Waits for the page lock either way.
-    ///
-    /// # Errors
-    /// [`Error::Poisoned`]; in mode `Wait`, [`Error::Write`] with what this very write failed with. The handles
-    /// are told of it too.
-    ///
-    /// # Examples
-    /// ```
-    /// use writeback::{Mapping, MemStore};
-    ///
-    /// let mapping = Mapping::open(MemStore::new())?;
-    /// mapping.handle().write_at(&[1; 8192], 0)?;
-    /// assert!(mapping.write_page(1, writeback::SyncMode::Wait)?);
-    /// assert!(!mapping.write_page(1, writeback::SyncMode::Wait)?, "it is clean now");
-    /// # Ok::<(), writeback::Error>(())
-    /// ```
-    pub fn write_page(&self, index: u64, mode: SyncMode) -> Result<bool> {
-        let (core, wait) = (&self.core, mode == SyncMode::Wait);
-        held::refuse(core.id(), "`write_page`");
-        core.durability.check()?;
-        let Some(page) = PageRef::cached(self, index).filter(|_| !core.memory_backed) else {
-            return Ok(false);
-        };
-        let Some(locked) = page.lock_state() else { return Ok(false) };
-        if wait {
-            locked.wait_writeback();
-        }
-        let Ok(claim) = locked.clear_dirty_for_io() else { return Ok(false) };
-        let mut pass = Pass::new(self, mode, Budget::UNLIMITED);
-        let verdict = wait.then(Arc::<Verdict>::default);
-        pass.verdict.clone_from(&verdict);
-        pass.write(claim);
-        pass.finish();
-        if let Some(verdict) = verdict {
-            page.wait_writeback();
-            if let Some(source) = verdict.get() {
-                return Err(Error::Write { source: source.clone() });
-            }
-        }
-        Ok(pass.progress.submitted == 1)
     }
 }

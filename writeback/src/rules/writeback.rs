@@ -7,9 +7,10 @@ use crate::buffer::Image;
 use crate::error::StoreError;
 use crate::pages::blocks::BlockMap;
 use crate::pages::positions::Positions;
+use crate::pages::state::Wake;
 use crate::primitives::OnceLock;
 use crate::rules::changes::Ended;
-use crate::rules::page_ref::PageRef;
+use crate::rules::page_ref::{Latched, PageRef};
 use crate::rules::pieces::Whole;
 
 /// A page being written. Whoever does the I/O owns it and ends it, on any thread; it holds no lock.
@@ -56,11 +57,11 @@ pub struct Writeback {
 pub(crate) type Verdict = OnceLock<StoreError>;
 
 impl Writeback {
-    /// The writeback with `ticket` has begun; the caller has the page lock, which is released here.
+    /// The writeback with `ticket` has begun; the caller has the page lock, and perhaps the latch, which are released here.
     #[inline]
-    pub(super) fn begun(page: PageRef, ticket: u64, blocks: BlockMap) -> Self {
+    pub(super) fn begun(page: PageRef, ticket: u64, blocks: BlockMap, latch: Latched<'_>) -> Self {
         // Clear, then take the image: never the other way round.
-        let (image, positions) = page.image_for_io();
+        let (image, positions) = page.image_for_io(latch);
         page.core().unlock(&page);
         let mut writeback = Self::new(page, ticket, image, positions, blocks);
         writeback.seal();
@@ -208,7 +209,8 @@ impl Writeback {
             self.judge(&error);
             self.page.core().errors.record(error, 1);
         }
-        self.finish(failed);
+        let wake = self.finish(failed);
+        self.page.wake(wake);
         self.page.core().tell_counts();
     }
 
@@ -218,7 +220,7 @@ impl Writeback {
     /// waits for some of them and is told is not told again when the others end.
     ///
     /// Returns how many ended well.
-    pub(crate) fn end_batch(writebacks: Vec<Self>, accepted: u64, error: StoreError) -> u64 {
+    pub(crate) fn end_batch(mut writebacks: Vec<Self>, accepted: u64, error: StoreError) -> u64 {
         let mut end = 0;
         let within = |writeback: &Self| {
             end += writeback.len as u64;
@@ -230,9 +232,10 @@ impl Writeback {
             writebacks[well..].iter().for_each(|failed| failed.judge(&error));
             errors.record(error, (writebacks.len() - well) as u64);
         }
-        for (at, mut writeback) in writebacks.into_iter().enumerate() {
-            writeback.finish(at >= well);
-        }
+        let all = writebacks.iter_mut().enumerate();
+        let wakes: Vec<_> = all.map(|(at, writeback)| writeback.finish(at >= well)).collect();
+        // Not before: a waker may run what waits for all of them.
+        writebacks.iter().zip(wakes).for_each(|(writeback, wake)| writeback.page.wake(wake));
         well as u64
     }
 
@@ -262,9 +265,10 @@ impl Writeback {
         }
     }
 
-    pub(crate) fn finish(&mut self, failed: bool) {
+    /// Those who wait are to be woken, when all is done that is to be done at the end.
+    pub(crate) fn finish(&mut self, failed: bool) -> Wake {
         if !std::mem::replace(&mut self.open, false) {
-            return;
+            return Wake::default();
         }
         let image = self.image.take();
         let core = &self.page.core();
@@ -278,13 +282,14 @@ impl Writeback {
             None => Some((failed, u64::from(!failed.is_empty()))),
             Some(whole) => whole.end_one(failed),
         };
-        if let Some((failed, errors)) = ended {
+        let wake = ended.map(|(failed, errors)| {
             let (ticket, positions, wrote) = (self.ticket, self.positions, self.len > 0);
             let ended = Ended { ticket, positions, wrote, failed, errors };
-            self.page.core().end_writeback(&self.page, ended);
-        }
+            self.page.core().end_writeback(&self.page, ended)
+        });
         drop(image);
         self.page.image_gone();
+        wake.unwrap_or_default()
     }
 }
 
@@ -294,7 +299,8 @@ impl Drop for Writeback {
             let error = self.unsealed.take().map_or(StoreError::Lost, StoreError::Seal);
             self.judge(&error);
             self.page.core().errors.record(error, 1);
-            self.finish(true);
+            let wake = self.finish(true);
+            self.page.wake(wake);
             self.page.core().tell_counts();
         }
     }

@@ -23,7 +23,7 @@
 //!   and whoever else wants it waits for that lock, and then finds it read, or asks the store again if the read failed.
 //! * *What covers what.* A flush covers the writes whose completion came before the flush was *begun*, and every change of the
 //!   length and of allocation that returned before. When it ends does not matter.
-//! * *Ending is easy.* To end a flush takes one lock, which nobody holds who waits; to end a read puts its bytes into pages that nobody else can be in; to end a write takes no page lock and no
+//! * *Ending is easy.* To end a flush takes two locks in turn, under which nobody waits; to end a read puts its bytes into pages that nobody else can be in; to end a write takes no page lock and no
 //!   latch. So a store may end everything on one thread of its own, and that thread may be slow, but it is never stuck in the cache.
 //! * *With no lock of its own.* Who ends something has none of the store's locks: tasks that wait for the end are woken in that call, and the last reference to the mapping, and
 //!   to the store, may go with it.
@@ -334,7 +334,7 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// Makes these bytes zeros, and gives the room that they take back. The length stays, also if they reach beyond it.
     /// Durable with the next flush.
     ///
-    /// The cache asks for whole pages. A write of some of them may be under way; then it asks again when that has
+    /// The cache asks for whole pages, of which it reads none meanwhile. A write of some of them may be under way; then it asks again when that has
     /// ended. Afterwards it reads the pages from the store.
     ///
     /// # Errors

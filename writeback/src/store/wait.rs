@@ -1,12 +1,11 @@
-//! Waiting for what a store was asked for, in a thread: for a flush, and for a read of what is about to be written in part.
+//! Waiting for what a store was asked for, in a thread: the cache does for a read of what is about to be written in part, callers of a store do for anything.
 //!
 //! It is asked for with an [`Answer`] to fill. Whoever ends it, on whatever thread, fills the answer, once,
 //! because ending consumes what it is ended by; the thread that asked sleeps until then. A completion that is dropped fills
 //! it too, so there is an answer to every question that the store has not kept. A store that ends what it is asked for
 //! before it returns is not waited for.
 //!
-//! Whoever waits may have locks of the cache (a page lock and the truncate lock, shared, for a read; the lock of
-//! flushes for a flush). Filling takes the answer's own lock and no other, so a store may end anything on its only thread.
+//! Whoever waits may have locks of the cache (a page lock and the truncate lock, shared). Filling takes the answer's own lock and no other, so a store may end anything on its only thread.
 //!
 //! This layer knows neither pages nor what is done with the bytes.
 

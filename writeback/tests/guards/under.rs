@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use writeback::page::PageRef;
@@ -195,19 +195,21 @@ fn a_thread_with_a_guard_grows_a_mapping_whose_padding_is_about_to_be_cut_off() 
         thread::spawn(move || handle.sync_data())
     };
     never("the mapping is growing", || syncer.is_finished());
-    // It has the lock of a new page when it finds that it cannot grow.
-    let stranger = {
+    // Each has the lock of a new page when it finds that it cannot grow.
+    let strangers = [3, 4].map(|index: u64| {
         let handle = mapping.handle();
-        thread::spawn(move || handle.write_at(b"y", 3 * PAGE as u64))
-    };
-    never("the sync comes before it", || stranger.is_finished());
-    // It has taken the place of its page, which is empty and unlocked, for good.
+        thread::spawn(move || handle.write_at(b"y", index * PAGE as u64))
+    });
+    never("the sync comes before them", || strangers.iter().any(JoinHandle::is_finished));
+    // They have taken the places of their pages, which are empty and unlocked, for good.
     cache.evict(8);
     mapping.handle().write_at(b"x", 3 * PAGE as u64 + 1).unwrap();
     drop(guard);
     writer.join().unwrap().unwrap();
     syncer.join().unwrap().unwrap();
-    stranger.join().unwrap().unwrap();
+    for stranger in strangers {
+        stranger.join().unwrap().unwrap();
+    }
     cache.check().unwrap();
     mapping.handle().sync_data().unwrap();
     mapping.check().unwrap();

@@ -48,6 +48,8 @@ struct Plan {
     durable_len: usize,
     /// Pages whose write was submitted and is not completed.
     under_way: BTreeSet<usize>,
+    /// Pages of late reads, once for each.
+    reading: Vec<usize>,
     failing_writes: usize,
     failing_flushes: usize,
     failing_cuts: usize,
@@ -183,6 +185,10 @@ impl Disk {
             }
             let first = late.0.remove(0);
             drop(late);
+            if let Late::Read(run) = &first {
+                let pages = pages_of_run(run);
+                self.plan(|plan| plan.reading.retain(|page| !pages.contains(page)));
+            }
             if lost > 0 {
                 lost -= 1;
                 drop(first);
@@ -348,6 +354,11 @@ fn pages_of(batch: &WriteBatch) -> Range<usize> {
     first..first + to_usize(batch.len()).div_ceil(PAGE)
 }
 
+fn pages_of_run(run: &ReadRun) -> Range<usize> {
+    let first = to_usize(run.offset()) / PAGE;
+    first..first + to_usize(run.len()).div_ceil(PAGE)
+}
+
 /// The version of a page's bytes.
 pub(crate) fn version_of(bytes: &[u8]) -> u64 {
     let version = bytes[0];
@@ -395,7 +406,13 @@ impl Store for Disk {
     }
 
     fn read(&self, run: ReadRun) {
-        match self.plan(|plan| plan.is_late) {
+        let is_late = self.plan(|plan| {
+            if plan.is_late {
+                plan.reading.extend(pages_of_run(&run));
+            }
+            plan.is_late
+        });
+        match is_late {
             true => self.keep(Late::Read(run)),
             false => self.read_now(run),
         }
@@ -434,7 +451,10 @@ impl Store for Disk {
 
     fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
         let pages = to_usize(offset) / PAGE..to_usize(offset + len).div_ceil(PAGE);
-        self.plan(|_| ());
+        self.plan(|plan| {
+            let idle = plan.reading.iter().all(|page| !pages.contains(page));
+            assert!(idle, "a page is punched while it is read");
+        });
         for page in pages {
             self.accepted[page].store(0, Ordering::Relaxed);
         }

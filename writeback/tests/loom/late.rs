@@ -66,6 +66,22 @@ fn late_read_vs_cut_within() {
     });
 }
 
+/// A page is not punched while the disk reads it, nor is it left behind.
+#[test]
+fn late_read_vs_punch() {
+    model("late_read_vs_punch", || {
+        let world = World::new(2);
+        world.disk.write_page(0, &[1; PAGE]);
+        let device = serve(&world, 0);
+        let reader = world.spawn(|world| world.read(0));
+        world.mapping.handle().punch(..PAGE as u64).unwrap();
+        assert!(matches!(reader.join().unwrap(), Some(0 | 1)));
+        assert_eq!(world.read(0), Some(0));
+        world.disk.close();
+        device.join().unwrap();
+    });
+}
+
 /// Two who want a page wait for one read of it, and both find what was read.
 #[test]
 fn late_read_vs_read() {

@@ -1,5 +1,5 @@
 //! The page cache under loom: two or three threads, few calls each, in every interleaving with at most so many
-//! preemptions (`LOOM_MAX_PREEMPTIONS`, default 2; with `LOOM_QUICK` one in the longest models), and with every value that the memory orderings let a load return.
+//! preemptions (`LOOM_MAX_PREEMPTIONS`, default 2; with `LOOM_QUICK` one in the longest models, and some of the executions with two), and with every value that the memory orderings let a load return.
 //!
 //! Needs `--cfg writeback_loom` and the feature `loom`. One race a test; its first line is the claim. The tree below the
 //! cache is one lock here, so what orders memory is the page's words and that lock; the store (`disk`) orders nothing, so

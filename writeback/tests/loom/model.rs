@@ -10,24 +10,8 @@ use loom::model::Builder;
 
 /// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
 const PREEMPTIONS: usize = 2;
-/// Those with the most interleavings: all others together take less time. `LOOM_QUICK` leaves them one preemption.
-const LONG: &[&str] = &[
-    "cut_vs_sync_that_cuts",
-    "fill_vs_sync",
-    "full_under_guard",
-    "guard_vs_sync",
-    "late_flush_vs_sync",
-    "late_read_vs_evict",
-    "late_read_vs_read",
-    "lost_flush_vs_sync",
-    "lost_read_vs_read",
-    "run_vs_evict",
-    "mark_dirty_vs_write_and_sync",
-    "sync_vs_sync_of_two_pages",
-    "two_stalled_vs_two_ends",
-    "write_then_evict_vs_sync",
-    "write_vs_pass_vs_sync",
-];
+/// With `LOOM_QUICK` a model that has not ended after so many executions is left there, and played to its end with one preemption.
+const QUICK: usize = 5_000;
 /// Steps of one execution. A model that needs more waits for something that does not come.
 const BRANCHES: usize = 10_000;
 
@@ -41,17 +25,26 @@ pub(crate) fn model(name: &str, race: impl Fn() + Send + Sync + 'static) {
     report_failures();
     let executions = Arc::new(AtomicUsize::new(0));
     PLAYING.set(Some((name.to_owned(), Arc::clone(&executions))));
-    let count = Arc::clone(&executions);
+    let race = Arc::new(race);
     let mut builder = Builder::new();
     builder.preemption_bound.get_or_insert(PREEMPTIONS);
-    if LONG.contains(&name) && std::env::var_os("LOOM_QUICK").is_some() {
-        builder.preemption_bound = Some(1);
-    }
     builder.max_branches = BRANCHES;
-    builder.check(move || {
-        count.fetch_add(1, Relaxed);
-        race();
-    });
+    let play = |builder: &Builder| {
+        let (race, count) = (Arc::clone(&race), Arc::clone(&executions));
+        builder.check(move || {
+            count.fetch_add(1, Relaxed);
+            race();
+        });
+    };
+    let quick = std::env::var_os("LOOM_QUICK").is_some();
+    if quick {
+        (builder.checkpoint_interval, builder.max_permutations) = (QUICK, Some(QUICK));
+    }
+    play(&builder);
+    if quick && executions.load(Relaxed) + 1 >= QUICK {
+        (builder.max_permutations, builder.preemption_bound) = (None, Some(1));
+        play(&builder);
+    }
     PLAYING.set(None);
     let executions = executions.load(Relaxed);
     eprintln!("holds: {name} in {executions} executions");

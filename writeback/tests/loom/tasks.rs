@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use loom::sync::{Condvar, Mutex};
+use loom::thread;
 
 use crate::disk::PAGE;
 use crate::late::{serve, settle};
@@ -31,6 +32,12 @@ impl Bell {
 
     fn wait(&self) {
         let mut rung = self.rung.lock().unwrap();
+        if *rung {
+            // It may have woken itself, to come again when others have had their turn.
+            drop(rung);
+            thread::yield_now();
+            rung = self.rung.lock().unwrap();
+        }
         while !*rung {
             rung = self.rings.wait(rung).unwrap();
         }
@@ -174,5 +181,108 @@ fn read_of_nobody_vs_cut() {
         world.mapping.handle().set_len(0).unwrap();
         assert_eq!((world.mapping.stats().cached, world.mapping.stats().read), (0, 1));
         settle(&world, device);
+    });
+}
+
+fn sync_in_task(world: &World) -> writeback::Result<()> {
+    let handle = world.mapping.async_handle();
+    block_on(handle.sync_data())
+}
+
+/// A task's sync has written what was dirty before it, and finds a write of the page under way, or another's change.
+#[test]
+fn task_sync_vs_write() {
+    model("task_sync_vs_write", || {
+        let world = World::dirty(1);
+        let writer = world.spawn(|world| world.write(0, 2));
+        sync_in_task(&world).unwrap();
+        assert!(world.disk.durable(0) >= 1);
+        writer.join().unwrap();
+        world.settle();
+    });
+}
+
+/// A task's sync waits for the write of an old image, and writes the page again.
+#[test]
+fn task_sync_vs_end() {
+    model("task_sync_vs_end", || {
+        let world = World::dirty(1);
+        let writeback = world.start(0);
+        world.write(0, 2);
+        let task = world.spawn(|world| {
+            sync_in_task(world).unwrap();
+            assert_eq!(world.disk.durable(0), 2);
+        });
+        world.write_out(writeback);
+        task.join().unwrap();
+        world.settle();
+    });
+}
+
+/// A task's sync that waits for a hold comes next, and is woken by its end.
+#[test]
+fn task_sync_vs_hold() {
+    model("task_sync_vs_hold", || {
+        let world = World::dirty(1);
+        let hold = world.mapping.hold_page(0).unwrap();
+        let task = world.spawn(|world| {
+            sync_in_task(world).unwrap();
+            assert_eq!(world.disk.durable(0), 1);
+        });
+        drop(hold);
+        drop(world.mapping.hold_page(0).unwrap());
+        task.join().unwrap();
+        world.settle();
+    });
+}
+
+/// A flush whose task has gone ends, and a sync that waited for it is woken and covered by it or by the next.
+#[test]
+fn dropped_sync_vs_sync() {
+    model("dropped_sync_vs_sync", || {
+        let world = World::dirty(1);
+        let device = serve(&world, 0);
+        let dropped = world.spawn(|world| {
+            let handle = world.mapping.async_handle();
+            let _ = Bell::new().poll(pin!(handle.sync_data()));
+        });
+        world.sync(0, 1);
+        dropped.join().unwrap();
+        settle(&world, device);
+    });
+}
+
+/// Of two syncs of tasks each finds its page durable, whoever flushed.
+#[test]
+fn task_sync_vs_task_sync() {
+    model("task_sync_vs_task_sync", || {
+        let world = World::dirty(1);
+        let device = serve(&world, 0);
+        let other = world.spawn(|world| {
+            sync_in_task(world).unwrap();
+            assert!(world.disk.durable(0) >= 1);
+        });
+        world.write(0, 2);
+        sync_in_task(&world).unwrap();
+        assert_eq!(world.disk.durable(0), 2);
+        other.join().unwrap();
+        settle(&world, device);
+    });
+}
+
+/// A task's sync that is dropped while it has a claim leaves the page dirty, and unlocked.
+#[test]
+fn dropped_claim_of_a_task_vs_release() {
+    model("dropped_claim_of_a_task_vs_release", || {
+        let world = World::dirty(1);
+        let hold = world.mapping.hold_page(0).unwrap();
+        let dropped = world.spawn(|world| {
+            let handle = world.mapping.async_handle();
+            let _ = Bell::new().poll(pin!(handle.sync_data()));
+        });
+        drop(hold);
+        dropped.join().unwrap();
+        world.sync(0, 1);
+        world.settle();
     });
 }

@@ -268,6 +268,77 @@ fn prefetch_reads_what_is_missing_and_leaves_half_of_the_cache_to_others() {
     });
 }
 
+#[test]
+fn prefetch_asks_for_all_before_it_waits_and_tells_of_the_first_that_fails() {
+    within(|| {
+        let store = stored(600);
+        store.queue(Action::Read, true);
+        let (mapping, _) = open(&store, None);
+        let prefetch = thread::spawn({
+            let handle = mapping.handle();
+            move || handle.prefetch(..)
+        });
+        eventually(|| store.pending() == 3);
+        assert!(!prefetch.is_finished());
+        store.deliver_all();
+        prefetch.join().unwrap().unwrap();
+        assert_eq!(reads(&store), [(0, 256), (256, 256), (512, 88)]);
+        let (mapping, _) = open(&store, None);
+        store.queue(Action::Read, false);
+        store.inject(Rule::new(Fault::Io).on(Action::Read).nth(2));
+        let told = mapping.handle().prefetch(..).unwrap_err();
+        assert!(matches!(told, Error::Read { index: 256, .. }), "{told}");
+        assert_eq!(mapping.stats().read, 256 + 88, "what comes behind is read all the same");
+    });
+}
+
+#[test]
+fn reading_ahead_waits_for_nothing_and_whoever_comes_waits_for_the_read() {
+    within(|| {
+        let store = stored(600);
+        store.queue(Action::Read, true);
+        let (mapping, _) = open(&store, None);
+        let handle = mapping.handle();
+        handle.read_ahead(100 * PAGE as u64..400 * PAGE as u64);
+        handle.read_ahead(350 * PAGE as u64..410 * PAGE as u64);
+        handle.read_ahead(1 << 40..);
+        assert_eq!(reads(&store), [(100, 256), (356, 44), (400, 10)]);
+        let reader = reader(&mapping, 250, 2);
+        thread::sleep(std::time::Duration::from_millis(10));
+        assert!(!reader.is_finished() && store.pending() == 3);
+        store.deliver_all();
+        assert_eq!(reader.join().unwrap().unwrap(), contents(600)[250 * PAGE..252 * PAGE]);
+        assert_eq!((store.operations(Action::Read), mapping.stats().read), (3, 310));
+        // What is lost is nobody's error, and is read by whoever wants it.
+        handle.read_ahead(..PAGE as u64);
+        store.lose_pending();
+        store.queue(Action::Read, false);
+        assert_eq!(read(&handle, 0, PAGE), contents(1));
+        handle.check_error().unwrap();
+        mapping.check().unwrap();
+    });
+}
+
+#[test]
+fn reading_ahead_takes_room_that_there_is_and_no_more() {
+    within(|| {
+        let store = stored(64);
+        let (mapping, cache) = open(&store, Some(16));
+        let (cache, handle) = (cache.unwrap(), mapping.handle());
+        handle.read_ahead(..);
+        assert_eq!(cache.stats().cached, 8, "half of it is left to others");
+        let kept: Vec<_> = (0..16).map(|page| mapping.page(page).unwrap()).collect();
+        handle.read_ahead(20 * PAGE as u64..);
+        assert_eq!((cache.stats().cached, cache.stats().overcommitted), (16, 0));
+        drop(kept);
+        handle.read_ahead(20 * PAGE as u64..);
+        assert!(mapping.cached_page(20).is_some_and(|page| page.snapshot().is_uptodate()));
+        assert!(cache.stats().cached <= 16);
+        cache.check().unwrap();
+        mapping.check().unwrap();
+    });
+}
+
 /// A store that has read what it was asked for long before it says so.
 #[derive(Debug, Clone)]
 struct Early(MemStore, Arc<Mutex<Vec<(ReadRun, u64)>>>);

@@ -68,6 +68,53 @@ fn ten_thousand_reads_wait_on_two_workers() {
 }
 
 #[test]
+fn ten_thousand_syncs_wait_on_two_workers_and_share_their_flushes() {
+    watch();
+    const TASKS: usize = 10_000;
+    for every in [usize::MAX, 2] {
+        let store = FaultStore::with_config(FaultConfig::new(1));
+        store.queue(Action::Flush, true);
+        let config = Config::new().page_size(512);
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let (before, waiting) = (threads(), Arc::new(AtomicUsize::new(0)));
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|task| {
+                let (handle, waiting) = (mapping.async_handle(), Arc::clone(&waiting));
+                runtime.spawn(async move {
+                    handle.handle().write_at(&[1; 512], task as u64 * 512).unwrap();
+                    waiting.fetch_add(1, Ordering::Relaxed);
+                    handle.sync_data().await.unwrap();
+                })
+            })
+            .collect();
+        eventually("all wait", || waiting.load(Ordering::Relaxed) == TASKS);
+        assert!(threads() < before + 100, "{before} threads, then {}", threads());
+        let dropped = tasks.iter().step_by(every).filter(|_| every < TASKS);
+        dropped.for_each(tokio::task::JoinHandle::abort);
+        let deliverer = store.deliver_in_background();
+        let done = runtime.block_on(async {
+            let mut done = 0;
+            for task in tasks {
+                match task.await {
+                    Ok(()) => done += 1,
+                    Err(error) => assert!(error.is_cancelled(), "{error}"),
+                }
+            }
+            done
+        });
+        deliverer.stop();
+        store.queue(Action::Flush, false);
+        assert!(if every < TASKS { done >= TASKS / 2 } else { done == TASKS }, "{done} are done");
+        let flushes = store.operations(Action::Flush);
+        assert!(flushes < 1000, "{flushes} flushes");
+        mapping.handle().sync_data().unwrap();
+        assert_eq!(store.durable(), [1; TASKS * 512]);
+        mapping.check().unwrap();
+    }
+}
+
+#[test]
 fn a_task_that_waits_leaves_its_thread_to_others() {
     let (store, mapping) = stored(4, &[Action::Read]);
     Builder::new_current_thread().build().unwrap().block_on(async {
@@ -95,7 +142,11 @@ fn a_future_is_small_and_goes_from_thread_to_thread() {
     let sizes = [
         is_send(&handle.read_at(&mut bytes, 0)),
         is_send(&handle.page(0)),
+        is_send(&handle.prefetch(..)),
         is_send(&handle.wait_range(..)),
+        is_send(&handle.sync_data()),
+        is_send(&handle.sync_all()),
+        is_send(&handle.sync_range(..)),
     ];
     assert!(sizes.iter().all(|size| *size <= 1024), "{sizes:?}");
 }

@@ -5,7 +5,11 @@ mod common;
 
 mod drops;
 mod executors;
+mod latches;
 mod reads;
+mod syncs;
+mod torn;
+mod wakers;
 
 use std::future::Future;
 use std::pin::Pin;

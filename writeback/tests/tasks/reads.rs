@@ -1,12 +1,14 @@
 //! Reads of pages that are not cached, that others read or change, or while the mapping is being cut.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use writeback::store::fault::Action;
+use writeback::store::fault::{Action, FaultConfig, FaultStore};
 use writeback::{CacheConfig, Config, Error, Mapping, PageCache, StoreError};
 
-use crate::common::{eventually, never};
+use crate::common::{self, eventually, never};
 use crate::{PAGE, Task, contents, stored};
 
 #[test]
@@ -140,6 +142,56 @@ fn a_read_waits_for_a_cut_that_is_under_way() {
 }
 
 #[test]
+fn a_read_that_waits_for_two_cuts_is_woken_when_both_are_over() {
+    let (store, mapping) = stored(4, &[Action::Read]);
+    let handle = mapping.async_handle();
+    let mut late = Task::new(handle.page(3));
+    assert!(late.is_pending());
+    let cut = |pages: u64| {
+        let handle = mapping.handle();
+        let cutter = thread::spawn(move || handle.set_len(pages * PAGE as u64));
+        // The first waits for the read, the second for the first.
+        thread::sleep(Duration::from_millis(50));
+        cutter
+    };
+    let cutters = [cut(3), cut(2)];
+    assert_eq!(mapping.len(), 3 * PAGE as u64);
+    let mut page = Task::new(handle.page(0));
+    assert!(page.is_pending());
+    store.deliver_all();
+    cutters.into_iter().for_each(|cutter| cutter.join().unwrap().unwrap());
+    assert!(page.woken() > 0);
+    assert!(page.is_pending() && store.pending() == 1, "it asks");
+    store.deliver_all();
+    page.ready().unwrap();
+    mapping.check().unwrap();
+}
+
+#[test]
+fn one_reference_too_many_to_a_page_that_is_to_be_read_leaves_it_unlocked() {
+    let (store, mapping) = stored(2, &[Action::Read]);
+    let handle = mapping.async_handle();
+    let mut lost = Task::new(handle.page(0));
+    assert!(lost.is_pending());
+    store.lose_pending();
+    drop(lost);
+    // All but one that there may be.
+    let page = mapping.cached_page(0).unwrap();
+    let mut references = vec![page.clone(); (1 << 20) - 3];
+    let panicked = |call: &dyn Fn()| catch_unwind(AssertUnwindSafe(call)).is_err();
+    assert!(panicked(&|| drop(Task::new(handle.page(0)).poll())));
+    assert!(!page.snapshot().is_locked());
+    assert!(panicked(&|| drop(handle.handle().write_at(&[1], 0))));
+    assert!(!page.snapshot().is_locked());
+    references.truncate(10);
+    let mut again = Task::new(handle.page(0));
+    assert!(again.is_pending());
+    store.deliver_all();
+    again.ready().unwrap();
+    mapping.check().unwrap();
+}
+
+#[test]
 fn a_page_comes_in_over_the_capacity_rather_than_wait_for_room() {
     let (store, _) = stored(16, &[]);
     let cache = PageCache::new(CacheConfig::new(4)).unwrap();
@@ -154,5 +206,58 @@ fn a_page_comes_in_over_the_capacity_rather_than_wait_for_room() {
         assert_eq!(Task::new(handle.page(index)).ready().unwrap().index(), index);
     }
     assert!(cache.stats().cached <= 4 && cache.stats().overcommitted == 4, "{:?}", cache.stats());
+    cache.check().unwrap();
+}
+
+/// More reads than there are places, none of which ends.
+fn reads_beyond_the_capacity(count: u64) -> (FaultStore, PageCache, Mapping) {
+    common::watch();
+    let store = FaultStore::with_config(FaultConfig::new(1));
+    store.queue(Action::Read, true);
+    let cache = PageCache::new(CacheConfig::new(16)).unwrap();
+    let mapping =
+        Mapping::with_config(Arc::new(store.clone()), Config::new().cache(&cache)).unwrap();
+    mapping.handle().set_len(count * PAGE as u64).unwrap();
+    (store, cache, mapping)
+}
+
+#[test]
+fn a_cache_full_of_reads_is_not_looked_through_by_each_who_comes() {
+    let (store, cache, mapping) = reads_beyond_the_capacity(2000);
+    let handle = mapping.async_handle();
+    let mut tasks: Vec<_> = (0..2000).map(|page| Task::new(handle.page(page))).collect();
+    assert!(tasks.iter_mut().all(Task::is_pending));
+    let looked_at = cache.stats().reclaim.locked;
+    assert!((1..50_000).contains(&looked_at), "{looked_at} pages, each of them in vain");
+    store.deliver_all();
+    tasks.drain(..).for_each(|mut task| drop(task.ready().unwrap()));
+    // What can go now makes room again.
+    mapping.handle().set_len(3000 * PAGE as u64).unwrap();
+    for page in 2000..2010 {
+        assert!(Task::new(handle.page(page)).is_pending());
+        store.deliver_all();
+    }
+    assert!(cache.stats().cached <= 32, "{}", cache.stats().cached);
+    cache.check().unwrap();
+}
+
+#[test]
+fn who_waits_for_a_page_that_is_being_read_takes_no_place() {
+    let (store, cache, mapping) = reads_beyond_the_capacity(17);
+    let handle = mapping.async_handle();
+    let mut first: Vec<_> = (0..17).map(|page| Task::new(handle.page(page))).collect();
+    assert!(first.iter_mut().all(Task::is_pending));
+    assert_eq!(cache.stats().overcommitted, 1);
+    let mut waiters: Vec<_> = (0..100).map(|_| Task::new(handle.page(0))).collect();
+    for _ in 0..3 {
+        assert!(waiters.iter_mut().all(Task::is_pending));
+    }
+    let mut prefetch = Task::new(handle.prefetch(..));
+    assert!(prefetch.is_pending());
+    assert_eq!(cache.stats().overcommitted, 1, "it counts pages");
+    store.deliver_all();
+    waiters.iter_mut().for_each(|task| drop(task.ready().unwrap()));
+    prefetch.ready().unwrap();
+    assert_eq!(cache.stats().overcommitted, 1);
     cache.check().unwrap();
 }

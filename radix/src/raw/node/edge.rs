@@ -8,6 +8,8 @@
 
 use core::ptr::NonNull;
 
+use super::index;
+
 const COMPACT: usize = 0b00_0001;
 const SKIP: usize = 0b00_0010;
 const SMALL: usize = COMPACT | SKIP;
@@ -103,6 +105,25 @@ impl Edge {
         ((self.0.addr() & LEVEL) >> LEVEL_SHIFT) as u8
     }
 
+    /// The position of `index` in the target, which is an inner node.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "masked to the fan-out")]
+    pub(crate) fn offset(self, index: u64) -> usize {
+        let level = self.0.addr() & LEVEL;
+        // Level times bits, without the level.
+        let shift = match index::BITS {
+            6 => level + level / 2,
+            bits => (level >> LEVEL_SHIFT) * bits as usize,
+        };
+        (index >> shift) as usize & (index::FANOUT - 1)
+    }
+
+    /// Whether the edge is null, or its target is a leaf, if it is no compact one.
+    #[inline]
+    pub(crate) fn is_leaf_or_null(self) -> bool {
+        self.0.addr() & LEVEL == 0
+    }
+
     /// The level of the target, if that is a full node and the edge does not skip; 0 also for null.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "four bits")]
@@ -123,12 +144,6 @@ impl Edge {
     pub(crate) fn plain_pointer<T>(self, level: u8) -> *mut T {
         debug_assert!(self.leads_to(level));
         self.0.wrapping_byte_sub(usize::from(level) << LEVEL_SHIFT).cast()
-    }
-
-    /// Whether the edge leads nowhere, or its target may not cover all indices that lead here.
-    #[inline]
-    pub(crate) fn ends_or_skips(self) -> bool {
-        self.is_null() || self.skips()
     }
 
     /// Whether the target may not cover all indices that lead here.

@@ -127,6 +127,15 @@ impl Node {
         hint::prefetch(&raw const self.slots[offset & (FANOUT - 1)]);
     }
 
+    /// Has the processor fetch all slots of the full leaf that an edge leads to.
+    #[inline]
+    pub(in crate::raw) fn prefetch_slots(edge: Edge) {
+        let leaf = edge.word().cast::<u8>();
+        for line in 1..Node::BYTES / 64 {
+            hint::prefetch(leaf.wrapping_byte_add(64 * line));
+        }
+    }
+
     /// What the slot and the tag words of a leaf say about one offset. They belong together only under the version or
     /// the lock.
     #[inline]

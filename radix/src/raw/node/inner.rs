@@ -305,6 +305,23 @@ impl<'g> Inner<'g> {
         }
     }
 
+    /// Hands `visit` the children of a small node, each with its offset, in no order; null where there is none.
+    #[inline]
+    pub(in crate::raw) fn small_children(self, mut visit: impl FnMut(usize, Edge)) {
+        for line in self.lines() {
+            // Acquire: E-PLACE.
+            let mut offsets = line.offsets.load(Ordering::Acquire);
+            for place in &line.places {
+                let offset = (offsets & 0xff) as u8;
+                if offset == FREE {
+                    return;
+                }
+                visit(usize::from(offset), place.edge());
+                offsets >>= 8;
+            }
+        }
+    }
+
     /// How large a copy is to be that takes this node's place, with one child more. More than that if children have gone, since
     /// others come and go then; a place that has been given away is not given back but by such a copy.
     pub(in crate::raw) fn size_of_copy(self) -> Size {

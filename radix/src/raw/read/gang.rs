@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::ahead::Look;
 use super::scan::matching_value;
 use super::walk::Walk;
 use crate::raw::link::above::Tree;
@@ -24,33 +25,47 @@ impl Tree {
         guard: &Guard,
     ) -> Option<u64> {
         // A small batch is full before it comes to the next leaf.
-        let walk = if max < FANOUT { Walk::new } else { Walk::of_entries };
-        let (mut walk, mut at, mut room) = (walk(self, filter, guard), low, max);
-        while room > 0 {
-            let leaf = walk.next_leaf(at).filter(|leaf| leaf.first() <= high)?;
-            let left = room;
-            let mut counted = |index, value| {
-                room -= 1;
-                sink(index, value);
-            };
-            let next = match leaf {
-                Leaf::Full(node) => {
-                    take_of_leaf(node, leaf_bits(node.base(), at, high), filter, left, &mut counted)
-                }
-                Leaf::Single(single) => {
-                    if let Some((index, value)) = matching_value(single, filter) {
-                        counted(index, value);
-                    }
-                    None
-                }
-            };
-            at = match next {
-                Some(offset) => leaf.base() + offset as u64,
-                None => leaf.range_last().checked_add(1).filter(|next| *next <= high)?,
-            };
+        if max < FANOUT {
+            gather(Walk::new(self, filter, guard), (low, high), filter, max, &mut sink)
+        } else {
+            gather(Walk::of_entries(self, filter, guard), (low, high), filter, max, &mut sink)
         }
-        Some(at)
     }
+}
+
+/// Hands entries of `low..=high` to `sink` as `walk` goes from leaf to leaf, at most `max`.
+fn gather<A: Look>(
+    mut walk: Walk<'_, A>,
+    (low, high): (u64, u64),
+    filter: TagFilter,
+    max: usize,
+    sink: &mut impl FnMut(u64, Word),
+) -> Option<u64> {
+    let (mut at, mut room) = (low, max);
+    while room > 0 {
+        let leaf = walk.next_leaf(at).filter(|leaf| leaf.first() <= high)?;
+        let left = room;
+        let mut counted = |index, value| {
+            room -= 1;
+            sink(index, value);
+        };
+        let next = match leaf {
+            Leaf::Full(node) => {
+                take_of_leaf(node, leaf_bits(node.base(), at, high), filter, left, &mut counted)
+            }
+            Leaf::Single(single) => {
+                if let Some((index, value)) = matching_value(single, filter) {
+                    counted(index, value);
+                }
+                None
+            }
+        };
+        at = match next {
+            Some(offset) => leaf.base() + offset as u64,
+            None => leaf.range_last().checked_add(1).filter(|next| *next <= high)?,
+        };
+    }
+    Some(at)
 }
 
 /// Hands on what some slots of a leaf have that passes the filter, at most `room` entries; the offset to go on from, if there

@@ -4,19 +4,17 @@
 //! A cut is advice. Any index between the two ends divides the entries of a range into those below and those not below, so
 //! nothing here has to be validated: what writers change meanwhile makes halves uneven, and no entry is lost or met twice.
 
-use arrayvec::ArrayVec;
-
-use super::walk::{Walk, leading_to};
+use super::passed::Passed;
+use super::walk::{Lead, Walk};
 use crate::raw::link::above::Tree;
 use crate::raw::link::child::Child;
 use crate::raw::link::leaf::Leaf;
 use crate::raw::node::edge::Edge;
-use crate::raw::node::full::Node;
-use crate::raw::node::index::{self, FANOUT, bit, highest, leaf_bits, lowest};
+use crate::raw::node::index::{self, FANOUT, highest, leaf_bits, lowest};
 use crate::raw::node::inner::Inner;
 use crate::raw::node::word::{Entry, Word};
 use crate::reclaim::Guard;
-use crate::tag::{Tag, TagFilter, TagSet};
+use crate::tag::TagFilter;
 
 /// Fewest leaves that are worth a piece of their own: dense, they hold 4096 indices. Less where tests shrink the nodes, so
 /// that small trees are cut as well.
@@ -43,7 +41,7 @@ impl Part {
         let level = node.level();
         let within =
             index::from(index::offset(low, level)) & index::up_to(index::offset(high, level));
-        leading_to(&node, self.filter) & within
+        Lead::of(self.filter).slots(&node) & within
     }
 
     /// About how many leaves of the part lie behind an edge.
@@ -115,53 +113,6 @@ fn median(word: u64) -> usize {
     lowest(rest)
 }
 
-/// What passed in one leaf at one instant.
-#[derive(Debug, Default)]
-struct Passed {
-    /// The slots.
-    slots: u64,
-    /// Their values, in order.
-    values: ArrayVec<Word, FANOUT>,
-    /// The leaf's tag words.
-    tags: [u64; Tag::COUNT],
-}
-
-impl Passed {
-    /// Reads those of `slots` that pass `filter`. What it finds belongs together only under the leaf's version or its lock.
-    #[inline]
-    fn read(&mut self, leaf: &Node, slots: u64, filter: TagFilter) {
-        self.slots = 0;
-        self.values.clear();
-        self.tags = Tag::all().map(|tag| leaf.tags().load(tag));
-        let mut rest = leaf.matching(filter) & slots;
-        while rest != 0 {
-            let offset = lowest(rest);
-            if let Some(value) = leaf.value(offset) {
-                self.slots |= bit(offset);
-                self.values.push(value);
-            }
-            rest &= rest - 1;
-        }
-    }
-
-    /// Hands on what was read.
-    #[inline]
-    fn give(&self, base: u64, sink: &mut impl FnMut(u64, Entry)) {
-        let mut rest = self.slots;
-        for value in &self.values {
-            let offset = lowest(rest);
-            rest &= rest - 1;
-            let mut tags = TagSet::EMPTY;
-            for (tag, word) in Tag::all().into_iter().zip(self.tags) {
-                if word & bit(offset) != 0 {
-                    tags = tags.with(tag);
-                }
-            }
-            sink(base + offset as u64, Entry { value: *value, tags });
-        }
-    }
-}
-
 impl Tree {
     /// Hands the entries of `low..=high` to `sink`, in ascending order, until it has had `enough` and the leaf is done; returns
     /// the index to go on from, if the range is not done. Each slot is trusted alone.
@@ -213,9 +164,9 @@ impl Tree {
                     return usize::from(entry.map(|entry| sink(single.index(), entry)).is_some());
                 }
             };
-            leaf.at_one_instant(|_| passed.read(leaf, slots, filter));
-            passed.give(leaf.base(), &mut sink);
-            passed.values.len()
+            passed.read_at_one_instant(leaf, slots, filter);
+            passed.give(leaf.base(), (), |(), (index, entry)| sink(index, entry));
+            passed.len()
         })
     }
 
@@ -276,6 +227,7 @@ impl Tree {
 mod tests {
     use super::*;
     use crate::reclaim::pin;
+    use crate::tag::{Tag, TagSet};
     use crate::{Inline, RadixTree};
 
     fn tree_of(indices: impl IntoIterator<Item = u64>) -> RadixTree<Inline> {

@@ -6,6 +6,8 @@
 
 use arrayvec::ArrayVec;
 
+use super::ahead::{Ahead, Look};
+use super::passed::Passed;
 use super::walk::Walk;
 use crate::raw::link::above::Tree;
 use crate::raw::link::leaf::Leaf;
@@ -47,7 +49,7 @@ impl Bounds {
 /// One end of a scan. `UP` is the front, which moves up.
 #[derive(Debug)]
 struct Cursor<'g, const UP: bool> {
-    walk: Walk<'g>,
+    walk: Walk<'g, Ahead>,
     filter: TagFilter,
     /// The full leaf that is being reported; a single is reported at once.
     leaf: Option<&'g Node>,
@@ -259,7 +261,50 @@ impl<'g> Scan<'g> {
             }
             if let Some(Some(single)) = self.front.refill(&mut self.bounds) {
                 result = each(result, single);
+                let (folded, last) =
+                    self.front.walk.fold_singles(self.bounds.high, result, |result, single| {
+                        match single.value() {
+                            Some(value) => each(result, (single.index(), value)),
+                            None => result,
+                        }
+                    });
+                result = folded;
+                if let Some(last) = last {
+                    self.bounds.consume::<true>(Leaf::Single(last).range_last());
+                }
             }
+        }
+        result
+    }
+
+    /// What is left of the scan that passes the filter, a leaf at a time: the entries of a leaf belong together at one instant.
+    #[inline]
+    pub(crate) fn fold_entries<B>(self, init: B, mut each: impl FnMut(B, (u64, Entry)) -> B) -> B {
+        let Scan { bounds: Bounds { low, high, done }, mut front, .. } = self;
+        let (mut result, mut passed) = (init, Passed::default());
+        let mut read = |leaf: &Node, low, result, each: &mut _| {
+            passed.read_at_one_instant(leaf, leaf_bits(leaf.base(), low, high), front.filter);
+            passed.give(leaf.base(), result, each)
+        };
+        let mut next = (!done).then_some(low);
+        if let Some(leaf) = front.leaf.filter(|_| !done) {
+            if front.rest != 0 {
+                result = read(leaf, low, result, &mut each);
+            }
+            next = leaf.last().checked_add(1);
+        }
+        while let Some(at) = next.filter(|next| *next <= high) {
+            let leaf = front.walk.next_leaf(at).filter(|leaf| leaf.first() <= high);
+            match leaf {
+                None => break,
+                Some(Leaf::Full(leaf)) => result = read(leaf, at, result, &mut each),
+                Some(Leaf::Single(single)) => {
+                    if let Some(found) = matching_entry(single, front.filter) {
+                        result = each(result, found);
+                    }
+                }
+            }
+            next = leaf.and_then(|leaf| leaf.range_last().checked_add(1));
         }
         result
     }
@@ -292,34 +337,11 @@ impl Tree {
         guard: &Guard,
     ) -> Option<u64> {
         // A small batch is full before it comes to the next leaf.
-        let walk = if N < FANOUT { Walk::new } else { Walk::of_entries };
-        let (mut walk, mut at) = (walk(self, filter, guard), start);
-        while !batch.is_full() {
-            let leaf = walk.next_leaf(at)?;
-            let leaf = match leaf {
-                Leaf::Full(leaf) => leaf,
-                Leaf::Single(single) => {
-                    if let Some((index, value)) = matching_value(single, filter) {
-                        batch.push(item(index, value));
-                    }
-                    at = leaf.range_last().checked_add(1)?;
-                    continue;
-                }
-            };
-            let low = if at > leaf.base() { offset(at, 0) } else { 0 };
-            let next = if filter.is_any() {
-                leaf.take(from(low), filter, batch.remaining_capacity(), |index, value| {
-                    batch.push(item(index, value))
-                })
-            } else {
-                take_at_one_instant(leaf, low, filter, batch, &item)
-            };
-            at = match next {
-                Some(offset) => leaf.base() + offset as u64,
-                None => leaf.last().checked_add(1)?,
-            };
+        if N < FANOUT {
+            fill(Walk::new(self, filter, guard), start, filter, batch, item)
+        } else {
+            fill(Walk::of_entries(self, filter, guard), start, filter, batch, item)
         }
-        Some(at)
     }
 
     /// The number of entries in `low..=high` that pass the filter, counted a leaf at one instant.
@@ -342,6 +364,43 @@ impl Tree {
         }
         count
     }
+}
+
+/// Fills `batch` as `walk` goes from leaf to leaf, from `at` on.
+#[inline]
+fn fill<A: Look, T, const N: usize>(
+    mut walk: Walk<'_, A>,
+    mut at: u64,
+    filter: TagFilter,
+    batch: &mut ArrayVec<T, N>,
+    item: impl Fn(u64, Word) -> T,
+) -> Option<u64> {
+    while !batch.is_full() {
+        let leaf = walk.next_leaf(at)?;
+        let leaf = match leaf {
+            Leaf::Full(leaf) => leaf,
+            Leaf::Single(single) => {
+                if let Some((index, value)) = matching_value(single, filter) {
+                    batch.push(item(index, value));
+                }
+                at = leaf.range_last().checked_add(1)?;
+                continue;
+            }
+        };
+        let low = if at > leaf.base() { offset(at, 0) } else { 0 };
+        let next = if filter.is_any() {
+            leaf.take(from(low), filter, batch.remaining_capacity(), |index, value| {
+                batch.push(item(index, value))
+            })
+        } else {
+            take_at_one_instant(leaf, low, filter, batch, &item)
+        };
+        at = match next {
+            Some(offset) => leaf.base() + offset as u64,
+            None => leaf.last().checked_add(1)?,
+        };
+    }
+    Some(at)
 }
 
 /// The entry of a single, if it passes the filter.

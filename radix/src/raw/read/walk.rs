@@ -7,6 +7,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::ahead::{Ahead, Look};
 use crate::raw::link::above::Tree;
 use crate::raw::link::child::Child;
 use crate::raw::link::leaf::Leaf;
@@ -16,33 +17,58 @@ use crate::raw::node::header::Header;
 use crate::raw::node::hint;
 use crate::raw::node::index::{self, ALL_SLOTS, LEVELS, bit, highest, lowest};
 use crate::raw::node::inner::Inner;
+use crate::raw::node::single::Single;
 use crate::reclaim::Guard;
-use crate::tag::{Tag, TagFilter};
+use crate::sync::CHECKED;
+use crate::tag::{Tag, TagFilter, TagSet};
+
+/// The [pace](Walk::pace) of a scan that looks far ahead.
+const LONG: u8 = 1;
+/// The pace at which a plain scan begins: one of few entries does not pay for looking far ahead.
+const SHORT: u8 = LONG + 12;
 
 /// A position between leaves. It moves in one direction, from leaf to leaf.
+///
+/// `A` is [`Ahead`] in a walk that can look far ahead, else nothing.
 #[derive(Debug)]
-pub(crate) struct Walk<'g> {
+pub(crate) struct Walk<'g, A = ()> {
     tree: &'g Tree,
     guard: &'g Guard,
     filter: TagFilter,
-    /// Whether all slots of the leaves are going to be read.
-    whole: bool,
-    /// The inner nodes around the position, from the top down, and the slots of each that it has not passed.
-    path: ArrayVec<(Inner<'g>, u64), LEVELS>,
+    lead: Lead,
+    /// 0, unless all slots of the leaves are going to be read. Then how many children it is still to pass until it looks far ahead,
+    /// and one more.
+    pace: u8,
+    /// The inner nodes around the position, from the top down.
+    path: ArrayVec<Step<'g, A>, LEVELS>,
+}
+
+/// A node on the way of a walk.
+#[derive(Debug)]
+struct Step<'g, A> {
+    node: Inner<'g>,
+    /// The slots that the walk has not passed.
+    left: u64,
+    ahead: A,
 }
 
 impl<'g> Walk<'g> {
     #[inline]
     pub(crate) fn new(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Walk<'g> {
-        Walk { tree, guard, filter, whole: false, path: ArrayVec::new() }
+        Walk { tree, guard, filter, lead: Lead::of(filter), pace: 0, path: ArrayVec::new() }
     }
+}
 
+impl<'g> Walk<'g, Ahead> {
     /// For a caller that reads the entries: of a plain scan, all slots of each leaf.
     #[inline]
-    pub(crate) fn of_entries(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Walk<'g> {
-        Walk { whole: filter.is_any(), ..Walk::new(tree, filter, guard) }
+    pub(crate) fn of_entries(tree: &'g Tree, filter: TagFilter, guard: &'g Guard) -> Self {
+        let pace = if filter.is_any() { SHORT } else { 0 };
+        Walk { tree, guard, filter, lead: Lead::of(filter), pace, path: ArrayVec::new() }
     }
+}
 
+impl<'g, A: Look> Walk<'g, A> {
     /// Forgets the way, so that the next step starts at the root.
     pub(crate) fn restart(&mut self) {
         self.path.clear();
@@ -62,13 +88,48 @@ impl<'g> Walk<'g> {
         self.advance::<false>(index)
     }
 
+    /// Folds the singles that come next in the node where the walk found its last leaf, up to the first child that is none or lies
+    /// above `high`. Returns the last of them, too. For walks upward that let every entry pass.
+    #[inline]
+    pub(super) fn fold_singles<B>(
+        &mut self,
+        high: u64,
+        init: B,
+        mut each: impl FnMut(B, &'g Single) -> B,
+    ) -> (B, Option<&'g Single>) {
+        let (mut result, mut last) = (init, None);
+        let Some(step) = self.path.last_mut() else { return (result, last) };
+        let node = step.node;
+        loop {
+            // Read anew each time, as in `advance`.
+            let slots = node.present() & step.left;
+            if slots == 0 {
+                return (result, last);
+            }
+            let edge = node.edge(lowest(slots));
+            if !edge.is_single() {
+                return (result, last);
+            }
+            // SAFETY: to a single, and read under the walk's guard.
+            let single = unsafe { Single::of(edge, self.guard) };
+            if single.index() > high {
+                return (result, last);
+            }
+            step.left &= !index::up_to(lowest(slots));
+            step.ahead.pass::<true>(node);
+            result = each(result, single);
+            last = Some(single);
+        }
+    }
+
     #[inline]
     fn advance<const UP: bool>(&mut self, mut index: u64) -> Option<Leaf<'g>> {
         loop {
             let child = match self.path.last_mut() {
                 None => Some(self.top()?).filter(|top| reaches::<UP>(*top, index)),
-                Some((node, left)) => {
-                    let (node, slots) = (*node, leading_to(node, self.filter) & *left);
+                Some(step) => {
+                    let node = step.node;
+                    let slots = self.lead.slots(&node) & step.left;
                     if slots == 0 {
                         self.path.pop();
                         if self.path.is_empty() {
@@ -78,12 +139,16 @@ impl<'g> Walk<'g> {
                         continue;
                     }
                     let offset = first::<UP>(slots);
-                    *left &= if UP { !index::up_to(offset) } else { !index::from(offset) };
-                    fetch_ahead::<UP>(
-                        node,
-                        without_first::<UP>(without_first::<UP>(slots)),
-                        self.whole,
-                    );
+                    step.left &= if UP { !index::up_to(offset) } else { !index::from(offset) };
+                    if A::FAR && self.pace == LONG {
+                        step.ahead.pass::<UP>(node);
+                    } else {
+                        let beyond = without_first::<UP>(without_first::<UP>(slots));
+                        fetch_ahead::<UP>(node, beyond, A::FAR && self.pace > 0);
+                        if A::FAR && self.pace > 0 {
+                            self.quicken();
+                        }
+                    }
                     let child = self.child(node.edge(offset));
                     match child.filter(|child| reaches::<UP>(*child, index)) {
                         None => continue,
@@ -106,10 +171,38 @@ impl<'g> Walk<'g> {
             let here = index::offset(index, node.level());
             left = if UP { index::from(here) } else { index::up_to(here) };
         }
-        let slots = leading_to(&node, self.filter) & left;
-        fetch_ahead::<UP>(node, slots, self.whole);
-        fetch_ahead::<UP>(node, without_first::<UP>(slots), self.whole);
-        self.path.push((node, left));
+        let slots = self.lead.slots(&node) & left;
+        let mut ahead = A::NONE;
+        if A::FAR && self.pace == LONG {
+            let looked = self
+                .path
+                .last_mut()
+                .is_some_and(|above| above.ahead.descend::<UP>(above.node, above.left, self.guard));
+            ahead = A::enter::<UP>(node, slots, looked, self.guard);
+        } else {
+            let whole = A::FAR && self.pace > 0;
+            fetch_ahead::<UP>(node, slots, whole);
+            fetch_ahead::<UP>(node, without_first::<UP>(slots), whole);
+        }
+        self.path.push(Step { node, left, ahead });
+    }
+
+    /// Counts a child that a plain scan passes. With enough of them it begins to look far ahead, in all nodes on its way.
+    #[inline]
+    fn quicken(&mut self) {
+        if self.pace > LONG + 1 {
+            self.pace -= 1;
+        } else if !CHECKED {
+            self.look_far();
+        }
+    }
+
+    #[inline(never)]
+    fn look_far(&mut self) {
+        self.pace = LONG;
+        for step in &mut self.path {
+            step.ahead = A::of(step.node, step.left);
+        }
     }
 
     /// The top node, unless a root flag says that the filter finds nothing below it.
@@ -145,12 +238,13 @@ fn behind<const UP: bool>(node: Inner<'_>, index: u64) -> Option<u64> {
 
 /// The slot that a walk visits first.
 #[inline]
-fn first<const UP: bool>(slots: u64) -> usize {
+pub(super) fn first<const UP: bool>(slots: u64) -> usize {
     if UP { lowest(slots) } else { highest(slots) }
 }
 
+/// The slots behind that one.
 #[inline]
-fn without_first<const UP: bool>(slots: u64) -> u64 {
+pub(super) fn without_first<const UP: bool>(slots: u64) -> u64 {
     if UP {
         slots & slots.wrapping_sub(1)
     } else if slots == 0 {
@@ -166,26 +260,49 @@ fn without_first<const UP: bool>(slots: u64) -> u64 {
 #[inline]
 fn fetch_ahead<const UP: bool>(node: Inner<'_>, slots: u64, whole: bool) {
     // A model checker would take the load of the edge for one more step.
-    if crate::sync::CHECKED || slots == 0 {
+    if CHECKED || slots == 0 {
         return;
     }
     let edge = node.edge(first::<UP>(slots));
     hint::prefetch(edge.word());
     if whole && edge.leads_to(0) {
-        let leaf = edge.word().cast::<u8>();
-        for line in 1..Node::BYTES / 64 {
-            hint::prefetch(leaf.wrapping_byte_add(64 * line));
+        Node::prefetch_slots(edge);
+    }
+}
+
+/// What a filter says about the slots of inner nodes, made once for a walk: nearly all walks ask for one tag, or for all entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lead {
+    All,
+    One(Tag),
+    Many(TagSet),
+}
+
+impl Lead {
+    #[inline]
+    pub(super) fn of(filter: TagFilter) -> Lead {
+        match filter.all.only() {
+            Some(tag) => Lead::One(tag),
+            None if filter.all.is_empty() => Lead::All,
+            None => Lead::Many(filter.all),
+        }
+    }
+
+    /// The slots of an inner node that may lead to something the filter asks for.
+    #[inline]
+    pub(super) fn slots(self, node: &Header) -> u64 {
+        match self {
+            Lead::All => node.present(),
+            Lead::One(tag) => node.tags().load(tag),
+            Lead::Many(tags) => of_all(node, tags),
         }
     }
 }
 
-/// The slots of an inner node that may lead to something the filter asks for.
-#[inline]
-pub(super) fn leading_to(node: &Header, filter: TagFilter) -> u64 {
-    if filter.all.is_empty() {
-        return node.present();
-    }
-    filter.all.iter().fold(ALL_SLOTS, |word, tag| word & node.tags().load(tag))
+/// The slots whose bit is set for each of these tags.
+#[inline(never)]
+fn of_all(node: &Header, tags: TagSet) -> u64 {
+    tags.iter().fold(ALL_SLOTS, |word, tag| word & node.tags().load(tag))
 }
 
 impl Node {
@@ -193,9 +310,15 @@ impl Node {
     /// unless the filter lets every entry pass.
     #[inline]
     pub(crate) fn matching(&self, filter: TagFilter) -> u64 {
-        if filter.is_any() {
-            return self.present();
+        match filter.one() {
+            Some(tag) => self.tags().load(tag),
+            None if filter.is_any() => self.present(),
+            None => self.matching_many(filter),
         }
+    }
+
+    #[inline(never)]
+    fn matching_many(&self, filter: TagFilter) -> u64 {
         let mut word = if filter.all.is_empty() { self.present() } else { ALL_SLOTS };
         for tag in Tag::all() {
             if filter.all.contains(tag) {

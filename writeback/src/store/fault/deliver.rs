@@ -151,7 +151,7 @@ impl FaultStore {
 
     /// Forgets everything that has begun and not ended: each is told that it is lost. Returns how many there were.
     ///
-    /// A mapping and the writes of it that are under way keep each other in memory; this ends that, too.
+    /// A mapping and what is under way of it, reads and writes and flushes, keep each other in memory; this ends that, too.
     ///
     /// # Examples
     /// ```

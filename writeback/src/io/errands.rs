@@ -1,0 +1,76 @@
+//! Errands: what a task would have to wait for in its thread, done by another thread.
+//!
+//! There is a thread for an errand and as long as it takes, and of each errand one at a time in a mapping: whoever finds it under way waits until it
+//! is over, and looks again. So there are no more of these threads than there are pages whose latch somebody keeps, and one. An errand goes on when the task
+//! that began it is dropped; it has the mapping, and ends like a thread's call that does the same.
+//!
+//! A model checker has no such threads: there the task waits.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use crate::primitives::{CHECKED, Mutex, thread};
+use crate::rules::core::Mapping;
+use crate::wait::{come_again, until, wake_all};
+
+/// Those of a mapping that are under way, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Errands(Mutex<BTreeSet<u64>>);
+
+/// One that is under way.
+struct UnderWay {
+    mapping: Mapping,
+    name: u64,
+}
+
+impl Errands {
+    fn key(&self) -> u64 {
+        std::ptr::from_ref(self).addr() as u64
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let errands = &self.mapping.core.backing().errands;
+        errands.0.lock().remove(&self.name);
+        wake_all(errands.key());
+    }
+}
+
+impl Mapping {
+    /// Has a thread do this, which may wait, unless somebody has it do what has the same name; waits until that is over. `None`: what is over is another's.
+    ///
+    /// # Panics
+    /// If the errand has.
+    pub(super) async fn errand<T: Send + 'static>(
+        &self,
+        name: u64,
+        errand: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Option<T> {
+        if CHECKED {
+            return Some(errand(self));
+        }
+        let errands = &self.core.backing().errands;
+        let is_over = || !errands.0.lock().contains(&name);
+        if !errands.0.lock().insert(name) {
+            until(errands.key(), is_over).await;
+            return None;
+        }
+        let under_way = UnderWay { mapping: self.clone(), name };
+        let outcome = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&outcome);
+        let run = move || {
+            let done = catch_unwind(AssertUnwindSafe(|| errand(&under_way.mapping)));
+            *told.lock() = Some(done);
+        };
+        if thread::Builder::new().name("writeback".into()).spawn(run).is_err() {
+            // There is none to be had now.
+            come_again().await;
+            return None;
+        }
+        until(errands.key(), is_over).await;
+        let done = outcome.lock().take();
+        done.map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+}
