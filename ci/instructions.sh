@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Counts the instructions of single operations under callgrind (radix/benches/instructions.rs) and holds them against
+# Counts the instructions of single operations under callgrind (benches/instructions.rs of the tree and of the cache) and holds them against
 # ci/instructions.txt: fails if one takes over 2 %, and over one instruction, more than it says, or if a tree that has held more takes
 # more than one built afresh. The same binary gives the same counts on every run; so the compiler is the one that the table names.
 # Usage: ci/instructions.sh; with --accept it writes the table anew, with the compiler in use.
@@ -20,21 +20,26 @@ if [ "$rust" != "$here" ]; then
 fi
 # Empty: flags from elsewhere would change the code that is counted.
 export RUSTFLAGS=''
-binary=$("${cargo[@]}" bench --package tagged-radix --bench instructions --no-run --message-format json |
-    sed -n 's/.*"executable":"\([^"]*instructions-[^"]*\)".*/\1/p')
-
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-valgrind --tool=callgrind --toggle-collect=instructions::measured --dump-after=instructions::measured \
-    --callgrind-out-file="$scratch/counts" "$binary" >"$scratch/cases" 2>"$scratch/log" || { cat "$scratch/log" >&2 && exit 1; }
 
-# Callgrind has written one file for each line that the binary printed: name and number of operations.
-number=0
-while read -r name operations; do
-    number=$((number + 1))
-    total=$(sed -n 's/^totals: //p' "$scratch/counts.$number")
-    awk -v name="$name" -v total="$total" -v operations="$operations" 'BEGIN { printf "%-28s %8.1f\n", name, total / operations }'
-done <"$scratch/cases" >"$scratch/table"
+# Usage: count PACKAGE PROFILE; prints a line for each case.
+count() {
+    local binary number=0 name operations total
+    binary=$("${cargo[@]}" bench --package "$1" --profile "$2" --bench instructions --no-run --message-format json |
+        sed -n 's/.*"executable":"\([^"]*instructions-[^"]*\)".*/\1/p')
+    valgrind --tool=callgrind --toggle-collect=instructions::measured --dump-after=instructions::measured \
+        --callgrind-out-file="$scratch/$1" "$binary" >"$scratch/cases" 2>"$scratch/log" || { cat "$scratch/log" >&2 && exit 1; }
+    # Callgrind has written one file for each line that the binary printed: name and number of operations.
+    while read -r name operations; do
+        number=$((number + 1))
+        total=$(sed -n 's/^totals: //p' "$scratch/$1.$number")
+        awk -v name="$name" -v total="$total" -v operations="$operations" 'BEGIN { printf "%-28s %8.1f\n", name, total / operations }'
+    done <"$scratch/cases"
+}
+count tagged-radix bench >"$scratch/table"
+# As the release step builds it, which shares what it depends on.
+count writeback release >>"$scratch/table"
 
 if [ "${1:-}" = --accept ]; then
     { echo "# Instructions an operation, x86-64, written by ci/instructions.sh --accept." && echo "# rustc $rust" && cat "$scratch/table"; } >"$table"

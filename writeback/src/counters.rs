@@ -1,12 +1,13 @@
 //! Counters of a mapping.
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use crate::primitives::{CounterU64, Ordering};
+use crate::primitives::{CounterU64, HintU64, Ordering, local};
 
 /// What a mapping holds and has done, as [`Mapping::stats`](crate::Mapping::stats) tells it.
 ///
-/// Each number is exact; all of them together are not one instant.
+/// Each number is exact, but for `hits`; all of them together are not one instant.
 ///
 /// # Examples
 /// ```
@@ -40,7 +41,13 @@ pub struct Stats {
     pub unlogged: u64,
     /// How often the log had to be made durable for pages to be written.
     pub log_waits: u64,
-    /// Pages read from the store.
+    /// How often a page was asked for by its index or by bytes in it, to read or to change them, and was in memory. Use of a page in hand is
+    /// none. Each thread counts for itself and hands on 61 at a time, so this lags behind by up to so many a thread, and what a
+    /// thread had left when it ended is lost.
+    pub hits: u64,
+    /// How often such a page had to be read first.
+    pub misses: u64,
+    /// Pages read from the store, also ahead of those that wanted them.
     pub read: u64,
     /// Bytes of those pages that the store had.
     pub bytes_read: u64,
@@ -89,6 +96,34 @@ impl Counter {
     }
 }
 
+/// Hits that a thread has counted and not handed on. A prime: calls that take turns among a few mappings are counted for all of them in proportion.
+const LOT: u32 = 61;
+
+local! {
+    static LOT_BEGUN: Cell<u32> = Cell::new(0);
+}
+
+/// Counts pages that were found, on the way of every read: one line of memory that all threads write to would cost more than the rest of it.
+#[derive(Debug, Default)]
+pub(crate) struct Hits(HintU64);
+
+impl Hits {
+    #[inline]
+    pub(crate) fn count(&self) {
+        LOT_BEGUN.with(|begun| {
+            begun.set(begun.get() + 1);
+            if begun.get() == LOT {
+                begun.set(0);
+                self.0.fetch_add(u64::from(LOT), Ordering::Relaxed);
+            }
+        });
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The counters behind [`Stats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -101,6 +136,8 @@ pub(crate) struct Counters {
     pub(crate) declined: Counter,
     pub(crate) skipped: Counter,
     pub(crate) unlogged: Counter,
+    pub(crate) hits: Hits,
+    pub(crate) misses: Counter,
     pub(crate) read: Counter,
     pub(crate) bytes_read: Counter,
     pub(crate) evicted: Counter,
@@ -123,6 +160,8 @@ impl Counters {
             skipped: self.skipped.get(),
             unlogged: self.unlogged.get(),
             log_waits: 0,
+            hits: self.hits.get(),
+            misses: self.misses.get(),
             read: self.read.get(),
             bytes_read: self.bytes_read.get(),
             evicted: self.evicted.get(),

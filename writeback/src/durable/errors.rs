@@ -6,7 +6,7 @@
 //! does not know what the errors are about.
 
 use crate::error::StoreError;
-use crate::primitives::{AtomicU64, Mutex, Ordering};
+use crate::primitives::{AtomicU64, HintU64, Mutex, Ordering};
 
 /// Where a handle stands in an [`ErrorSequence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,8 @@ struct Latest {
 #[derive(Debug)]
 pub(crate) struct ErrorSequence {
     latest: Mutex<Latest>,
+    /// As in `latest`, for whoever only asks whether there is anything new.
+    recorded: HintU64,
     /// Writes whose error is recorded, or about to be, and that are not yet seen to have ended.
     ending: AtomicU64,
 }
@@ -33,7 +35,7 @@ pub(crate) struct ErrorSequence {
 impl ErrorSequence {
     pub(crate) fn new() -> Self {
         let latest = Latest { sequence: 0, seen: true, recorded: 0, error: None };
-        Self { latest: Mutex::new(latest), ending: AtomicU64::new(0) }
+        Self { latest: Mutex::new(latest), recorded: HintU64::new(0), ending: AtomicU64::new(0) }
     }
 
     /// Records the `error` that `writes` failed with as one. Must come before any of them is seen to
@@ -47,6 +49,7 @@ impl ErrorSequence {
             latest.seen = false;
         }
         latest.recorded += 1;
+        self.recorded.store(latest.recorded, Ordering::Relaxed);
         latest.error = Some(error);
     }
 
@@ -84,6 +87,11 @@ impl ErrorSequence {
     /// How many errors there have been.
     pub(crate) fn recorded(&self) -> u64 {
         self.latest.lock().recorded
+    }
+
+    /// The same without the lock: of another thread's errors some may be missing.
+    pub(crate) fn recorded_about(&self) -> u64 {
+        self.recorded.load(Ordering::Relaxed)
     }
 
     /// The latest error, if there were more than `recorded`. Tells nobody: for internal callers.

@@ -55,7 +55,7 @@ impl Mapping {
         if !state.is_uptodate() || !state.is_mapped() {
             return None;
         }
-        self.core.used(&page);
+        self.core.found(&page);
         Some(page)
     }
 

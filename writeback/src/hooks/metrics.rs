@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{SharedString, counter, gauge, histogram};
 
-use super::{Observer, WriteEvent};
+use super::{Observer, ReadEvent, WriteEvent};
 use crate::counters::Stats;
 use crate::error::{Error, StoreError};
 use crate::modes::FlushKind;
@@ -16,6 +16,9 @@ use crate::modes::FlushKind;
 /// |---|---|---|
 /// | `writeback_dirtied_pages_total` | counter | clean pages that became dirty |
 /// | `writeback_evicted_pages_total` | counter | pages evicted |
+/// | `writeback_hits_total`, `writeback_misses_total` | counter | lookups of a page that was in memory, and of one that had to be read |
+/// | `writeback_read_bytes_total` | counter | bytes that the store had of what was read |
+/// | `writeback_read_seconds` | histogram | from asking the store for a run of pages to its end |
 /// | `writeback_submitted_bytes_total` | counter | bytes handed to the store |
 /// | `writeback_written_bytes_total` | counter | bytes of batches that it accepted whole |
 /// | `writeback_write_seconds` | histogram | from handing a batch over to its end |
@@ -23,7 +26,7 @@ use crate::modes::FlushKind;
 /// | `writeback_sync_seconds` | histogram | syncs |
 /// | `writeback_held_up_seconds` | histogram | writers held up by too many dirty pages |
 /// | `writeback_errors_total` | counter | errors recorded for the handles |
-/// | `writeback_failed_flushes_total`, `writeback_failed_syncs_total` | counter | flushes and syncs that returned an error |
+/// | `writeback_failed_reads_total`, `writeback_failed_flushes_total`, `writeback_failed_syncs_total` | counter | reads, flushes and syncs that returned an error |
 /// | `writeback_cached_pages`, `writeback_dirty_pages`, `writeback_writeback_pages` | gauge | see [`publish`](Self::publish) |
 ///
 /// # Examples
@@ -83,6 +86,17 @@ impl Observer for Metrics {
 
     fn evicted(&self, pages: u64) {
         self.count("writeback_evicted_pages_total", pages);
+    }
+
+    fn looked_up(&self, hits: u64, misses: u64) {
+        self.count("writeback_hits_total", hits);
+        self.count("writeback_misses_total", misses);
+    }
+
+    fn read(&self, read: ReadEvent, took: Duration, outcome: Result<(), &StoreError>) {
+        self.time("writeback_read_seconds", took);
+        self.count("writeback_read_bytes_total", read.bytes);
+        self.count("writeback_failed_reads_total", u64::from(outcome.is_err()));
     }
 
     fn submitted(&self, write: WriteEvent) {

@@ -25,7 +25,7 @@ pub(crate) use log::Reserved;
 pub use log::{Log, LogHold, LoggedChange};
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
-pub use observer::{Observer, WriteEvent};
+pub use observer::{Observer, ReadEvent, WriteEvent};
 pub(crate) use observer::{Observers, untold};
 pub(crate) use order::Order;
 pub use seal::Seal;

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::counters::Counter;
+use crate::counters::{Counter, Counters};
 use crate::error::{Error, StoreError};
 use crate::modes::FlushKind;
 use crate::primitives::{AtomicU64, Instant, Ordering};
@@ -60,6 +60,17 @@ pub trait Observer: Send + Sync + Debug + 'static {
         let _ = pages;
     }
 
+    /// Pages were asked for so often since this was last told: found in memory, and not found and read. See
+    /// [`Stats::hits`](crate::stats::Stats::hits).
+    fn looked_up(&self, hits: u64, misses: u64) {
+        let _ = (hits, misses);
+    }
+
+    /// The store is done with a read, so long after it was asked. `Err`: at least one of its pages was not read.
+    fn read(&self, read: ReadEvent, took: Duration, outcome: Result<(), &StoreError>) {
+        let _ = (read, took, outcome);
+    }
+
     /// A batch is about to be handed to the store.
     fn submitted(&self, write: WriteEvent) {
         let _ = write;
@@ -104,12 +115,26 @@ pub struct WriteEvent {
     pub bytes: u64,
 }
 
+/// A run of pages that were read from the store, as an [`Observer`] is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReadEvent {
+    /// Index of the first page.
+    pub first_page: u64,
+    /// How many pages, side by side: the one that was asked for, and those behind it that were read ahead.
+    pub pages: u64,
+    /// How many bytes of them the store had.
+    pub bytes: u64,
+}
+
 /// The observers of a mapping, and how much they have been told of what is counted elsewhere.
 #[derive(Debug)]
 pub(crate) struct Observers {
     all: Vec<Arc<dyn Observer>>,
-    pub(crate) dirtied: AtomicU64,
-    pub(crate) evicted: AtomicU64,
+    dirtied: AtomicU64,
+    evicted: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) panics: Counter,
 }
@@ -122,8 +147,15 @@ impl Observers {
         #[cfg(feature = "tracing")]
         all.push(Arc::new(super::trace::Events));
         let told = || AtomicU64::new(0);
-        let (dirtied, evicted, failed) = (told(), told(), told());
-        Self { all, dirtied, evicted, failed, panics: Counter::default() }
+        Self {
+            all,
+            dirtied: told(),
+            evicted: told(),
+            hits: told(),
+            misses: told(),
+            failed: told(),
+            panics: Counter::default(),
+        }
     }
 
     pub(crate) fn any(&self) -> bool {
@@ -144,6 +176,23 @@ impl Observers {
         }
     }
 
+    /// Tells all of them what has been counted since they were last told.
+    pub(crate) fn tell_counts(&self, counters: &Counters) {
+        let dirtied = untold(&self.dirtied, counters.dirtied.get());
+        if dirtied > 0 {
+            self.tell(|observer| observer.dirtied(dirtied));
+        }
+        let evicted = untold(&self.evicted, counters.evicted.get());
+        if evicted > 0 {
+            self.tell(|observer| observer.evicted(evicted));
+        }
+        let hits = untold(&self.hits, counters.hits.get());
+        let misses = untold(&self.misses, counters.misses.get());
+        if hits + misses > 0 {
+            self.tell(|observer| observer.looked_up(hits, misses));
+        }
+    }
+
     /// Tells all of them how long something took that began then.
     pub(crate) fn tell_since(
         &self,
@@ -159,6 +208,9 @@ impl Observers {
 
 /// How much of `counted` has not been told; it has been then. Each is told by one caller.
 pub(crate) fn untold(told: &AtomicU64, counted: u64) -> u64 {
-    // Relaxed: what is told of is not reached through it.
-    counted.saturating_sub(told.fetch_max(counted, Ordering::Relaxed))
+    // Relaxed: what is told of is not reached through it. Mostly there is nothing new, and then nothing is written.
+    match told.load(Ordering::Relaxed) < counted {
+        true => counted.saturating_sub(told.fetch_max(counted, Ordering::Relaxed)),
+        false => 0,
+    }
 }

@@ -7,7 +7,7 @@ mod on {
     use tracing::span::EnteredSpan;
 
     use crate::error::{Error, StoreError};
-    use crate::hooks::{Observer, WriteEvent};
+    use crate::hooks::{Observer, ReadEvent, WriteEvent};
     use crate::modes::FlushKind;
     use crate::modes::SyncMode;
 
@@ -30,6 +30,16 @@ mod on {
     pub(crate) struct Events;
 
     impl Observer for Events {
+        fn read(&self, read: ReadEvent, took: Duration, outcome: Result<(), &StoreError>) {
+            let ReadEvent { first_page, pages, bytes } = read;
+            match outcome {
+                Ok(()) => tracing::trace!(first_page, pages, bytes, ?took, "read"),
+                Err(error) => {
+                    tracing::warn!(first_page, pages, bytes, ?took, %error, "read failed")
+                }
+            }
+        }
+
         fn submitted(&self, write: WriteEvent) {
             let WriteEvent { first_page, pages, bytes } = write;
             tracing::trace!(first_page, pages, bytes, "write submitted");

@@ -9,12 +9,14 @@
 //! latch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use page_frames::Frame;
 
 use crate::buffer::Contents;
 use crate::error::{Error, Result, StoreError};
 use crate::held;
+use crate::hooks::ReadEvent;
 use crate::index::Pinned;
 use crate::pages::Page;
 use crate::pages::keep::Kept;
@@ -68,7 +70,7 @@ impl Core {
         let pinned = self.tree.pin();
         match pinned.get(piece.index) {
             Some(page) if page.snapshot().is_uptodate() => {
-                self.used(&page);
+                self.found(&page);
                 self.copy_out(&page, piece, into)
             }
             _ => false,
@@ -97,7 +99,7 @@ impl Core {
         else {
             return Copied::Missing;
         };
-        self.used(&page);
+        self.found(&page);
         // This thread's own guard is no reason to come again.
         let contents = match held::is_held(self.id(), page.index()) {
             true => Some(self.latch(&page)),
@@ -133,7 +135,7 @@ impl Core {
         if !page.snapshot().is_uptodate() {
             return false;
         }
-        self.used(&page);
+        self.found(&page);
         self.refuse_to_write(&page);
         let mut contents = page.contents.write();
         // `closed` and the length are looked at under the latch: who closes passes through every
@@ -194,6 +196,8 @@ impl Core {
         mut room: Room<'_>,
         change: impl Fn(&Pinned<'_>, &Page, &mut Contents) -> bool,
     ) -> Result<Kept> {
+        // Observers are told of a read when nothing is locked any more.
+        let mut told = None;
         let _no_truncate = self.no_truncate()?;
         self.admit()?;
         let to_lengthen = self.prepare_to_lengthen(piece.end)?;
@@ -205,7 +209,7 @@ impl Core {
             if lock.is_none() {
                 first = None;
             } else if first.is_none() {
-                first = Some(self.first_contents(piece, len)?);
+                first = Some(self.first_contents(piece, len, &mut told)?);
             }
             let growth = match (to_lengthen.try_begin(), lock.is_some()) {
                 (Some(growth), _) => growth,
@@ -264,7 +268,7 @@ impl Core {
                 continue;
             };
             if page.snapshot().is_uptodate() {
-                self.used(&page);
+                self.found(&page);
                 return Found::Valid(page);
             }
             if !is_new && !page.state.try_lock() {
@@ -283,8 +287,13 @@ impl Core {
     }
 
     /// The first contents of a page. Read from the store, unless there is nothing in it that the
-    /// `len` bytes the caller is about to write would leave.
-    fn first_contents(&self, piece: Piece, len: usize) -> Result<Frame> {
+    /// `len` bytes the caller is about to write would leave. A read is told of when `told` is dropped.
+    fn first_contents<'s>(
+        &'s self,
+        piece: Piece,
+        len: usize,
+        told: &mut Option<ToldOfRead<'s>>,
+    ) -> Result<Frame> {
         let bytes = self.frames.zeroed(self.page_size);
         let (index, offset) = (piece.index, self.page_offset(piece.index));
         let valid = self.valid(index, self.len());
@@ -292,7 +301,15 @@ impl Core {
         if valid == 0 || (piece.within <= all.start && piece.within + len >= all.end) {
             return Ok(bytes);
         }
+        self.counters.misses.add(1);
+        let began = self.observers.now();
         let mut filled = store::wait::read(&*self.backing().store, offset, vec![bytes]);
+        *told = began.map(|began| ToldOfRead {
+            core: self,
+            read: ReadEvent { first_page: index, pages: 1, bytes: filled.count },
+            took: began.elapsed(),
+            error: filled.error.clone(),
+        });
         let (bytes, count) = match (filled.buffers.pop(), filled.error) {
             (Some(bytes), None) => (bytes, filled.count),
             (_, error) => {
@@ -355,5 +372,21 @@ struct PageLock<'s> {
 impl Drop for PageLock<'_> {
     fn drop(&mut self) {
         self.core.unlock(&self.page);
+    }
+}
+
+/// A read that observers are told of when this is dropped.
+struct ToldOfRead<'s> {
+    core: &'s Core,
+    read: ReadEvent,
+    took: Duration,
+    error: Option<StoreError>,
+}
+
+impl Drop for ToldOfRead<'_> {
+    fn drop(&mut self) {
+        let Self { read, took, .. } = *self;
+        let outcome = || self.error.as_ref().map_or(Ok(()), Err);
+        self.core.observers.tell(|observer| observer.read(read, took, outcome()));
     }
 }

@@ -37,9 +37,10 @@ use page_frames::Frame;
 use super::access::{Found, has_been_read};
 use crate::buffer::Contents;
 use crate::error::{Error, Result};
+use crate::hooks::ReadEvent;
 use crate::index::range::Inclusive;
 use crate::pages::keep::Kept;
-use crate::primitives::{OnceLock, Ordering};
+use crate::primitives::{Instant, OnceLock, Ordering};
 use crate::rules::core::{Core, Mapping, Room};
 use crate::store::ReadRun;
 use crate::store::wait::Filled;
@@ -109,6 +110,9 @@ impl Mapping {
                 Some(page) => Load::Busy(page, None),
                 None => self.find_or_ask((index, wanted), room(), sleeps)?,
             };
+            if let Load::Busy(_, Some(_)) = load {
+                self.core.counters.misses.add(1);
+            }
             if let Load::Cut = load {
                 self.core.not_cut().await;
             } else if let Some(page) = load.ended().await? {
@@ -286,17 +290,22 @@ impl Reading {
 
     /// Asks the store. It may have ended when this returns.
     fn ask(self, core: &Core) {
+        let began = core.observers.now();
         let Some(first) = self.pages.first() else { return };
         let offset = core.page_offset(first.index());
         let buffers = self.pages.iter().map(|_| core.frames.zeroed(core.page_size)).collect();
-        let run = ReadRun::calling(offset, buffers, Box::new(|filled| self.end(filled)));
+        let run =
+            ReadRun::calling(offset, buffers, Box::new(move |filled| self.end(filled, began)));
         core.backing().store.read(run);
     }
 
-    /// The store has read what there is; the pages are unlocked at last.
-    fn end(self, filled: Filled) {
-        let (core, size) = (&*self.mapping.core, self.mapping.core.page_size as u64);
+    /// The store has read what there is; the pages are unlocked at last, and observers told.
+    fn end(self, filled: Filled, began: Option<Instant>) {
+        let (mapping, pages) = (self.mapping.clone(), self.pages.len() as u64);
+        let (core, first_page) =
+            (&*mapping.core, self.pages.first().map_or(0, |page| page.index()));
         let Filled { buffers, mut count, error } = filled;
+        let (size, read) = (core.page_size as u64, ReadEvent { first_page, pages, bytes: count });
         for (at, (page, bytes)) in self.pages.iter().zip(buffers).enumerate() {
             let there = count.min(size);
             count -= there;
@@ -311,6 +320,10 @@ impl Reading {
                 self.note.0.get_or_init(|| error);
             }
         }
+        drop(self);
+        core.observers.tell_since(began, |observer, took| {
+            observer.read(read, took, error.as_ref().map_or(Ok(()), Err));
+        });
     }
 }
 

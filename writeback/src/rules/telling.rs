@@ -20,19 +20,13 @@ impl Core {
         if held::any() {
             return; // Under a latch: it is told when the thread lets go of its last guard.
         }
-        let observers = &self.observers;
-        let dirtied = untold(&observers.dirtied, self.counters.dirtied.get());
-        if dirtied > 0 {
-            observers.tell(|observer| observer.dirtied(dirtied));
-        }
-        let evicted = untold(&observers.evicted, self.counters.evicted.get());
-        if evicted > 0 {
-            observers.tell(|observer| observer.evicted(evicted));
-        }
-        let recorded = self.errors.recorded();
-        let failed = untold(&observers.failed, recorded);
-        if let Some(error) = self.errors.latest_after(recorded - failed).filter(|_| failed > 0) {
-            observers.tell(|observer| observer.failed(&error, failed));
+        self.observers.tell_counts(&self.counters);
+        let recorded = self.errors.recorded_about();
+        let failed = untold(&self.observers.failed, recorded);
+        if failed > 0
+            && let Some(error) = self.errors.latest_after(recorded - failed)
+        {
+            self.observers.tell(|observer| observer.failed(&error, failed));
         }
     }
 
@@ -53,6 +47,13 @@ impl Drop for AtEnd<'_> {
 }
 
 impl Core {
+    /// The page was asked for, and is there: a hit, and a use.
+    #[inline]
+    pub(crate) fn found(&self, page: &Page) {
+        self.counters.hits.count();
+        self.used(page);
+    }
+
     /// The page is used, whichever way.
     #[inline]
     pub(crate) fn used(&self, page: &Page) {

@@ -7,5 +7,6 @@ mod book;
 mod bound;
 mod journal;
 mod log;
+mod lookups;
 mod observer;
 mod seal;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use writeback::hooks::{Metrics, Observer, WriteEvent};
-use writeback::store::FlushKind;
+use writeback::store::{FlushKind, Store};
 use writeback::{
     Budget, CacheConfig, Clock, Config, Error, Mapping, MemStore, PageCache, StoreError, SyncMode,
 };
@@ -408,10 +408,23 @@ fn the_metrics_facade_is_fed() {
         store.writes(Writes::Fail(StoreError::NoSpace));
         handle.write_at(&[1; PAGE], 0).unwrap();
         handle.sync_data().unwrap_err();
+        store.set_len(5 * PAGE as u64).unwrap();
+        let other = Config::new().observer(observer.clone());
+        let other = Mapping::with_config(Arc::new(store.clone()), other).unwrap().handle();
+        other.read_at(&mut [0], 4 * PAGE as u64).unwrap();
+        (0..61).for_each(|_| _ = other.read_at(&mut [0], 4 * PAGE as u64).unwrap());
+        store.fail_read(true);
+        other.read_at(&mut [0], 3 * PAGE as u64).unwrap_err();
+        other.write_at(&[0; PAGE], 4 * PAGE as u64).unwrap();
     });
     let sums = sums.0.lock();
     for (name, sum) in [
-        ("dirtied_pages_total", 4.0),
+        ("dirtied_pages_total", 5.0),
+        ("hits_total", 61.0),
+        ("misses_total", 2.0),
+        ("read_bytes_total", 4096.0),
+        ("read_seconds", 2.0),
+        ("failed_reads_total", 1.0),
         ("submitted_bytes_total", 16384.0),
         ("written_bytes_total", 12288.0),
         ("write_seconds", 2.0),
