@@ -209,7 +209,7 @@ impl<'a> Run<'a> {
             (latency_us.value_at_quantile(0.5), latency_us.value_at_quantile(0.99))
         };
         format!(
-            "{} missed of {} checked; {} syncs, p50 {}, p99 {}; {} pages changed; {} cached, {} dirty",
+            "{} missed of {} checked; {} syncs, p50 {}, p99 {}; {} pages changed; {} cached, {} dirty, {} % hits",
             HumanCount(counters.missed.get()),
             HumanCount(counters.checked.get()),
             HumanCount(counters.syncs.get()),
@@ -218,6 +218,7 @@ impl<'a> Run<'a> {
             HumanCount(counters.writes.get()),
             HumanCount(stats.cached),
             HumanCount(stats.dirty),
+            100 * stats.hits / (stats.hits + stats.misses).max(1),
         )
     }
 

@@ -9,7 +9,7 @@ use rand::{Rng, RngCore, SeedableRng};
 use writeback::store::fault::{Action, Fault, Rule};
 use writeback::{Flusher, FlusherConfig};
 
-use crate::common::SetOnDrop;
+use crate::common::{SetOnDrop, eventually};
 use crate::driver::{ALL, Driver, Shape};
 
 const PAGE: usize = 512;
@@ -81,6 +81,8 @@ fn run(seed: u64, fails: bool) -> u64 {
         flushing.join().unwrap();
     });
     assert_eq!(flusher.stats().panics, 0);
+    // A write of the flusher's that still ends, and fails, would be told between two looks at the errors.
+    eventually("the device is at rest", || driver.mapping.stats().writeback == 0);
     driver.finish();
     deliverers.into_iter().for_each(|deliverer| deliverer.stop());
     tried.load(Ordering::Relaxed)
