@@ -23,10 +23,10 @@ export RUSTFLAGS=''
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Usage: count PACKAGE PROFILE; prints a line for each case.
+# Usage: count PACKAGE; prints a line for each case.
 count() {
     local binary number=0 name operations total
-    binary=$("${cargo[@]}" bench --package "$1" --profile "$2" --bench instructions --no-run --message-format json |
+    binary=$("${cargo[@]}" bench --package "$1" --bench instructions --no-run --message-format json |
         sed -n 's/.*"executable":"\([^"]*instructions-[^"]*\)".*/\1/p')
     valgrind --tool=callgrind --toggle-collect=instructions::measured --dump-after=instructions::measured \
         --callgrind-out-file="$scratch/$1" "$binary" >"$scratch/cases" 2>"$scratch/log" || { cat "$scratch/log" >&2 && exit 1; }
@@ -37,9 +37,8 @@ count() {
         awk -v name="$name" -v total="$total" -v operations="$operations" 'BEGIN { printf "%-28s %8.1f\n", name, total / operations }'
     done <"$scratch/cases"
 }
-count tagged-radix bench >"$scratch/table"
-# As the release step builds it, which shares what it depends on.
-count writeback release >>"$scratch/table"
+count tagged-radix >"$scratch/table"
+count writeback >>"$scratch/table"
 
 if [ "${1:-}" = --accept ]; then
     { echo "# Instructions an operation, x86-64, written by ci/instructions.sh --accept." && echo "# rustc $rust" && cat "$scratch/table"; } >"$table"
