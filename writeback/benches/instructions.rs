@@ -10,6 +10,7 @@ use writeback::{Handle, Mapping, MemStore};
 
 const PAGE: u64 = 4096;
 const PAGES: u64 = 1 << 10;
+const BYTES: usize = 1 << 22;
 const FEW: usize = 1 << 12;
 
 /// The code that is counted. Its name is known to the script.
@@ -36,7 +37,7 @@ fn offsets() -> Vec<u64> {
 }
 
 fn mapping() -> Mapping {
-    Mapping::open(MemStore::with_contents(vec![1; (PAGES * PAGE) as usize])).expect("opens")
+    Mapping::open(MemStore::with_contents(vec![1; BYTES])).expect("opens")
 }
 
 /// With all pages in memory.
