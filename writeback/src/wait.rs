@@ -32,8 +32,8 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::LazyLock;
+use std::task::{Context, Poll, Waker};
 
 use crate::primitives::{CHECKED, Condvar, Mutex, static_array};
 
@@ -163,14 +163,8 @@ pub(crate) fn wake_all(key: u64) {
     }
 }
 
-/// The waker of a thread that waits in the call: nobody calls it.
-static THREAD: LazyLock<Waker> = LazyLock::new(|| Arc::new(Thread).into());
-
-struct Thread;
-
-impl Wake for Thread {
-    fn wake(self: Arc<Self>) {}
-}
+/// The waker of a thread that waits in the call: nobody calls it. It is told by its place, not by what it does.
+static THREAD: LazyLock<Waker> = LazyLock::new(|| Waker::noop().clone());
 
 /// Whether this is the context that [`now`] polls with, in which to wait is to sleep.
 fn is_thread(context: &Context<'_>) -> bool {
@@ -207,7 +201,8 @@ pub(crate) fn now<F: Future>(call: F) -> F::Output {
 
 #[cfg(all(test, not(any(writeback_loom, writeback_shuttle))))]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::Arc;
+    use std::task::Wake;
 
     use super::*;
     use crate::primitives::{AtomicU32, Ordering, thread};
@@ -233,12 +228,12 @@ mod tests {
     /// Counts how often it was woken, and does something more if it is told to.
     #[derive(Default)]
     struct Bell {
-        rung: AtomicUsize,
+        rung: AtomicU32,
         more: Option<Box<dyn Fn() + Send + Sync>>,
     }
 
     impl Bell {
-        fn rung(&self) -> usize {
+        fn rung(&self) -> u32 {
             self.rung.load(Ordering::Relaxed)
         }
     }

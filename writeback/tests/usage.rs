@@ -265,12 +265,14 @@ fn a_scan_of_another_mapping_leaves_the_hot_pages_alone() {
 
 #[test]
 fn a_loop_over_more_than_there_is_room_for_finds_some_of_it() {
-    let (_cache, mapping, store) = open_alone(1000, 1250);
-    for _ in 0..20 {
-        (0..1250).for_each(|page| read(&mapping, page));
+    for (pages, percent) in [(1250, 50), (1100, 65)] {
+        let (_cache, mapping, store) = open_alone(1000, pages);
+        for _ in 0..20 {
+            (0..pages).for_each(|page| read(&mapping, page));
+        }
+        let (reads, all) = (store.reads_begun(), 20 * pages);
+        assert!((all - reads) * 100 > all * percent, "{reads} of {all} were not found");
     }
-    let hits = 20 * 1250 - store.reads_begun();
-    assert!(hits > 20 * 1250 / 2, "{hits} of {}", 20 * 1250);
 }
 
 #[test]

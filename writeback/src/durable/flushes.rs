@@ -266,7 +266,7 @@ mod tests {
         // What ends now is not covered by it.
         durability.note_write();
         assert!(matches!(begin(), Ok(Begin::Wait)));
-        std::thread::scope(|scope| {
+        crate::primitives::thread::scope(|scope| {
             let waiter = scope.spawn(|| wait::now(durability.idle(|| false)));
             durability.end(&first, Ok(()), None, &flushes).unwrap();
             assert!(matches!(begin(), Ok(Begin::Wait)), "it is not over");
