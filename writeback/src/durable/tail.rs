@@ -115,6 +115,7 @@ impl Tail {
 #[cfg(not(any(writeback_loom, writeback_shuttle)))]
 mod tests {
     use super::*;
+    use crate::primitives::thread;
 
     #[test]
     fn lengths_are_padded_to_the_alignment_and_not_beyond_a_page() {
@@ -123,6 +124,26 @@ mod tests {
         assert_eq!(padded, [0, 512, 512, 512, 1024, 4096]);
         assert_eq!((tail.len_max(1000), tail.len_max(1024)), (512, 1024));
         assert_eq!((Tail::new(0).padded(7), Tail::new(1).len_max(u64::MAX)), (7, u64::MAX));
+    }
+
+    #[test]
+    fn a_thread_with_a_guard_grows_in_front_of_a_cut_that_waits() {
+        crate::watchdog::watch();
+        let tail = Tail::new(512);
+        tail.note_ended(512, || 0);
+        let grows = tail.growing(true);
+        thread::scope(|scope| {
+            let cutter = scope.spawn(|| tail.trim(true, || Ok(())));
+            // It waits when those who have no guard cannot grow.
+            while scope.spawn(|| tail.try_growing(true).is_some()).join().unwrap() {
+                thread::yield_now();
+            }
+            let _held = held::Noted::new(1, 1, false);
+            drop(tail.try_growing(true).expect("it has a guard"));
+            drop(tail.growing(true));
+            drop(grows);
+            cutter.join().unwrap().expect("it waits").unwrap();
+        });
     }
 
     #[test]
