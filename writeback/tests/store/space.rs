@@ -312,14 +312,20 @@ impl Store for Eventful {
     }
 }
 
+/// A mapping of two pages over such a store, written and synced.
+fn eventful() -> (Arc<Eventful>, Mapping) {
+    let store = Arc::new(Eventful::default());
+    let mapping = Mapping::with_config(store.clone(), Config::new()).unwrap();
+    mapping.handle().write_at(&[1; 8192], 0).unwrap();
+    mapping.handle().sync_data().unwrap();
+    (store, mapping)
+}
+
 #[test]
 fn a_punch_that_failed_when_it_had_done_its_work_is_flushed_too() {
     within(|| {
-        let store = Arc::new(Eventful::default());
-        let mapping = Mapping::with_config(store.clone(), Config::new()).unwrap();
+        let (store, mapping) = eventful();
         let handle = mapping.handle();
-        handle.write_at(&[1; 8192], 0).unwrap();
-        handle.sync_data().unwrap();
         store.next.lock().push(Box::new(|| Err(io::Error::from_raw_os_error(5).into())));
         handle.punch(..PAGE).unwrap_err();
         drop(mapping);
@@ -331,11 +337,8 @@ fn a_punch_that_failed_when_it_had_done_its_work_is_flushed_too() {
 #[test]
 fn a_sync_while_pages_are_dropped_makes_durable_what_has_taken_their_place() {
     within(|| {
-        let store = Arc::new(Eventful::default());
-        let mapping = Mapping::with_config(store.clone(), Config::new()).unwrap();
+        let (store, mapping) = eventful();
         let handle = mapping.handle();
-        handle.write_at(&[1; 8192], 0).unwrap();
-        handle.sync_data().unwrap();
         handle.write_at(&[2; 4096], 0).unwrap();
         let (other, durable) = (handle.clone(), store.inner.clone());
         // The second time, when the page is gone.
