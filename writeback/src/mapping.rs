@@ -450,7 +450,7 @@ impl Mapping {
     pub fn close(self) -> Result<(), CloseError> {
         held::refuse(self.core.id(), "`close`");
         if let Err(error) = self.core.check_process() {
-            let unsaved_pages = self.core.counters.dirty.get();
+            let unsaved_pages = self.core.unsaved();
             return Err(CloseError { error, unsaved_pages, mapping: self });
         }
         self.core.stop_writers();
@@ -458,8 +458,7 @@ impl Mapping {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.core.reopen();
-                let stats = self.stats();
-                let unsaved_pages = stats.dirty + stats.writeback;
+                let unsaved_pages = self.core.unsaved();
                 Err(CloseError { error, unsaved_pages, mapping: self })
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use writeback::{Error, Flusher, FlusherConfig, Mapping, MemStore};
+use writeback::{Budget, Error, Flusher, FlusherConfig, Mapping, MemStore, SyncMode};
 
 /// What the child found, as its exit status.
 fn in_a_child(look: impl FnOnce() -> bool) -> i32 {
@@ -25,7 +25,8 @@ fn in_a_child(look: impl FnOnce() -> bool) -> i32 {
 
 #[test]
 fn a_fork_is_told_and_does_not_hang() {
-    let mapping = Mapping::open(MemStore::new()).unwrap();
+    let store = MemStore::new();
+    let mapping = Mapping::open(store.clone()).unwrap();
     // To wait for its threads would take longer than the child has.
     let config = FlusherConfig::new().interval(Duration::MAX).stop_max(Duration::MAX);
     let flusher = Flusher::start([mapping.clone()], config).unwrap();
@@ -40,13 +41,23 @@ fn a_fork_is_told_and_does_not_hang() {
         let flusher = flusher.take().expect("not stopped yet");
         let running = flusher.is_running();
         drop(flusher); // does not wait for threads that there are not
+        let refused = [
+            handle.set_len(1),
+            handle.allocate(..4096),
+            mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED).map(drop),
+            mapping.write_cyclic(Budget::UNLIMITED).map(drop),
+            mapping.write_page(0, SyncMode::Wait).map(drop),
+        ];
+        let refused = refused.iter().all(|outcome| matches!(outcome, Err(Error::Forked)));
         let closed = mapping.clone().close().map_err(|failed| failed.error);
         read && !running
+            && refused
             && matches!(synced, Err(Error::Forked))
             && matches!(closed, Err(Error::Forked))
     });
     assert_eq!(status, 0, "a status of 14 is the alarm: it hung");
-    // The parent has lost nothing.
+    // The parent has lost nothing, and nobody has written for it.
+    assert_eq!((mapping.len(), store.accepted().len()), (13, 0));
     let flusher = flusher.take().expect("the child took its own copy");
     assert!(flusher.is_running());
     flusher.kick();

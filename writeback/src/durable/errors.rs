@@ -50,7 +50,10 @@ impl ErrorSequence {
         }
         latest.recorded += 1;
         self.recorded.store(latest.recorded, Ordering::Relaxed);
-        latest.error = Some(error);
+        let former = latest.error.replace(error);
+        // What it says may be the caller's, who may ask for errors when that goes.
+        drop(latest);
+        drop(former);
     }
 
     /// A write that failed with a recorded error is seen to have ended.
@@ -103,6 +106,8 @@ impl ErrorSequence {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -128,6 +133,27 @@ mod tests {
         assert!(errors.check(first).1.is_some());
         let second = errors.sample();
         assert!(errors.check(second).1.is_none());
+    }
+
+    #[test]
+    fn an_error_may_ask_for_errors_when_it_goes() {
+        #[derive(Debug)]
+        struct Asks(Arc<ErrorSequence>);
+        impl std::fmt::Display for Asks {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("asks")
+            }
+        }
+        impl std::error::Error for Asks {}
+        impl Drop for Asks {
+            fn drop(&mut self) {
+                assert!(self.0.latest.try_lock().is_some(), "it would wait for its own thread");
+            }
+        }
+        let errors = Arc::new(ErrorSequence::new());
+        errors.record(std::io::Error::other(Asks(Arc::clone(&errors))).into(), 1);
+        errors.record(StoreError::Lost, 1);
+        assert!(matches!(errors.latest_after(1), Some(StoreError::Lost)));
     }
 
     #[test]

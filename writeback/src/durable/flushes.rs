@@ -41,6 +41,8 @@ struct UnderWay {
     flush: bool,
     /// Somebody waits for it to end.
     waited: bool,
+    /// Somebody who waits wants one of kind All: the next one is, whoever begins it.
+    all_wanted: bool,
 }
 
 /// What is to be done about a flush.
@@ -139,9 +141,12 @@ impl Durability {
             return Ok(Begin::Covered);
         }
         if std::mem::replace(&mut under_way.flush, true) {
+            under_way.all_wanted |= kind == FlushKind::All;
             return Ok(Begin::Wait);
         }
+        let all = std::mem::take(&mut under_way.all_wanted);
         drop(under_way);
+        let kind = if all { FlushKind::All } else { kind };
         // Read before the flush begins: what ends later is not covered by it.
         let covers = self.written.load(Ordering::Acquire);
         if let Some(order) = order {
@@ -177,7 +182,10 @@ impl Durability {
 
     /// Lets the next flush begin, and wakes whoever waits for that. Called with no lock.
     pub(crate) fn over(&self, _booked: Flush) {
-        let UnderWay { waited, .. } = std::mem::take(&mut *self.flushing.lock());
+        let mut under_way = self.flushing.lock();
+        under_way.flush = false;
+        let waited = std::mem::take(&mut under_way.waited);
+        drop(under_way);
         if waited {
             wait::wake_all(self.key());
         }
@@ -242,6 +250,27 @@ mod tests {
         assert_eq!(flushes.get(), 2, "a data flush does not cover everything");
         flush(FlushKind::Data);
         assert_eq!(flushes.get(), 2, "a full flush covers the data");
+    }
+
+    #[test]
+    fn who_waits_for_everything_is_not_kept_waiting_by_who_wants_the_data() {
+        let (durability, flushes) = (Durability::of_opened(), Counter::default());
+        let begin = |kind| durability.begin(kind, durability.written(), None).unwrap();
+        let end = |flush: Flush| {
+            durability.end(&flush, Ok(()), None, &flushes).unwrap();
+            durability.over(flush);
+        };
+        let Begin::Begun(first) = begin(FlushKind::Data) else { panic!("it is needed") };
+        assert!(matches!(begin(FlushKind::All), Begin::Wait));
+        durability.note_write();
+        end(first);
+        let Begin::Begun(second) = begin(FlushKind::Data) else { panic!("it is needed") };
+        end(second);
+        assert!(matches!(begin(FlushKind::All), Begin::Covered), "the second was of its kind");
+        durability.note_write();
+        let Begin::Begun(third) = begin(FlushKind::Data) else { panic!("it is needed") };
+        assert_eq!(third.kind, FlushKind::Data, "nobody waits for more");
+        end(third);
     }
 
     #[test]

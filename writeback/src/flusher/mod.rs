@@ -234,11 +234,7 @@ impl Flusher {
         }
         let state = self.inner.locked();
         let mappings = state.tasks.values().map(|task| &task.mapping);
-        let unwritten = mappings.map(|mapping| {
-            let counters = &mapping.core.counters;
-            counters.dirty.get() + counters.writeback.get()
-        });
-        let unwritten = unwritten.sum();
+        let unwritten = mappings.map(|mapping| mapping.core.unsaved()).sum();
         let blocked = if ended { Vec::new() } else { state.at_work() };
         let died = state.died;
         drop(state);

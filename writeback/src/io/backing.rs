@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use tagged_radix::TagFilter;
+use tagged_radix::{TagFilter, TagSet};
 
 use crate::error::{Error, Result, StoreError};
 use crate::held;
@@ -14,6 +14,7 @@ use crate::index::range::ALL;
 use crate::index::walk;
 use crate::io::errands::Errands;
 use crate::io::submit::batch_of;
+use crate::pages::tag::PageTag;
 use crate::primitives::{
     AtomicU32, CHECKED, Mutex, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
@@ -143,12 +144,15 @@ impl Core {
         Ok(self.backing().truncate.try_read())
     }
 
-    /// Waits while the mapping is cut, or about to be.
-    pub(crate) async fn not_cut(&self) {
+    /// Waits while the mapping is cut, or about to be, but no longer than `looks` cuts that follow each other without a pause.
+    pub(crate) async fn not_cut(&self, mut looks: u32) {
         // Announced and looked at in one step, as by whoever waits for a page.
         let cuts = &self.backing().cuts;
-        wait::until(self.cuts_key(), || cuts.fetch_or(CUT_WAITED, Ordering::AcqRel) < CUT_ONCE)
-            .await;
+        let is_not_cut = move || {
+            looks = looks.saturating_sub(1);
+            cuts.fetch_or(CUT_WAITED, Ordering::AcqRel) < CUT_ONCE || looks == 0
+        };
+        wait::until(self.cuts_key(), is_not_cut).await;
     }
 
     /// Keeps everybody out who adds pages or lengthens the mapping.
@@ -178,7 +182,7 @@ impl Core {
     pub(crate) fn stop_writers(&self) {
         {
             let _no_slow_writers = self.truncate_alone();
-            self.closed.store(true, Ordering::Release);
+            self.closed.fetch_add(1, Ordering::Release);
         }
         self.member.nudge_writers();
         // Fast writers look at `closed` under the latch of the page they write. Passing through
@@ -188,8 +192,17 @@ impl Core {
         }
     }
 
-    /// Lets writers in again.
+    /// How many pages the store may not have: dirty, claimed or being written. Looks at every page.
+    pub(crate) fn unsaved(&self) -> u64 {
+        let unsaved = TagSet::of(&[PageTag::Dirty.tag(), PageTag::Writeback.tag()]);
+        let pinned = self.tree.pin();
+        let pages = pinned.range_tagged(.., TagFilter::ANY);
+        let has_any = |tags: TagSet| !tags.intersection(unsaved).is_empty();
+        pages.into_iter().filter(|(_, _, tags)| has_any(*tags)).count() as u64
+    }
+
+    /// Lets writers in again, unless another has stopped them, too.
     pub(crate) fn reopen(&self) {
-        self.closed.store(false, Ordering::Release);
+        self.closed.fetch_sub(1, Ordering::Release);
     }
 }

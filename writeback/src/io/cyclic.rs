@@ -33,7 +33,7 @@ impl Mapping {
     pub(crate) fn write_on(&self, mut pass: Pass<'_>) -> Result<Progress> {
         let core = &self.core;
         held::refuse(core.id(), "`write_cyclic`");
-        core.durability.check()?;
+        core.check_store()?;
         if core.memory_backed {
             return Ok(Progress::default());
         }
@@ -46,7 +46,7 @@ impl Mapping {
 
     /// Writes back, in mode `Skip`, the pages that have been dirty since `dirty_by_ms` or longer.
     pub(crate) fn write_expired(&self, dirty_by_ms: u64) -> Result<Progress> {
-        self.core.durability.check()?;
+        self.core.check_store()?;
         let mut pass = Pass::new(self, SyncMode::Skip, Budget::UNLIMITED);
         pass.dirty_by_ms = dirty_by_ms;
         if !self.core.memory_backed {

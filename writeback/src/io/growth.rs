@@ -25,6 +25,28 @@ pub(crate) struct Growth<'c> {
 }
 
 impl Core {
+    /// A mapping that is lengthened to have the byte before `end` ends there: with a seal, after a whole page.
+    pub(crate) fn whole(&self, end: u64) -> u64 {
+        match &self.sealer {
+            Some(_) => end.next_multiple_of(self.page_size as u64),
+            None => end,
+        }
+    }
+
+    /// `Err` if a write of these bytes touches what is the seal's.
+    pub(crate) fn check_reserved(&self, offset: u64, len: usize) -> Result<()> {
+        let Some(sealer) = &self.sealer else { return Ok(()) };
+        let within = offset - self.page_offset(self.page_index(offset));
+        let from = usize::try_from(within).expect("less than a page");
+        // Who goes on in the next page has passed through what is reserved, if anything is.
+        let bytes = from..from.saturating_add(len).min(self.page_size);
+        let goes_on = len > bytes.len() && sealer.payload().len() < self.page_size;
+        if goes_on || sealer.reserves_any_of(&bytes) {
+            return Err(Error::Reserved { offset, len: len as u64 });
+        }
+        Ok(())
+    }
+
     /// A writer is about to lengthen the mapping to `end`, if it ends earlier. If the store is longer than the mapping,
     /// because an earlier cut failed, it is cut now: its old bytes must not come back. Not by a thread with a guard: it
     /// might wait for a sync that does the same, and waits for a writer who waits for the guard.

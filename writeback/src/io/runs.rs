@@ -27,8 +27,9 @@
 //!
 //! # Failures
 //! If the store fails, or the read is lost, in the middle of a run, the pages in front are valid. The others stay empty, and
-//! whoever comes to one of them asks the store again: only the reader of the first page is told, by the note that it has kept
-//! of what it asked for. The note is written before that page is unlocked.
+//! whoever comes to one of them asks the store again. Only who asked for the run is told, by the note that it has kept
+//! of what it asked for: one that wants the first page, if that has failed; one that wants all of them, also if another has. The note is written
+//! before the first page is unlocked.
 
 use std::sync::Arc;
 
@@ -49,9 +50,15 @@ use crate::wait;
 /// Most bytes of a run, unless a page has more.
 const RUN_BYTES_MAX: u64 = 1 << 20;
 
-/// What the reader of a run's first page is to be told.
+/// So often a task tries between cuts.
+const PATIENCE: u32 = 4;
+
+/// Marks the errands that read; the others have no such numbers of pages, or all bits.
+const READ: u64 = 1 << 63;
+
+/// What the reader of a run is to be told, when it has ended: what failed first, if anything has, and of which page.
 #[derive(Debug, Default)]
-struct Note(OnceLock<Error>);
+struct Note(OnceLock<Option<(u64, Error)>>);
 
 /// A run that a caller has asked for.
 struct Asked {
@@ -60,8 +67,13 @@ struct Asked {
 }
 
 impl Note {
-    fn is_written(&self) -> bool {
-        self.0.get().is_some()
+    fn failure(&self) -> Option<&(u64, Error)> {
+        self.0.get()?.as_ref()
+    }
+
+    /// What this page could not be read for.
+    fn of(&self, page: u64) -> Option<&Error> {
+        self.failure().filter(|(failed, _)| *failed == page).map(|(_, error)| error)
     }
 }
 
@@ -108,14 +120,12 @@ impl Mapping {
             // The place comes before any lock.
             let load = match self.core.being_read(index) {
                 Some(page) => Load::Busy(page, None),
-                None => self.find_or_ask((index, wanted), room(), sleeps)?,
+                None => self.find_or_ask_uncut((index, wanted), &room, sleeps).await?,
             };
             if let Load::Busy(_, Some(_)) = load {
                 self.core.counters.misses.add(1);
             }
-            if let Load::Cut = load {
-                self.core.not_cut().await;
-            } else if let Some(page) = load.ended().await? {
+            if let Some(page) = load.ended().await? {
                 return Ok(page);
             }
         }
@@ -139,21 +149,28 @@ impl Mapping {
             }
             let found = match self.core.being_read(next) {
                 Some(page) => Ok(Load::Busy(page, None)),
-                None => self.find_or_ask((next, last - next + 1), room(), sleeps),
+                None => self.find_or_ask_uncut((next, last - next + 1), &room, sleeps).await,
             };
             match found {
-                Ok(Load::Cut) => self.core.not_cut().await,
                 Ok(load) => {
-                    next += load.pages();
-                    asked.push(load);
+                    let pages = load.pages();
+                    asked.push((next, load));
+                    next += pages;
                 }
                 // Cut away meanwhile.
                 Err(Error::OutOfRange { .. }) => break,
                 Err(error) => return Err(error),
             }
         }
-        for load in asked {
-            load.ended().await?;
+        for (index, load) in asked {
+            let valid = load.all_ended().await?.is_some();
+            // Another's read has failed, or the page is gone.
+            if !valid && self.core.begins_within(index) {
+                match self.load_page(index, &room).await {
+                    Ok(_) | Err(Error::OutOfRange { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
         Ok(())
     }
@@ -174,6 +191,32 @@ impl Mapping {
             match load {
                 Some(Ok(load @ (Load::Valid(_) | Load::Busy(..)))) => next += load.pages(),
                 _ => return,
+            }
+        }
+    }
+
+    /// As [`find_or_ask`](Self::find_or_ask), when the mapping is not being cut. A task that finds one cut after the other has a thread ask, which is in the
+    /// queue of the truncate lock like any other.
+    async fn find_or_ask_uncut<'s>(
+        &'s self,
+        run: (u64, u64),
+        room: &impl Fn() -> Room<'s>,
+        sleeps: bool,
+    ) -> Result<Load> {
+        let mut turns = 0;
+        loop {
+            match self.find_or_ask(run, room(), sleeps)? {
+                Load::Cut => turns += 1,
+                load => return Ok(load),
+            }
+            if turns <= PATIENCE {
+                self.core.not_cut(PATIENCE).await;
+                continue;
+            }
+            let ask =
+                move |mapping: &Self| mapping.find_or_ask(run, mapping.core.room_at_once(), true);
+            if let Some(asked) = self.errand(READ | run.0, ask).await {
+                return asked;
             }
         }
     }
@@ -216,6 +259,17 @@ impl Load {
         }
     }
 
+    /// As [`ended`](Self::ended), of all pages of the run, if this has asked for one.
+    async fn all_ended(self) -> Result<Option<Kept>> {
+        if let Self::Busy(page, Some(asked)) = &self {
+            page.until(|state| !state.is_locked() || asked.note.0.get().is_some()).await;
+            if let Some((_, error)) = asked.note.failure() {
+                return Err(error.clone());
+            }
+        }
+        self.ended().await
+    }
+
     /// Waits until the page has been read. `None`: it is not valid, and may be gone.
     ///
     /// # Errors
@@ -228,12 +282,13 @@ impl Load {
         };
         if page.snapshot().is_locked() {
             // Another may have asked again by then, and have the lock.
-            let is_told = || asked.as_ref().is_some_and(|asked| asked.note.is_written());
+            let note = asked.as_ref().map(|asked| &asked.note);
+            let is_told = || note.is_some_and(|note| note.of(page.index()).is_some());
             page.until(|state| has_been_read(state, &is_told)).await;
         }
         // Also if it is valid by now, because another has asked again.
-        if let Some(error) = asked.and_then(|asked| asked.note.0.get().cloned()) {
-            return Err(error);
+        if let Some(error) = asked.as_ref().and_then(|asked| asked.note.of(page.index())) {
+            return Err(error.clone());
         }
         let state = page.snapshot();
         Ok((state.is_mapped() && state.is_uptodate()).then_some(page))
@@ -305,8 +360,9 @@ impl Reading {
         let (core, first_page) =
             (&*mapping.core, self.pages.first().map_or(0, |page| page.index()));
         let Filled { buffers, mut count, error } = filled;
+        let mut failed = None;
         let (size, read) = (core.page_size as u64, ReadEvent { first_page, pages, bytes: count });
-        for (at, (page, bytes)) in self.pages.iter().zip(buffers).enumerate() {
+        for (page, bytes) in self.pages.iter().zip(buffers) {
             let there = count.min(size);
             count -= there;
             let outcome = match &error {
@@ -315,11 +371,11 @@ impl Reading {
                 }
                 _ => core.fill(page, bytes, there, self.len),
             };
-            // Whoever comes to one of the others finds out for itself.
-            if let (0, Err(error)) = (at, outcome) {
-                self.note.0.get_or_init(|| error);
+            if let Err(error) = outcome {
+                failed.get_or_insert_with(|| (page.index(), error));
             }
         }
+        self.note.0.get_or_init(|| failed);
         drop(self);
         core.observers.tell_since(began, |observer, took| {
             observer.read(read, took, error.as_ref().map_or(Ok(()), Err));

@@ -70,25 +70,27 @@ impl Mapping {
         let (head, tail) = (from.min(end), (end - end % size).max(first));
         core.check_reserved(first, to_len(head - first))?;
         core.check_reserved(tail, to_len(end - tail))?;
-        let cleared = self.clear_pages(from, end, how)?;
-        core.write_zeros(first, head)?;
+        let (cleared, end) = self.clear_pages(from, end, how)?;
+        core.write_zeros(first, head.min(end))?;
         core.write_zeros(cleared, end)
     }
 
-    /// Clears the whole pages between two offsets, if there are any; returns up to where.
-    fn clear_pages(&self, from: u64, end: u64, how: Clear) -> Result<u64> {
+    /// Clears the whole pages between two offsets, if there are any; returns up to where, and where the bytes end that the mapping still has.
+    fn clear_pages(&self, from: u64, end: u64, how: Clear) -> Result<(u64, u64)> {
         let core = &*self.core;
         let size = core.page_size as u64;
         let _exclusive = core.truncate_alone();
         core.admit()?;
-        // Nobody lengthens the mapping now.
-        let to = match core.len() {
+        // Nobody changes it now, and it may have been cut meanwhile.
+        let len = core.len();
+        let left = end.min(len);
+        let to = match len {
             // The page in which it ends is whole, whatever lies behind the end.
             len if len <= end && core.has_its_length_stored(len) => end.next_multiple_of(size),
             len => end.min(len.saturating_sub(1)) / size * size,
         };
         if to <= from {
-            return Ok(from);
+            return Ok((from, left));
         }
         let (store, pages) =
             (&*core.backing().store, (core.page_index(from), core.page_index(to - 1)));
@@ -100,7 +102,7 @@ impl Mapping {
         core.durability.note_write();
         self.drop_pages(pages);
         how.ask(store, from, to - from)?;
-        Ok(to)
+        Ok((to, left))
     }
 }
 
@@ -133,6 +135,7 @@ impl Core {
     pub(crate) fn allocate(&self, (first, last): Inclusive) -> Result<()> {
         let len = (last - first).saturating_add(1);
         self.check_span(first, len)?;
+        self.check_process()?;
         self.admit()?;
         let _noted = Noted(&self.durability);
         self.backing().store.allocate(first, len).map_err(|source| Error::Space { source })

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result, StoreError};
 use crate::held;
-use crate::index::range::{Inclusive, inclusive};
+use crate::index::range::{ALL, Inclusive, inclusive};
 use crate::index::walk;
 use crate::modes::{Budget, FlushKind, SyncMode};
 use crate::pages::tag::PageTag;
@@ -28,6 +28,9 @@ const TURN: u32 = 1000;
 
 /// So many times a task comes again for what is over soon, as a rule.
 const PATIENCE: u32 = 16;
+
+/// So many syncs a close makes, when writes fail that others make good.
+const SAVES_MAX: u32 = 8;
 
 /// The errand that is to settle the length; the others have a page's number.
 const SETTLE: u64 = u64::MAX;
@@ -160,16 +163,29 @@ impl Mapping {
         }
     }
 
-    /// For `close`: writes and flushes everything and tells whether anything is left.
+    /// For `close`, which has stopped all writers: writes and flushes everything and tells whether anything is left.
+    ///
+    /// A page whose write has failed is dirty, and this fails. But another may have it in hand, and write it well at any time: before it is looked for here,
+    /// and after the flush was begun. So where nothing is left and a write has failed since, there is another sync. One without such a failure has
+    /// met every page before its flush.
     pub(crate) fn save_all(&self) -> Result<()> {
-        let before = self.core.errors.recorded();
-        now(self.sync_pages((0, u64::MAX), FlushKind::All))?;
-        let counters = &self.core.counters;
-        if counters.dirty.get() + counters.writeback.get() == 0 {
-            return Ok(());
+        let core = &self.core;
+        let mut failure = None;
+        for _ in 0..SAVES_MAX {
+            let before = core.errors.recorded();
+            now(self.sync_pages((0, u64::MAX), FlushKind::All))?;
+            // By tag: a claimed page has no flag. In this order, and errors last: a page that was in neither look has failed in between.
+            let is_tagged = |tag: PageTag| walk(&core.tree, ALL, tag).next().is_some();
+            let left = is_tagged(PageTag::Dirty) || is_tagged(PageTag::Writeback);
+            failure = core.errors.latest_after(before);
+            if !left && failure.is_none() {
+                return Ok(());
+            }
+            if left {
+                break;
+            }
         }
-        let source = self.core.errors.latest_after(before).unwrap_or(StoreError::Lost);
-        Err(Error::Write { source })
+        Err(Error::Write { source: failure.unwrap_or(StoreError::Lost) })
     }
 
     /// Waits until every write of the range's pages that had begun before the call has ended, whoever
@@ -232,7 +248,7 @@ impl Mapping {
     pub fn write_page(&self, index: u64, mode: SyncMode) -> Result<bool> {
         let (core, wait) = (&self.core, mode == SyncMode::Wait);
         held::refuse(core.id(), "`write_page`");
-        core.durability.check()?;
+        core.check_store()?;
         let Some(page) = PageRef::cached(self, index).filter(|_| !core.memory_backed) else {
             return Ok(false);
         };

@@ -18,11 +18,25 @@ use crate::index::walk;
 use crate::primitives::{MutexGuard, Ordering};
 use crate::rules::core::{Core, Mapping};
 use crate::rules::page_ref::PageRef;
+use crate::wait::now;
+
+/// Marks the store as longer than the mapping, when it is dropped.
+struct LeftLonger<'c>(&'c Core);
+
+impl Drop for LeftLonger<'_> {
+    fn drop(&mut self) {
+        // Under the lock: a sync that makes up for an earlier cut takes the mark off when it is done,
+        // and it may have begun before this cut.
+        let _cutting = self.0.backing().cutting.lock();
+        self.0.store_is_longer.store(true, Ordering::Release);
+    }
+}
 
 impl Mapping {
     pub(crate) fn set_len(&self, len: u64) -> Result<()> {
         let core = &*self.core;
         held::refuse(core.id(), "`set_len`");
+        core.check_process()?;
         core.check_span(0, len)?;
         if len < core.backing().limits.len_min {
             let text = format!("it has at least {} bytes", core.backing().limits.len_min);
@@ -47,16 +61,14 @@ impl Mapping {
             core.reads_ended((core.page_index(len), u64::MAX));
         }
         // First: a page claimed from now on is cut at the new length, and fast writers beyond it give
-        // way. The store keeps its bytes until it is cut below.
+        // way. The store keeps its bytes until it is cut below, or, should this panic, by the next sync.
+        let left_longer = LeftLonger(core);
         core.length.store(len, Ordering::Release);
         self.drop_pages((len.div_ceil(core.page_size as u64), u64::MAX));
         self.clear_tail(len);
         // Last: only now nothing is under way that could lengthen the store again.
-        let cutting = core.backing().cutting.lock();
-        // Under the lock: a sync that makes up for an earlier cut takes the mark off when it is done,
-        // and it may have begun before the above.
-        core.store_is_longer.store(true, Ordering::Release);
-        core.cut_under(&cutting)
+        drop(left_longer);
+        core.cut_store()
     }
 
     /// Takes all of these pages out of the cache, each when no write of it is under way and nobody holds it. Tells whether there
@@ -83,9 +95,10 @@ impl Mapping {
         else {
             return;
         };
-        // A write that is under way has an image cut at the old length.
+        // A write that is under way has an image cut at the old length, and so may whoever holds what is cut.
         locked.wait_writeback();
         let from = usize::try_from(within).expect("less than a page");
+        now(locked.page().released(self.core.division.touched(&(from..self.core.page_size))));
         page.contents.write().make_mut()[from..].fill(0);
     }
 }

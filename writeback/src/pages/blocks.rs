@@ -65,6 +65,10 @@ impl BlockMap {
         Self(self.0 & !other.0)
     }
 
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     pub(crate) const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
@@ -138,6 +142,8 @@ pub(crate) struct Blocks {
     pub(crate) taken: BlockWord,
     pub(crate) writing: BlockWord,
     pub(crate) wanted: BlockWord,
+    /// The last write that has left out nothing that was dirty.
+    pub(crate) complete: AtomicU64,
 }
 
 impl Blocks {
@@ -150,6 +156,7 @@ impl Blocks {
             taken: BlockWord::new(),
             writing: BlockWord::new(),
             wanted: BlockWord::new(),
+            complete: AtomicU64::new(0),
         };
         (count > 1).then(|| Box::new(new()))
     }

@@ -112,7 +112,7 @@ impl Claim {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn wait_released(&self) {
-        now(self.page().released());
+        now(self.page().released(self.page().all_blocks()));
     }
 
     /// Puts the whole page under writeback, dirty or not, takes its image and releases the page lock. To

@@ -25,7 +25,7 @@ use crate::pages::Page;
 use crate::pages::blocks::Division;
 use crate::pages::state::Snapshot;
 use crate::pages::tag::PageTag;
-use crate::primitives::{AtomicBool, AtomicU64, HintU32, HintU64, Ordering};
+use crate::primitives::{AtomicBool, AtomicU32, AtomicU64, HintU32, HintU64, Ordering};
 use crate::rules::writeback::Writeback;
 
 /// A cached store: its pages in memory, which of them are dirty, and the way they are written back.
@@ -73,7 +73,7 @@ pub(crate) struct Core {
     pub(crate) len_max: u64,
     /// Of a store that needs alignment.
     pub(crate) tail: Tail,
-    pub(crate) closed: AtomicBool,
+    pub(crate) closed: AtomicU32,
     /// Where the next cyclic pass starts.
     pub(crate) cyclic_next: HintU64,
     pub(crate) counters: Counters,
@@ -147,7 +147,7 @@ impl Core {
             store_is_longer: AtomicBool::new(false),
             len_max: parts.len_max,
             tail: parts.tail,
-            closed: AtomicBool::new(false),
+            closed: AtomicU32::new(0),
             cyclic_next: HintU64::new(0),
             counters: Counters::default(),
             errors: ErrorSequence::new(),
@@ -181,28 +181,6 @@ impl Core {
         self.length.load(Ordering::Acquire)
     }
 
-    /// A mapping that is lengthened to have the byte before `end` ends there: with a seal, after a whole page.
-    pub(crate) fn whole(&self, end: u64) -> u64 {
-        match &self.sealer {
-            Some(_) => end.next_multiple_of(self.page_size as u64),
-            None => end,
-        }
-    }
-
-    /// `Err` if a write of these bytes touches what is the seal's.
-    pub(crate) fn check_reserved(&self, offset: u64, len: usize) -> Result<()> {
-        let Some(sealer) = &self.sealer else { return Ok(()) };
-        let within = offset - self.page_offset(self.page_index(offset));
-        let from = usize::try_from(within).expect("less than a page");
-        // Who goes on in the next page has passed through what is reserved, if anything is.
-        let bytes = from..from.saturating_add(len).min(self.page_size);
-        let goes_on = len > bytes.len() && sealer.payload().len() < self.page_size;
-        if goes_on || sealer.reserves_any_of(&bytes) {
-            return Err(Error::Reserved { offset, len: len as u64 });
-        }
-        Ok(())
-    }
-
     /// Tells the mapping from others.
     #[inline]
     pub(crate) fn id(&self) -> usize {
@@ -228,15 +206,15 @@ impl Core {
     /// Whether the mapping takes changes.
     #[inline]
     pub(crate) fn admits(&self) -> bool {
-        // Acquire: pairs with the store in `stop_writers`.
-        !self.closed.load(Ordering::Acquire) && self.durability.poison().is_none()
+        // Acquire: pairs with `stop_writers`.
+        self.closed.load(Ordering::Acquire) == 0 && self.durability.poison().is_none()
     }
 
     #[cold]
     fn refuse(&self) -> Result<()> {
         // It may have been opened again in between; then this comes before that.
         let poisoned =
-            if self.closed.load(Ordering::Acquire) { Ok(()) } else { self.durability.check() };
+            if self.closed.load(Ordering::Acquire) > 0 { Ok(()) } else { self.durability.check() };
         poisoned.and(Err(Error::Closed))
     }
 
@@ -256,6 +234,11 @@ impl Core {
     /// `Err` in a fork: nobody there ends what threads of the parent have begun.
     pub(crate) fn check_process(&self) -> Result<()> {
         if self.process == std::process::id() { Ok(()) } else { Err(Error::Forked) }
+    }
+
+    /// `Err` if nothing may be written to the store: in a fork, and after a flush that failed.
+    pub(crate) fn check_store(&self) -> Result<()> {
+        self.check_process().and_then(|()| self.durability.check())
     }
 
     /// Whether it is too early to try the page again, whose last write has failed.

@@ -183,7 +183,7 @@ impl LockedPage {
         let page = self.page();
         self.wait_writeback();
         while page.core().remove(page).is_err() {
-            now(page.released());
+            now(page.released(page.all_blocks()));
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::buffer::{Contents, Image};
 use crate::error::{Error, Result};
 use crate::held;
 use crate::pages::Page;
+use crate::pages::blocks::BlockMap;
 use crate::pages::keep::Kept;
 use crate::pages::positions::Positions;
 use crate::pages::tag::PageTag;
@@ -193,15 +194,15 @@ impl PageRef {
         self.page.wait_ticket(self.page.ticket());
     }
 
-    /// Who has the page lock waits until nobody holds any of the page, and nobody holds it again before the
+    /// Who has the page lock waits until nobody holds any of these blocks, and nobody holds them again before the
     /// page is unlocked.
-    pub(crate) async fn released(&self) {
+    pub(crate) async fn released(&self, blocks: BlockMap) {
         let Some(sets) = &self.page.blocks else {
             self.page.state.want_release();
             return self.page.until(|state| !state.is_held()).await;
         };
         loop {
-            let wanted = self.mapping.core.want_blocks(&self.page);
+            let wanted = self.mapping.core.want_blocks(&self.page, blocks);
             if wanted.is_empty() {
                 return;
             }

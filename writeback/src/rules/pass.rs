@@ -10,7 +10,7 @@
 //! somebody had locked the page and let go: it is dirty, with all its tags.
 //!
 //! Whoever waits without the lock may find the page changed and written again each time it comes. It need not go on: a write that has begun since it last looked at the
-//! page has everything that the page had by then. Of a page of several blocks this is not known, because a write may leave out those that are held.
+//! page has everything that the page had by then. Of a page of several blocks a write may leave out those that are held; there it is the last that has left out none.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::index::walk;
 use crate::modes::{Budget, Progress, SyncMode};
 use crate::pages::Page;
 use crate::pages::tag::PageTag;
-use crate::primitives::lasts;
+use crate::primitives::{Ordering, lasts};
 use crate::rules::claim::Claim;
 use crate::rules::core::Mapping;
 use crate::rules::locked::LockedPage;
@@ -149,7 +149,7 @@ impl<'m> Pass<'m> {
                     self.visit_again(page)
                 }
                 Stuck::Held(claim) => {
-                    claim.page().released().await;
+                    claim.page().released(claim.page().all_blocks()).await;
                     self.try_write(claim)
                 }
                 Stuck::Latched(page) => return Some(page),
@@ -164,7 +164,10 @@ impl<'m> Pass<'m> {
     /// Visits the page that it has been waiting for.
     pub(crate) fn visit_again(&mut self, page: PageRef) -> Result<(), Stuck> {
         // With the lock, which is had from before a write begins until its tag is there for whoever waits for it then.
-        let has_begun = page.blocks.is_none() && page.ticket() > self.seen;
+        let sets = page.blocks.as_ref();
+        let begun =
+            sets.map_or_else(|| page.ticket(), |sets| sets.complete.load(Ordering::Acquire));
+        let has_begun = begun > self.seen;
         if has_begun && page.try_lock_state().is_some() { Ok(()) } else { self.try_lock(page) }
     }
 

@@ -47,7 +47,7 @@ impl Mapping {
     ) -> Result<Progress> {
         let core = &self.core;
         held::refuse(core.id(), "`write_range`");
-        core.durability.check()?;
+        core.check_store()?;
         let Some((first, last)) = inclusive(pages) else { return Ok(Progress::default()) };
         if core.memory_backed || !core.tree.any_tagged(PageTag::Dirty.tag()) {
             return Ok(Progress::default());

@@ -6,6 +6,7 @@ mod common;
 #[path = "../common/files.rs"]
 mod common_files;
 
+mod closing;
 mod counts;
 mod file;
 mod hand;

@@ -178,6 +178,30 @@ fn cut_vs_held_block() {
     });
 }
 
+/// A cut within a page waits for who holds what it cuts away, though he writes it, and for nobody who holds what stays.
+#[test]
+fn cut_vs_held_block_of_the_last_page() {
+    model("cut_vs_held_block_of_the_last_page", || {
+        let world = World::blocks(2, &[0, 1]);
+        let in_front = world.mapping.hold_blocks(0, 0..1).unwrap();
+        let mut hold = world.mapping.hold_blocks(0, 1..2).unwrap();
+        assert!(hold.take_dirty());
+        let image = hold.image();
+        let cutter = world.spawn(|world| {
+            world.mapping.handle().set_len(PAGE as u64).unwrap();
+            assert_eq!(world.page(0).held_blocks(), 0b01);
+            // Nobody lengthens it again: as long as this for whoever opens it.
+            assert_eq!(world.disk.lengths().0, PAGE);
+        });
+        world.disk.write_page(1, image.as_ref());
+        hold.written();
+        cutter.join().unwrap();
+        drop(in_front);
+        world.sync(0, 1);
+        world.settle();
+    });
+}
+
 /// Pieces end on two threads, in either order: the page's write is over when both have, and what failed of it is dirty.
 #[test]
 fn pieces_end_on_two_threads() {

@@ -181,6 +181,23 @@ fn write_vs_close() {
     });
 }
 
+/// A close that says `Ok` has flushed what another wrote well after the close's own write of it had failed.
+#[test]
+fn failed_close_vs_write_page() {
+    model("failed_close_vs_write_page", || {
+        let world = World::dirty(1);
+        world.disk.fail_writes(1);
+        let other = world.spawn(|world| world.mapping.write_page(0, SyncMode::Wait).map(drop));
+        let closed = world.mapping.clone().close();
+        if closed.is_ok() {
+            world.assert_durable(0, 1);
+        }
+        let _ = other.join().unwrap();
+        let _ = world.mapping.handle().check_error();
+        world.settle();
+    });
+}
+
 /// The same for a writer that has to bring the page in.
 #[test]
 fn first_write_vs_close() {

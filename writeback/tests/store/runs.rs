@@ -391,3 +391,68 @@ fn bytes_behind_the_end_are_not_read_though_the_mapping_is_lengthened_meanwhile(
         }
     });
 }
+
+/// Pages in memory, of which one cannot be read.
+#[derive(Debug)]
+struct BadPage {
+    inner: MemStore,
+    page: u64,
+}
+
+impl Store for BadPage {
+    pass_on!(inner: limits, len, set_len, write, flush);
+
+    fn read(&self, run: ReadRun) {
+        let bad = self.page * PAGE as u64;
+        if (run.offset()..run.offset() + run.len()).contains(&bad) {
+            let good = bad - run.offset();
+            return run.fail_after(good, StoreError::NoSpace);
+        }
+        self.inner.read(run);
+    }
+}
+
+#[test]
+fn a_prefetch_tells_of_a_page_in_the_middle_of_a_run_that_could_not_be_read() {
+    within(|| {
+        let store = BadPage { inner: MemStore::with_contents(contents(64)), page: 10 };
+        let mapping = Mapping::open(store).unwrap();
+        let told = mapping.handle().prefetch(..).unwrap_err();
+        assert!(matches!(told, Error::Read { index: 10, .. }), "{told}");
+        // A reader is told of the page that it has come to.
+        assert!(mapping.page(9).is_ok());
+        let mut bytes = vec![0; 64 * PAGE];
+        let told = mapping.handle().read_at(&mut bytes, 5 * PAGE as u64).unwrap_err();
+        assert!(matches!(told, Error::Read { index: 10, .. }), "{told}");
+        mapping.handle().prefetch(11 * PAGE as u64..).unwrap();
+        assert_eq!(mapping.stats().cached, 64, "the bad one stays, empty");
+        mapping.check().unwrap();
+    });
+}
+
+#[test]
+fn a_prefetch_asks_again_for_what_another_could_not_read() {
+    within(|| {
+        for faults in [1, 2] {
+            let store = stored(4);
+            store.queue(Action::Read, true);
+            let (mapping, _) = open(&store, None);
+            store.inject(Rule::new(Fault::Io).on(Action::Read).times(faults));
+            let other = reader(&mapping, 0, 4);
+            eventually(|| store.pending() == 1);
+            let prefetch = thread::spawn({
+                let handle = mapping.handle();
+                move || handle.prefetch(..)
+            });
+            thread::sleep(std::time::Duration::from_millis(20));
+            assert!(!prefetch.is_finished() && store.pending() == 1, "it waits for the other's");
+            store.queue(Action::Read, false);
+            store.deliver_all();
+            other.join().unwrap().unwrap_err();
+            let told = prefetch.join().unwrap();
+            assert_eq!(told.is_err(), faults == 2, "{told:?}");
+            mapping.handle().prefetch(..).unwrap();
+            assert_eq!(read(&mapping.handle(), 0, 4 * PAGE), contents(4));
+        }
+    });
+}

@@ -33,6 +33,8 @@ struct Keeping {
     keeps: Arc<Mutex<Option<Kept>>>,
     /// Punches that fail from now on, after so many that succeed.
     fails_after: Arc<Mutex<Option<u32>>>,
+    /// A punch that has begun does not end while this is locked.
+    gate: Arc<Mutex<()>>,
     /// Once it has punched, the kept writes end and this cache evicts what is clean.
     evicts: Arc<Mutex<Option<PageCache>>>,
 }
@@ -55,6 +57,7 @@ impl Store for Keeping {
     }
 
     fn punch(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        drop(self.gate.lock());
         match &mut *self.fails_after.lock() {
             Some(0) => return Err(io::Error::from_raw_os_error(5).into()),
             Some(more) => *more -= 1,
@@ -133,6 +136,34 @@ fn the_last_page_counts_as_whole_where_the_mapping_ends_and_the_length_stays() {
         assert_eq!(contents(&handle), [[2; 50].as_slice(), &[0; 150]].concat());
         assert_eq!(handle.len(), 200);
     });
+}
+
+#[test]
+fn a_punch_that_waits_for_a_cut_lengthens_nothing() {
+    let (store, mapping) = keeping(6);
+    let gate = store.gate.lock();
+    let call = |call: fn(Handle) -> writeback::Result<()>| {
+        let handle = mapping.handle();
+        let called = thread::spawn(move || call(handle));
+        // Where it waits: in the store, for that one, and for both.
+        thread::sleep(std::time::Duration::from_millis(50));
+        called
+    };
+    let first = call(|handle| handle.punch(2 * PAGE..3 * PAGE));
+    let cut = call(|handle| handle.set_len(PAGE + 100));
+    let second = call(|handle| handle.punch(50..6 * PAGE - 50));
+    let third = call(|handle| handle.zero(3 * PAGE + 5..3 * PAGE + 6));
+    drop(gate);
+    [first, cut, second, third].into_iter().for_each(|call| call.join().unwrap().unwrap());
+    // One after the other, in whichever order: no more is written than what is left.
+    assert!(mapping.len() <= 4 * PAGE, "{} bytes", mapping.len());
+    assert!(mapping.stats().dirty <= 2, "{:?}", mapping.stats());
+    let len = usize::try_from(PAGE + 100).unwrap();
+    let mut bytes = vec![7; len];
+    assert_eq!(mapping.handle().read_at(&mut bytes, 0).unwrap(), len);
+    assert!(bytes[..50] == [1; 50] && bytes[50..].iter().all(|byte| *byte == 0));
+    mapping.handle().sync_all().unwrap();
+    mapping.check().unwrap();
 }
 
 #[test]

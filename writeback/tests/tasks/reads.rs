@@ -2,13 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use writeback::store::Store;
 use writeback::store::fault::{Action, FaultConfig, FaultStore};
-use writeback::{CacheConfig, Config, Error, Mapping, PageCache, StoreError};
+use writeback::{CacheConfig, Config, Error, Mapping, MemStore, PageCache, StoreError};
 
-use crate::common::{self, eventually, never};
+use crate::common::{self, SetOnDrop, eventually, never, pass_on, patience};
 use crate::{PAGE, Task, contents, stored};
 
 #[test]
@@ -260,4 +262,52 @@ fn who_waits_for_a_page_that_is_being_read_takes_no_place() {
     prefetch.ready().unwrap();
     assert_eq!(cache.stats().overcommitted, 1);
     cache.check().unwrap();
+}
+
+/// Bytes in memory, whose punches take a while.
+#[derive(Debug)]
+struct SlowPunches(MemStore);
+
+impl Store for SlowPunches {
+    pass_on!(0: limits, len, set_len, read, write, flush);
+
+    fn punch(&self, offset: u64, len: u64) -> std::result::Result<(), StoreError> {
+        thread::sleep(Duration::from_micros(500));
+        self.0.punch(offset, len)
+    }
+}
+
+#[test]
+fn a_read_ends_beside_cuts_that_never_pause() {
+    let mapping = Mapping::open(SlowPunches(MemStore::with_contents(contents(8)))).unwrap();
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ended = SetOnDrop(&ended);
+        for page in 0..3 {
+            let (handle, ended) = (mapping.handle(), &ended);
+            let bytes = page * PAGE as u64..(page + 1) * PAGE as u64;
+            scope.spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    handle.punch(bytes.clone()).unwrap();
+                }
+            });
+        }
+        thread::sleep(Duration::from_millis(20));
+        let handle = mapping.async_handle();
+        let mut bytes = [0; 1];
+        let mut read = Task::new(handle.read_at(&mut bytes, 5 * PAGE as u64));
+        let began = Instant::now();
+        while read.is_pending() {
+            assert!(began.elapsed() < patience(), "one cut after the other keeps it");
+            thread::sleep(Duration::from_micros(100));
+        }
+        drop(read);
+        assert_eq!(bytes, [6]);
+        let mut prefetch = Task::new(handle.prefetch(6 * PAGE as u64..));
+        while prefetch.is_pending() {
+            assert!(began.elapsed() < patience(), "one cut after the other keeps it");
+            thread::sleep(Duration::from_micros(100));
+        }
+    });
+    mapping.check().unwrap();
 }

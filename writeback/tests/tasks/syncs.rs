@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use writeback::hooks::Log;
 use writeback::store::fault::{Action, Fault, FaultStore, Rule};
-use writeback::{Config, Error, Mapping, MemStore, StoreError};
+use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
 use crate::{PAGE, Task, contents, stored};
 
@@ -165,4 +165,59 @@ fn a_mapping_with_a_log_is_not_synced_by_a_task() {
     handle.handle().write_logged_at(b"x", 0, 1).unwrap();
     assert!(matches!(Task::new(handle.sync_data()).ready(), Err(Error::Config { .. })));
     assert!(Task::new(handle.page(0)).ready().is_ok());
+}
+
+#[test]
+fn a_sync_ends_though_another_writes_the_page_again_and_again() {
+    for block_size in [4 * PAGE, PAGE] {
+        let store = FaultStore::new(1);
+        store.queue(Action::Write, true);
+        let config = Config::new().page_size(4 * PAGE).block_size(block_size);
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+        let (handle, tasks) = (mapping.handle(), mapping.async_handle());
+        let write = |byte| {
+            handle.write_at(&[byte], 0).unwrap();
+            mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
+        };
+        write(1);
+        handle.write_at(&[2], 0).unwrap();
+        let mut sync = Task::new(tasks.sync_data());
+        let mut rounds = 0;
+        while sync.is_pending() {
+            rounds += 1;
+            assert!(rounds <= 4, "what is written later keeps it, in blocks of {block_size}");
+            // The write ends, and the next of the same page begins, before the sync comes to look.
+            store.deliver_all();
+            write(3);
+        }
+        drop(sync);
+        assert!(store.durable()[0] >= 2);
+    }
+}
+
+#[test]
+fn a_write_that_leaves_out_what_is_held_is_not_taken_for_all_of_the_page() {
+    let store = FaultStore::new(1);
+    store.queue(Action::Write, true);
+    let config = Config::new().page_size(4 * PAGE).block_size(PAGE);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    let (handle, tasks) = (mapping.handle(), mapping.async_handle());
+    let begin = || mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
+    handle.write_at(&[1; 4 * PAGE], 0).unwrap();
+    begin();
+    handle.write_at(&[2; 4 * PAGE], 0).unwrap();
+    let mut sync = Task::new(tasks.sync_data());
+    assert!(sync.is_pending());
+    store.deliver_all();
+    // The next write has all but one block, which is dirty.
+    let hold = mapping.hold_blocks(0, 2..3).unwrap();
+    begin();
+    assert!(sync.is_pending());
+    store.deliver_all();
+    assert!(sync.is_pending(), "a block is held");
+    drop(hold);
+    let (outcome, _) = run(&mut sync, &store);
+    outcome.unwrap();
+    drop(sync);
+    assert_eq!(store.durable(), [2; 4 * PAGE]);
 }

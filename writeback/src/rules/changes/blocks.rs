@@ -4,6 +4,7 @@ use super::Held;
 use crate::pages::Page;
 use crate::pages::blocks::BlockMap;
 use crate::pages::tag::{DIRTY_TAGS, PageTag};
+use crate::primitives::Ordering;
 use crate::rules::core::Core;
 
 /// Why blocks cannot be held now.
@@ -76,6 +77,8 @@ impl Core {
             });
             if !declined {
                 slot.clear(DIRTY_TAGS);
+                // Release: who sees it sees the ticket.
+                sets.complete.store(page.ticket(), Ordering::Release);
             }
             // A page is charged for once while it is dirty, and once while it is being written.
             let (charged, owed) = (1 + i8::from(redirtied), i8::from(declined) + i8::from(writes));
@@ -105,16 +108,16 @@ impl Core {
         all == Ok(true)
     }
 
-    /// Who has the page lock waits for holds of a page of several blocks: returns the lowest that is held,
-    /// and all up to it, or none if none is.
+    /// Who has the page lock waits for holds of some of a page's several blocks: returns the lowest of these that is held,
+    /// and all of them up to it, or none if none is.
     ///
     /// From now on nobody holds those anew before the page is unlocked. The blocks above can still be held,
     /// by a holder of lower ones too: it takes them in ascending order, and so does who waits here, so that
     /// they never wait for each other. What is waited for rises with every call.
-    pub(crate) fn want_blocks(&self, page: &Page) -> BlockMap {
+    pub(crate) fn want_blocks(&self, page: &Page, of: BlockMap) -> BlockMap {
         let wanted = self.section(&self.tree.pin(), page, |_| {
             let sets = page.blocks.as_ref()?;
-            let wanted = sets.held.get().up_to_lowest();
+            let wanted = sets.held.get().and(of).up_to_lowest().and(of);
             sets.wanted.add(wanted);
             Some(wanted)
         });
