@@ -171,7 +171,7 @@ pub enum Error {
         /// What the store said.
         source: StoreError,
     },
-    /// An earlier flush failed. Reads are still served; open the store again to go on.
+    /// An earlier flush failed. Reads are still served, of evicted pages perhaps with what they had before; open the store again to go on.
     #[error("an earlier flush failed and what it covered may be lost: {source}")]
     Poisoned {
         /// What the failed flush said.

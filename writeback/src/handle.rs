@@ -202,7 +202,7 @@ impl Handle {
     ///
     /// # Concurrency
     /// Keeps out all other changes of the length and all reads and writes of pages that are not
-    /// cached; waits for locked pages, writes under way and holds beyond the new end.
+    /// cached; waits for locked pages, writes under way and holds of blocks beyond the new end, or with it in them.
     ///
     /// # Errors
     /// [`Error::Length`] if the store refuses, as a device does that has its size. A mapping that was to be lengthened is as it was; one

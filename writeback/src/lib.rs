@@ -103,7 +103,8 @@
 //!     The locks of a cache's accounts and of flushers come last: nothing of the above is taken under them.
 //! 11. *To log a change*: its position is noted under the latch that the bytes are changed under, and taken
 //!     with an image under the latch that the image is taken under. No image is submitted before the log is
-//!     durable up to the newest position in it; the log is waited for with no lock at all.
+//!     durable up to the newest position in it. Whoever writes waits for the log; a pass, with the page lock of the page that it is at, at the
+//!     most: a log takes no lock of the mapping, and must not use it.
 //! 12. *To wait for room*, for a page in memory or for a dirty one, comes before all locks and latches.
 //!     Passes, claims that are given up, truncation, whoever has the page lock and threads with a guard do not wait for it. A thread that
 //!     makes room writes pages of its own mapping only: another mapping's store might never let it go. The one lock that comes before
@@ -153,7 +154,8 @@
 //! still in memory, still dirty, and written again by the next sync or by the flusher, which backs off
 //! from pages that fail. After a failed *flush* nothing can be promised any more: the mapping is
 //! poisoned, because a device that failed to flush may have dropped what it held and report success
-//! next time. Reads are still served.
+//! next time. Reads are still served: of pages in memory what was written last, of pages that were written and have been evicted what the
+//! store returns, which may be older.
 //!
 //! # What a crash loses
 //!

@@ -434,7 +434,7 @@ impl Mapping {
     /// reads under way have ended: also one that nobody waits for, because its task was dropped or it [read ahead](crate::Handle::read_ahead).
     ///
     /// # Errors
-    /// [`CloseError`] hands the mapping back, open again, with everything that is not saved.
+    /// [`CloseError`] hands the mapping back, open again unless another close has stopped the writers, too, with everything that is not saved.
     ///
     /// # Examples
     /// ```

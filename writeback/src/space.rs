@@ -19,7 +19,7 @@ impl Handle {
     ///
     /// # Concurrency
     /// As [`set_len`](Self::set_len) cutting these pages away. Not atomic: a reader may find some of them zeros already. To a sync at the same time
-    /// the bytes are dropped. A cut at the same time, in a page that the bytes are a part of, may be lengthened with zeros again.
+    /// the bytes are dropped. A cut that comes in between, in a page that the bytes are a part of, may be lengthened with zeros again, to the end of that page at most.
     ///
     /// # Errors
     /// [`Error::Space`](crate::Error::Space): nothing has changed if the store does not support it; otherwise each byte is zero, as it was, or
@@ -52,7 +52,8 @@ impl Handle {
     }
 
     /// Takes room in the store for these bytes, so that no write of them fails because it is full. Neither they nor the length change.
-    /// Durable after the next sync. A cut gives back what lies behind the new end.
+    /// Durable after the next sync. A cut gives back what lies behind the new end; over a store with an [alignment](crate::store::Limits::alignment) so does
+    /// a sync, when the last page that was written does not end with the mapping.
     ///
     /// # Errors
     /// [`Error::Space`](crate::Error::Space): some of the room may be taken. [`Error::OutOfRange`](crate::Error::OutOfRange) if the store cannot

@@ -33,7 +33,7 @@ use crate::primitives::Mutex;
 /// as an error.
 ///
 /// # Concurrency
-/// Called from any number of threads at once, with no lock of the cache held. None of the methods may call
+/// Called from any number of threads at once, perhaps with the lock of a page that is about to be written. None of the methods may call
 /// the mapping, or wait for it to write, flush or truncate anything.
 ///
 /// # Examples
