@@ -1,16 +1,19 @@
 //! Where writers wait for their mapping to owe less.
 //!
 //! One lock for the queues of all mappings of a cache, because what one mapping gives up may let in a writer of
-//! another; each mapping has a condition variable of its own, so that nobody is woken for nothing. A queue
-//! exists while anybody is in it, enters from it, or writes back for it.
+//! another. A queue exists while anybody is in it, enters from it, or writes back for it.
+//!
+//! Each who waits has a condition variable of its own, so that nobody is woken for nothing: whoever is let in, and of each queue the first, when
+//! something has happened that it has to see. The others look now and then, and when they have become the first.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accounts::debt::{Account, END_MAX, Throttle, WAITING};
 use crate::accounts::share::Owed;
-use crate::primitives::{CHECKED, Instant, Ordering};
+use crate::primitives::{CHECKED, Condvar, Instant, Ordering};
 
 /// All queues of a cache.
 #[derive(Debug, Default)]
@@ -24,7 +27,8 @@ pub(crate) struct Queues {
 #[derive(Debug)]
 struct Queue {
     account: Arc<Account>,
-    waiting: VecDeque<u64>,
+    /// In the order of their numbers.
+    waiting: VecDeque<Waiter>,
     next: u64,
     /// How many were let in and have not dirtied their pages yet.
     entering: u64,
@@ -32,6 +36,19 @@ struct Queue {
     pushing: bool,
     /// Threads that wait for memory and not in the queue.
     watching: u64,
+}
+
+/// Who waits in a queue.
+#[derive(Clone)]
+struct Waiter {
+    number: u64,
+    changed: Arc<Condvar>,
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Waiter").field(&self.number).finish()
+    }
 }
 
 /// What has happened, as numbers that only rise.
@@ -48,7 +65,7 @@ pub(crate) struct Seen {
 pub(crate) struct Ticket<'t> {
     throttle: &'t Throttle,
     account: &'t Arc<Account>,
-    number: u64,
+    waiter: Waiter,
 }
 
 /// A writer may dirty its page, and keeps this until it has.
@@ -114,15 +131,15 @@ impl Throttle {
         self.stalled.add(1);
         let mut queues = self.queues.lock();
         let queue = queues.of(account);
-        let number = queue.next;
+        let waiter = Waiter { number: queue.next, changed: Arc::new(Condvar::new()) };
         queue.next += 1;
-        queue.waiting.push_back(number);
+        queue.waiting.push_back(waiter.clone());
         // Relaxed: a hint; the lock orders it for those who queue up.
         account.waiting.fetch_add(1, Ordering::Relaxed);
         // Announced first, then looked at, as by a sleeper of `wait`.
         self.word.fetch_or(WAITING, Ordering::AcqRel);
         self.let_in(&mut queues);
-        Ticket { throttle: self, account, number }
+        Ticket { throttle: self, account, waiter }
     }
 
     /// Lets in whoever there is room for: of each queue the first, then of each the second, and so on.
@@ -161,8 +178,10 @@ impl Throttle {
         let mut queues = self.queues.lock();
         if let Some(queue) = queues.find(account) {
             queue.seen.events += 1;
-            account.changed.notify_all();
+            queue.wake_first();
         }
+        // Those who wait in no queue.
+        account.changed.notify_all();
         self.let_in(&mut queues);
     }
 
@@ -171,7 +190,7 @@ impl Throttle {
     pub(crate) fn given_up(&self, account: &Account) {
         if let Some(queue) = self.queues.lock().find(account) {
             queue.seen.given_up += 1;
-            account.changed.notify_all();
+            queue.wake_first();
         }
     }
 
@@ -213,10 +232,23 @@ impl Throttle {
 
 impl Queue {
     fn enter_first(&mut self) {
+        self.wake_first();
         self.waiting.pop_front();
         self.entering += 1;
         self.account.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.account.changed.notify_all();
+        // What has happened before was told to the one that is gone.
+        self.wake_first();
+    }
+
+    fn wake_first(&self) {
+        if let Some(first) = self.waiting.front() {
+            first.changed.notify_one();
+        }
+    }
+
+    /// Where in the queue somebody is; `None`: it has been let in.
+    fn place(&self, waiter: &Waiter) -> Option<usize> {
+        self.waiting.binary_search_by_key(&waiter.number, |waiter| waiter.number).ok()
     }
 }
 
@@ -226,7 +258,7 @@ impl Ticket<'_> {
         let mut queues = self.throttle.queues.lock();
         self.throttle.let_in(&mut queues);
         let queue = queues.find(self.account)?;
-        queue.waiting.contains(&self.number).then_some(queue.seen)
+        queue.place(&self.waiter).map(|_| queue.seen)
     }
 
     /// Sleeps while there are `no_news`, at most that long; returns whether there are any, or it has been let in.
@@ -235,13 +267,15 @@ impl Ticket<'_> {
         let mut queues = self.throttle.queues.lock();
         loop {
             let queue = queues.of(self.account);
-            if !no_news(queue.seen) || !queue.waiting.contains(&self.number) {
+            if !no_news(queue.seen) || queue.place(&self.waiter).is_none() {
                 return true;
             }
             if Instant::now() >= until {
                 return false;
             }
-            self.account.changed.wait_until(&mut queues, until);
+            self.waiter.changed.wait_until(&mut queues, until);
+            #[cfg(all(test, not(any(writeback_loom, writeback_shuttle))))]
+            tests::WOKEN.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -249,11 +283,10 @@ impl Ticket<'_> {
     pub(crate) fn enter_anyway(&self) -> bool {
         let mut queues = self.throttle.queues.lock();
         let queue = queues.of(self.account);
-        if !queue.waiting.contains(&self.number) {
-            return true;
-        }
-        if queue.waiting.front() != Some(&self.number) || queue.entering > 0 {
-            return false;
+        match queue.place(&self.waiter) {
+            None => return true,
+            Some(0) if queue.entering == 0 => {}
+            Some(_) => return false,
         }
         queue.enter_first();
         queues.entering += self.account.weight;
@@ -265,21 +298,21 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut queues = self.throttle.queues.lock();
         let queue = queues.of(self.account);
-        match queue.waiting.iter().position(|number| *number == self.number) {
+        match queue.place(&self.waiter) {
             Some(at) => {
                 queue.waiting.remove(at);
                 self.account.waiting.fetch_sub(1, Ordering::Relaxed);
+                queue.wake_first();
             }
             None => {
                 queue.entering -= 1;
                 queue.seen.given_up += 1;
+                queue.wake_first();
                 queues.entering -= self.account.weight;
             }
         }
         // It may not have dirtied anything: then the next one can.
         self.throttle.let_in(&mut queues);
-        drop(queues);
-        self.account.changed.notify_all();
     }
 }
 
@@ -289,7 +322,52 @@ impl Drop for Pushing<'_> {
         let queue = queues.of(self.1);
         queue.pushing = false;
         queue.seen.given_up += 1;
-        self.1.changed.notify_all();
+        queue.wake_first();
         queues.queues.retain(Queue::is_needed);
+    }
+}
+
+#[cfg(all(test, not(any(writeback_loom, writeback_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::accounts::Limits;
+    use crate::primitives::{AtomicU64, thread};
+
+    /// How often somebody in a queue was woken.
+    pub(super) static WOKEN: AtomicU64 = AtomicU64::new(0);
+
+    #[test]
+    fn nobody_is_woken_for_nothing() {
+        const WRITERS: u64 = 40;
+        let time = Duration::from_secs(10);
+        let (background, max, capacity) = (1, 2, 100);
+        let limits = Limits { capacity, background, max, pause_max: time, stall_max: time };
+        let throttle = Throttle::new(&limits);
+        let account = Arc::new(Account::new(1));
+        // As much as there is room for; each who is let in dirties what one end has made clean.
+        (0..max).for_each(|_| throttle.charge(&account));
+        let woken = WOKEN.load(Ordering::Relaxed);
+        thread::scope(|scope| {
+            for _ in 0..WRITERS {
+                scope.spawn(|| {
+                    let ticket = throttle.queue_up(&account);
+                    while let Some(seen) = ticket.waits() {
+                        ticket.wait(|now| now == seen, time);
+                    }
+                    throttle.charge(&account);
+                });
+            }
+            while throttle.stalled().0 < WRITERS {
+                thread::yield_now();
+            }
+            for left in (0..WRITERS).rev() {
+                throttle.discharge(&account, 1);
+                while throttle.stalled().0 > left || account.debt() < max {
+                    thread::yield_now();
+                }
+            }
+        });
+        let woken = WOKEN.load(Ordering::Relaxed) - woken;
+        assert!(woken <= 5 * WRITERS, "woken {woken} times, {WRITERS} writers and as many ends");
     }
 }
