@@ -10,7 +10,8 @@ use crate::durable::errors::Cursor;
 use crate::error::{Error, Result};
 use crate::hooks::trace;
 use crate::index::range::{Inclusive, inclusive};
-use crate::modes::FlushKind;
+use crate::io::ahead::Sequence;
+use crate::modes::{Advice, FlushKind};
 use crate::primitives::Mutex;
 use crate::rules::core::Mapping;
 use crate::wait::now;
@@ -42,19 +43,21 @@ use crate::wait::now;
 pub struct Handle {
     mapping: Mapping,
     cursor: Mutex<Cursor>,
+    pub(crate) sequence: Sequence,
 }
 
 /// Another handle of the mapping, which is told of the errors that this one was not told of yet.
 impl Clone for Handle {
     fn clone(&self) -> Self {
-        Self { mapping: self.mapping.clone(), cursor: Mutex::new(*self.cursor.lock()) }
+        let (mapping, cursor) = (self.mapping.clone(), Mutex::new(*self.cursor.lock()));
+        Self { mapping, cursor, sequence: Sequence::new(self.sequence.advice()) }
     }
 }
 
 impl Handle {
     pub(crate) fn new(mapping: Mapping) -> Self {
         let cursor = Mutex::new(mapping.core.errors.sample());
-        Self { mapping, cursor }
+        Self { mapping, cursor, sequence: Sequence::new(Advice::Normal) }
     }
 
     /// The mapping it belongs to.
@@ -99,7 +102,8 @@ impl Handle {
     }
 
     /// Reads into `buf` from `offset` on; returns how many bytes, fewer than asked for only at the
-    /// end, none beyond it.
+    /// end, none beyond it. Where pages are missing that go on from those that this handle missed before, it reads ahead: with one read of the store up to
+    /// 1 MiB, or a 64th of the cache ([`advise`](Self::advise)). So each reader of a sequence should have a handle of its own.
     ///
     /// # Concurrency
     /// A cached page costs a look-up and its latch, shared. Otherwise waits for the store, and for a
@@ -119,7 +123,7 @@ impl Handle {
     /// # Ok::<(), writeback::Error>(())
     /// ```
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        self.mapping.read_at(buf, offset)
+        self.mapping.read_at(buf, offset, &self.sequence)
     }
 
     /// Writes all of `buf` at `offset`, lengthening the mapping if it ends earlier. Readers see it

@@ -289,7 +289,7 @@ pub use handle::stream::Stream;
 pub use handle::tasks::AsyncHandle;
 pub use mapping::{CloseError, WeakMapping};
 pub use memory::{CacheConfig, PageCache};
-pub use modes::{Budget, SyncMode};
+pub use modes::{Advice, Budget, SyncMode};
 pub use rules::core::Mapping;
 pub use store::{DirectStore, FileStore, MemStore};
 

@@ -102,3 +102,19 @@ pub enum FlushKind {
     /// Everything, as `fsync`.
     All,
 }
+
+/// What a caller is about to do with some bytes: [`Handle::advise`](crate::Handle::advise).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// Nothing special: the handle reads ahead where its misses go on from each other.
+    Normal,
+    /// To read from the front to the back: the handle reads ahead as far as it can, from the first miss on.
+    Sequential,
+    /// To read here and there: the handle reads nothing that it was not asked for.
+    Random,
+    /// To use these bytes soon: [`Handle::read_ahead`](crate::Handle::read_ahead).
+    WillNeed,
+    /// Not to use them for long: their pages leave the cache, if they are clean and nobody has them in hand.
+    DontNeed,
+}

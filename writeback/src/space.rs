@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::handle::Handle;
 use crate::index::range::inclusive;
 use crate::io::space::Clear;
+use crate::modes::Advice;
 
 /// # The room that bytes take
 /// What a store need not have: each of these is [`Error::Space`](crate::Error::Space) with an
@@ -117,6 +118,33 @@ impl Handle {
     pub fn read_ahead(&self, bytes: impl RangeBounds<u64>) {
         if let Some(bytes) = inclusive(bytes) {
             self.mapping().read_ahead(bytes);
+        }
+    }
+
+    /// Tells what is going to be done with these bytes. [`Sequential`](Advice::Sequential), [`Random`](Advice::Random) and [`Normal`](Advice::Normal)
+    /// are about all that this handle reads from now on, whichever bytes are named, and about clones that are made of it.
+    ///
+    /// # Concurrency
+    /// [`WillNeed`](Advice::WillNeed) as [`read_ahead`](Self::read_ahead); the others wait for nothing. [`DontNeed`](Advice::DontNeed) looks at each
+    /// cached page that lies within the bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::{Advice, Mapping, MemStore};
+    ///
+    /// let handle = Mapping::open(MemStore::with_contents([7; 100_000]))?.handle();
+    /// handle.advise(.., Advice::WillNeed);
+    /// assert_eq!(handle.mapping().stats().cached, 25);
+    /// handle.advise(50_000.., Advice::DontNeed);
+    /// assert_eq!(handle.mapping().stats().cached, 13);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn advise(&self, bytes: impl RangeBounds<u64>, advice: Advice) {
+        match (advice, inclusive(bytes)) {
+            (Advice::WillNeed, Some(bytes)) => self.mapping().read_ahead(bytes),
+            (Advice::DontNeed, Some(bytes)) => self.mapping().let_go(bytes),
+            (Advice::WillNeed | Advice::DontNeed, None) => {}
+            (pattern, _) => self.sequence.advise(pattern),
         }
     }
 }

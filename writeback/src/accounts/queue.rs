@@ -242,7 +242,7 @@ impl Queue {
 
     fn wake_first(&self) {
         if let Some(first) = self.waiting.front() {
-            first.changed.notify_one();
+            first.changed.notify_all();
         }
     }
 

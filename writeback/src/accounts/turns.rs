@@ -37,6 +37,11 @@ impl Turns {
         self.length.store(length(capacity), Ordering::Relaxed);
     }
 
+    /// How many bytes come in during one.
+    pub(crate) fn length(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
+    }
+
     #[inline]
     pub(crate) fn now(&self) -> u32 {
         self.now.0.load(Ordering::Relaxed)

@@ -1,22 +1,32 @@
 //! Reading and writing bytes, page by page.
 
+use tagged_radix::TagFilter;
+
 use crate::error::{Error, Result};
 use crate::held;
 use crate::index::range::Inclusive;
+use crate::index::walk;
 use crate::io::access::Piece;
+use crate::io::ahead::Sequence;
+use crate::pages::tag::PageTag;
 use crate::rules::core::{Core, Mapping, Member};
 use crate::wait::now;
 
 impl Mapping {
-    /// Reads up to the end of the mapping; returns how many bytes.
-    pub(crate) fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+    /// Reads up to the end of the mapping, and ahead as the misses of a `sequence` tell; returns how many bytes.
+    pub(crate) fn read_at(
+        &self,
+        buf: &mut [u8],
+        offset: u64,
+        sequence: &Sequence,
+    ) -> Result<usize> {
         let core = &*self.core;
         let mut done = 0;
         while done < buf.len() {
             let Some((piece, wanted)) = core.next_piece(buf.len(), offset, done) else { break };
             let into = &mut buf[done..done + piece.len];
             // `false`: a truncate came between, and the length is to be asked again.
-            if core.read_cached(piece, into) || self.read_slow(piece, into, wanted)? {
+            if core.read_cached(piece, into) || self.read_slow(piece, into, wanted, sequence)? {
                 done += piece.len;
             }
         }
@@ -25,10 +35,16 @@ impl Mapping {
 
     /// Reads a page that is not cached, and with it those behind it that the caller wants, `wanted` in all.
     #[cold]
-    fn read_slow(&self, piece: Piece, into: &mut [u8], wanted: u64) -> Result<bool> {
+    fn read_slow(
+        &self,
+        piece: Piece,
+        into: &mut [u8],
+        wanted: u64,
+        sequence: &Sequence,
+    ) -> Result<bool> {
         let core = &*self.core;
         let _told = core.tell_at_end();
-        match now(self.load_run(piece.index, wanted, || core.make_room())) {
+        match now(self.load_run(piece.index, wanted, Some(sequence), || core.make_room())) {
             Ok(page) => Ok(core.copy_out(&page, piece, into)),
             Err(Error::OutOfRange { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -52,6 +68,22 @@ impl Mapping {
     /// As [`prefetch`](Self::prefetch), in a task.
     pub(crate) async fn prefetch_in_task(&self, bytes: Inclusive) -> Result<()> {
         self.load_all(self.half_of_room(bytes), || self.core.room_at_once()).await
+    }
+
+    /// Evicts the pages that lie within these bytes, if they are clean and nobody has them in hand.
+    pub(crate) fn let_go(&self, (first, last): Inclusive) {
+        let core = &*self.core;
+        let size = core.page_size as u64;
+        let first = core.page_index(first.saturating_add(size - 1));
+        // The last page has nothing behind the end of the mapping.
+        let end = if last >= core.len().saturating_sub(1) { u64::MAX } else { last + 1 };
+        let Some(last) = core.page_index(end).checked_sub(1).filter(|last| *last >= first) else {
+            return;
+        };
+        for (index, page) in walk(&core.tree, (first, last), TagFilter::ANY) {
+            core.tree.pin().clear_tag(index, PageTag::Accessed.tag());
+            let _ = core.evict(&page);
+        }
     }
 
     /// Begins to read them, where there is room without waiting for it.

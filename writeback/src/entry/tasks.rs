@@ -2,13 +2,19 @@
 
 use crate::error::{Error, Result};
 use crate::io::access::Copied;
+use crate::io::ahead::Sequence;
 use crate::rules::core::Mapping;
 use crate::rules::page_ref::PageRef;
 use crate::wait;
 
 impl Mapping {
     /// As [`read_at`](Self::read_at). A page comes in over the capacity rather than wait for room.
-    pub(crate) async fn read_at_in_task(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+    pub(crate) async fn read_at_in_task(
+        &self,
+        buf: &mut [u8],
+        offset: u64,
+        sequence: &Sequence,
+    ) -> Result<usize> {
         let core = &*self.core;
         let mut done = 0;
         // The page that was read in last is not evicted before it has been copied.
@@ -19,7 +25,8 @@ impl Mapping {
                 Copied::Busy => wait::come_again().await,
                 Copied::Missing => {
                     let _told = core.tell_at_end();
-                    match self.load_run(piece.index, wanted, || core.room_at_once()).await {
+                    let room = || core.room_at_once();
+                    match self.load_run(piece.index, wanted, Some(sequence), room).await {
                         Ok(page) => _kept = Some(page),
                         // A truncate came between, and the length is to be asked again.
                         Err(Error::OutOfRange { .. }) => {}

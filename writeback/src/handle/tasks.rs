@@ -66,7 +66,7 @@ impl AsyncHandle {
         buf: &mut [u8],
         offset: u64,
     ) -> impl Future<Output = Result<usize>> + Send {
-        self.handle.mapping().read_at_in_task(buf, offset)
+        self.handle.mapping().read_at_in_task(buf, offset, &self.handle.sequence)
     }
 
     /// Reads the pages of these bytes that are not cached: see [`Handle::prefetch`].

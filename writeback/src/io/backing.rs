@@ -194,6 +194,9 @@ impl Core {
 
     /// How many pages the store may not have: dirty, claimed or being written. Looks at every page.
     pub(crate) fn unsaved(&self) -> u64 {
+        if self.memory_backed {
+            return 0;
+        }
         let unsaved = TagSet::of(&[PageTag::Dirty.tag(), PageTag::Writeback.tag()]);
         let pinned = self.tree.pin();
         let pages = pinned.range_tagged(.., TagFilter::ANY);

@@ -1,6 +1,7 @@
 //! Between pages and the store below: bytes, the length, batches, flushes.
 
 pub(crate) mod access;
+pub(crate) mod ahead;
 pub(crate) mod backing;
 pub(crate) mod cyclic;
 pub(crate) mod errands;

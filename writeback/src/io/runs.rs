@@ -36,6 +36,7 @@ use std::sync::Arc;
 use page_frames::Frame;
 
 use super::access::{Found, has_been_read};
+use super::ahead::Sequence;
 use crate::buffer::Contents;
 use crate::error::{Error, Result};
 use crate::hooks::ReadEvent;
@@ -105,25 +106,35 @@ impl Mapping {
         index: u64,
         room: impl Fn() -> Room<'s>,
     ) -> Result<Kept> {
-        self.load_run(index, 1, room).await
+        self.load_run(index, 1, None, room).await
     }
 
-    /// As [`load_page`](Self::load_page). If it has to be read, so are those behind it that are missing, up to `wanted` in all.
+    /// As [`load_page`](Self::load_page). If it has to be read, so are those behind it that are missing, up to `wanted` in all, or as many more as
+    /// the misses of a `sequence` tell.
     pub(crate) async fn load_run<'s>(
         &'s self,
         index: u64,
         wanted: u64,
+        sequence: Option<&Sequence>,
         room: impl Fn() -> Room<'s>,
     ) -> Result<Kept> {
         let sleeps = wait::sleeps().await;
+        let ahead = |sequence: &Sequence| sequence.missed(index, wanted, self.core.run_pages_max());
+        let mut wanted = wanted;
         loop {
             // The place comes before any lock.
             let load = match self.core.being_read(index) {
                 Some(page) => Load::Busy(page, None),
-                None => self.find_or_ask_uncut((index, wanted), &room, sleeps).await?,
+                None => {
+                    wanted = sequence.map_or(wanted, ahead);
+                    self.find_or_ask_uncut((index, wanted), &room, sleeps).await?
+                }
             };
-            if let Load::Busy(_, Some(_)) = load {
+            if let Load::Busy(_, Some(asked)) = &load {
                 self.core.counters.misses.add(1);
+                if let Some(sequence) = sequence {
+                    sequence.ran(index, asked.pages);
+                }
             }
             if let Some(page) = load.ended().await? {
                 return Ok(page);
@@ -296,6 +307,12 @@ impl Load {
 }
 
 impl Core {
+    /// How many pages of a run may be read ahead: as many as come in during a turn of the clock, so that what a page comes in for is no use that counts.
+    fn run_pages_max(&self) -> u64 {
+        let turn = self.member.as_ref().map_or(u64::MAX, |member| member.cache.turns.length());
+        (turn.min(RUN_BYTES_MAX) / self.page_size as u64).max(1)
+    }
+
     /// Whether a page begins before the end of the mapping.
     fn begins_within(&self, index: u64) -> bool {
         // Saturated, it is beyond every length.

@@ -170,6 +170,9 @@ impl Mapping {
     /// met every page before its flush.
     pub(crate) fn save_all(&self) -> Result<()> {
         let core = &self.core;
+        if core.memory_backed {
+            return Ok(());
+        }
         let mut failure = None;
         for _ in 0..SAVES_MAX {
             let before = core.errors.recorded();

@@ -1,6 +1,7 @@
 //! What a mapping may take for granted of the store below it: whether its bytes are durable, what it is, how long it
 //! can be, and how its writes have to be aligned.
 
+mod ahead;
 mod aligned;
 #[cfg(target_os = "linux")]
 mod copies;
