@@ -12,6 +12,7 @@ use rand::{Rng, SeedableRng};
 use rustix::fs::{Advice, fadvise};
 use writeback::store::Store;
 use writeback::{CacheConfig, Config, DirectStore, FileStore, Handle, Mapping, PageCache};
+use writeback_uring::UringStore;
 
 use crate::pages::PAGE;
 use crate::stats::Spread;
@@ -32,7 +33,7 @@ pub struct Rival {
     pub name: &'static str,
     /// What it is, in a few words.
     pub what: &'static str,
-    open: fn(&Path) -> io::Result<Arc<dyn Store>>,
+    open: fn(&Path, &PageCache) -> io::Result<Arc<dyn Store>>,
 }
 
 /// All who are measured. The others are compared with the first.
@@ -40,17 +41,27 @@ pub const RIVALS: &[Rival] = &[
     Rival {
         name: "early",
         what: "`FileStore` with `begin_early`: the kernel keeps no copy",
-        open: |path| Ok(Arc::new(FileStore::open_or_create(path)?.begin_early(true))),
+        open: |path, _| Ok(Arc::new(FileStore::open_or_create(path)?.begin_early(true))),
     },
     Rival {
         name: "file",
         what: "`FileStore`",
-        open: |path| Ok(Arc::new(FileStore::open_or_create(path)?)),
+        open: |path, _| Ok(Arc::new(FileStore::open_or_create(path)?)),
     },
     Rival {
         name: "direct",
         what: "`DirectStore`",
-        open: |path| Ok(Arc::new(DirectStore::open_or_create(path)?)),
+        open: |path, _| Ok(Arc::new(DirectStore::open_or_create(path)?)),
+    },
+    Rival {
+        name: "uring",
+        what: "`UringStore`, with the cache's memory registered",
+        open: |path, cache| Ok(Arc::new(UringStore::options().memory(cache).open_or_create(path)?)),
+    },
+    Rival {
+        name: "uring, plain",
+        what: "`UringStore`, with no memory registered",
+        open: |path, _| Ok(Arc::new(UringStore::open_or_create(path)?)),
     },
 ];
 
@@ -69,6 +80,8 @@ pub enum Act {
     Scan,
     /// Read random pages from the device.
     Read,
+    /// The same by one thread that reads 32 of them ahead, and then has them.
+    Ahead,
 }
 
 /// A row: what is done, by how many threads.
@@ -83,6 +96,7 @@ pub const ROWS: &[Row] = &[
     (Act::Scan, 1),
     (Act::Read, 1),
     (Act::Read, DEPTH),
+    (Act::Ahead, 1),
 ];
 
 impl Act {
@@ -95,6 +109,7 @@ impl Act {
             Act::Commit => "write one random page and sync",
             Act::Scan => "read all, 1 MiB at a time, cold",
             Act::Read => "read a random page, cold",
+            Act::Ahead => "read 32 random pages ahead, cold",
         }
     }
 }
@@ -186,13 +201,16 @@ struct Subject {
 
 impl Subject {
     fn map(&self) -> Fallible<Mapping> {
-        Ok(Mapping::with_config((self.rival.open)(&self.path)?, Config::new().cache(&self.cache))?)
+        Ok(Mapping::with_config(
+            (self.rival.open)(&self.path, &self.cache)?,
+            Config::new().cache(&self.cache),
+        )?)
     }
 
     fn measure(&self, outcome: &mut Outcome) -> Fallible<()> {
         let mut mapping = self.map()?;
         for (row, &(act, threads)) in ROWS.iter().enumerate() {
-            if matches!(act, Act::Scan | Act::Read) {
+            if matches!(act, Act::Scan | Act::Read | Act::Ahead) {
                 mapping.close().map_err(|failed| failed.error)?;
                 self.forget()?;
                 mapping = self.map()?;
@@ -253,6 +271,7 @@ impl Subject {
                 }
                 Ok((None, pages))
             }
+            Act::Ahead => Ok((None, self.read_ahead(&handle)?)),
             Act::Read => {
                 let each = random / threads;
                 let read = |thread: usize| {
@@ -264,6 +283,21 @@ impl Subject {
                 Ok((Some(wall), each * threads))
             }
         }
+    }
+
+    /// Reads random pages, 32 at a time.
+    fn read_ahead(&self, handle: &Handle) -> Fallible<usize> {
+        let mut rng = SmallRng::seed_from_u64(self.round << 8 | 0xff);
+        let rounds = (self.effort.random / DEPTH).max(1);
+        for _ in 0..rounds {
+            let pages: [usize; DEPTH] =
+                std::array::from_fn(|_| rng.random_range(0..self.effort.pages));
+            for page in pages {
+                handle.read_ahead(offset(page)..offset(page + 1));
+            }
+            pages.into_iter().try_for_each(|page| read(handle, page))?;
+        }
+        Ok(rounds * DEPTH)
     }
 
     /// Has the kernel forget the file's bytes.

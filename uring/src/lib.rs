@@ -53,7 +53,6 @@ mod fake;
 mod flight;
 #[cfg(target_os = "linux")]
 mod memory;
-mod options;
 mod queue;
 mod refused;
 mod ring;
@@ -65,10 +64,9 @@ mod system;
 
 #[cfg(not(target_os = "linux"))]
 use elsewhere as system;
-pub use options::UringOptions;
 pub use refused::Refused;
 pub use ring::Registered;
-pub use store::UringStore;
+pub use store::{UringOptions, UringStore};
 
 /// The README's example is a test.
 #[cfg(doctest)]

@@ -365,7 +365,9 @@ fn a_child_made_by_fork_is_told_that_it_has_no_ring() {
     // SAFETY: the child has this thread only, takes no lock that another may have, and leaves by `_exit`.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        // Without the test's harness, whose other threads are not here.
+        // Without the test's harness, whose other threads are not here; and not for ever.
+        // SAFETY: it takes no address.
+        unsafe { libc::alarm(30) };
         let refused = store.sync(FlushKind::Data).is_err();
         drop(store);
         let word: &[u8] = if refused { b"refused" } else { b"done" };

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use writeback::store::FileOptions;
 use writeback::{FileStore, PageCache};
 
+use super::UringStore;
 use crate::drive::{Engine, Shared, drive};
 use crate::ring::Registered;
-use crate::store::UringStore;
 use crate::system::System;
 
 const ENTRIES: u32 = 256;

@@ -1,4 +1,6 @@
-//! The store: what a mapping calls.
+//! The store: what a mapping calls, and how it is opened.
+
+mod options;
 
 use std::fs::File;
 use std::io;
@@ -13,10 +15,11 @@ use writeback::{FileStore, StoreError};
 
 use crate::drive::Engine;
 use crate::flight::{Below, Flight};
-use crate::options::UringOptions;
 use crate::refused::Refused;
 use crate::ring::Registered;
 use crate::system;
+
+pub use options::UringOptions;
 
 /// A file as a store, read and written through `io_uring`, with direct I/O (`O_DIRECT`).
 ///
