@@ -10,7 +10,7 @@ mapfile -t sources < <(find radix writeback frames uring engines fuzz -name '*.r
 functions=$(sed -nE 's/^ *(pub(\([a-z]+\))? )?(const )?(unsafe )?(fn|mod) ([a-z0-9_]+).*/\6/p; s/^    ([a-z0-9_]+): ".*/\1/p' "${sources[@]}" | sort -u)
 mutants=$({ find ci/mutants -name '*.patch' -printf '%f\n' | sed 's/\.patch$//' && find ci/mutants -name '*.toml' -exec sed -nE 's/^name = "(.*)"/\1/p' {} +; } | sort -u)
 # Names with hyphens that are no mutants.
-others=' tagged-radix crossbeam-epoch cargo-fuzz cargo-careful '
+others=' tagged-radix writeback-uring crossbeam-epoch cargo-fuzz cargo-careful '
 
 missing=0
 is_in() { # LIST NAME

@@ -45,6 +45,8 @@
 //! * **I-REGISTERED**: memory that is registered with a ring stays where it is for as long as the ring exists: the [`Regions`](page_frames::Regions) that it was found in are dropped after the ring.
 //! * **I-ALONE**: a ring belongs to one thread, which alone pushes, enters and reaps.
 
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nobody has a ring there"))]
+
 mod drive;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;

@@ -31,7 +31,6 @@ pub enum Refused {
 }
 
 impl Refused {
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nobody is asked there"))]
     pub(crate) fn of(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::ENOSYS) => Self::Missing,
