@@ -10,7 +10,7 @@ use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     under_way: AtomicUsize,
     /// How many of them the kernel has at a time.
     places: u32,
+    /// How often the thread has begun, or left, a call that tells of an end: odd within one.
+    told: AtomicU64,
     /// The process that has the thread.
     process: u32,
     /// Why the kernel takes nothing any more.
@@ -44,6 +46,7 @@ impl Shared {
             below,
             under_way: AtomicUsize::new(0),
             places,
+            told: AtomicU64::new(0),
             process: process::id(),
             broken: OnceLock::new(),
         })
@@ -69,6 +72,18 @@ impl Shared {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
         // The hook has told of it.
         let _ = catch_unwind(AssertUnwindSafe(|| flight.end(end)));
+    }
+
+    /// What [`is_leaving`](Self::is_leaving) is asked with later.
+    pub(crate) fn moment(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// Whether the store has been dropped, or may be by the call that the thread was in at that moment.
+    pub(crate) fn is_leaving(&self, moment: u64) -> bool {
+        // In this order: what the call drops closes the queue before the call is left.
+        let is_within = moment % 2 == 1 && self.moment() == moment;
+        is_within || self.queue.is_closed()
     }
 
     fn why(&self) -> StoreError {
@@ -219,7 +234,10 @@ impl<R: Ring> Driver<'_, R> {
                 None => self.push(key)?,
                 Some(end) => {
                     let flight = self.flights.remove(key).expect("it was there");
+                    // Release: whoever sees that the call was left sees what it has dropped.
+                    self.shared.told.fetch_add(1, Ordering::Release);
                     self.shared.end(flight, end);
+                    self.shared.told.fetch_add(1, Ordering::Release);
                 }
             }
         }

@@ -230,6 +230,19 @@ impl System {
     }
 }
 
+impl Drop for System {
+    /// The kernel ends a ring some time after it was closed: until then the file would stay open, and its lock taken, and the memory pinned.
+    fn drop(&mut self) {
+        let submitter = self.ring.submitter();
+        if self.is_file_registered {
+            let _ = submitter.unregister_files();
+        }
+        if self.memory.bytes() > 0 {
+            let _ = submitter.unregister_buffers();
+        }
+    }
+}
+
 impl Ring for System {
     unsafe fn push(&mut self, key: u64, call: Call<'_>) -> bool {
         let entry = self.entry(call).user_data(key);

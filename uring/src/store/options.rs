@@ -12,6 +12,7 @@ use writeback::store::FileOptions;
 use writeback::{FileStore, PageCache};
 
 use super::UringStore;
+use super::leaving::{self, FileId, Noted};
 use crate::drive::{Engine, Shared, drive};
 use crate::ring::Registered;
 use crate::system::System;
@@ -99,7 +100,8 @@ impl UringOptions {
     /// As [`UringStore::open`]; of kind [`InvalidInput`](io::ErrorKind::InvalidInput) for a number of entries that cannot be, and of kind
     /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if [memory is required](Self::require_memory) and refused.
     pub fn open(&self, path: impl AsRef<Path>) -> io::Result<UringStore> {
-        self.start(|| self.file.open(path))
+        let path = path.as_ref();
+        self.start(|| at(path), || self.file.open(path))
     }
 
     /// As [`UringStore::open_or_create`].
@@ -107,7 +109,8 @@ impl UringOptions {
     /// # Errors
     /// As [`UringStore::open_or_create`] and [`open`](Self::open).
     pub fn open_or_create(&self, path: impl AsRef<Path>) -> io::Result<UringStore> {
-        self.start(|| self.file.open_or_create(path))
+        let path = path.as_ref();
+        self.start(|| at(path), || self.file.open_or_create(path))
     }
 
     /// As [`UringStore::create`].
@@ -115,7 +118,8 @@ impl UringOptions {
     /// # Errors
     /// As [`UringStore::create`] and [`open`](Self::open).
     pub fn create(&self, path: impl AsRef<Path>) -> io::Result<UringStore> {
-        self.start(|| self.file.create(path))
+        let path = path.as_ref();
+        self.start(|| at(path), || self.file.create(path))
     }
 
     /// As [`UringStore::from_file`].
@@ -123,11 +127,16 @@ impl UringOptions {
     /// # Errors
     /// As [`UringStore::from_file`] and [`open`](Self::open).
     pub fn from_file(&self, file: File) -> io::Result<UringStore> {
-        self.start(|| self.file.from_file(file))
+        let id = || Ok(file.metadata()?.into());
+        self.start(id, || self.file.from_file(file.try_clone()?))
     }
 
     /// The ring comes first: what it is refused for changes no file.
-    fn start(&self, open: impl FnOnce() -> io::Result<FileStore>) -> io::Result<UringStore> {
+    fn start(
+        &self,
+        id: impl FnOnce() -> io::Result<FileId>,
+        open: impl Fn() -> io::Result<FileStore>,
+    ) -> io::Result<UringStore> {
         if !(1..=ENTRIES_MAX).contains(&self.entries) {
             let text = format!("a ring has 1 to {ENTRIES_MAX} entries, and not {}", self.entries);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -150,8 +159,12 @@ impl UringOptions {
                 // Nothing comes if the file is refused.
                 let Ok((shared, file)) = given.recv() else { return };
                 ring.set_file(file.file());
+                let noted = Noted::new(&shared, &file);
                 let _ = tell_ready.send(());
                 drive(ring, &shared);
+                drop((shared, file));
+                // Only now it has the file no more.
+                drop(noted);
             }
         })?;
         let opened = (|| {
@@ -160,7 +173,7 @@ impl UringOptions {
             if self.require_memory && self.memory.is_some() {
                 refused(&registered.lock())?;
             }
-            Ok::<_, io::Error>((waker, Arc::new(open()?)))
+            Ok::<_, io::Error>((waker, Arc::new(leaving::open(id, open)?)))
         })();
         let (waker, file) = match opened {
             Ok(opened) => opened,
@@ -175,6 +188,10 @@ impl UringOptions {
         let _ = ready.recv();
         Ok(UringStore::new(Engine::new(shared, thread), file, registered))
     }
+}
+
+fn at(path: &Path) -> io::Result<FileId> {
+    Ok(path.metadata()?.into())
 }
 
 fn refused(registered: &Registered) -> io::Result<()> {
