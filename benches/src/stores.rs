@@ -5,13 +5,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rustix::fs::{Advice, fadvise};
-use writeback::store::Store;
-use writeback::{CacheConfig, Config, DirectStore, FileStore, Handle, Mapping, PageCache};
+use writeback::page::Image;
+use writeback::store::{Completion, FlushKind, Store, WriteBatch};
+use writeback::{
+    CacheConfig, Config, DirectStore, FileStore, Handle, Mapping, PageCache, StoreError,
+};
 use writeback_uring::UringStore;
 
 use crate::pages::PAGE;
@@ -72,6 +76,8 @@ pub enum Act {
     Load,
     /// Write all of it again, and sync.
     Rewrite,
+    /// Write all of it past the cache: batches of 1 MiB to the store itself, eight at a time, and flush.
+    Batches,
     /// Write 32 random pages, sync; again and again.
     SyncRandom,
     /// Write one random page, sync; again and again.
@@ -91,6 +97,7 @@ pub type Row = (Act, usize);
 pub const ROWS: &[Row] = &[
     (Act::Load, 1),
     (Act::Rewrite, 1),
+    (Act::Batches, 1),
     (Act::SyncRandom, 1),
     (Act::Commit, 1),
     (Act::Scan, 1),
@@ -105,6 +112,7 @@ impl Act {
         match self {
             Act::Load => "write a new file, 1 MiB at a time, and sync",
             Act::Rewrite => "write all of it again, and sync",
+            Act::Batches => "write all of it without the cache, and flush",
             Act::SyncRandom => "write 32 random pages and sync",
             Act::Commit => "write one random page and sync",
             Act::Scan => "read all, 1 MiB at a time, cold",
@@ -210,6 +218,12 @@ impl Subject {
     fn measure(&self, outcome: &mut Outcome) -> Fallible<()> {
         let mut mapping = self.map()?;
         for (row, &(act, threads)) in ROWS.iter().enumerate() {
+            if act == Act::Batches {
+                mapping.close().map_err(|failed| failed.error)?;
+                outcome.costs[row].push(self.write_batches()?);
+                mapping = self.map()?;
+                continue;
+            }
             if matches!(act, Act::Scan | Act::Read | Act::Ahead) {
                 mapping.close().map_err(|failed| failed.error)?;
                 self.forget()?;
@@ -217,9 +231,8 @@ impl Subject {
             }
             let (cpu, start) = (cpu()?, Instant::now());
             let (wall, pages) = self.act(&mapping, act, threads)?;
-            let wall = wall.unwrap_or(start.elapsed()).as_secs_f64() * 1e9 / pages as f64;
-            let cpu = (self::cpu()? - cpu).as_secs_f64() * 1e9 / pages as f64;
-            outcome.costs[row].push(Cost { wall, cpu });
+            let wall = wall.unwrap_or(start.elapsed());
+            outcome.costs[row].push(cost(wall, self::cpu()? - cpu, pages));
             if act == Act::Rewrite {
                 let bytes = (self.effort.pages * PAGE) as f64;
                 let here = self.cache.stats().cached_bytes as f64 / bytes;
@@ -272,6 +285,7 @@ impl Subject {
                 Ok((None, pages))
             }
             Act::Ahead => Ok((None, self.read_ahead(&handle)?)),
+            Act::Batches => unreachable!("no mapping does that"),
             Act::Read => {
                 let each = random / threads;
                 let read = |thread: usize| {
@@ -283,6 +297,45 @@ impl Subject {
                 Ok((Some(wall), each * threads))
             }
         }
+    }
+
+    /// The same bytes as by [`Act::Rewrite`], and no copies of them on the way.
+    fn write_batches(&self) -> Fallible<Cost> {
+        const UNDER_WAY: usize = 8;
+        let store = (self.rival.open)(&self.path, &self.cache)?;
+        let mut page = [0; PAGE];
+        let image = |number: usize| {
+            fill(&mut page, number);
+            Image::from(&page[..])
+        };
+        let images: Vec<_> = (0..self.effort.pages).map(image).collect();
+        let (tell, told) = channel::<Option<StoreError>>();
+        let (cpu, start) = (cpu()?, Instant::now());
+        for _ in 0..UNDER_WAY {
+            tell.send(None)?;
+        }
+        for (number, images) in images.chunks(RUN / PAGE).enumerate() {
+            if let Some(error) = told.recv()? {
+                return Err(error.into());
+            }
+            let tell = tell.clone();
+            let first = number * RUN / PAGE;
+            let batch = WriteBatch::new(first as u64, offset(first), images.to_vec());
+            store.write(
+                batch,
+                Completion::new(RUN as u64, move |_, error| {
+                    // Nobody wants it who has met an error.
+                    let _ = tell.send(error);
+                }),
+            );
+        }
+        for _ in 0..UNDER_WAY {
+            if let Some(error) = told.recv()? {
+                return Err(error.into());
+            }
+        }
+        store.sync(FlushKind::Data)?;
+        Ok(cost(start.elapsed(), self::cpu()? - cpu, self.effort.pages))
     }
 
     /// Reads random pages, 32 at a time.
@@ -313,6 +366,11 @@ impl Subject {
         fincore.args(["--bytes", "--noheadings", "--output", "RES"]).arg(&self.path);
         Ok(String::from_utf8(fincore.output()?.stdout)?.trim().parse()?)
     }
+}
+
+fn cost(wall: Duration, cpu: Duration, pages: usize) -> Cost {
+    let of_each = |time: Duration| time.as_secs_f64() * 1e9 / pages as f64;
+    Cost { wall: of_each(wall), cpu: of_each(cpu) }
 }
 
 fn offset(page: usize) -> u64 {
