@@ -229,7 +229,8 @@ fn a_cache_that_is_made_smaller_gives_its_memory_back_after_the_store() {
     if registered == 0 {
         return println!("skipped: no memory can be registered here");
     }
-    assert!(full > 60 << 20 && pinned > 50 << 20 && after < 30 << 20, "{line}");
+    // Under a sanitizer there is more that is not the cache's.
+    assert!(pinned + (15 << 20) > full && after + (40 << 20) < pinned, "{line}");
 }
 
 #[test]
