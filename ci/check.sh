@@ -11,7 +11,7 @@ done
 ci/mutants.sh --check
 cargo clippy --workspace --all-targets --all-features -- -D warnings
 cargo clippy --manifest-path ci/mutants/tool/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/tools" -- -D warnings
-cargo check --package tagged-radix --package writeback --package page-frames --no-default-features
+cargo check --package tagged-radix --package writeback --package page-frames --package writeback-uring --no-default-features
 for feature in rayon serde; do
     cargo check --package tagged-radix --features "$feature"
 done
@@ -20,7 +20,7 @@ for feature in crc32c fault metrics tracing; do
 done
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 # As it is read by who asks for no feature.
-for package in tagged-radix writeback page-frames; do
+for package in tagged-radix writeback page-frames writeback-uring; do
     RUSTDOCFLAGS="-D warnings" cargo doc --package "$package" --no-deps
 done
 ci/package.sh
@@ -29,7 +29,7 @@ ci/rooms.sh
 
 msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 if toolchain=$(rustup toolchain list | grep -oE "^${msrv//./\\.}[.-][^ ]*"); then
-    cargo "+$toolchain" check --package tagged-radix --package writeback --package page-frames --all-features
+    cargo "+$toolchain" check --package tagged-radix --package writeback --package page-frames --package writeback-uring --all-features
 else
     echo "check: Rust $msrv is not installed: the oldest supported compiler was not tried"
 fi
@@ -52,6 +52,7 @@ stray "the cache's come from writeback/src/primitives.rs, but for reference coun
 stray "those of the frames come from frames/src/sync.rs" \
     "$code"'((std|core)::(sync::(atomic|\{|Mutex|RwLock|Condvar|Once|Barrier)|thread|hint)|loom::)' \
     frames/src ':!frames/src/sync.rs' ':!frames/src/models.rs' ':!frames/src/latch_models.rs'
+stray "the kernel's ring is spoken with in uring/src/system.rs" "$code"'(io_uring::|opcode::)' uring/src ':!uring/src/system.rs'
 stray "the system is called from frames/src/system" "$code"'(rustix::|std::alloc)' frames/src ':!frames/src/system'
 stray "crossbeam-epoch is called from radix/src/reclaim/thread.rs" "$code"crossbeam_epoch radix/src ':!radix/src/reclaim/thread.rs'
 stray "no paths of one machine" '(^|[^[:alnum:]_.~-])/(home|root|work|Users)/' .

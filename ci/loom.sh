@@ -19,3 +19,4 @@ explore "radix_loom radix_compact" tagged-radix --test loom
 explore "radix_loom radix_compact radix_wide" tagged-radix --test loom
 explore "writeback_loom" writeback --test loom
 explore "frames_loom" page-frames --lib
+explore "uring_loom" writeback-uring --lib

@@ -5,12 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 docs=(docs/correctness.md docs/writeback.md)
-mapfile -t sources < <(find radix writeback frames engines fuzz -name '*.rs' -not -path '*/target/*')
+mapfile -t sources < <(find radix writeback frames uring engines fuzz -name '*.rs' -not -path '*/target/*')
 # Functions and modules, and the models that a macro makes of lines.
 functions=$(sed -nE 's/^ *(pub(\([a-z]+\))? )?(const )?(unsafe )?(fn|mod) ([a-z0-9_]+).*/\6/p; s/^    ([a-z0-9_]+): ".*/\1/p' "${sources[@]}" | sort -u)
 mutants=$({ find ci/mutants -name '*.patch' -printf '%f\n' | sed 's/\.patch$//' && find ci/mutants -name '*.toml' -exec sed -nE 's/^name = "(.*)"/\1/p' {} +; } | sort -u)
 # Names with hyphens that are no mutants.
-others=' tagged-radix crossbeam-epoch cargo-fuzz cargo-careful '
+others=' tagged-radix writeback-uring crossbeam-epoch cargo-fuzz cargo-careful '
 
 missing=0
 is_in() { # LIST NAME
@@ -39,10 +39,10 @@ while read -r name; do
 done < <(grep -ohE '(tags|removal|leaves|splits|ranges|wide|growth|others|mixes) "[^"]+"' "${docs[@]}" | sed 's/^[a-z]* "//; s/"$//' | sort -u)
 
 # Names in capitals are defined in the first column of a table, or in bold, in the docs or at the head of a source file.
-pages=(README.md ARCHITECTURE.md CONTRIBUTING.md radix/README.md writeback/README.md frames/README.md benches/README.md docs/*.md docs/guides/*.md)
+pages=(README.md ARCHITECTURE.md CONTRIBUTING.md radix/README.md writeback/README.md frames/README.md uring/README.md benches/README.md docs/*.md docs/guides/*.md)
 capitals='\b[EIPRW](-[A-Z]+)+\b'
-mapfile -t tests < <(find radix/src radix/tests writeback/src writeback/tests frames engines fuzz -name '*.rs' -not -path '*/target/*')
-defined=$(grep -hoE "^(//! )?(\| ($capitals) \||\* \*\*$capitals\*\*|\| \*\*$capitals\*\*)" docs/correctness.md $(find radix/src writeback/src frames/src -name '*.rs' -o -name '*.md') | grep -oE "$capitals" | sort -u)
+mapfile -t tests < <(find radix/src radix/tests writeback/src writeback/tests frames uring engines fuzz -name '*.rs' -not -path '*/target/*')
+defined=$(grep -hoE "^(//! )?(\| ($capitals) \||\* \*\*$capitals\*\*|\| \*\*$capitals\*\*)" docs/correctness.md $(find radix/src writeback/src frames/src uring/src -name '*.rs' -o -name '*.md') | grep -oE "$capitals" | sort -u)
 for name in $(grep -ohE "$capitals" "${pages[@]}" "${tests[@]}" ci/mutants/*.toml | sort -u); do
     grep -qxF -- "$name" <<<"$defined" || { echo "names: $name is named and is defined nowhere" >&2 && missing=1; }
 done

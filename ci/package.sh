@@ -4,11 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(tagged-radix writeback page-frames)
+packages=(tagged-radix writeback page-frames writeback-uring)
 how=(check --quiet --tests --examples)
 [ "${1:-}" != run ] || how=(test)
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-cargo package --package tagged-radix --package writeback --package page-frames --allow-dirty --no-verify
+cargo package "${packages[@]/#/--package=}" --allow-dirty --no-verify
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -21,6 +21,7 @@ for package in "${packages[@]}"; do
         # Published or not, the others are those packaged beside.
         CARGO_TARGET_DIR=$target cargo "${how[@]}" --manifest-path "$folder/$package-$version/Cargo.toml" \
             "$features" --config "patch.crates-io.tagged-radix.path = '$folder/tagged-radix-$version'" \
-            --config "patch.crates-io.page-frames.path = '$folder/page-frames-$version'"
+            --config "patch.crates-io.page-frames.path = '$folder/page-frames-$version'" \
+            --config "patch.crates-io.writeback.path = '$folder/writeback-$version'"
     done
 done

@@ -5,13 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rustix::fs::{Advice, fadvise};
-use writeback::store::Store;
-use writeback::{CacheConfig, Config, DirectStore, FileStore, Handle, Mapping, PageCache};
+use writeback::page::Image;
+use writeback::store::{Completion, FlushKind, Store, WriteBatch};
+use writeback::{
+    CacheConfig, Config, DirectStore, FileStore, Handle, Mapping, PageCache, StoreError,
+};
+use writeback_uring::UringStore;
 
 use crate::pages::PAGE;
 use crate::stats::Spread;
@@ -32,7 +37,14 @@ pub struct Rival {
     pub name: &'static str,
     /// What it is, in a few words.
     pub what: &'static str,
-    open: fn(&Path) -> io::Result<Arc<dyn Store>>,
+    open: fn(&Path, &PageCache) -> io::Result<Arc<dyn Store>>,
+}
+
+impl Rival {
+    /// Whether it can be had: where the kernel gives no ring, nothing is measured of those which need one.
+    pub fn is_here(&self) -> bool {
+        !self.name.starts_with("uring") || UringStore::probe().is_ok()
+    }
 }
 
 /// All who are measured. The others are compared with the first.
@@ -40,17 +52,27 @@ pub const RIVALS: &[Rival] = &[
     Rival {
         name: "early",
         what: "`FileStore` with `begin_early`: the kernel keeps no copy",
-        open: |path| Ok(Arc::new(FileStore::open_or_create(path)?.begin_early(true))),
+        open: |path, _| Ok(Arc::new(FileStore::open_or_create(path)?.begin_early(true))),
     },
     Rival {
         name: "file",
         what: "`FileStore`",
-        open: |path| Ok(Arc::new(FileStore::open_or_create(path)?)),
+        open: |path, _| Ok(Arc::new(FileStore::open_or_create(path)?)),
     },
     Rival {
         name: "direct",
         what: "`DirectStore`",
-        open: |path| Ok(Arc::new(DirectStore::open_or_create(path)?)),
+        open: |path, _| Ok(Arc::new(DirectStore::open_or_create(path)?)),
+    },
+    Rival {
+        name: "uring",
+        what: "`UringStore`, with the cache's memory registered",
+        open: |path, cache| Ok(Arc::new(UringStore::options().memory(cache).open_or_create(path)?)),
+    },
+    Rival {
+        name: "uring, plain",
+        what: "`UringStore`, with no memory registered",
+        open: |path, _| Ok(Arc::new(UringStore::open_or_create(path)?)),
     },
 ];
 
@@ -61,6 +83,8 @@ pub enum Act {
     Load,
     /// Write all of it again, and sync.
     Rewrite,
+    /// Write all of it past the cache: batches of 1 MiB to the store itself, eight at a time, and flush.
+    Batches,
     /// Write 32 random pages, sync; again and again.
     SyncRandom,
     /// Write one random page, sync; again and again.
@@ -69,6 +93,8 @@ pub enum Act {
     Scan,
     /// Read random pages from the device.
     Read,
+    /// The same by one thread that reads 32 of them ahead, and then has them.
+    Ahead,
 }
 
 /// A row: what is done, by how many threads.
@@ -78,11 +104,13 @@ pub type Row = (Act, usize);
 pub const ROWS: &[Row] = &[
     (Act::Load, 1),
     (Act::Rewrite, 1),
+    (Act::Batches, 1),
     (Act::SyncRandom, 1),
     (Act::Commit, 1),
     (Act::Scan, 1),
     (Act::Read, 1),
     (Act::Read, DEPTH),
+    (Act::Ahead, 1),
 ];
 
 impl Act {
@@ -91,10 +119,12 @@ impl Act {
         match self {
             Act::Load => "write a new file, 1 MiB at a time, and sync",
             Act::Rewrite => "write all of it again, and sync",
+            Act::Batches => "write all of it without the cache, and flush",
             Act::SyncRandom => "write 32 random pages and sync",
             Act::Commit => "write one random page and sync",
             Act::Scan => "read all, 1 MiB at a time, cold",
             Act::Read => "read a random page, cold",
+            Act::Ahead => "read 32 random pages ahead, cold",
         }
     }
 }
@@ -167,6 +197,9 @@ pub fn measure(
             let position = (round + offset) % RIVALS.len();
             let path = folder.join(RIVALS[position].name);
             let (rival, cache, round) = (&RIVALS[position], cache.clone(), round as u64);
+            if !rival.is_here() {
+                continue;
+            }
             let subject = Subject { rival, path, effort, cache, round };
             subject.measure(&mut outcomes[position])?;
             fs::remove_file(subject.path)?;
@@ -186,22 +219,30 @@ struct Subject {
 
 impl Subject {
     fn map(&self) -> Fallible<Mapping> {
-        Ok(Mapping::with_config((self.rival.open)(&self.path)?, Config::new().cache(&self.cache))?)
+        Ok(Mapping::with_config(
+            (self.rival.open)(&self.path, &self.cache)?,
+            Config::new().cache(&self.cache),
+        )?)
     }
 
     fn measure(&self, outcome: &mut Outcome) -> Fallible<()> {
         let mut mapping = self.map()?;
         for (row, &(act, threads)) in ROWS.iter().enumerate() {
-            if matches!(act, Act::Scan | Act::Read) {
+            if act == Act::Batches {
+                mapping.close().map_err(|failed| failed.error)?;
+                outcome.costs[row].push(self.write_batches()?);
+                mapping = self.map()?;
+                continue;
+            }
+            if matches!(act, Act::Scan | Act::Read | Act::Ahead) {
                 mapping.close().map_err(|failed| failed.error)?;
                 self.forget()?;
                 mapping = self.map()?;
             }
             let (cpu, start) = (cpu()?, Instant::now());
             let (wall, pages) = self.act(&mapping, act, threads)?;
-            let wall = wall.unwrap_or(start.elapsed()).as_secs_f64() * 1e9 / pages as f64;
-            let cpu = (self::cpu()? - cpu).as_secs_f64() * 1e9 / pages as f64;
-            outcome.costs[row].push(Cost { wall, cpu });
+            let wall = wall.unwrap_or(start.elapsed());
+            outcome.costs[row].push(cost(wall, self::cpu()? - cpu, pages));
             if act == Act::Rewrite {
                 let bytes = (self.effort.pages * PAGE) as f64;
                 let here = self.cache.stats().cached_bytes as f64 / bytes;
@@ -253,6 +294,8 @@ impl Subject {
                 }
                 Ok((None, pages))
             }
+            Act::Ahead => Ok((None, self.read_ahead(&handle)?)),
+            Act::Batches => unreachable!("no mapping does that"),
             Act::Read => {
                 let each = random / threads;
                 let read = |thread: usize| {
@@ -264,6 +307,60 @@ impl Subject {
                 Ok((Some(wall), each * threads))
             }
         }
+    }
+
+    /// The same bytes as by [`Act::Rewrite`], and no copies of them on the way.
+    fn write_batches(&self) -> Fallible<Cost> {
+        const UNDER_WAY: usize = 8;
+        let store = (self.rival.open)(&self.path, &self.cache)?;
+        let mut page = [0; PAGE];
+        let image = |number: usize| {
+            fill(&mut page, number);
+            Image::from(&page[..])
+        };
+        let images: Vec<_> = (0..self.effort.pages).map(image).collect();
+        let (tell, told) = channel::<Option<StoreError>>();
+        let (cpu, start) = (cpu()?, Instant::now());
+        for _ in 0..UNDER_WAY {
+            tell.send(None)?;
+        }
+        for (number, images) in images.chunks(RUN / PAGE).enumerate() {
+            if let Some(error) = told.recv()? {
+                return Err(error.into());
+            }
+            let tell = tell.clone();
+            let first = number * RUN / PAGE;
+            let batch = WriteBatch::new(first as u64, offset(first), images.to_vec());
+            store.write(
+                batch,
+                Completion::new(RUN as u64, move |_, error| {
+                    // Nobody wants it who has met an error.
+                    let _ = tell.send(error);
+                }),
+            );
+        }
+        for _ in 0..UNDER_WAY {
+            if let Some(error) = told.recv()? {
+                return Err(error.into());
+            }
+        }
+        store.sync(FlushKind::Data)?;
+        Ok(cost(start.elapsed(), self::cpu()? - cpu, self.effort.pages))
+    }
+
+    /// Reads random pages, 32 at a time.
+    fn read_ahead(&self, handle: &Handle) -> Fallible<usize> {
+        let mut rng = SmallRng::seed_from_u64(self.round << 8 | 0xff);
+        let rounds = (self.effort.random / DEPTH).max(1);
+        for _ in 0..rounds {
+            let pages: [usize; DEPTH] =
+                std::array::from_fn(|_| rng.random_range(0..self.effort.pages));
+            for page in pages {
+                handle.read_ahead(offset(page)..offset(page + 1));
+            }
+            pages.into_iter().try_for_each(|page| read(handle, page))?;
+        }
+        Ok(rounds * DEPTH)
     }
 
     /// Has the kernel forget the file's bytes.
@@ -279,6 +376,11 @@ impl Subject {
         fincore.args(["--bytes", "--noheadings", "--output", "RES"]).arg(&self.path);
         Ok(String::from_utf8(fincore.output()?.stdout)?.trim().parse()?)
     }
+}
+
+fn cost(wall: Duration, cpu: Duration, pages: usize) -> Cost {
+    let of_each = |time: Duration| time.as_secs_f64() * 1e9 / pages as f64;
+    Cost { wall: of_each(wall), cpu: of_each(cpu) }
 }
 
 fn offset(page: usize) -> u64 {
@@ -326,7 +428,7 @@ mod tests {
         let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder");
         let effort = Effort { rounds: 1, pages: 512, random: 256 };
         let outcomes = measure(folder.path(), effort, |_| ()).expect("a device that works");
-        for outcome in outcomes {
+        for (_, outcome) in RIVALS.iter().zip(outcomes).filter(|(rival, _)| rival.is_here()) {
             assert!(outcome.costs.iter().all(|costs| costs.len() == 1 && costs[0].wall > 0.0));
             assert_eq!(outcome.memory.len(), 1);
         }

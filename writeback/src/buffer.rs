@@ -8,7 +8,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use page_frames::{CowFrame, FRAME_LEN_MAX, FRAME_LEN_MIN, Frame, Limit, Pool, SharedFrame};
+use page_frames::{
+    CowFrame, FRAME_LEN_MAX, FRAME_LEN_MIN, Frame, Limit, Pool, Regions, SharedFrame,
+};
 
 use crate::primitives::processors;
 
@@ -40,6 +42,11 @@ impl Frames {
     #[inline]
     pub(crate) fn image_bytes(&self) -> u64 {
         self.0.image_bytes()
+    }
+
+    /// Where they lie.
+    pub(crate) fn regions(&self) -> Regions {
+        self.0.regions()
     }
 
     /// `len` zero bytes; `len` is that of a page.

@@ -248,6 +248,13 @@ impl PageCache {
         self.accounts.evict(pages)
     }
 
+    /// Returns where the pages' memory lies, for stores that register it with the system.
+    ///
+    /// Until the result is dropped none of it goes back to the system: a cache that is made smaller keeps its memory meanwhile. Pages that come in later may lie elsewhere.
+    pub fn regions(&self) -> page_frames::Regions {
+        self.accounts.frames.regions()
+    }
+
     /// Checks its accounts against those of its mappings, while nothing changes.
     ///
     /// # Errors

@@ -184,13 +184,17 @@ impl FileStore {
             FlushKind::Data => self.file.sync_data(),
             FlushKind::All => {
                 self.file.sync_all()?;
-                self.sync_folder()
+                self.sync_name()
             }
         }
     }
 
-    /// Makes the file's name durable, unless it is known to be.
-    fn sync_folder(&self) -> io::Result<()> {
+    /// Makes the file's name durable, unless it is known to be: what a flush of kind [`FlushKind::All`] does after `fsync`. For stores over this one that
+    /// flush the file themselves.
+    ///
+    /// # Errors
+    /// If the folder could not be synced.
+    pub fn sync_name(&self) -> io::Result<()> {
         let mut unsynced = self.unsynced_folder.lock();
         if let Some(folder) = &*unsynced {
             folder.sync_all()?;

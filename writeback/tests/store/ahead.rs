@@ -52,9 +52,14 @@ fn a_file_that_is_read_in_small_pieces_is_read_in_runs_that_grow() {
         // Another handle begins again, in the middle, and passes over what it finds.
         let (store, mapping, _) = open(100, None);
         mapping.handle().prefetch(12 * PAGE as u64..15 * PAGE as u64).unwrap();
-        assert_eq!(self::reads(&store), [(12, 3)]);
-        touch(&mapping.handle(), 8..40);
-        assert_eq!(self::reads(&store), [(8, 1), (9, 3), (15, 8), (23, 16), (39, 32)]);
+        mapping.handle().prefetch(41 * PAGE as u64..42 * PAGE as u64).unwrap();
+        assert_eq!(self::reads(&store), [(12, 3), (41, 1)]);
+        touch(&mapping.handle(), 8..43);
+        assert_eq!(
+            self::reads(&store),
+            [(8, 1), (9, 3), (15, 8), (23, 16), (39, 2), (42, 58)],
+            "it goes on where a run was cut short"
+        );
     });
 }
 
@@ -127,9 +132,10 @@ fn a_handle_does_as_it_is_advised_and_so_do_its_clones() {
 #[test]
 fn what_is_not_needed_leaves_if_it_is_clean_and_nobody_has_it() {
     within(|| {
-        let (store, mapping, _) = open(10, None);
+        let (store, mapping, _) = open(10, Some(64));
         let handle = mapping.handle();
-        touch(&handle, 0..10);
+        // Twice: they are used, too.
+        touch(&handle, (0..10).chain(0..10));
         handle.write_at(&[9], 3 * PAGE as u64).unwrap();
         let in_hand = mapping.page(4).unwrap();
         // Pages 1 to 7 lie within these bytes.

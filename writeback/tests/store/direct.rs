@@ -1,4 +1,5 @@
-//! `DirectStore`: a file past the kernel's cache does all that a file does, and is in one memory.
+//! `DirectStore`: a file past the kernel's cache does all that a file does, and is in one memory. So it is of every store of such files: these
+//! tests are those of `UringStore` too.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
@@ -11,18 +12,19 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use rustix::fs::OFlags;
 use writeback::store::Store;
-use writeback::{
-    Budget, CacheConfig, Config, DirectStore, FileStore, Handle, Mapping, PageCache, SyncMode,
-};
+use writeback::{Budget, CacheConfig, Config, FileStore, Handle, Mapping, PageCache, SyncMode};
 
 use crate::copies::{cached, folder as folder_on_a_device, skip};
-use crate::within;
+use crate::{DirectStore, can_be, within};
 
 const PAGE: usize = 4096;
 const MIB: usize = 1 << 20;
 
 /// A folder where files can have direct I/O.
 fn folder() -> Option<(tempfile::TempDir, PathBuf)> {
+    if !can_be() {
+        return None;
+    }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join("file");
     match DirectStore::create(&path) {
@@ -74,7 +76,7 @@ fn the_tail_is_padded_until_a_sync_sets_the_length() {
 
 #[test]
 fn nothing_of_it_is_in_the_kernels_cache() {
-    let Some((_folder, path)) = folder_on_a_device() else { return };
+    let Some((_folder, path)) = folder_on_a_device().filter(|_| can_be()) else { return };
     let Ok(store) = DirectStore::create(&path) else { return skip("direct I/O") };
     let mapping = Mapping::open(store).unwrap();
     let handle = mapping.handle();
@@ -148,6 +150,9 @@ fn child_without_direct_io() {
 
 #[test]
 fn what_is_refused_leaves_no_file() {
+    if !can_be() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);

@@ -26,3 +26,11 @@ mod common_files;
 mod pass_on;
 
 use watchdog::{patience, within};
+#[cfg(target_os = "linux")]
+use writeback::DirectStore;
+
+/// Whether there can be the store that the tests of direct I/O are of, wherever there is direct I/O.
+#[cfg(target_os = "linux")]
+fn can_be() -> bool {
+    true
+}

@@ -17,9 +17,10 @@ const TREE: Option<&str> = Some("tagged-radix");
 const CACHE: Option<&str> = Some("writeback");
 const FRAMES: Option<&str> = Some("page-frames");
 const ENGINES: Option<&str> = Some("engines");
+const URING: Option<&str> = Some("writeback-uring");
 
 /// As `ci/loom.sh` and `ci/shuttle.sh` build them.
-pub(crate) const TOOLS: [Tool; 13] = [
+pub(crate) const TOOLS: [Tool; 15] = [
     Tool {
         name: "tests",
         package: None,
@@ -43,6 +44,8 @@ pub(crate) const TOOLS: [Tool; 13] = [
     Tool { name: "frames-tests", package: FRAMES, cfgs: &[], features: "", binaries: &[] },
     Tool { package: FRAMES, binaries: &["lib"], ..loom("frames-loom", &["frames_loom"]) },
     Tool { name: "engines-tests", package: ENGINES, cfgs: &[], features: "", binaries: &[] },
+    Tool { name: "uring-tests", package: URING, cfgs: &[], features: "", binaries: &[] },
+    Tool { package: URING, binaries: &["lib"], ..loom("uring-loom", &["uring_loom"]) },
 ];
 
 const fn shuttle(name: &'static str, cfgs: &'static [&'static str]) -> Tool {
@@ -59,6 +62,7 @@ pub(crate) fn crate_of(file: &str) -> Option<&'static str> {
         "engines" => ENGINES,
         "frames" => FRAMES,
         "radix" => TREE,
+        "uring" => URING,
         "writeback" => CACHE,
         _ => None,
     }

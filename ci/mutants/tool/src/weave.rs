@@ -22,13 +22,14 @@ use crate::Result;
 use crate::data::{Edit, Mutant};
 
 /// What belongs to a copy: all that the workspace is made of.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "Cargo.toml",
     "Cargo.lock",
     "clippy.toml",
     "frames",
     "radix",
     "writeback",
+    "uring",
     "engines",
     "benches",
 ];

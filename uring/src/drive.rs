@@ -1,0 +1,247 @@
+//! The store's thread: it hands flights to the kernel, takes their ends, and goes on with those that have not ended.
+//!
+//! Everything is ended here, with no lock: tasks are woken in that call, and the last reference to the store may go with it, which then does not wait
+//! for this thread. What somebody who is told of an end does with a panic concerns nobody else. If the kernel takes nothing any more, what it has stays as it is, for ever (I-PINNED), and all else
+//! ends with its error.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::mem::{self, ManuallyDrop};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+
+use writeback::StoreError;
+
+use crate::flight::{Below, End, Flight, Flights};
+use crate::queue::{Found, Queue, Wake};
+use crate::ring::Ring;
+
+/// How many flights are noted, at the most, before the kernel gets them: those that come one by one are handed over together.
+const TOGETHER: usize = 16;
+
+/// What callers and the thread have in common.
+pub(crate) struct Shared {
+    queue: Queue<Flight>,
+    below: Box<dyn Below>,
+    /// Flights that have not ended.
+    under_way: AtomicUsize,
+    /// How many of them the kernel has at a time.
+    places: u32,
+    /// How often the thread has begun, or left, a call that tells of an end: odd within one.
+    told: AtomicU64,
+    /// The process that has the thread.
+    process: u32,
+    /// Why the kernel takes nothing any more.
+    broken: OnceLock<StoreError>,
+}
+
+impl Shared {
+    pub(crate) fn new(waker: Box<dyn Wake>, below: Box<dyn Below>, places: u32) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Queue::new(waker),
+            below,
+            under_way: AtomicUsize::new(0),
+            places,
+            told: AtomicU64::new(0),
+            process: process::id(),
+            broken: OnceLock::new(),
+        })
+    }
+
+    fn is_here(&self) -> bool {
+        self.process == process::id()
+    }
+
+    fn submit(&self, flight: Flight) {
+        if !self.is_here() {
+            let text = "the ring belongs to the process that this one was forked from";
+            return flight.end(End::failed(io::Error::other(text).into()));
+        }
+        // Relaxed: a number that somebody is told, and nothing hangs on it.
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        if let Err(flight) = self.queue.push(flight) {
+            self.end(flight, End::failed(self.why()));
+        }
+    }
+
+    fn end(&self, flight: Flight, end: End) {
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        // The hook has told of it.
+        let _ = catch_unwind(AssertUnwindSafe(|| flight.end(end)));
+    }
+
+    /// What [`is_leaving`](Self::is_leaving) is asked with later.
+    pub(crate) fn moment(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// Whether the store has been dropped, or may be by the call that the thread was in at that moment.
+    pub(crate) fn is_leaving(&self, moment: u64) -> bool {
+        // In this order: what the call drops closes the queue before the call is left.
+        let is_within = moment % 2 == 1 && self.moment() == moment;
+        is_within || self.queue.is_closed()
+    }
+
+    fn why(&self) -> StoreError {
+        self.broken.get().cloned().unwrap_or(StoreError::Lost)
+    }
+}
+
+/// A thread with a ring. Dropped, it waits until all has ended; but not on that thread, and not in a process that was forked since.
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    /// `None` once it is not waited for.
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// `thread` [drives](drive).
+    pub(crate) fn new(shared: Arc<Shared>, thread: JoinHandle<()>) -> Self {
+        Self { shared, thread: Some(thread) }
+    }
+
+    pub(crate) fn submit(&self, flight: Flight) {
+        self.shared.submit(flight);
+    }
+
+    /// Whether three quarters of what the kernel has at a time are under way.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.under_way() * 4 >= self.shared.places as usize * 3
+    }
+
+    fn under_way(&self) -> usize {
+        self.shared.under_way.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        if !self.shared.is_here() {
+            return mem::forget(thread);
+        }
+        self.shared.queue.close();
+        if thread.thread().id() != thread::current().id() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("under_way", &self.under_way()).finish_non_exhaustive()
+    }
+}
+
+struct Driver<'s, R> {
+    /// Neither it nor the flights are dropped but in the end: what the kernel has stays, also after a panic.
+    ring: ManuallyDrop<R>,
+    flights: ManuallyDrop<Flights>,
+    shared: &'s Shared,
+    waiting: VecDeque<Flight>,
+    ends: Vec<(u64, i32)>,
+}
+
+/// What the thread does: all that is in the queue, until the queue is closed.
+pub(crate) fn drive<R: Ring>(ring: R, shared: &Shared) {
+    let mut driver = Driver {
+        ring: ManuallyDrop::new(ring),
+        flights: ManuallyDrop::new(Flights::new(shared.places)),
+        shared,
+        waiting: VecDeque::new(),
+        ends: Vec::new(),
+    };
+    let driven = catch_unwind(AssertUnwindSafe(|| driver.run()));
+    let error = match driven {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        Err(_) => Some(io::Error::other("the thread of the ring has panicked")),
+    };
+    if let Some(error) = error {
+        let _ = shared.broken.set(error.into());
+    }
+    shared.queue.close();
+    let Driver { ring, flights, mut waiting, .. } = driver;
+    while shared.queue.take(&mut waiting) == Found::Some {}
+    waiting.into_iter().for_each(|flight| shared.end(flight, End::failed(shared.why())));
+    if flights.is_empty() {
+        drop(ManuallyDrop::into_inner(ring));
+        drop(ManuallyDrop::into_inner(flights));
+    }
+}
+
+impl<R: Ring> Driver<'_, R> {
+    fn run(&mut self) -> io::Result<()> {
+        let mut launched = 0;
+        loop {
+            let found = self.shared.queue.take(&mut self.waiting);
+            launched += self.launch()?;
+            let is_full = self.flights.is_full();
+            if found == Found::Some && launched < TOGETHER && !is_full {
+                // More may have come meanwhile.
+                continue;
+            }
+            if found == Found::Closed && self.waiting.is_empty() && self.flights.is_empty() {
+                return Ok(());
+            }
+            self.ring.enter(is_full || found != Found::Some)?;
+            launched = 0;
+            self.land()?;
+        }
+    }
+
+    /// Notes what waits, as far as there are places; tells how many flights those are.
+    fn launch(&mut self) -> io::Result<usize> {
+        let mut launched = 0;
+        while !self.flights.is_full()
+            && let Some(flight) = self.waiting.pop_front()
+        {
+            if flight.call().is_none() {
+                // Of no bytes.
+                self.shared.end(flight, End::default());
+                continue;
+            }
+            let key = self.flights.insert(flight);
+            self.push(key)?;
+            launched += 1;
+        }
+        Ok(launched)
+    }
+
+    fn push(&mut self, key: u64) -> io::Result<()> {
+        loop {
+            let call = self.flights.get_mut(key).and_then(|flight| flight.call());
+            let call = call.expect("it has not ended");
+            // SAFETY: I-PINNED: the flight has its bytes and slices, which lie elsewhere than itself, and stays in its place until its end is taken.
+            if unsafe { self.ring.push(key, call) } {
+                return Ok(());
+            }
+            self.ring.enter(false)?;
+        }
+    }
+
+    /// Takes what has ended.
+    fn land(&mut self) -> io::Result<()> {
+        let mut ends = mem::take(&mut self.ends);
+        self.ring.reap(&mut ends);
+        for (key, result) in ends.drain(..) {
+            let Some(flight) = self.flights.get_mut(key) else { continue };
+            match flight.advance(result, &*self.shared.below) {
+                None => self.push(key)?,
+                Some(end) => {
+                    let flight = self.flights.remove(key).expect("it was there");
+                    // Release: whoever sees that the call was left sees what it has dropped.
+                    self.shared.told.fetch_add(1, Ordering::Release);
+                    self.shared.end(flight, end);
+                    self.shared.told.fetch_add(1, Ordering::Release);
+                }
+            }
+        }
+        self.ends = ends;
+        Ok(())
+    }
+}
