@@ -75,10 +75,15 @@ impl From<slatedb::Error> for OpenError {
 impl From<&object_store::Error> for OpenError {
     fn from(error: &object_store::Error) -> Self {
         use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+        let text = whole(error);
+        // The status of a list's answer is told in the text only.
+        let says = |status: [&str; 2]| status.iter().any(|status| text.contains(status));
         match error {
-            NotFound { .. } => OpenError::NotFound(whole(error)),
-            PermissionDenied { .. } | Unauthenticated { .. } => OpenError::Refused(whole(error)),
-            _ => OpenError::Store(io::Error::other(whole(error)).into()),
+            NotFound { .. } => OpenError::NotFound(text),
+            PermissionDenied { .. } | Unauthenticated { .. } => OpenError::Refused(text),
+            _ if says(["404 Not Found", "NoSuchBucket"]) => OpenError::NotFound(text),
+            _ if says(["401 Unauthorized", "403 Forbidden"]) => OpenError::Refused(text),
+            _ => OpenError::Store(io::Error::other(text).into()),
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) async fn open(
     if let Some(Err(error)) = objects.list(Some(&path)).next().await {
         return Err((&error).into());
     }
-    let db = build(&path, &objects, &options).await?;
+    let db = build_again(&path, &objects, &options).await?;
     let state = match load(&db, &options).await {
         Ok(state) => state,
         Err(error) => {
@@ -54,6 +54,23 @@ pub(crate) async fn open(
         ahead: Mutex::new(Ahead::new(chunk)),
         spilled: 0.into(),
     })
+}
+
+/// Of two that make a database at the same time one is told that its first object exists: then it is there to be opened.
+async fn build_again(
+    path: &Path,
+    objects: &Arc<dyn ObjectStore>,
+    options: &ObjectOptions,
+) -> Result<Db, OpenError> {
+    const TIMES: u32 = 8;
+    for _ in 1..TIMES {
+        match build(path, objects, options).await {
+            Err(OpenError::Store(error))
+                if error.to_string().contains("version already exists") => {}
+            outcome => return outcome,
+        }
+    }
+    build(path, objects, options).await
 }
 
 async fn build(

@@ -106,13 +106,17 @@ mod tests {
 
     const CHUNKS: u64 = 24;
 
+    fn at(chunk: u64) -> usize {
+        usize::try_from(chunk).expect("few")
+    }
+
     proptest! {
         #[test]
         fn it_is_a_map_of_chunks_and_tells_its_changes(
             steps in prop::collection::vec((0..CHUNKS, 0..CHUNKS, prop::option::of(0..3_u64), any::<bool>()), 0..40),
         ) {
             let (mut runs, mut stored) = (Runs::default(), BTreeMap::new());
-            let mut model = [None; CHUNKS as usize];
+            let mut model = [None; 24];
             for (start, len, generation, take) in steps {
                 let range = start..(start + len).min(CHUNKS);
                 let before = model;
@@ -120,17 +124,17 @@ mod tests {
                     Some(generation) => runs.insert(range.clone(), generation),
                     None => runs.remove(range.clone()),
                 };
-                let mut told = [None; CHUNKS as usize];
+                let mut told = [None; 24];
                 for (part, generation) in replaced {
-                    part.for_each(|chunk| told[chunk as usize] = Some(generation));
+                    part.for_each(|chunk| told[at(chunk)] = Some(generation));
                 }
                 for chunk in 0..CHUNKS {
                     let inside = range.contains(&chunk);
-                    prop_assert_eq!(told[chunk as usize], before[chunk as usize].filter(|_| inside));
+                    prop_assert_eq!(told[at(chunk)], before[at(chunk)].filter(|_| inside));
                     if inside {
-                        model[chunk as usize] = generation;
+                        model[at(chunk)] = generation;
                     }
-                    prop_assert_eq!(runs.get(chunk), model[chunk as usize]);
+                    prop_assert_eq!(runs.get(chunk), model[at(chunk)]);
                 }
                 if take {
                     for (start, run) in runs.take_changes() {

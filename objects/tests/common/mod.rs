@@ -1,8 +1,12 @@
 //! What the tests share.
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod history;
+pub(crate) mod server;
+
 use std::sync::Arc;
 
+use writeback::StoreError;
 use writeback::store::Store;
 use writeback_objects::object_store::ObjectStore;
 use writeback_objects::object_store::memory::InMemory;
@@ -20,8 +24,12 @@ pub(crate) fn spilling() -> ObjectOptions {
 }
 
 pub(crate) fn contents(store: &ObjectPages) -> Vec<u8> {
-    let mut bytes = vec![0xee; usize::try_from(store.len().unwrap()).unwrap() + CHUNK];
-    let count = store.read_at(0, &mut bytes).unwrap();
+    read_all(store).unwrap()
+}
+
+pub(crate) fn read_all(store: &ObjectPages) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![0xee; usize::try_from(store.len()?).unwrap() + CHUNK];
+    let count = store.read_at(0, &mut bytes)?;
     bytes.truncate(count);
-    bytes
+    Ok(bytes)
 }
