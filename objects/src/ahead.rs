@@ -53,8 +53,11 @@ impl Ahead {
         if streak < SEQUENCE {
             return 0..0;
         }
+        // So that what one reader looks ahead to is not forgotten for what another does, with one segment each that is half read.
+        let readers = self.readers.iter().filter(|(_, streak)| *streak > SEQUENCE).count();
+        let depth = DEPTH.min((SEGMENTS_MAX / readers) as u64 - 1);
         let first = chunks.end.div_ceil(self.per_segment);
-        let last = (first + DEPTH).min(end.div_ceil(self.per_segment));
+        let last = (first + depth).min(end.div_ceil(self.per_segment));
         first..last.max(first)
     }
 
@@ -118,6 +121,26 @@ mod tests {
         assert_eq!(ahead.note(&(256..300), 1000), 2..4, "not beyond the end");
         assert_eq!(ahead.note(&(1032..1064), 1000), 0..0);
         assert_eq!(ahead.note(&(1064..1096), 1000), 5..5);
+    }
+
+    #[test]
+    fn readers_side_by_side_have_room_for_what_they_look_ahead_to() {
+        let mut ahead = Ahead::new(1 << 20);
+        let mut wasted = 0;
+        for at in 0..100 {
+            for reader in 0..8 {
+                let chunk = reader * 1000 + at;
+                let begun = ahead.note(&(chunk..chunk + 1), 1 << 20);
+                wasted += u64::from(at > 10 && !ahead.has(chunk));
+                ahead.take(chunk, &(chunk..chunk + 1));
+                for segment in begun {
+                    if !ahead.has(segment) {
+                        ahead.begin(segment, fetch());
+                    }
+                }
+            }
+        }
+        assert_eq!(wasted, 0);
     }
 
     #[test]

@@ -22,8 +22,10 @@ use crate::runs::ZEROS;
 
 /// Most bytes, about, that are spilled in one go.
 const SLICE: u64 = 4 << 20;
-/// Most keys that are deleted in one go, or by a flush itself.
-const SWEEP: u64 = 1024;
+/// Most keys that a flush itself deletes because they are garbage. More are swept up after it.
+const WITH_FLUSH: u64 = 16;
+/// Most keys that are swept up in one go.
+const SWEEP: usize = 1024;
 
 type Garbage = Vec<(Space, Range<u64>)>;
 
@@ -98,7 +100,7 @@ async fn resolve(inner: &Inner, layer: &Layer) -> Result<Vec<(u64, Bytes)>, Stor
                     find(&[layer], &state.stored, state.record.end, *chunk..chunk + 1)
                 };
                 let piece = pieces.pop().expect("one chunk is one piece");
-                let values = crate::read::load(&inner.db, piece).await?;
+                let values = crate::read::load(inner, piece).await?;
                 trimmed(&values[0])
             }
         };
@@ -138,7 +140,7 @@ fn merge(
 
     let mut batch = WriteBatch::new();
     let keys: u64 = garbage.iter().map(|(_, range)| range.end - range.start).sum();
-    if keys <= SWEEP {
+    if keys <= WITH_FLUSH {
         for (space, range) in garbage.drain(..) {
             for chunk in range.filter(|chunk| is_garbage(state, space, *chunk)) {
                 batch.delete(space.key(chunk));
@@ -201,7 +203,7 @@ async fn sweep_range(inner: &Inner, space: Space, range: Range<u64>) -> Result<(
         let entry = found.next().await?;
         let more = entry.is_some();
         chunks.extend(entry.and_then(|entry| chunk_of(&entry.key)));
-        if !chunks.is_empty() && (!more || chunks.len() as u64 == SWEEP) {
+        if !chunks.is_empty() && (!more || chunks.len() == SWEEP) {
             let _turn = inner.turn.lock().await;
             let mut batch = WriteBatch::new();
             {

@@ -28,7 +28,7 @@ pub struct ObjectOptions {
 impl Default for ObjectOptions {
     fn default() -> Self {
         Self {
-            staging_bytes: 64 << 20,
+            staging_bytes: 32 << 20,
             chunk: 4096,
             wal: true,
             cache_bytes: 64 << 20,
@@ -39,16 +39,19 @@ impl Default for ObjectOptions {
             settings: Settings {
                 // Only a flush needs one, and asks for it.
                 flush_interval: None,
+                // Each look costs a request, and who has only flushed once a minute should not pay for sixty.
+                manifest_poll_interval: Duration::from_secs(5),
                 max_unflushed_bytes: 256 << 20,
                 object_store_max_retries: Some(8),
                 ..Settings::default()
             },
         }
+        .wal(true)
     }
 }
 
 impl ObjectOptions {
-    /// How many bytes that are not flushed are kept in memory, 64 MiB to begin with. What is more is put into the object store ahead
+    /// How many bytes that are not flushed are kept in memory, 32 MiB to begin with. What is more is put into the object store ahead
     /// of the flush, where nobody sees it before; at twice as much, writes wait for that.
     #[must_use]
     pub fn staging_bytes(mut self, bytes: u64) -> Self {
@@ -70,6 +73,11 @@ impl ObjectOptions {
     #[must_use]
     pub fn wal(mut self, wal: bool) -> Self {
         self.wal = wal;
+        // Without a log tables are what a flush waits for: small ones are each put in one request, while the next is made.
+        let (table, at_once, tables_max) = if wal { (64 << 20, 4, 64) } else { (8 << 20, 8, 256) };
+        self.settings.l0_sst_size_bytes = table;
+        self.settings.l0_flush_parallelism = at_once;
+        self.settings.l0_max_ssts = tables_max;
         self
     }
 
@@ -80,7 +88,7 @@ impl ObjectOptions {
         self
     }
 
-    /// Whether reads in sequence are met by what was fetched ahead, in parallel: up to 16 MiB. They are to begin with.
+    /// Whether reads in sequence are met by what was fetched ahead, in parallel: up to 32 MiB. They are to begin with.
     #[must_use]
     pub fn read_ahead(mut self, ahead: bool) -> Self {
         self.read_ahead = ahead;
@@ -109,7 +117,8 @@ impl ObjectOptions {
         self
     }
 
-    /// Settings of the database. What [`wal`](Self::wal) says wins over what is said here.
+    /// Settings of the database, to be changed after [`wal`](Self::wal) has been called, which sets some of them: the size and number of tables. Whether
+    /// there is a log, it says alone.
     #[must_use]
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);

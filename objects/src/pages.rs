@@ -213,9 +213,13 @@ pub(crate) fn wait<T: Send + 'static>(
 }
 
 impl Inner {
+    pub(crate) fn chunk_len(&self) -> usize {
+        usize::try_from(self.chunk).expect("at most a MiB")
+    }
+
     /// Puts what a batch has into memory. Afterwards it is as good as written.
     fn stage(&self, batch: &WriteBatch, state: &mut State) {
-        let size = usize::try_from(self.chunk).expect("at most a MiB");
+        let size = self.chunk_len();
         let mut chunk = batch.offset() / self.chunk;
         for image in batch.images() {
             for bytes in image.as_ref().chunks(size) {
@@ -255,7 +259,7 @@ impl Store for ObjectPages {
     /// Whole chunks, up to 256 pages, to the end of what an `i64` counts.
     fn limits(&self) -> Limits {
         let mut limits = Limits::default();
-        limits.alignment = usize::try_from(self.inner().chunk).expect("at most a MiB");
+        limits.alignment = self.inner().chunk_len();
         limits
     }
 

@@ -17,6 +17,9 @@ use crate::pages::{Inner, State};
 
 /// How many places are read from at once for one read.
 const AT_ONCE: usize = 16;
+/// What a key and its entry take in the database, about.
+const BESIDE: usize = 48;
+const BLOCK: usize = 64 << 10;
 
 pub(crate) fn read(inner: &Arc<Inner>, run: ReadRun) {
     let (count, chunks, pieces) = {
@@ -72,7 +75,7 @@ fn kept(bytes: &Bytes, keep: usize) -> Bytes {
 
 /// Ends `run` with `count` bytes of these chunks.
 fn fill(inner: &Inner, mut run: ReadRun, count: u64, chunks: &[Bytes]) {
-    let size = usize::try_from(inner.chunk).expect("at most a MiB");
+    let size = inner.chunk_len();
     let mut skip = usize::try_from(run.offset() % inner.chunk).expect("less than a chunk");
     let mut chunks = chunks.iter();
     let mut chunk = chunks.next();
@@ -157,13 +160,14 @@ async fn fetch(inner: &Inner, chunks: Range<u64>) -> Result<Vec<Bytes>, StoreErr
     }
     let _places = inner.places.read().await;
     let pieces = locate(&inner.state.lock(), chunks);
-    let loads = pieces.into_iter().map(|piece| load(&inner.db, piece));
+    let loads = pieces.into_iter().map(|piece| load(inner, piece));
     let parts: Vec<_> = stream::iter(loads).buffered(AT_ONCE).try_collect().await?;
     Ok(parts.concat())
 }
 
 /// The bytes of one piece. Nobody may change meanwhile where they are.
-pub(crate) async fn load(db: &Db, piece: Piece) -> Result<Vec<Bytes>, StoreError> {
+pub(crate) async fn load(inner: &Inner, piece: Piece) -> Result<Vec<Bytes>, StoreError> {
+    let (db, size) = (&inner.db, inner.chunk_len());
     let len = usize::try_from(piece.chunks.end - piece.chunks.start).expect("fits a buffer");
     let mut values = vec![Bytes::new(); len];
     match piece.from {
@@ -173,7 +177,7 @@ pub(crate) async fn load(db: &Db, piece: Piece) -> Result<Vec<Bytes>, StoreError
             let value = db.get(space.key(piece.chunks.start)).await.map_err(store_error)?;
             values[0] = value.unwrap_or_default();
         }
-        From::Stored(space) => scan(db, space, &piece.chunks, &mut values).await?,
+        From::Stored(space) => scan(db, space, &piece.chunks, size, &mut values).await?,
     }
     values.iter_mut().for_each(|value| *value = kept(value, piece.keep));
     Ok(values)
@@ -183,10 +187,13 @@ async fn scan(
     db: &Db,
     space: Space,
     chunks: &Range<u64>,
+    size: usize,
     values: &mut [Bytes],
 ) -> Result<(), StoreError> {
-    let options =
-        ScanOptions { read_ahead_bytes: 1 << 20, max_fetch_tasks: 2, ..ScanOptions::default() };
+    // One request for all of them, with what stands beside each and the rest of a block, and not much more: what is fetched is
+    // not cut off where the scan ends.
+    let bytes = values.len() * (size + BESIDE) + BLOCK;
+    let options = ScanOptions { read_ahead_bytes: bytes, ..ScanOptions::default() };
     let mut found =
         db.scan_with_options(space.keys(chunks), &options).await.map_err(store_error)?;
     while let Some(entry) = found.next().await.map_err(store_error)? {

@@ -323,8 +323,8 @@ fn a_flush_to_a_server_that_is_gone_fails_in_time() {
         let folder = TempDir::new().unwrap();
         let mut server = Server::start(folder.path(), &[]);
         let options = || ObjectPages::options().patience(Duration::from_secs(2));
-        let handle =
-            Mapping::open(options().open("disk", server.client()).unwrap()).unwrap().handle();
+        let store = options().open("disk", server.client()).unwrap();
+        let handle = Mapping::open(store.clone()).unwrap().handle();
         handle.write_at(&[1; CHUNK], 0).unwrap();
         handle.sync_data().unwrap();
         server.kill();
@@ -335,7 +335,7 @@ fn a_flush_to_a_server_that_is_gone_fails_in_time() {
         assert!(error.is_poisoned(), "{error}");
         println!("{error}");
         server.restart();
-        assert!(handle.sync_data().is_err());
+        assert!(handle.sync_data().is_err() && store.sync(FlushKind::Data).is_err(), "for good");
         let store = options().open("disk", server.client()).unwrap();
         let bytes = contents(&store);
         assert!(bytes == [1; CHUNK] || bytes == [2; CHUNK], "one flush or the other");

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use common::{CHUNK, bucket, contents, spilling};
 use writeback::store::{Completion, FlushKind, ReadRun, Store, WriteBatch};
 use writeback::{Config, Error, Mapping, StoreError};
-use writeback_objects::object_store::memory::InMemory;
 use writeback_objects::object_store::{ObjectStore, ObjectStoreExt};
 use writeback_objects::{ObjectPages, OpenError};
 
@@ -190,6 +189,7 @@ fn what_is_spilled_belongs_to_nothing_until_it_is_flushed() {
     store.close().unwrap(); // moves all of it to where it is durable
     let again = spilling().open("disk", bucket.clone()).unwrap();
     assert!(contents(&again) == pattern(100 * CHUNK, 1));
+    assert!(keys(&again, "s") <= 100, "{} keys belong to nothing", keys(&again, "s"));
     // The generation is used again: zeros that are spilled in it are not what was spilled before.
     again.write_at(0, &vec![0; 2000 * CHUNK]).unwrap();
     again.sync(FlushKind::Data).unwrap();
@@ -232,12 +232,7 @@ fn what_is_cut_off_or_overwritten_leaves_the_database() {
     store.sync(FlushKind::Data).unwrap();
     store.set_len(100).unwrap();
     store.sync(FlushKind::Data).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let keys = |prefix: &'static str| {
-        let mut found = runtime.block_on(store.db().scan_prefix(prefix, ..)).unwrap();
-        std::iter::from_fn(|| runtime.block_on(found.next()).unwrap()).count()
-    };
-    wait_until("it is swept up", || keys("s") == 0 && keys("p") <= 1);
+    wait_until("it is swept up", || keys(&store, "s") == 0 && keys(&store, "p") <= 1);
     assert!(contents(&store) == pattern(100, 2));
 }
 
@@ -287,6 +282,34 @@ fn what_was_fetched_ahead_is_forgotten_when_it_is_written() {
     assert!(contents(&store)[..1000 * CHUNK].iter().all(|byte| *byte == 0));
 }
 
+/// A flush moves a chunk that was cut to another place, and deletes it from where it was.
+#[test]
+fn reads_during_a_flush_find_what_it_moves() {
+    let store = spilling().open("disk", bucket()).unwrap();
+    for round in 0..60 {
+        let bytes = pattern(64 * CHUNK, round);
+        store.write_at(0, &bytes).unwrap();
+        store.sync(FlushKind::Data).unwrap();
+        let end = 8 * CHUNK + 100;
+        store.set_len(end as u64).unwrap();
+        let flushed = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !flushed.load(std::sync::atomic::Ordering::Relaxed) {
+                        let mut read = vec![0xee; 2 * CHUNK];
+                        let count = store.read_at(7 * CHUNK as u64, &mut read).unwrap();
+                        assert!(read[..count] == bytes[7 * CHUNK..end], "round {round}");
+                    }
+                });
+            }
+            store.sync(FlushKind::Data).unwrap();
+            flushed.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+    assert!(store.spilled() > 60, "{} were spilled", store.spilled());
+}
+
 #[test]
 fn a_lost_object_is_an_error_and_not_zeros() {
     let bucket = bucket();
@@ -311,6 +334,12 @@ fn a_lost_object_is_an_error_and_not_zeros() {
     assert!(error.is_some());
 }
 
+fn keys(store: &ObjectPages, prefix: &'static str) -> usize {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut found = runtime.block_on(store.db().scan_prefix(prefix, ..)).unwrap();
+    std::iter::from_fn(|| runtime.block_on(found.next()).unwrap()).count()
+}
+
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
@@ -318,6 +347,3 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
-
-#[allow(dead_code, reason = "tells that a bucket in memory is what object_store has")]
-fn is_a_store(_: InMemory) {}
