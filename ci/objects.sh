@@ -21,6 +21,7 @@ if OBJECTS_RACY=1 OBJECTS_ROUNDS=60 cargo test --test server two_clients >/dev/n
     echo "objects: two writers in one bucket were not noticed" >&2
     exit 1
 fi
+if [ "${1:-}" = long ]; then ./mutants.sh; else ./mutants.sh --check; fi
 cd ..
 
 needed=()

@@ -73,8 +73,8 @@ impl ObjectOptions {
     #[must_use]
     pub fn wal(mut self, wal: bool) -> Self {
         self.wal = wal;
-        // Without a log tables are what a flush waits for: small ones are each put in one request, while the next is made.
-        let (table, at_once, tables_max) = if wal { (64 << 20, 4, 64) } else { (8 << 20, 8, 256) };
+        // Without a log tables are what a flush waits for: smaller ones are sent while the next is made.
+        let (table, at_once, tables_max) = if wal { (64 << 20, 4, 64) } else { (32 << 20, 8, 128) };
         self.settings.l0_sst_size_bytes = table;
         self.settings.l0_flush_parallelism = at_once;
         self.settings.l0_max_ssts = tables_max;

@@ -55,6 +55,9 @@ struct Options {
     /// Without the log: each byte is sent once less.
     #[arg(long)]
     no_wal: bool,
+    /// Size of a table of the database, if it is to be another than the store's own choice.
+    #[arg(long)]
+    table_mib: Option<usize>,
     #[command(subcommand)]
     what: What,
 }
@@ -89,10 +92,13 @@ impl Options {
     }
 
     fn open(&self, path: &str, bucket: &Arc<Counting>) -> Result<(ObjectPages, Mapping)> {
-        let store = ObjectPages::options()
+        let mut store = ObjectPages::options()
             .chunk(self.chunk)
             .wal(!self.no_wal)
             .patience(Duration::from_secs(600));
+        if let Some(mib) = self.table_mib {
+            store = store.settings(|settings| settings.l0_sst_size_bytes = mib * MIB);
+        }
         let store = store.open(path, Arc::clone(bucket) as Arc<dyn ObjectStore>)?;
         let page = usize::try_from(self.chunk)?;
         let cache = PageCache::new(CacheConfig::new(MEMORY / u64::from(self.chunk)))?;
