@@ -80,7 +80,7 @@ mutant sweep-blindly flush.rs "model the_store_is" \
 mutant no-sweep flush.rs "store what_is_cut_off" \
     'sweep(&inner, garbage).await;' 'drop(garbage);'
 # A chunk that was written while it was spilled stays in memory.
-mutant adopt-anything flush.rs "model the_store_is" \
+mutant adopt-anything flush.rs "store what_is_written_while" \
     'if !state.now.chunks.get(&chunk).is_some_and(same) {' \
     'if !state.now.chunks.get(&chunk).is_some_and(|staged| same(staged) || true) {'
 # A read looks into what is being flushed.
