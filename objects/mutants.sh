@@ -79,36 +79,12 @@ mutant sweep-blindly flush.rs "model the_store_is" \
 # What is replaced leaves the database.
 mutant no-sweep flush.rs "store what_is_cut_off" \
     'sweep(&inner, garbage).await;' 'drop(garbage);'
-# A chunk that was written while it was spilled stays in memory.
-mutant adopt-anything flush.rs "store what_is_written_while" \
-    'if !state.now.chunks.get(&chunk).is_some_and(same) {' \
-    'if !state.now.chunks.get(&chunk).is_some_and(|staged| same(staged) || true) {'
-# A read looks into what is being flushed.
-mutant going-not-read read.rs "store reads_during_a_flush" \
-    'layers.extend(state.going.as_deref());' ''
 # Nobody looks up places while a flush changes them.
 mutant places-not-alone flush.rs "store reads_during_a_flush" \
     'let _alone = inner.places.write().await;' ''
 # What was fetched ahead is forgotten when it is written.
 mutant ahead-kept pages.rs "store what_was_fetched_ahead" \
     'inner.ahead.lock().forget(first..first + batch.len() / inner.chunk);' 'let _ = first;'
-# Writes wait when too much is staged.
-mutant writes-never-wait pages.rs "store writes_wait" \
-    'let room = state.now.bytes <= 2 * inner.options.staging_bytes;' 'let room = true;'
-# A writer that is shut out is told so.
-mutant fenced-untold error.rs "store an_opener_shuts_out" \
-    'ErrorKind::Closed(CloseReason::Fenced) => return StoreError::Fenced,' \
-    'ErrorKind::Closed(CloseReason::Fenced) => io::ErrorKind::Other,'
-# Of several that expect an epoch, one opens.
-mutant epoch-not-expected open.rs "store of_several_that_expect" \
-    'builder = builder.with_expected_epoch(epoch);' 'let _ = epoch;'
-# After a flush that failed there is none that succeeds.
-mutant flush-after-failure flush.rs "server a_flush_to_a_server" \
-    'inner.state.lock().failed = Some(error.clone());' 'let _ = error;'
-# A read that goes wrong is an error and not zeros.
-mutant lost-is-zeros read.rs "store a_lost_object" \
-    'Err(error) => run.complete(Err(error)),' \
-    'Err(_) => fill(&inner, run, count, &[]),'
 
 echo "objects: $played mutants, ${#survived[@]} survived: ${survived[*]}"
 [ ${#survived[@]} -eq 0 ]
