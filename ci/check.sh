@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
-for tool in fuzz ci/mutants/tool; do
+for tool in fuzz objects ci/mutants/tool; do
     cargo fmt --manifest-path "$tool/Cargo.toml" --check
 done
 # A change of code that a mutant no longer fits is told at once.

@@ -1,5 +1,8 @@
 //! Real clients of the disk that the plugin `nbd_disk` serves: nbdcopy, qemu-img, qemu-io, fio, and `kill -9`.
 //!
+//! Or that another plugin serves: `NBD_PLUGIN` is its path and `NBD_PARAMETERS` is what it takes instead of `file=disk.img`, with `{}` for a name of the
+//! test's own (see `ci/objects.sh`). `NBD_STORE` is what `nbd_disk` keeps it in: `file`, `direct` or `uring`.
+//!
 //! `ci/nbd.sh` installs what they need. Elsewhere a test whose programs are missing says so and does nothing, unless `NBD_REQUIRED` is set.
 
 use std::io::{BufRead, BufReader};
@@ -33,9 +36,39 @@ fn installed(programs: &[&str]) -> bool {
 
 /// The plugin, which cargo builds with the examples.
 fn plugin() -> PathBuf {
+    if let Some(path) = env::var_os("NBD_PLUGIN") {
+        return path.into();
+    }
     let test = env::current_exe().expect("the test runs from a file");
     let profile = test.ancestors().nth(2).expect("tests are built in PROFILE/deps");
     profile.join("examples/libnbd_disk.so")
+}
+
+/// What says where the disk of this folder is.
+fn place(folder: &Path) -> Vec<String> {
+    match env::var("NBD_PARAMETERS") {
+        Ok(parameters) => {
+            let name = folder.file_name().expect("a temporary folder has a name");
+            let parameters = parameters.replace("{}", &name.to_string_lossy());
+            parameters.split_whitespace().map(str::to_owned).collect()
+        }
+        Err(_) => {
+            let store = env::var("NBD_STORE").unwrap_or_else(|_| "file".into());
+            vec![format!("file={}", folder.join("disk.img").display()), format!("store={store}")]
+        }
+    }
+}
+
+/// What the disk of this folder holds, with no server running: the file, or what a server serves that is started for that.
+fn disk(folder: &Path) -> Vec<u8> {
+    if env::var_os("NBD_PLUGIN").is_none() {
+        return fs::read(folder.join("disk.img")).unwrap();
+    }
+    let copy = folder.join("left.raw");
+    let server = Server::start(folder, &[]);
+    run("nbdcopy", &[&server.uri, text(&copy)]);
+    server.kill();
+    fs::read(copy).unwrap()
 }
 
 /// A server that ends with this value.
@@ -45,20 +78,19 @@ struct Server {
 }
 
 impl Server {
-    /// Serves `disk.img` in `folder`.
+    /// Serves the disk of `folder`.
     fn start(folder: &Path, parameters: &[&str]) -> Self {
         let (socket, ready) = (folder.join("socket"), folder.join("pid"));
         for old in [&socket, &ready] {
             let _ = fs::remove_file(old);
         }
-        let file = format!("file={}", folder.join("disk.img").display());
         let process = Command::new("nbdkit")
             .args(["--foreground", "--exit-with-parent", "--unix"])
             .arg(&socket)
             .arg("--pidfile")
             .arg(&ready)
             .arg(plugin())
-            .arg(file)
+            .args(place(folder))
             .args(parameters)
             .stdin(Stdio::null())
             .spawn()
@@ -143,8 +175,7 @@ fn nbdcopy_takes_out_what_it_put_in() {
     run("nbdcopy", &[&server.uri, text(&copy)]);
     assert!(fs::read(&image).unwrap() == fs::read(&copy).unwrap(), "read through the cache");
     server.kill();
-    let disk = folder.path().join("disk.img");
-    assert!(fs::read(&image).unwrap() == fs::read(disk).unwrap(), "flushed, then killed");
+    assert!(fs::read(&image).unwrap() == disk(folder.path()), "flushed, then killed");
 }
 
 #[test]
@@ -157,8 +188,7 @@ fn an_orderly_end_writes_what_was_not_flushed() {
     let server = Server::start(folder.path(), &["size=4M"]);
     run("nbdcopy", &[text(&image), &server.uri]);
     server.stop();
-    let disk = folder.path().join("disk.img");
-    assert!(fs::read(image).unwrap() == fs::read(disk).unwrap());
+    assert!(fs::read(image).unwrap() == disk(folder.path()));
 }
 
 #[test]
@@ -207,12 +237,12 @@ fn a_size_that_is_none_is_refused() {
         return;
     }
     let folder = TempDir::new().unwrap();
-    let file = format!("file={}", folder.path().join("disk.img").display());
     for wrong in ["size=many", "memory=-1", "colour=red"] {
         let ended = Command::new("nbdkit")
             .args(["--foreground", "--exit-with-parent", "--single"])
             .arg(plugin())
-            .args([&file, wrong])
+            .args(place(folder.path()))
+            .arg(wrong)
             .stdin(Stdio::null())
             .output()
             .expect("nbdkit starts");
@@ -338,7 +368,6 @@ fn what_a_flush_acknowledged_survives_a_kill() {
     }
     let rounds = env::var("NBD_KILLS").map_or(6, |rounds| rounds.parse().expect("a number"));
     let folder = TempDir::new().unwrap();
-    let disk = folder.path().join("disk.img");
     let mut promises =
         Promises { durable: vec![0; BLOCKS * PAGES], since: [const { Vec::new() }; BLOCKS] };
     let mut random = SmallRng::seed_from_u64(9);
@@ -352,7 +381,7 @@ fn what_a_flush_acknowledged_survives_a_kill() {
         let requests: Vec<_> = (0..200).map(|_| next()).collect();
         let writes = random.random_range(1..150);
         acknowledged += kill_amid(server, &requests, writes, &mut promises);
-        let bytes = fs::read(&disk).unwrap();
+        let bytes = disk(folder.path());
         assert_eq!(bytes.len(), BLOCKS * PAGES * PAGE);
         promises.check(&bytes, round);
     }

@@ -50,6 +50,11 @@ pub enum StoreError {
     /// A read, a write or a flush was begun and nobody ever said how it ended.
     #[error("it was lost: its completion was dropped")]
     Lost,
+    /// Another writer has opened what the store is on, and this one is shut out for good (`ESTALE`): what it had not
+    /// flushed is nowhere. For stores that several machines can reach. Open it again to go on from what the other one has
+    /// flushed, which shuts that one out.
+    #[error("another writer has opened this store")]
+    Fenced,
 }
 
 impl StoreError {
@@ -83,6 +88,7 @@ impl StoreError {
         match self {
             StoreError::NoSpace => Some(Errno::NOSPC.raw_os_error()),
             StoreError::Unsupported => Some(Errno::OPNOTSUPP.raw_os_error()),
+            StoreError::Fenced => Some(Errno::STALE.raw_os_error()),
             _ => self.io().and_then(io::Error::raw_os_error),
         }
     }
@@ -91,6 +97,7 @@ impl StoreError {
         match self {
             StoreError::NoSpace => Some(io::ErrorKind::StorageFull),
             StoreError::Unsupported => Some(io::ErrorKind::Unsupported),
+            StoreError::Fenced => Some(io::ErrorKind::StaleNetworkFileHandle),
             _ => self.io().map(io::Error::kind),
         }
     }
@@ -101,7 +108,8 @@ impl StoreError {
             StoreError::NoSpace
             | StoreError::Unsupported
             | StoreError::ShortWrite { .. }
-            | StoreError::Lost => None,
+            | StoreError::Lost
+            | StoreError::Fenced => None,
         }
     }
 }

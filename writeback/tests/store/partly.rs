@@ -136,6 +136,9 @@ fn the_errno_is_kept_all_the_way() {
             assert_eq!(io::Error::from(error).raw_os_error(), raw);
         }
     }
+    let fenced = Error::Flush { source: StoreError::Fenced };
+    assert_eq!(fenced.raw_os_error(), Some(Errno::STALE.raw_os_error()), "{fenced}");
+    assert_eq!(io::Error::from(fenced).kind(), io::ErrorKind::StaleNetworkFileHandle);
     let raw = Error::Write { source: StoreError::NoSpace }.raw_os_error();
     assert_eq!(raw, Some(Errno::NOSPC.raw_os_error()));
     let lost = Error::Write { source: StoreError::Lost };

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# The store on object storage: its own tests against an S3 server that starts here, and the tests of the network disk over it.
+# Its crate is outside of the workspace and takes minutes to build, so nothing else calls this but ci/long.sh.
+# Installs nbdkit and its clients where apt-get can; the tests that need them are skipped elsewhere. Usage: ci/objects.sh [long]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+kills=4
+if [ "${1:-}" = long ]; then
+    export OBJECTS_PROGRAMS=2000 OBJECTS_KILLS=100 OBJECTS_SERVER_KILLS=30 OBJECTS_FAULTS=400 OBJECTS_ROUNDS=50
+    kills=100
+fi
+cd objects
+cargo fmt --check
+cargo clippy --all-targets -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+cargo build --examples
+cargo test
+# What a test must notice: conditional puts that are not one step.
+if OBJECTS_RACY=1 OBJECTS_ROUNDS=60 cargo test --test server two_clients >/dev/null 2>&1; then
+    echo "objects: two writers in one bucket were not noticed" >&2
+    exit 1
+fi
+if [ "${1:-}" = long ]; then ./mutants.sh; else ./mutants.sh --check; fi
+cd ..
+
+needed=()
+for program in nbdkit:nbdkit nbdcopy:libnbd-bin qemu-io:qemu-utils fio:fio; do
+    command -v "${program%:*}" >/dev/null || needed+=("${program#*:}")
+done
+if [ ${#needed[@]} -gt 0 ] && ! { apt-get update -q && apt-get install -qy --no-install-recommends "${needed[@]}"; }; then
+    echo "objects: the network disk was skipped: these are not installed: ${needed[*]}"
+    exit 0
+fi
+built=${CARGO_TARGET_DIR:-$PWD/objects/target}/debug/examples
+folder=$(mktemp -d)
+"$built/s3_server" --root "$folder/root" >"$folder/url" &
+server=$!
+trap 'kill $server 2>/dev/null; rm -rf "$folder"' EXIT
+until [ -s "$folder/url" ]; do sleep 0.05; done
+export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=testtest AWS_REGION=us-east-1
+export NBD_REQUIRED=1 NBD_KILLS=$kills NBD_PLUGIN=$built/libs3_disk.so
+NBD_PARAMETERS="url=$(cat "$folder/url") bucket=disks path={}" cargo test --package engines --test nbd -- --nocapture
