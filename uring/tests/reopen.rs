@@ -90,3 +90,36 @@ fn whoever_opens_a_file_does_not_wait_for_a_store_that_is_in_use() {
         let _ = stop.send(());
     });
 }
+
+/// A process that has the file's lock for so many seconds.
+fn locks(path: &std::path::Path, seconds: &str) -> Option<std::process::Child> {
+    let locker = std::process::Command::new("flock").arg(path).args(["sleep", seconds]).spawn();
+    let Ok(locker) = locker else {
+        println!("skipped: there is no flock");
+        return None;
+    };
+    // As soon as it has it.
+    let file = fs::File::open(path).unwrap();
+    while file.try_lock().is_ok() {
+        file.unlock().unwrap();
+        thread::sleep(Duration::from_millis(2));
+    }
+    Some(locker)
+}
+
+#[test]
+fn whoever_opens_a_file_waits_a_moment_for_another_process_and_no_longer() {
+    let Some(folder) = folder() else { return };
+    let path = folder.path().join("file");
+    fs::write(&path, [7; 4096]).unwrap();
+    let Some(mut leaves) = locks(&path, "0.3") else { return };
+    UringStore::open(&path).unwrap();
+    leaves.wait().unwrap();
+    let Some(mut stays) = locks(&path, "60") else { return };
+    let start = std::time::Instant::now();
+    let error = UringStore::open(&path).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    stays.kill().unwrap();
+    stays.wait().unwrap();
+}

@@ -1,7 +1,10 @@
 //! Stores that are on their way out, and still have their file.
 //!
 //! A mapping that is closed has been told of all ends, and whoever told it of the last, a store's thread, may let go of the store a moment later: then that thread closes the file.
-//! Whoever opens the file again in that moment waits for it. A store that is in use is not waited for.
+//! Whoever opens the file again in that moment waits for it. A store of this process that is in use is not waited for.
+//!
+//! Of a process that was killed the kernel takes down the ring after the process is gone, and with it the file and its lock. So whoever finds a file in
+//! another process's hands asks again for a moment: it may be the one that is started in the place of that.
 
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
@@ -17,6 +20,10 @@ use crate::drive::Shared;
 
 /// Until a thread that does not come back is no longer waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long another process may be on its way out.
+const GRACE: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// All threads that have a file.
 static LIVE: Mutex<Vec<Live>> = Mutex::new(Vec::new());
@@ -72,7 +79,8 @@ pub(super) fn open(
             })
             .collect()
     };
-    let deadline = Instant::now() + PATIENCE;
+    let is_elsewhere = others.is_empty();
+    let deadline = Instant::now() + if is_elsewhere { GRACE } else { PATIENCE };
     loop {
         let is_leaving = others.iter().any(|(shared, moment)| match (shared.upgrade(), moment) {
             (Some(shared), Some(moment)) => shared.is_leaving(*moment),
@@ -81,10 +89,10 @@ pub(super) fn open(
         });
         match open() {
             Err(error) if error.kind() == ErrorKind::ResourceBusy => {
-                if !is_leaving || Instant::now() > deadline {
+                if !(is_leaving || is_elsewhere) || Instant::now() > deadline {
                     return Err(error);
                 }
-                thread::yield_now();
+                if is_elsewhere { thread::sleep(AGAIN) } else { thread::yield_now() }
             }
             opened => return opened,
         }

@@ -31,7 +31,7 @@ pub use options::UringOptions;
 /// # Concurrency
 /// Any number of threads; they share a lock for the time that it takes to put something into a queue. Dropping it waits until all has ended that was asked for, and the file is not
 /// locked any more then. Should the last reference to it go on its own thread, with the end of something, it does not wait, and the file's lock ends soon after; whoever opens it again in this process waits for that. Of a process
-/// that is killed the kernel may keep the lock a moment longer, and whoever opens the file at once be told that it is in use.
+/// that is killed the kernel keeps the lock a moment longer; so whoever finds that another process has the file is told after a second, and not at once.
 ///
 /// The ring is for one process. In a child made by `fork`, what is asked of it is an error.
 ///
