@@ -329,7 +329,7 @@ impl Mapping {
             may_write: !foreground || !core.kick.has_flusher(),
             all_dirty: true,
             congested: core.backing().store.is_congested(),
-            no_writer: core.durability.poison().is_some(),
+            no_writer: core.check_store().is_err(),
         };
         let mut pass = Pass::new(self, SyncMode::Skip, Budget::pages(PAGE_OUT));
         let (mut busy, mut deferred) = (false, false);
