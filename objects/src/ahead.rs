@@ -89,11 +89,6 @@ impl Ahead {
         inside.into_iter().for_each(|segment| self.forget_segment(segment));
     }
 
-    pub(crate) fn forget_all(&mut self) {
-        self.segments.clear();
-        self.order.clear();
-    }
-
     fn forget_segment(&mut self, segment: u64) {
         self.segments.remove(&segment);
         self.order.retain(|own| *own != segment);
@@ -153,7 +148,7 @@ mod tests {
         assert_eq!([0, 2, 3].map(|segment| ahead.has(segment)), [true, false, true]);
         assert!(ahead.take(0, &(0..255)).is_some() && ahead.has(0));
         assert!(ahead.take(0, &(255..256)).is_some() && !ahead.has(0), "it was the last of it");
-        ahead.forget_all();
+        ahead.forget(0..u64::MAX);
         assert!(!ahead.has(3) && ahead.order.is_empty());
     }
 

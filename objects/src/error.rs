@@ -96,7 +96,10 @@ pub(crate) fn store_error(error: slatedb::Error) -> StoreError {
         ErrorKind::Data => io::ErrorKind::InvalidData,
         ErrorKind::Invalid => io::ErrorKind::InvalidInput,
         ErrorKind::Unavailable => match of_object_store(&error) {
-            Some(object_store::Error::PermissionDenied { .. }) => io::ErrorKind::PermissionDenied,
+            Some(
+                object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. },
+            ) => io::ErrorKind::PermissionDenied,
             _ => io::ErrorKind::ConnectionAborted,
         },
         _ => io::ErrorKind::Other,
@@ -107,6 +110,10 @@ pub(crate) fn store_error(error: slatedb::Error) -> StoreError {
 pub(crate) fn timed_out(patience: Duration) -> StoreError {
     let text = format!("the object store did not answer in {patience:?}");
     io::Error::new(io::ErrorKind::TimedOut, text).into()
+}
+
+pub(crate) fn failed(what: &'static str) -> StoreError {
+    io::Error::other(what).into()
 }
 
 pub(crate) fn corrupt(what: &'static str) -> StoreError {

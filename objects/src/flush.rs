@@ -1,61 +1,86 @@
-//! What writes to the database: flushes, chunks that are put ahead of one, and the sweeping up of what is replaced.
+//! Flushes. [`spill`](crate::spill) and [`sweep`](crate::sweep) are what else writes to the database.
 //!
-//! A flush is one [`WriteBatch`] of the database: chunks, runs, the record. It is durable as a whole or not at all, because the batch is, and that
-//! makes the store's flush atomic. Everything else that is written is not seen by anybody: chunks that are spilled have the generation of the
-//! flush to come, which no stored run names before; and what is swept up is named by none any more.
+//! A flush is one [`WriteBatch`] of the database: chunks, runs, garbage, the record. It is durable as a whole or not at all, because the batch is,
+//! and that makes the store's flush atomic. Everything else that is written is not seen by anybody: chunks that are spilled have the generation of
+//! the flush to come, which no stored run names before; and what is swept up is named by none any more.
+//!
+//! What the store says of the database is changed when that has taken the batch, and not before. Until then, and for good if it may have taken it
+//! or not, the layer of the flush lies above, and answers for all that the batch changes: so it does not matter to a read whether the batch is
+//! there. For that it has the bytes of all its chunks, of those also that were cut. And a batch deletes nothing that a read under way may be after.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use slatedb::WriteBatch;
-use slatedb::config::ScanOptions;
+use tokio::time::{Instant, timeout};
 use writeback::StoreError;
-use writeback::store::{Completion, FlushCompletion};
+use writeback::store::FlushCompletion;
 
-use crate::error::{store_error, timed_out};
-use crate::keys::{self, Record, Space, chunk_of};
+use crate::error::{failed, store_error, timed_out};
+use crate::garbage::{Heap, Part};
+use crate::keys::{self, Record, Space};
 use crate::layer::{Layer, Staged, find, trimmed};
 use crate::pages::{Inner, State};
 use crate::runs::ZEROS;
-
-/// Most bytes, about, that are spilled in one go.
-const SLICE: u64 = 4 << 20;
-/// Most keys that a flush itself deletes because they are garbage. More are swept up after it.
-const WITH_FLUSH: u64 = 16;
-/// Most keys that are swept up in one go.
-const SWEEP: usize = 1024;
-
-type Garbage = Vec<(Space, Range<u64>)>;
+use crate::spill::release;
+use crate::sweep::sweep_if_needed;
 
 pub(crate) fn flush(inner: &Arc<Inner>, completion: FlushCompletion) {
     let inner = Arc::clone(inner);
     let handle = inner.handle.clone();
     let _flushing = handle.spawn(async move {
-        let outcome = {
-            let _turn = inner.turn.lock().await;
-            flush_now(&inner).await
-        };
+        let outcome = flush_in_turn(&inner).await;
         release(&inner);
-        match outcome {
-            Ok(garbage) => {
-                completion.complete(Ok(()));
-                sweep(&inner, garbage).await;
-            }
-            Err(error) => completion.complete(Err(error)),
-        }
+        sweep_if_needed(&inner);
+        completion.complete(outcome);
     });
 }
 
-async fn flush_now(inner: &Inner) -> Result<Garbage, StoreError> {
+/// Fails the store, unless it is told that all went well: also if the flush panics.
+struct Flushing<'i> {
+    inner: &'i Inner,
+    outcome: Option<Result<(), StoreError>>,
+}
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        let outcome = self.outcome.take().unwrap_or(Err(StoreError::Lost));
+        if let Err(error) = outcome {
+            self.inner.state.lock().failed.get_or_insert(error);
+        }
+    }
+}
+
+async fn flush_in_turn(inner: &Inner) -> Result<(), StoreError> {
+    let (start, patience) = (Instant::now(), inner.options.patience);
+    // It has failed before the turn ends, in which a sweep could begin.
+    let turn = timeout(patience, inner.turn.lock()).await;
+    let mut flushing = Flushing { inner, outcome: None };
+    let outcome = match &turn {
+        Ok(_) => {
+            let left = patience.saturating_sub(start.elapsed());
+            timeout(left, flush_now(inner)).await.unwrap_or_else(|_| Err(timed_out(patience)))
+        }
+        Err(_) => Err(timed_out(patience)),
+    };
+    flushing.outcome = Some(outcome.clone());
+    drop(flushing);
+    drop(turn);
+    outcome
+}
+
+async fn flush_now(inner: &Inner) -> Result<(), StoreError> {
     let (layer, record) = {
         let mut state = inner.state.lock();
         if let Some(error) = &state.failed {
             return Err(error.clone());
         }
+        if state.going.is_some() {
+            return Err(failed("a flush has been given up"));
+        }
         if state.now.is_empty() && state.len == state.record.len {
-            return Ok(Garbage::new());
+            return Ok(());
         }
         let layer = Arc::new(std::mem::take(&mut state.now));
         state.going = Some(Arc::clone(&layer));
@@ -63,91 +88,93 @@ async fn flush_now(inner: &Inner) -> Result<Garbage, StoreError> {
         state.generation += 1;
         (layer, record)
     };
-    let patience = inner.options.patience;
-    let outcome = tokio::time::timeout(patience, commit(inner, &layer, record)).await;
-    let outcome = outcome.unwrap_or_else(|_| Err(timed_out(patience)));
-    if let Err(error) = &outcome {
-        inner.state.lock().failed = Some(error.clone());
-    }
-    outcome
+    commit(inner, layer, record).await
 }
 
-/// Makes `layer` durable, in one step. Returns what need not be in the database any more.
-async fn commit(inner: &Inner, layer: &Layer, record: Record) -> Result<Garbage, StoreError> {
-    let values = resolve(inner, layer).await?;
-    let written = {
-        let _alone = inner.places.write().await;
-        let (batch, garbage) = merge(&mut inner.state.lock(), layer, &values, record);
-        let written = inner.db.write(batch).await.map_err(store_error)?;
-        inner.state.lock().going = None;
-        (written, garbage)
-    };
-    let (written, garbage) = written;
+/// Makes `layer` durable, in one step.
+async fn commit(inner: &Inner, layer: Arc<Layer>, record: Record) -> Result<(), StoreError> {
+    let layer = resolve(inner, layer).await?;
+    let (merged, batch) = Merged::new(inner, &layer, record);
+    let written = inner.db.write(batch).await.map_err(store_error)?;
+    let heap = merged.publish();
     inner.db.flush().await.map_err(store_error)?;
     written.await_durable().await.map_err(store_error)?;
-    Ok(garbage)
+    inner.state.lock().heaps.extend(heap);
+    Ok(())
 }
 
-/// The bytes of the layer's chunks, also of those that were cut and are read for that.
-async fn resolve(inner: &Inner, layer: &Layer) -> Result<Vec<(u64, Bytes)>, StoreError> {
-    let mut values = Vec::with_capacity(layer.chunks.len());
-    for (chunk, staged) in &layer.chunks {
-        let bytes = match staged {
-            Staged::Bytes(bytes) => bytes.clone(),
-            Staged::Keep(_) => {
-                let mut pieces = {
-                    let state = inner.state.lock();
-                    find(&[layer], &state.stored, state.record.end, *chunk..chunk + 1)
-                };
-                let piece = pieces.pop().expect("one chunk is one piece");
-                let values = crate::read::load(inner, piece).await?;
-                trimmed(&values[0])
-            }
-        };
-        values.push((*chunk, bytes));
+/// The layer with the bytes of chunks that were cut; these are read for that.
+async fn resolve(inner: &Inner, layer: Arc<Layer>) -> Result<Arc<Layer>, StoreError> {
+    let cut = layer.chunks.iter().filter(|(_, staged)| matches!(staged, Staged::Keep(_)));
+    let cut: Vec<u64> = cut.map(|(chunk, _)| *chunk).collect();
+    if cut.is_empty() {
+        return Ok(layer);
     }
-    Ok(values)
+    let mut resolved = Layer::clone(&layer);
+    for chunk in cut {
+        let mut pieces = {
+            let state = inner.state.lock();
+            find(&[&layer], &state.stored, state.record.end, chunk..chunk + 1)
+        };
+        let piece = pieces.pop().expect("one chunk is one piece");
+        let values = crate::read::load(inner, piece).await?;
+        resolved.put(chunk, Staged::Bytes(trimmed(&values[0])));
+    }
+    let resolved = Arc::new(resolved);
+    inner.state.lock().going = Some(Arc::clone(&resolved));
+    Ok(resolved)
 }
 
-/// What the database is told of a flush, and of where chunks are from then on.
+/// What the database is told, already in the state's runs. Taken out of them again unless it is published.
+struct Merged<'i> {
+    inner: &'i Inner,
+    record: Record,
+    heap: Option<Heap>,
+    published: bool,
+}
+
+impl<'i> Merged<'i> {
+    fn new(inner: &'i Inner, layer: &Layer, record: Record) -> (Self, WriteBatch) {
+        let mut state = inner.state.lock();
+        let (batch, record, heap) = merge(&mut state, layer, record);
+        (Self { inner, record, heap, published: false }, batch)
+    }
+
+    /// The database has taken the batch.
+    fn publish(mut self) -> Option<Arc<Heap>> {
+        self.published = true;
+        let mut heap = self.heap.take();
+        let mut state = self.inner.state.lock();
+        state.stored.keep();
+        state.record = self.record;
+        state.going = None;
+        state.unrecorded = None;
+        if let Some(heap) = &mut heap {
+            heap.readers = std::mem::take(&mut state.places);
+        }
+        heap.map(Arc::new)
+    }
+}
+
+impl Drop for Merged<'_> {
+    fn drop(&mut self) {
+        if !self.published {
+            self.inner.state.lock().stored.undo();
+        }
+    }
+}
+
+/// What the database is told of a flush, of where chunks are from then on, and what nobody needs any more.
 fn merge(
     state: &mut State,
     layer: &Layer,
-    values: &[(u64, Bytes)],
     mut record: Record,
-) -> (WriteBatch, Garbage) {
-    let mut garbage = Garbage::new();
-    let end = state.record.end;
-    for (range, generation) in layer.runs.iter() {
-        let pages = range.start.min(end)..range.end.min(end);
-        // Behind the last chunk under `p`, what is in no run is zeros.
-        let mut replaced = match generation {
-            ZEROS => state.stored.remove(pages.end.max(range.start)..range.end),
-            _ => Vec::new(),
-        };
-        let within = if generation == ZEROS { pages.clone() } else { range };
-        replaced.extend(state.stored.insert(within, generation));
-        garbage.extend(spilled(replaced));
-        garbage.push((Space::Pages, pages));
-    }
-    for (chunk, _) in values {
-        garbage.extend(spilled(state.stored.remove(*chunk..chunk + 1)));
-    }
-    garbage.extend(
-        layer.wasted.iter().map(|range| (Space::Spilled(record.generation), range.clone())),
-    );
-    garbage.retain(|(_, range)| !range.is_empty());
-
+) -> (WriteBatch, Record, Option<Heap>) {
+    let heap = replace_runs(state, layer, record.generation);
     let mut batch = WriteBatch::new();
-    let keys: u64 = garbage.iter().map(|(_, range)| range.end - range.start).sum();
-    if keys <= WITH_FLUSH {
-        for (space, range) in garbage.drain(..) {
-            for chunk in range.filter(|chunk| is_garbage(state, space, *chunk)) {
-                batch.delete(space.key(chunk));
-            }
-        }
-    }
-    for (chunk, bytes) in values {
+    let end = state.record.end;
+    for (chunk, staged) in &layer.chunks {
+        let Staged::Bytes(bytes) = staged else { unreachable!("they are resolved") };
         let key = Space::Pages.key(*chunk);
         match bytes.is_empty() {
             true if *chunk < end => batch.delete(key),
@@ -158,7 +185,7 @@ fn merge(
             }
         }
     }
-    for (start, run) in state.stored.take_changes() {
+    for (start, run) in state.stored.changes() {
         match run {
             Some((end, generation)) => {
                 batch.put_bytes(keys::run(start), keys::run_value(end, generation));
@@ -166,151 +193,43 @@ fn merge(
             None => batch.delete(keys::run(start)),
         }
     }
+    for heap in heap.iter().chain(state.unrecorded.as_deref()) {
+        batch.put_bytes(keys::heap(heap.number), heap.encode());
+    }
     batch.put_bytes(Bytes::from_static(keys::RECORD), record.encode());
-    state.record = record;
-    (batch, garbage)
+    (batch, record, heap)
 }
 
-fn spilled(replaced: Vec<(Range<u64>, u64)>) -> impl Iterator<Item = (Space, Range<u64>)> {
-    let spilled = replaced.into_iter().filter(|(_, generation)| *generation != ZEROS);
-    spilled.map(|(range, generation)| (Space::Spilled(generation), range))
-}
-
-/// Tells whether no flush, done or to come, has anything to do with what is at that key.
-fn is_garbage(state: &State, space: Space, chunk: u64) -> bool {
-    match space {
-        Space::Pages => state.stored.get(chunk).is_some(),
-        Space::Spilled(generation) => {
-            generation < state.generation && state.stored.get(chunk) != Some(generation)
-        }
+/// Has the stored runs as they are after the flush. Returns what is garbage by that.
+fn replace_runs(state: &mut State, layer: &Layer, number: u64) -> Option<Heap> {
+    let mut garbage = Vec::new();
+    let end = state.record.end;
+    for (range, generation) in layer.runs.iter() {
+        let pages = range.start.min(end)..range.end.min(end);
+        // Behind the last chunk under `p`, what is in no run is zeros.
+        let mut replaced = match generation {
+            ZEROS => state.stored.remove(pages.end.max(range.start)..range.end),
+            _ => Vec::new(),
+        };
+        let within = if generation == ZEROS { pages.clone() } else { range };
+        replaced.extend(state.stored.insert(within, generation));
+        garbage.extend(spilled(replaced).map(part));
+        garbage.push(Part::Chunks(Space::Pages, pages));
     }
+    for chunk in layer.chunks.keys() {
+        garbage.extend(spilled(state.stored.remove(*chunk..chunk + 1)).map(part));
+    }
+    let wasted = layer.wasted.iter();
+    garbage.extend(wasted.map(|range| Part::Chunks(Space::Spilled(number), range.clone())));
+    let heap = Heap::new(number, garbage);
+    (!heap.parts.is_empty()).then_some(heap)
 }
 
-/// Deletes what is still garbage when its turn comes. What is not swept up takes room and does no other harm.
-async fn sweep(inner: &Inner, garbage: Garbage) {
-    for (space, range) in garbage {
-        if sweep_range(inner, space, range).await.is_err() {
-            return;
-        }
-    }
+fn part((range, generation): (Range<u64>, u64)) -> Part {
+    Part::Chunks(Space::Spilled(generation), range)
 }
 
-async fn sweep_range(inner: &Inner, space: Space, range: Range<u64>) -> Result<(), slatedb::Error> {
-    let options = ScanOptions { read_ahead_bytes: 1 << 20, ..ScanOptions::default() };
-    let mut found = inner.db.scan_with_options(space.keys(&range), &options).await?;
-    let mut chunks = Vec::new();
-    loop {
-        let entry = found.next().await?;
-        let more = entry.is_some();
-        chunks.extend(entry.and_then(|entry| chunk_of(&entry.key)));
-        if !chunks.is_empty() && (!more || chunks.len() == SWEEP) {
-            let _turn = inner.turn.lock().await;
-            let mut batch = WriteBatch::new();
-            {
-                let state = inner.state.lock();
-                for chunk in chunks.drain(..).filter(|chunk| is_garbage(&state, space, *chunk)) {
-                    batch.delete(space.key(chunk));
-                }
-            }
-            if !batch.is_empty() {
-                inner.db.write(batch).await?;
-            }
-        }
-        if !more {
-            return Ok(());
-        }
-    }
-}
-
-/// Begins to put chunks ahead of their flush, if too many are staged.
-pub(crate) fn spill_if_needed(inner: &Arc<Inner>, state: &mut State) {
-    if state.spilling || state.now.bytes <= inner.options.staging_bytes || state.failed.is_some() {
-        return;
-    }
-    state.spilling = true;
-    let own = Arc::clone(inner);
-    let _spilling = inner.handle.spawn(async move {
-        loop {
-            match spill_slice(&own).await {
-                Ok(true) => release(&own),
-                Ok(false) => break release(&own),
-                Err(error) => break fail_waiting(&own, &error),
-            }
-        }
-    });
-}
-
-/// Puts some chunks. Tells whether there are more than there should be still; if not, the next write that makes them too many begins anew.
-async fn spill_slice(inner: &Inner) -> Result<bool, StoreError> {
-    let _turn = inner.turn.lock().await;
-    let (slice, generation) = {
-        let mut state = inner.state.lock();
-        let mut slice = Vec::new();
-        if state.now.bytes > inner.options.staging_bytes / 2 && state.failed.is_none() {
-            let mut bytes = 0;
-            for (chunk, staged) in &state.now.chunks {
-                let Staged::Bytes(value) = staged else { continue };
-                slice.push((*chunk, value.clone()));
-                bytes += value.len() as u64;
-                if bytes >= SLICE {
-                    break;
-                }
-            }
-        }
-        if slice.is_empty() {
-            state.spilling = false;
-            return Ok(false);
-        }
-        (slice, state.generation)
-    };
-    let mut batch = WriteBatch::new();
-    for (chunk, value) in slice.iter().filter(|(_, value)| !value.is_empty()) {
-        batch.put_bytes(Space::Spilled(generation).key(*chunk), value.clone());
-    }
-    if !batch.is_empty() {
-        let patience = inner.options.patience;
-        let written = tokio::time::timeout(patience, inner.db.write(batch)).await;
-        written.map_err(|_| timed_out(patience))?.map_err(store_error)?;
-    }
-    inner.spilled.fetch_add(slice.len() as u64, Ordering::Relaxed);
-    adopt(&mut inner.state.lock(), slice, generation);
-    Ok(true)
-}
-
-/// Chunks that are still as they were put are not needed in memory any more.
-fn adopt(state: &mut State, slice: Vec<(u64, Bytes)>, generation: u64) {
-    for (chunk, value) in slice {
-        let same = |staged: &Staged| matches!(staged, Staged::Bytes(now) if now.as_ptr() == value.as_ptr() && now.len() == value.len());
-        if !state.now.chunks.get(&chunk).is_some_and(same) {
-            state.now.wasted.push(chunk..chunk + 1);
-            continue;
-        }
-        state.now.remove(chunk);
-        let place = if value.is_empty() { ZEROS } else { generation };
-        let replaced = state.now.runs.insert(chunk..chunk + 1, place);
-        if place == ZEROS {
-            state.now.wasted.extend(spilled(replaced).map(|(_, range)| range));
-        }
-    }
-}
-
-/// Ends writes that waited, as far as there is room for them now.
-fn release(inner: &Inner) {
-    let mut ended: Vec<(Completion, u64)> = Vec::new();
-    {
-        let mut state = inner.state.lock();
-        if state.now.bytes <= 2 * inner.options.staging_bytes || !state.spilling {
-            ended.extend(state.waiting.drain(..));
-        }
-    }
-    ended.into_iter().for_each(|(completion, len)| completion.complete(Ok(len)));
-}
-
-fn fail_waiting(inner: &Inner, error: &StoreError) {
-    let waiting = {
-        let mut state = inner.state.lock();
-        state.spilling = false;
-        std::mem::take(&mut state.waiting)
-    };
-    waiting.into_iter().for_each(|(completion, _)| completion.complete(Err(error.clone())));
+/// Those of these runs that are not zeros.
+pub(crate) fn spilled(replaced: Vec<(Range<u64>, u64)>) -> impl Iterator<Item = (Range<u64>, u64)> {
+    replaced.into_iter().filter(|(_, generation)| *generation != ZEROS)
 }

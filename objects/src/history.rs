@@ -1,5 +1,6 @@
 //! Checkpoints, and stores that begin as one.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,13 @@ impl ObjectPages {
         let inner = Arc::clone(self.inner());
         let path = path.into();
         self.wait(async move {
+            let there = Admin::builder(path.clone(), Arc::clone(&inner.objects)).build();
+            let manifest = there.read_manifest(None).await.map_err(store_error)?;
+            // One that is not complete is from a call like this that did not end.
+            if manifest.is_some_and(|manifest| manifest.initialized()) {
+                let text = "there is a database already";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, text).into());
+            }
             let source = CloneSourceSpec::with_checkpoint(inner.path.clone(), checkpoint);
             let admin =
                 Admin::builder(path, Arc::clone(&inner.objects) as Arc<dyn ObjectStore>).build();

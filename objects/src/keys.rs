@@ -5,11 +5,13 @@
 //! | `m` | the [`Record`] |
 //! | `p` chunk | its bytes up to the last that is not zero; none if all are |
 //! | `s` generation chunk | the same, of a chunk that was put before its flush |
+//! | `g` number of a flush | where that has left garbage: see [`garbage`](crate::garbage) |
 //! | `x` first chunk | end and generation of a run whose chunks are under `s`, or, with generation 0, are zeros |
 //!
 //! Numbers are big-endian, so that what lies side by side in the store does so here.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use slatedb::config::ScanOptions;
 use std::ops::Range;
 
 pub(crate) const RECORD: &[u8] = b"m";
@@ -20,7 +22,7 @@ const FORMAT: &[u8; 8] = b"wbpages1";
 pub(crate) enum Space {
     /// Flushed, one by one.
     Pages,
-    /// Put ahead of the flush that ended this generation.
+    /// Put ahead of the flush that ended this generation. None is used twice, whatever becomes of a flush or of the process.
     Spilled(u64),
 }
 
@@ -48,6 +50,29 @@ pub(crate) fn spilled_since(generation: u64) -> Range<Bytes> {
     Space::Spilled(generation).key(0)..Bytes::from_static(b"t")
 }
 
+/// All keys of chunks that were spilled in these generations.
+pub(crate) fn spilled_in(generations: &Range<u64>) -> Range<Bytes> {
+    Space::Spilled(generations.start).key(0)..Space::Spilled(generations.end).key(0)
+}
+
+/// The key of what a flush has left as garbage.
+pub(crate) fn heap(number: u64) -> Bytes {
+    let mut key = BytesMut::with_capacity(9);
+    key.put_u8(b'g');
+    key.put_u64(number);
+    key.freeze()
+}
+
+/// All of these keys.
+pub(crate) fn heaps() -> Range<Bytes> {
+    Bytes::from_static(b"g")..Bytes::from_static(b"h")
+}
+
+/// For scans that go through much: few requests, several at once.
+pub(crate) fn long_scan() -> ScanOptions {
+    ScanOptions { read_ahead_bytes: 1 << 20, max_fetch_tasks: 8, ..ScanOptions::default() }
+}
+
 /// All keys of runs.
 pub(crate) fn runs() -> Range<Bytes> {
     Bytes::from_static(b"x")..Bytes::from_static(b"y")
@@ -69,6 +94,11 @@ pub(crate) fn run_value(end: u64, generation: u64) -> Bytes {
 
 pub(crate) fn run_of(key: &[u8], value: &[u8]) -> Option<(Range<u64>, u64)> {
     Some((number(key, 1)?..number(value, 0)?, number(value, 8)?))
+}
+
+/// Of a key under `s`.
+pub(crate) fn generation_of(key: &[u8]) -> Option<u64> {
+    number(key, 1)
 }
 
 /// The number that a key ends with.
@@ -130,6 +160,10 @@ mod tests {
         assert!(!orphans.contains(&Space::Spilled(3).key(u64::MAX)));
         assert!(orphans.contains(&Space::Spilled(4).key(0)));
         assert!(!orphans.contains(&Space::Pages.key(0)) && !orphans.contains(&run(0)));
+        let (spilled, later) = (Space::Spilled(3).key(u64::MAX), Space::Spilled(4).key(0));
+        assert!(spilled_in(&(3..4)).contains(&spilled) && !spilled_in(&(3..4)).contains(&later));
+        assert_eq!((generation_of(&later), chunk_of(&heap(8))), (Some(4), Some(8)));
+        assert!(heaps().contains(&heap(u64::MAX)));
         assert_eq!(run_of(&run(5), &run_value(9, 2)), Some((5..9, 2)));
         assert_eq!((run_of(b"x", b""), chunk_of(b"")), (None, None));
     }

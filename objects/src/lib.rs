@@ -1,5 +1,7 @@
 //! A store for [`writeback`] on object storage: S3, Google Cloud Storage, Azure, a folder, or anything else that [`object_store`] speaks to.
 //!
+//! A folder is durable only as `LocalFileSystem::new_with_prefix(folder)?.with_fsync(true)`: without that it does not sync files, and `Ok` of a flush says nothing.
+//!
 //! [`ObjectPages`] keeps pages as keys of a [slatedb] database. A flush is one write that is durable as a whole or not at all: after a crash the
 //! store is as some flush left it, and nothing between two. Whoever opens it shuts out whoever had it open before, who is told
 //! so by [`StoreError::Fenced`](writeback::StoreError::Fenced). [Checkpoints](ObjectPages::checkpoint) and [clones](ObjectPages::clone_to)
@@ -25,6 +27,7 @@ struct Readme;
 mod ahead;
 mod error;
 mod flush;
+mod garbage;
 mod history;
 mod keys;
 mod layer;
@@ -33,6 +36,8 @@ mod options;
 mod pages;
 mod read;
 mod runs;
+mod spill;
+mod sweep;
 
 pub use slatedb::object_store;
 

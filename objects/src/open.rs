@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use parking_lot::Mutex;
+use slatedb::admin::Admin;
+use slatedb::config::DbReaderOptions;
 use slatedb::db_cache::SplitCache;
 use slatedb::db_cache::moka::{MokaCache, MokaCacheOptions};
 use slatedb::object_store::ObjectStore;
 use slatedb::object_store::path::Path;
-use slatedb::{Db, SstBlockSize, WriteBatch};
+use slatedb::{Db, DbReadOps, DbReader, DbReaderMode, SstBlockSize};
 use tokio::runtime::Handle;
 
 use crate::ahead::Ahead;
 use crate::error::OpenError;
+use crate::garbage::{Heap, Part};
 use crate::keys::{self, Record};
 use crate::layer::Layer;
 use crate::options::ObjectOptions;
@@ -30,6 +33,7 @@ pub(crate) async fn open(
     if let Some(Err(error)) = objects.list(Some(&path)).next().await {
         return Err((&error).into());
     }
+    look_first(&path, &objects, &options).await?;
     let db = build_again(&path, &objects, &options).await?;
     let state = match load(&db, &options).await {
         Ok(state) => state,
@@ -50,7 +54,6 @@ pub(crate) async fn open(
         epoch,
         state: Mutex::new(state),
         turn: tokio::sync::Mutex::new(()),
-        places: tokio::sync::RwLock::new(()),
         ahead: Mutex::new(Ahead::new(chunk)),
         spilled: 0.into(),
     })
@@ -105,35 +108,105 @@ async fn build(
     Ok(builder.build().await?)
 }
 
+/// Refuses what [`load`] would refuse, before anybody is shut out for it: only reads.
+async fn look_first(
+    path: &Path,
+    objects: &Arc<dyn ObjectStore>,
+    options: &ObjectOptions,
+) -> Result<(), OpenError> {
+    let admin = Admin::builder(path.clone(), Arc::clone(objects)).build();
+    if !admin.read_manifest(None).await?.is_some_and(|manifest| manifest.initialized()) {
+        return Ok(());
+    }
+    // What tables say is enough, if they say anything: the chunk size never changes. Else the whole log is read.
+    for skip_wal_replay in [true, false] {
+        let settings = DbReaderOptions {
+            skip_wal_replay,
+            object_store_max_retries: options.settings.object_store_max_retries,
+            ..DbReaderOptions::default()
+        };
+        let reader = DbReader::builder(path.clone(), Arc::clone(objects))
+            .with_reader_mode(DbReaderMode::FollowLatest)
+            .with_options(settings)
+            .with_db_cache_disabled();
+        let reader = reader.build().await?;
+        let seen = look(&reader, options, skip_wal_replay).await;
+        let _ = reader.close().await;
+        if seen? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether there is something, and it is all right.
+async fn look(
+    reader: &DbReader,
+    options: &ObjectOptions,
+    only_tables: bool,
+) -> Result<bool, OpenError> {
+    match reader.get(keys::RECORD).await? {
+        Some(bytes) => check(&bytes, options).map(|_| true),
+        None if only_tables => Ok(false),
+        None => nothing_else(reader).await.map(|()| true),
+    }
+}
+
+fn check(bytes: &[u8], options: &ObjectOptions) -> Result<Record, OpenError> {
+    let record = Record::decode(bytes).ok_or(OpenError::Foreign("its record cannot be read"))?;
+    match record.chunk == options.chunk {
+        true => Ok(record),
+        false => Err(OpenError::Chunk { stored: record.chunk, asked: options.chunk }),
+    }
+}
+
 async fn load(db: &Db, options: &ObjectOptions) -> Result<State, OpenError> {
     let record = match db.get(keys::RECORD).await? {
-        Some(bytes) => {
-            Record::decode(&bytes).ok_or(OpenError::Foreign("its record cannot be read"))?
-        }
+        Some(bytes) => check(&bytes, options)?,
         None => {
             nothing_else(db).await?;
             Record { chunk: options.chunk, len: 0, generation: 0, end: 0 }
         }
     };
-    if record.chunk != options.chunk {
-        return Err(OpenError::Chunk { stored: record.chunk, asked: options.chunk });
-    }
-    remove_orphans(db, record.generation + 1).await?;
+    // No opening had this epoch before, also not one of the store that this is a clone of: so no generation is used again,
+    // and what was spilled for a flush that never came can stay until it is swept up.
+    let first = (db.manifest().writer_epoch() << 32).max(record.generation + 2);
+    let orphans = vec![Part::Generations(record.generation + 1..first)];
+    let orphans = Arc::new(Heap::new(first - 1, orphans));
+    let mut heaps = load_heaps(db).await?;
+    heaps.retain(|heap| heap.number != orphans.number);
+    heaps.push_back(Arc::clone(&orphans));
     Ok(State {
         len: record.len,
         now: Layer::default(),
         going: None,
         stored: load_runs(db).await?,
         record,
-        generation: record.generation + 1,
+        generation: first,
         failed: None,
         spilling: false,
         waiting: VecDeque::new(),
+        places: Arc::default(),
+        heaps,
+        sweeping: false,
+        unrecorded: Some(orphans),
+        first,
     })
 }
 
+async fn load_heaps(db: &Db) -> Result<VecDeque<Arc<Heap>>, OpenError> {
+    let mut heaps = VecDeque::new();
+    let mut found = db.scan_with_options(keys::heaps(), &keys::long_scan()).await?;
+    while let Some(entry) = found.next().await? {
+        let number = keys::chunk_of(&entry.key);
+        let heap = number.and_then(|number| Heap::decode(number, &entry.value));
+        heaps.push_back(Arc::new(heap.ok_or(OpenError::Foreign("garbage cannot be read"))?));
+    }
+    Ok(heaps)
+}
+
 /// Where nothing was flushed yet there may be what was spilled.
-async fn nothing_else(db: &Db) -> Result<(), OpenError> {
+async fn nothing_else(db: &(impl DbReadOps + Sync)) -> Result<(), OpenError> {
     let spilled = keys::spilled_since(0);
     for range in
         [bytes::Bytes::new()..spilled.start, spilled.end..bytes::Bytes::from_static(&[0xff; 17])]
@@ -145,34 +218,15 @@ async fn nothing_else(db: &Db) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// What was spilled for a flush that never came. The generation is used again, so none of it may be left.
-async fn remove_orphans(db: &Db, generation: u64) -> Result<(), OpenError> {
-    let mut found = db.scan(keys::spilled_since(generation)).await?;
-    let mut more = true;
-    while more {
-        let mut batch = WriteBatch::new();
-        for _ in 0..1024 {
-            match found.next().await? {
-                Some(entry) => batch.delete(entry.key),
-                None => more = false,
-            }
-        }
-        if !batch.is_empty() {
-            db.write(batch).await?;
-        }
-    }
-    Ok(())
-}
-
 async fn load_runs(db: &Db) -> Result<Runs, OpenError> {
     let mut runs = Runs::default();
-    let mut found = db.scan(keys::runs()).await?;
+    let mut found = db.scan_with_options(keys::runs(), &keys::long_scan()).await?;
     while let Some(entry) = found.next().await? {
         let (range, generation) = keys::run_of(&entry.key, &entry.value)
             .filter(|(range, _)| !range.is_empty())
             .ok_or(OpenError::Foreign("a run cannot be read"))?;
         runs.insert(range, generation);
     }
-    runs.take_changes();
+    runs.keep();
     Ok(runs)
 }

@@ -21,7 +21,8 @@ use writeback::store::{
 };
 
 use crate::ahead::Ahead;
-use crate::error::{OpenError, store_error, timed_out};
+use crate::error::{OpenError, failed, store_error, timed_out};
+use crate::garbage::Heap;
 use crate::keys::Record;
 use crate::layer::{Layer, Staged, significant};
 use crate::options::ObjectOptions;
@@ -29,8 +30,8 @@ use crate::runs::Runs;
 
 /// A store on object storage: pages are keys of a [slatedb](slatedb::Db) database.
 ///
-/// Clones are the same store. When the last is dropped, work in the background ends where it is; [`close`](Self::close) lets it
-/// come to an end.
+/// Clones are the same store. When the last is dropped, work in the background ends where it is, or, on a
+/// [given runtime](ObjectOptions::runtime), closes the database there; [`close`](Self::close) lets it come to an end and waits.
 ///
 /// # Concurrency
 /// Writes end when they are in memory. Reads and flushes run on a runtime and end there; any number of reads at once, one flush after the other.
@@ -77,11 +78,9 @@ pub(crate) struct Inner {
     pub(crate) options: ObjectOptions,
     pub(crate) epoch: u64,
     pub(crate) state: Mutex<State>,
-    /// Whoever writes to the database has it, one flush or one slice of spilled chunks or of garbage after the other.
+    /// Whoever writes to the database has it, one flush or one slice of spilled chunks or of garbage after the other. Nobody but a flush keeps it
+    /// for longer than a part of the patience, or all of it at most.
     pub(crate) turn: tokio::sync::Mutex<()>,
-    /// Shared by reads of the database from when they look up where until they have the bytes. A flush has it alone while it changes
-    /// where chunks are.
-    pub(crate) places: tokio::sync::RwLock<()>,
     pub(crate) ahead: Mutex<Ahead>,
     pub(crate) spilled: AtomicU64,
 }
@@ -102,8 +101,25 @@ pub(crate) struct State {
     /// How a flush failed: nothing can be flushed any more.
     pub(crate) failed: Option<StoreError>,
     pub(crate) spilling: bool,
-    /// Writes that end when less is staged.
-    pub(crate) waiting: VecDeque<(Completion, u64)>,
+    /// Writes that are taken in, and end, when less is staged.
+    pub(crate) waiting: VecDeque<(Completion, WriteBatch)>,
+    /// Shared by reads of the database from when they look up where until they have the bytes. A flush that leaves garbage puts another
+    /// in its place, and the garbage is swept up when this one is free: so a flush waits for no read.
+    pub(crate) places: Arc<tokio::sync::RwLock<()>>,
+    /// To be swept up, in this order.
+    pub(crate) heaps: VecDeque<Arc<Heap>>,
+    pub(crate) sweeping: bool,
+    /// One of `heaps` that the next flush has to tell the database of: what was spilled before the store was opened, for flushes that never came.
+    pub(crate) unrecorded: Option<Arc<Heap>>,
+    /// The first generation since the store was opened.
+    pub(crate) first: u64,
+}
+
+impl State {
+    /// Bytes that are in memory because the database has not taken them.
+    pub(crate) fn staged(&self) -> u64 {
+        self.now.bytes + self.going.as_ref().map_or(0, |layer| layer.bytes)
+    }
 }
 
 impl ObjectPages {
@@ -134,20 +150,21 @@ impl ObjectPages {
         let handle = handle.expect("one of the two");
         let patience = options.patience;
         let opening = crate::open::open(handle.clone(), path, objects, options);
-        match wait(&handle, patience, opening) {
-            Some(Ok(inner)) => Ok(Self(Arc::new(Owner { inner: Arc::new(inner), runtime }))),
-            Some(Err(error)) => {
+        match wait_for_opening(&handle, patience, opening) {
+            Ok(inner) => {
+                let inner = Arc::new(inner);
+                crate::sweep::sweep_if_needed(&inner);
+                Ok(Self(Arc::new(Owner { inner, runtime })))
+            }
+            Err(error) => {
                 runtime.into_iter().for_each(Runtime::shutdown_background);
                 Err(error)
-            }
-            None => {
-                runtime.into_iter().for_each(Runtime::shutdown_background);
-                Err(OpenError::Patience(patience))
             }
         }
     }
 
-    /// How many openings there have been: each has a number of its own, one more than the last.
+    /// The number of this opening: each has one of its own, greater than that of the last. Openings that failed after they had shut out who was there
+    /// before count, too.
     pub fn epoch(&self) -> u64 {
         self.0.inner.epoch
     }
@@ -184,7 +201,11 @@ impl ObjectPages {
         task: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
         let patience = self.inner().options.patience;
-        wait(&self.inner().handle, patience, task).unwrap_or_else(|| Err(timed_out(patience)))
+        match wait(&self.inner().handle, patience, task) {
+            Waited::Done(outcome) => outcome,
+            Waited::Late => Err(timed_out(patience)),
+            Waited::Panicked => Err(failed("the object store's client has panicked")),
+        }
     }
 }
 
@@ -197,19 +218,48 @@ fn own_runtime() -> Result<Runtime, OpenError> {
         .map_err(|error| OpenError::Store(error.into()))
 }
 
-/// Runs `task` and waits for it; `None` if it takes longer, or panics. Works in any thread but the runtime's only one.
-pub(crate) fn wait<T: Send + 'static>(
+enum Waited<T> {
+    Done(T),
+    Late,
+    Panicked,
+}
+
+/// Runs `task`, so long at most, and waits for it. Works in any thread but the runtime's only one.
+fn wait<T: Send + 'static>(
     handle: &Handle,
     patience: Duration,
     task: impl Future<Output = T> + Send + 'static,
-) -> Option<T> {
+) -> Waited<T> {
     let (tell, told) = mpsc::sync_channel(1);
     let _ended = handle.spawn(async move {
-        if let Ok(outcome) = tokio::time::timeout(patience, task).await {
-            let _ = tell.send(outcome);
+        let waited = tokio::time::timeout(patience, task).await.map_or(Waited::Late, Waited::Done);
+        let _ = tell.send(waited);
+    });
+    told.recv().unwrap_or(Waited::Panicked)
+}
+
+/// Waits so long for an opening. It goes on to its end in any case, because a database that is given up half open works on; one that comes
+/// too late is closed.
+fn wait_for_opening(
+    handle: &Handle,
+    patience: Duration,
+    opening: impl Future<Output = Result<Inner, OpenError>> + Send + 'static,
+) -> Result<Inner, OpenError> {
+    // Without room, so that what is sent has been received.
+    let (tell, told) = mpsc::sync_channel(0);
+    let _opened = handle.spawn(async move {
+        let opened = opening.await;
+        if let Err(mpsc::SendError(Ok(inner))) = tell.send(opened) {
+            let _ = inner.db.close().await;
         }
     });
-    told.recv().ok()
+    match told.recv_timeout(patience) {
+        Ok(opened) => opened,
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(OpenError::Patience(patience)),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            Err(OpenError::Store(failed("the object store's client has panicked")))
+        }
+    }
 }
 
 impl Inner {
@@ -232,6 +282,22 @@ impl Inner {
         state.len = state.len.max(batch.offset() + batch.len());
     }
 
+    /// Has what a batch writes, from now on.
+    pub(crate) fn take_in(self: &Arc<Self>, batch: &WriteBatch, state: &mut State) {
+        self.stage(batch, state);
+        let first = batch.offset() / self.chunk;
+        self.ahead.lock().forget(first..first + batch.len() / self.chunk);
+        crate::spill::spill_if_needed(self, state);
+    }
+
+    /// Tells whether there is no room for so many bytes more, and somebody at work who makes some and lets writes in then.
+    pub(crate) fn must_wait(&self, state: &State, len: u64) -> bool {
+        let most = self.options.staging_bytes.saturating_mul(2);
+        let staged = state.staged();
+        let room = staged == 0 || staged.saturating_add(len) <= most;
+        !room && (state.spilling || state.going.is_some())
+    }
+
     /// Zeros, or cuts, all bytes from `start` to `end`.
     fn clear(&self, state: &mut State, start: u64, end: u64) -> Result<(), StoreError> {
         let (first, last) = (start.div_ceil(self.chunk), end.div_ceil(self.chunk));
@@ -243,6 +309,7 @@ impl Inner {
             state.now.cut(start / self.chunk, keep);
         }
         state.now.clear(first..last);
+        self.ahead.lock().forget(start / self.chunk..last);
         Ok(())
     }
 
@@ -276,7 +343,6 @@ impl Store for ObjectPages {
         if len < state.len {
             let end = state.len;
             inner.clear(&mut state, len, end)?;
-            inner.ahead.lock().forget_all();
         }
         state.len = len;
         Ok(())
@@ -291,35 +357,25 @@ impl Store for ObjectPages {
         if !inner.is_aligned(batch.offset(), batch.len()) {
             return completion.complete(Err(invalid("writes are of whole chunks")));
         }
-        let now = {
+        let len = batch.len();
+        {
             let mut state = inner.state.lock();
             if let Some(error) = state.failed.clone() {
                 drop(state);
                 return completion.complete(Err(error));
             }
-            inner.stage(&batch, &mut state);
-            let first = batch.offset() / inner.chunk;
-            inner.ahead.lock().forget(first..first + batch.len() / inner.chunk);
-            let room = state.now.bytes <= 2 * inner.options.staging_bytes;
-            crate::flush::spill_if_needed(inner, &mut state);
-            match room || !state.spilling {
-                true => Some(completion),
-                false => {
-                    state.waiting.push_back((completion, batch.len()));
-                    None
-                }
+            if !state.waiting.is_empty() || inner.must_wait(&state, len) {
+                return state.waiting.push_back((completion, batch));
             }
-        };
-        let len = batch.len();
-        drop(batch);
-        if let Some(completion) = now {
-            completion.complete(Ok(len));
+            inner.take_in(&batch, &mut state);
         }
+        drop(batch);
+        completion.complete(Ok(len));
     }
 
     fn is_congested(&self) -> bool {
         let inner = self.inner();
-        inner.state.lock().now.bytes > inner.options.staging_bytes
+        inner.state.lock().staged() > inner.options.staging_bytes
     }
 
     fn flush(&self, _: FlushKind, completion: FlushCompletion) {
@@ -338,9 +394,7 @@ impl Store for ObjectPages {
         if !offset.is_multiple_of(inner.chunk) || !whole {
             return Err(invalid("whole chunks are punched"));
         }
-        inner.clear(&mut state, offset, end)?;
-        inner.ahead.lock().forget_all();
-        Ok(())
+        inner.clear(&mut state, offset, end)
     }
 }
 
@@ -363,7 +417,7 @@ impl fmt::Debug for ObjectPages {
         f.debug_struct("ObjectPages")
             .field("path", &inner.path.as_ref())
             .field("len", &state.len)
-            .field("staged", &state.now.bytes)
+            .field("staged", &state.staged())
             .field("epoch", &inner.epoch)
             .finish_non_exhaustive()
     }

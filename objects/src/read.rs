@@ -120,7 +120,10 @@ async fn gather(inner: &Arc<Inner>, chunks: Range<u64>) -> Result<Vec<Bytes>, St
             Some(values) => {
                 gathered.extend(fetch(inner, direct).await?);
                 let at = |chunk| usize::try_from(chunk - segment * per_segment).expect("small");
-                let there = at(part.start)..at(part.end).min(values.len());
+                // The store may have been shorter when the segment was begun; what has been added since is zeros, or the
+                // segment would have been forgotten.
+                let last = at(part.end).min(values.len());
+                let there = at(part.start).min(last)..last;
                 let missing = usize::try_from(part.end - part.start).expect("small") - there.len();
                 gathered.extend_from_slice(&values[there]);
                 gathered.extend((0..missing).map(|_| Bytes::new()));
@@ -135,7 +138,9 @@ async fn gather(inner: &Arc<Inner>, chunks: Range<u64>) -> Result<Vec<Bytes>, St
 
 /// Begins to fetch what a reader in sequence will want next.
 fn look_ahead(inner: &Arc<Inner>, chunks: &Range<u64>) {
-    let end = inner.state.lock().len.div_ceil(inner.chunk);
+    // Held until all is begun: a write in between would not forget what it does not find, and it may go beyond `end`.
+    let state = inner.state.lock();
+    let end = state.len.div_ceil(inner.chunk);
     let mut ahead = inner.ahead.lock();
     for segment in ahead.note(chunks, end) {
         if ahead.has(segment) {
@@ -158,14 +163,17 @@ async fn fetch(inner: &Inner, chunks: Range<u64>) -> Result<Vec<Bytes>, StoreErr
     if chunks.is_empty() {
         return Ok(Vec::new());
     }
-    let _places = inner.places.read().await;
-    let pieces = locate(&inner.state.lock(), chunks);
+    let (_places, pieces) = {
+        let state = inner.state.lock();
+        let places = Arc::clone(&state.places).try_read_owned();
+        (places.expect("locked only when it is not this one any more"), locate(&state, chunks))
+    };
     let loads = pieces.into_iter().map(|piece| load(inner, piece));
     let parts: Vec<_> = stream::iter(loads).buffered(AT_ONCE).try_collect().await?;
     Ok(parts.concat())
 }
 
-/// The bytes of one piece. Nobody may change meanwhile where they are.
+/// The bytes of one piece. Nobody may delete them meanwhile.
 pub(crate) async fn load(inner: &Inner, piece: Piece) -> Result<Vec<Bytes>, StoreError> {
     let (db, size) = (&inner.db, inner.chunk_len());
     let len = usize::try_from(piece.chunks.end - piece.chunks.start).expect("fits a buffer");
@@ -175,6 +183,7 @@ pub(crate) async fn load(inner: &Inner, piece: Piece) -> Result<Vec<Bytes>, Stor
         From::Memory(bytes) => values[0] = bytes,
         From::Stored(space) if len == 1 => {
             let value = db.get(space.key(piece.chunks.start)).await.map_err(store_error)?;
+            lacks_none(space, usize::from(value.is_some()), 1)?;
             values[0] = value.unwrap_or_default();
         }
         From::Stored(space) => scan(db, space, &piece.chunks, size, &mut values).await?,
@@ -196,10 +205,20 @@ async fn scan(
     let options = ScanOptions { read_ahead_bytes: bytes, ..ScanOptions::default() };
     let mut found =
         db.scan_with_options(space.keys(chunks), &options).await.map_err(store_error)?;
+    let mut count = 0;
     while let Some(entry) = found.next().await.map_err(store_error)? {
+        count += 1;
         let chunk = chunk_of(&entry.key).filter(|chunk| chunks.contains(chunk));
         let chunk = chunk.ok_or_else(|| corrupt("a key that no chunk has"))?;
         values[usize::try_from(chunk - chunks.start).expect("within the piece")] = entry.value;
     }
-    Ok(())
+    lacks_none(space, count, values.len())
+}
+
+/// A chunk of pages that is not there is zeros. What a run names is there.
+fn lacks_none(space: Space, count: usize, chunks: usize) -> Result<(), StoreError> {
+    match space {
+        Space::Spilled(_) if count < chunks => Err(corrupt("a chunk that a run names is missing")),
+        _ => Ok(()),
+    }
 }

@@ -1,6 +1,6 @@
 //! A map from ranges of chunks to generations: which chunks are not where a flush puts them one by one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Of a run whose chunks are zeros.
@@ -11,8 +11,8 @@ pub(crate) const ZEROS: u64 = 0;
 pub(crate) struct Runs {
     /// By start: end and generation.
     runs: BTreeMap<u64, (u64, u64)>,
-    /// Starts whose entries may have changed since they were last taken.
-    touched: BTreeSet<u64>,
+    /// Starts whose entries may have changed since [`keep`](Self::keep), with what began there then.
+    touched: BTreeMap<u64, Option<(u64, u64)>>,
 }
 
 impl Runs {
@@ -73,10 +73,24 @@ impl Runs {
         removed
     }
 
-    /// The starts whose runs are others than when this was last called, with what begins there now.
-    pub(crate) fn take_changes(&mut self) -> Vec<(u64, Option<(u64, u64)>)> {
-        let touched = std::mem::take(&mut self.touched);
-        touched.into_iter().map(|start| (start, self.runs.get(&start).copied())).collect()
+    /// The starts whose runs may be others than at the last [`keep`](Self::keep), with what begins there now.
+    pub(crate) fn changes(&self) -> Vec<(u64, Option<(u64, u64)>)> {
+        self.touched.keys().map(|start| (*start, self.runs.get(start).copied())).collect()
+    }
+
+    /// It stays as it is now.
+    pub(crate) fn keep(&mut self) {
+        self.touched.clear();
+    }
+
+    /// It is again as it was at the last [`keep`](Self::keep).
+    pub(crate) fn undo(&mut self) {
+        for (start, run) in std::mem::take(&mut self.touched) {
+            match run {
+                Some(run) => self.runs.insert(start, run),
+                None => self.runs.remove(&start),
+            };
+        }
     }
 
     fn before(&self, chunk: u64) -> Option<(u64, (u64, u64))> {
@@ -88,13 +102,13 @@ impl Runs {
     }
 
     fn put(&mut self, range: Range<u64>, generation: u64) {
-        self.touched.insert(range.start);
-        self.runs.insert(range.start, (range.end, generation));
+        let old = self.runs.insert(range.start, (range.end, generation));
+        self.touched.entry(range.start).or_insert(old);
     }
 
     fn drop_at(&mut self, start: u64) {
-        self.touched.insert(start);
-        self.runs.remove(&start);
+        let old = self.runs.remove(&start);
+        self.touched.entry(start).or_insert(old);
     }
 }
 
@@ -113,11 +127,11 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_map_of_chunks_and_tells_its_changes(
-            steps in prop::collection::vec((0..CHUNKS, 0..CHUNKS, prop::option::of(0..3_u64), any::<bool>()), 0..40),
+            steps in prop::collection::vec((0..CHUNKS, 0..CHUNKS, prop::option::of(0..3_u64), 0..4_u8), 0..40),
         ) {
             let (mut runs, mut stored) = (Runs::default(), BTreeMap::new());
-            let mut model = [None; 24];
-            for (start, len, generation, take) in steps {
+            let (mut model, mut kept) = ([None; 24], [None; 24]);
+            for (start, len, generation, then) in steps {
                 let range = start..(start + len).min(CHUNKS);
                 let before = model;
                 let replaced = match generation {
@@ -136,14 +150,23 @@ mod tests {
                     }
                     prop_assert_eq!(runs.get(chunk), model[at(chunk)]);
                 }
-                if take {
-                    for (start, run) in runs.take_changes() {
+                if then == 0 {
+                    for (start, run) in runs.changes() {
                         match run {
                             Some(run) => stored.insert(start, run),
                             None => stored.remove(&start),
                         };
                     }
+                    runs.keep();
+                    kept = model;
+                }
+                if then == 1 {
+                    runs.undo();
+                    model = kept;
+                }
+                if then < 2 {
                     prop_assert_eq!(&stored, &runs.runs);
+                    (0..CHUNKS).for_each(|chunk| assert_eq!(runs.get(chunk), model[at(chunk)]));
                 }
                 let all: Vec<_> = runs.iter().collect();
                 prop_assert!(all.iter().all(|(range, _)| !range.is_empty()));
