@@ -10,15 +10,19 @@ cp -r src "$kept"
 trap 'rm -rf src; mv "$kept/src" src; rm -rf "$kept"' EXIT
 played=0 survived=()
 
-# Usage: mutant NAME FILE TEST FIND REPLACE: with FIND, which is in FILE once, as REPLACE, this test fails.
+# Usage: edit FILE FIND REPLACE, where FIND is in FILE once. By its modification time cargo sees what has changed.
+edit() {
+    FIND=$2 REPLACE=$3 perl -0pi -e 'my $n = s/\Q$ENV{FIND}\E/$ENV{REPLACE}/g; $n == 1 or die' "src/$1" 2>/dev/null
+}
+
+# Usage: mutant NAME FILE TEST FIND REPLACE [FILE FIND REPLACE]: so changed, this test fails.
 mutant() {
-    local name=$1 file=src/$2 binary=${3%% *} test=${3#* }
+    local name=$1 file=$2 binary=${3%% *} test=${3#* } changed
     if [ ${#wanted[@]} -gt 0 ] && [ "${wanted[0]}" != --check ] && [[ " ${wanted[*]} " != *" $name "* ]]; then
         return
     fi
-    # By its modification time cargo sees what has changed.
-    if ! FIND=$4 REPLACE=$5 perl -0pi -e 'my $n = s/\Q$ENV{FIND}\E/$ENV{REPLACE}/g; $n == 1 or die' "$file" 2>/dev/null; then
-        echo "$name: $file has changed" >&2
+    if ! edit "$file" "$4" "$5" || { [ $# -gt 5 ] && ! edit "$6" "$7" "$8"; }; then
+        echo "$name: the sources have changed" >&2
         exit 1
     fi
     played=$((played + 1))
@@ -34,17 +38,19 @@ mutant() {
             echo "$name: killed by $binary::$test"
         fi
     fi
-    cp "$kept/$file" "$file"
-    touch "$file"
+    for changed in "$file" ${6:+"$6"}; do
+        cp "$kept/src/$changed" "src/$changed"
+        touch "src/$changed"
+    done
 }
 
 # A chunk that is put ahead of its flush is seen by nobody before it.
-mutant spilled-to-pages flush.rs "store what_is_spilled_belongs" \
+mutant spilled-to-pages spill.rs "store what_is_spilled_belongs" \
     'batch.put_bytes(Space::Spilled(generation).key(*chunk), value.clone());' \
     'batch.put_bytes(Space::Pages.key(*chunk), value.clone());'
 # What is spilled for a flush that never comes leaves the database when it is opened again.
 mutant orphans-stay open.rs "store what_is_spilled_belongs" \
-    'remove_orphans(db, record.generation + 1).await?;' ''
+    'heaps.push_back(Arc::clone(&orphans));' ''
 # A flush is told when it is durable, and not before.
 mutant flush-not-durable flush.rs "server a_killed_client" \
     '    inner.db.flush().await.map_err(store_error)?;
@@ -52,10 +58,10 @@ mutant flush-not-durable flush.rs "server a_killed_client" \
     '    drop(written);'
 # The length is part of the flush.
 mutant length-ahead flush.rs "server a_killed_client" \
-    '        let written = inner.db.write(batch).await.map_err(store_error)?;' \
-    '        let _ = inner.db.put(keys::RECORD, record.encode()).await;
-        let _ = inner.db.flush().await;
-        let written = inner.db.write(batch).await.map_err(store_error)?;'
+    '    let written = inner.db.write(batch).await.map_err(store_error)?;' \
+    '    let _ = inner.db.put(keys::RECORD, record.encode()).await;
+    let _ = inner.db.flush().await;
+    let written = inner.db.write(batch).await.map_err(store_error)?;'
 # What is behind a cut is zeros from then on.
 mutant cut-not-applied pages.rs "model the_store_is" \
     'inner.clear(&mut state, len, end)?;' ''
@@ -68,23 +74,69 @@ mutant zeros-not-flushed flush.rs "model the_store_is" \
     'if generation != ZEROS { replaced.extend(state.stored.insert(within, generation)); }'
 # A chunk that is written again is no longer where it was spilled.
 mutant run-not-split flush.rs "model the_store_is" \
-    'garbage.extend(spilled(state.stored.remove(*chunk..chunk + 1)));' ''
+    'garbage.extend(spilled(state.stored.remove(*chunk..chunk + 1)).map(part));' ''
 # Runs that have changed are part of the flush.
 mutant runs-not-flushed flush.rs "model the_store_is" \
-    'for (start, run) in state.stored.take_changes() {' \
-    'for (start, run) in state.stored.take_changes().into_iter().skip(1) {'
+    'for (start, run) in state.stored.changes() {' \
+    'for (start, run) in state.stored.changes().into_iter().skip(1) {'
 # Only what is still garbage when its turn comes is swept up.
-mutant sweep-blindly flush.rs "model the_store_is" \
+mutant sweep-blindly sweep.rs "model the_store_is" \
     'Space::Pages => state.stored.get(chunk).is_some(),' 'Space::Pages => true,'
 # What is replaced leaves the database.
 mutant no-sweep flush.rs "store what_is_cut_off" \
-    'sweep(&inner, garbage).await;' 'drop(garbage);'
-# Nobody looks up places while a flush changes them.
-mutant places-not-alone flush.rs "store reads_during_a_flush" \
-    'let _alone = inner.places.write().await;' ''
+    'inner.state.lock().heaps.extend(heap);' 'drop(heap);'
+# A sweep waits for the reads that may be after what it deletes.
+mutant sweep-beside-reads sweep.rs "faults a_sweep_waits_for_reads" \
+    'drop(heap.readers.write().await);' ''
 # What was fetched ahead is forgotten when it is written.
 mutant ahead-kept pages.rs "store what_was_fetched_ahead" \
-    'inner.ahead.lock().forget(first..first + batch.len() / inner.chunk);' 'let _ = first;'
+    'self.ahead.lock().forget(first..first + batch.len() / self.chunk);' 'let _ = first;'
+# And what is cut or punched, too.
+mutant ahead-kept-of-a-punch pages.rs "faults what_is_punched_or_cut" \
+    'self.ahead.lock().forget(start / self.chunk..last);' ''
+# What the store says of the database is as before, unless that has taken the batch; and a store that has failed sweeps nothing. Either is enough
+# for this test.
+mutant sweep-after-failure sweep.rs "faults a_sweep_after_a_flush" \
+    'if let Some(error) = &state.failed {
+            return Err(error.clone());
+        }' '' \
+    flush.rs 'self.inner.state.lock().stored.undo();' ''
+# The layer of a flush answers for chunks that were cut, whether its batch has arrived or not.
+mutant cut-not-resolved flush.rs "faults after_a_flush_that_failed" \
+    'inner.state.lock().going = Some(Arc::clone(&resolved));' ''
+# Nothing is written between the look at the end of the store and the beginning of the segments.
+mutant ahead-unlocked read.rs "faults appends_beside_a_reader" \
+    'let end = state.len.div_ceil(inner.chunk);' \
+    'let end = state.len.div_ceil(inner.chunk);
+    drop(state);
+    std::thread::sleep(std::time::Duration::from_micros(20));'
+# A segment may be shorter than the store has become.
+mutant ahead-too-short read.rs "faults what_was_fetched_ahead" \
+    'at(part.start).min(last)..last' 'at(part.start)..last'
+# Who is refused has shut out nobody.
+mutant refused-too-late open.rs "faults an_opener_that_is_refused" \
+    'look_first(&path, &objects, &options).await?;' ''
+# No generation is used twice, so that what a crash has left is not taken for what is spilled now.
+mutant generation-again open.rs "faults a_generation_is_not_used_again" \
+    '(db.manifest().writer_epoch() << 32).max(record.generation + 2)' 'record.generation + 2'
+# The database is told what is to be swept up after a crash.
+mutant garbage-not-recorded flush.rs "faults what_is_not_swept" \
+    'batch.put_bytes(keys::heap(heap.number), heap.encode());' ''
+# Of what a crash has left, too, if a flush comes before it is swept up.
+mutant orphans-not-recorded flush.rs "faults an_opening_does_not_wait" \
+    '.chain(state.unrecorded.as_deref())' ''
+# A flush has its patience with the wait for its turn.
+mutant turn-without-patience flush.rs "faults a_flush_has_no_more" \
+    'let left = patience.saturating_sub(start.elapsed());' 'let left = patience;'
+# Writes wait before they are staged.
+mutant staged-at-once pages.rs "faults no_more_is_staged" \
+    '!room && (state.spilling || state.going.is_some())' '!room && false && state.spilling'
+# A chunk that a run names and that is not there is an error.
+mutant missing-is-zeros read.rs "faults a_chunk_that_a_run_names" \
+    'Space::Spilled(_) if count < chunks =>' 'Space::Spilled(_) if count > chunks =>'
+# An opening that comes too late leaves nothing that runs.
+mutant late-opening-stays pages.rs "faults an_opening_that_comes" \
+    'let _ = inner.db.close().await;' 'std::mem::forget(inner);'
 
 echo "objects: $played mutants, ${#survived[@]} survived: ${survived[*]}"
 [ ${#survived[@]} -eq 0 ]
