@@ -354,42 +354,41 @@ fn a_clone_is_made_where_nothing_is() {
     assert!(error.to_string().contains("already"), "{error}");
 }
 
+/// A read that has many places to look at before that of a chunk which is cut meanwhile, and so moved.
 #[test]
 fn a_sweep_waits_for_reads() {
     let gate = Gate::new();
-    let store = impatient(&gate);
-    let bytes = random(400 * CHUNK);
-    store.write_at(0, &bytes).unwrap();
-    wait_until("it is spilled", || !store.is_congested());
+    let open =
+        || spilling().cache_bytes(0).open("disk", gate.clone() as Arc<dyn ObjectStore>).unwrap();
+    let store = open();
+    for chunk in (0..60).step_by(2) {
+        store.write_at(chunk * CHUNK as u64, &[1; CHUNK]).unwrap();
+    }
     store.sync(FlushKind::Data).unwrap();
     store.close().unwrap();
     drop(store);
-    let store = impatient(&gate);
-    store.write_at(0, &bytes).unwrap();
-    for _ in 0..4 {
-        store.write_at(CHUNK as u64 * 400, &random(400 * CHUNK)).unwrap();
-    }
+    let store = open();
+    store.write_at(60 * CHUNK as u64, &vec![2; 200 * CHUNK]).unwrap();
     wait_until("it is spilled", || !store.is_congested());
     store.sync(FlushKind::Data).unwrap();
-    let moved = keys(&store, "s");
-    assert!(moved > 0);
+    for chunk in (1..60).step_by(2) {
+        store.punch(chunk * CHUNK as u64, CHUNK as u64).unwrap();
+    }
+    store.set_len(60 * CHUNK as u64 + 100).unwrap();
     gate.hold_gets(true);
-    // Of a chunk that is moved and deleted where it was.
-    store.set_len(100).unwrap();
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            let mut read = vec![0; CHUNK];
+            let mut read = vec![0; 61 * CHUNK];
             store.read_at(0, &mut read).map(|count| read[..count].to_vec())
         });
         std::thread::sleep(Duration::from_millis(200));
-        let own = store.clone();
-        let flusher = scope.spawn(move || own.sync(FlushKind::Data));
-        std::thread::sleep(Duration::from_millis(200));
+        store.sync(FlushKind::Data).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
         gate.hold_gets(false);
-        assert!(reader.join().unwrap().unwrap() == bytes[..100]);
-        flusher.join().unwrap().unwrap();
+        let read = reader.join().unwrap().unwrap();
+        assert_eq!((read[0], &read[60 * CHUNK..]), (1, [2; 100].as_slice()));
     });
-    wait_until("it is swept up", || keys(&store, "s") == 0);
+    wait_until("it is swept up", || keys(&store, "s") <= 30 && keys(&store, "g") == 0);
 }
 
 #[test]
