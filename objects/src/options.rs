@@ -52,7 +52,7 @@ impl Default for ObjectOptions {
 
 impl ObjectOptions {
     /// How many bytes that are not flushed are kept in memory, 32 MiB to begin with. What is more is put into the object store ahead
-    /// of the flush, where nobody sees it before; at twice as much, writes wait for that.
+    /// of the flush, where nobody sees it before. Writes wait that would make it more than twice as much; what a flush has on its way counts.
     #[must_use]
     pub fn staging_bytes(mut self, bytes: u64) -> Self {
         self.staging_bytes = bytes;
@@ -95,8 +95,8 @@ impl ObjectOptions {
         self
     }
 
-    /// How long opening, a read, or a flush may take before it has failed; a minute to begin with. After a
-    /// flush that took longer the store is of no use but for reading, and only opening it again tells whether that flush came to pass.
+    /// How long opening, a read, or a flush may take before it has failed; a minute to begin with. A flush has it with the wait for what else
+    /// writes to the database. After a flush that took longer the store is of no use but for reading, and only opening it again tells whether that flush came to pass.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -110,7 +110,8 @@ impl ObjectOptions {
         self
     }
 
-    /// Works on this runtime, which must have more than one thread, instead of two threads of its own.
+    /// Works on this runtime, which must have more than one thread, instead of two threads of its own. If all of its threads block, in calls of this
+    /// store for instance, nothing goes on, and not even the [patience](Self::patience) ends.
     #[must_use]
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
@@ -128,7 +129,9 @@ impl ObjectOptions {
     /// Opens the store at `path`, or makes it, and waits for that.
     ///
     /// Whoever has it open is shut out: all that it has not flushed is lost, and it says [`StoreError::Fenced`](writeback::StoreError::Fenced)
-    /// from then on. Nobody is asked first: there is no lease.
+    /// from then on. Nobody is asked first: there is no lease. An opening that is refused with [`OpenError::Chunk`] or [`OpenError::Foreign`] for what
+    /// is there already has shut out nobody; one that fails otherwise may have. One that runs out of patience on a [given
+    /// runtime](Self::runtime) goes on to its end there, and is closed then.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing takes longer than the [patience](Self::patience).

@@ -64,7 +64,7 @@ fn a_sweep_after_a_flush_that_failed_deletes_nothing() {
     gate.hold_puts(false);
     std::thread::sleep(Duration::from_millis(500));
     gate.hold_gets(false);
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(3));
     let _ = store.close();
     drop(store);
     let store = impatient(&gate);
@@ -91,7 +91,12 @@ fn after_a_flush_that_failed_reads_find_what_they_found_before() {
     store.set_len(10 * CHUNK as u64 + 100).unwrap();
     let before = contents(&store);
     assert!(before.iter().all(|byte| *byte == 1));
-    store.sync(FlushKind::Data).unwrap_err();
+    std::thread::scope(|scope| {
+        let flusher = scope.spawn(|| store.sync(FlushKind::Data));
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(contents(&store) == before, "during the flush");
+        flusher.join().unwrap().unwrap_err();
+    });
     assert!(contents(&store) == before, "after the flush");
     // Nor does it matter whether the batch arrives.
     gate.hold_puts(false);
