@@ -69,7 +69,7 @@ impl Heap {
 
 /// In order, and one where several touch: each costs a request or two.
 fn joined(mut parts: Vec<Part>) -> Vec<Part> {
-    parts.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
+    parts.sort_unstable_by_key(key);
     let mut joined: Vec<Part> = Vec::with_capacity(parts.len());
     for part in parts {
         match (joined.last_mut(), &part) {
