@@ -13,7 +13,7 @@ use std::io;
 /// | [`NoMemory`](Self::NoMemory) | `ENOMEM`: `RLIMIT_MEMLOCK`, or the memory of a control group | `OutOfMemory` |
 /// | [`Old`](Self::Old) | a kernel that lacks what is named, as those from 5.1 to 5.12 do | `Unsupported` |
 /// | [`Failed`](Self::Failed) | anything else, as too many open files | what the system says |
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refused {
     /// The system is not Linux.

@@ -51,6 +51,12 @@ pub struct UringOptions {
     require_memory: bool,
 }
 
+impl Default for UringOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl UringOptions {
     pub(crate) fn new() -> Self {
         let file = FileStore::options().direct(true);
