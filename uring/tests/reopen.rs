@@ -154,7 +154,7 @@ fn whoever_is_told_of_an_end_is_refused_at_once_what_is_in_use() {
         go.send(()).unwrap();
         let (opened, elapsed) = told.recv().unwrap();
         assert_eq!(opened.unwrap_err().kind(), ErrorKind::ResourceBusy);
-        assert!(elapsed < Duration::from_millis(800), "{elapsed:?}");
+        assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
         drop(store);
     }
 }
