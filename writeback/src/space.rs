@@ -20,7 +20,7 @@ impl Handle {
     ///
     /// # Concurrency
     /// As [`set_len`](Self::set_len) cutting these pages away. Not atomic: a reader may find some of them zeros already. To a sync at the same time
-    /// the bytes are dropped. A cut that comes in between, in a page that the bytes are a part of, may be lengthened with zeros again, to the end of that page at most.
+    /// the bytes are dropped. What is cut away meanwhile stays away.
     ///
     /// # Errors
     /// [`Error::Space`](crate::Error::Space): nothing has changed if the store does not support it; otherwise each byte is zero, as it was, or

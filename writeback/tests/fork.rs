@@ -1,8 +1,12 @@
 //! A fork of a process that has a mapping and a flusher: the child has none of the parent's threads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use writeback::{Budget, Error, Flusher, FlusherConfig, Mapping, MemStore, SyncMode};
+use writeback::{
+    Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
+    SyncMode,
+};
 
 /// What the child found, as its exit status.
 fn in_a_child(look: impl FnOnce() -> bool) -> i32 {
@@ -63,4 +67,27 @@ fn a_fork_is_told_and_does_not_hang() {
     flusher.kick();
     mapping.handle().sync_data().unwrap();
     assert_eq!(flusher.stop().unwritten, 0);
+}
+
+#[test]
+fn a_fork_that_reads_writes_nothing_to_make_room() {
+    let store = MemStore::with_contents([1; 64 * 4096]);
+    let cache = PageCache::new(CacheConfig::new(4)).unwrap();
+    let mapping =
+        Mapping::with_config(Arc::new(store.clone()), Config::new().cache(&cache)).unwrap();
+    let handle = mapping.handle();
+    handle.write_at(&[2; 2 * 4096], 0).unwrap();
+    let (before, dirty) = (store.accepted(), mapping.stats().dirty);
+    assert!(dirty > 0);
+    let status = in_a_child(|| {
+        let mut kept = Vec::new();
+        for page in 2..20 {
+            kept.push(mapping.page(page).unwrap());
+        }
+        let unwritten = store.accepted() == before && mapping.stats().dirty == dirty;
+        // They are the parent's, and stay where they are.
+        std::mem::forget(kept);
+        unwritten
+    });
+    assert_eq!(status, 0, "the child has written what is dirty, or a status of 14: it hung");
 }

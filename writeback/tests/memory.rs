@@ -12,7 +12,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use writeback::store::Store;
 use writeback::{
-    CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, PageCache, StoreError, SyncMode,
+    CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache, StoreError,
+    SyncMode,
 };
 
 /// A cache with room for `capacity` pages.
@@ -348,4 +349,48 @@ fn a_flusher_makes_room_before_it_is_needed() {
     Flusher::manual([mapping.clone()], FlusherConfig::new()).step();
     assert_eq!(cache.stats().cached, 14);
     assert_sound(&cache, &[&mapping]);
+}
+
+/// How often a page that somebody keeps was looked at in vain, when `pages` are kept over a capacity of 16, and then in as many syncs.
+fn looks_in_vain(pages: u64, in_tasks: bool) -> (u64, u64) {
+    let store = MemStore::new();
+    store.set_len((pages + 1) * PAGE as u64).unwrap();
+    let cache = PageCache::new(CacheConfig::new(16)).unwrap();
+    let mapping = Mapping::with_config(Arc::new(store), Config::new().cache(&cache)).unwrap();
+    let tasks = mapping.async_handle();
+    let page = |index| {
+        if !in_tasks {
+            return mapping.page(index).unwrap();
+        }
+        let mut page = std::pin::pin!(tasks.page(index));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match page.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(page) => page.unwrap(),
+            std::task::Poll::Pending => panic!("the store ends reads at once"),
+        }
+    };
+    let kept: Vec<_> = (0..pages).map(page).collect();
+    let looks = cache.stats().reclaim.kept;
+    let handle = mapping.handle();
+    (0..pages).for_each(|_| handle.sync_data().unwrap());
+    let in_syncs = cache.stats().reclaim.kept - looks;
+    // What they have let go of leaves soon.
+    drop(kept);
+    let more = pages / 4;
+    (0..more).for_each(|_| handle.sync_data().unwrap());
+    (0..2).for_each(|_| _ = mapping.page(pages).unwrap());
+    handle.sync_data().unwrap();
+    assert!(cache.stats().cached <= 17, "{:?}", cache.stats());
+    cache.check().unwrap();
+    (looks, in_syncs)
+}
+
+#[test]
+fn pages_that_are_kept_beyond_the_capacity_are_not_all_looked_at_each_time() {
+    for in_tasks in [false, true] {
+        let ((few, _), (many, in_syncs)) =
+            (looks_in_vain(500, in_tasks), looks_in_vain(2000, in_tasks));
+        assert!(many <= 8 * few, "{few} looks, and {many} for four times as many pages");
+        assert!(in_syncs <= 100 * 2000, "{in_syncs} looks in 2000 syncs of nothing");
+    }
 }

@@ -89,6 +89,8 @@ pub(crate) struct Accounts<M> {
     pub(crate) images_in_vain: HintU64,
     /// How much there was beyond the capacity when who does not wait found nothing to evict, at least one; zero: there was, or a read has ended since.
     pub(crate) room_in_vain: HintU64,
+    /// So many times need nobody look for pages to evict, because all that were found are kept.
+    pub(crate) kept_in_vain: HintU64,
     /// Those that write mappings of this cache.
     pub(crate) flushers: Flushers,
 }
@@ -135,6 +137,7 @@ impl<M> Accounts<M> {
             newcomers: Newcomers::default(),
             images_in_vain: HintU64::new(0),
             room_in_vain: HintU64::new(0),
+            kept_in_vain: HintU64::new(0),
             flushers: Flushers::default(),
         }
     }
@@ -151,6 +154,7 @@ impl<M> Accounts<M> {
         // There may be something to evict that there was no need for.
         self.images_in_vain.store(0, Ordering::Relaxed);
         self.room_in_vain.store(0, Ordering::Relaxed);
+        self.kept_in_vain.store(0, Ordering::Relaxed);
     }
 
     /// Fits to the capacity what depends on it: memory that is not in use and is beyond it goes back to the system.

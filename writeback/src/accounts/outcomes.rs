@@ -88,8 +88,12 @@ impl Outcomes {
         self.0[outcome as usize].add(pages);
     }
 
+    pub(crate) fn get(&self, outcome: Outcome) -> u64 {
+        self.0[outcome as usize].get()
+    }
+
     pub(crate) fn stats(&self) -> ReclaimStats {
-        let get = |outcome| self.0[outcome as usize].get();
+        let get = |outcome| self.get(outcome);
         ReclaimStats {
             locked: get(Outcome::Locked),
             writeback: get(Outcome::Writeback),

@@ -18,7 +18,8 @@
 //!    which it came in and in the next do not count. (Two, because it may have come in at the end of one.) A
 //!    scan, in however small pieces, by handle or by page, leaves no page behind that looks used. Those who
 //!    read a page together with a scan, from other threads, would have to bring in a 64th of the cache before
-//!    the scan is through with the page, for it to look used.
+//!    the scan is through with the page, for it to look used. A page that was read ahead has come in for its first use, whenever that is: the first that
+//!    would count does not, and what follows is as if it had come in then.
 //! 3. In every other turn the first use counts, and no further one.
 //!
 //! A page remembers the turn in which its use last counted; one that comes in, the turn after that. The rule is
@@ -47,6 +48,9 @@ use crate::primitives::{HintU32, Ordering};
 /// half a point where popularity does not change, and lose one where it does).
 const CHANCES: u32 = 2;
 
+/// In the word of a page's chances: it was read ahead, and has not been used since.
+const AHEAD: u32 = 1 << 31;
+
 /// What a page knows of its use.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
@@ -65,6 +69,11 @@ impl Usage {
         self.chances.store(u32::from(known), Ordering::Relaxed);
     }
 
+    /// The page has come in before anybody wanted it.
+    pub(crate) fn read_ahead(&self) {
+        self.chances.fetch_or(AHEAD, Ordering::Relaxed);
+    }
+
     #[inline]
     pub(crate) fn is_of(&self, turn: u32) -> bool {
         self.turn.load(Ordering::Relaxed) == turn
@@ -77,8 +86,12 @@ impl Usage {
         if ahead == 0 || ahead > u32::MAX / 2 {
             return false;
         }
-        self.turn.store(now, Ordering::Relaxed);
         let chances = self.chances.load(Ordering::Relaxed);
+        if chances & AHEAD != 0 {
+            self.come_in(now, chances != AHEAD);
+            return false;
+        }
+        self.turn.store(now, Ordering::Relaxed);
         self.chances.store((chances + 1).min(CHANCES), Ordering::Relaxed);
         self.met.store(0, Ordering::Relaxed);
         true
@@ -86,8 +99,9 @@ impl Usage {
 
     /// The hand goes by, in turn `now`, and takes a chance away; tells whether it was the last.
     pub(crate) fn take_chance(&self, now: u32) -> bool {
-        let left = self.chances.load(Ordering::Relaxed).saturating_sub(1);
-        self.chances.store(left, Ordering::Relaxed);
+        let chances = self.chances.load(Ordering::Relaxed);
+        let left = (chances & !AHEAD).saturating_sub(1);
+        self.chances.store(chances & AHEAD | left, Ordering::Relaxed);
         if left == 0 {
             self.take_all(now);
         }

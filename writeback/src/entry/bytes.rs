@@ -73,6 +73,9 @@ impl Mapping {
     /// Evicts the pages that lie within these bytes, if they are clean and nobody has them in hand.
     pub(crate) fn let_go(&self, (first, last): Inclusive) {
         let core = &*self.core;
+        if core.memory_backed {
+            return; // They are nowhere else.
+        }
         let size = core.page_size as u64;
         let first = core.page_index(first.saturating_add(size - 1));
         // The last page has nothing behind the end of the mapping.
@@ -80,7 +83,12 @@ impl Mapping {
         let Some(last) = core.page_index(end).checked_sub(1).filter(|last| *last >= first) else {
             return;
         };
+        let _told = core.tell_at_end();
         for (index, page) in walk(&core.tree, (first, last), TagFilter::ANY) {
+            if let Some(member) = &*core.member {
+                // Should it stay, its next use counts.
+                page.usage.take_all(member.cache.turns.now());
+            }
             core.tree.pin().clear_tag(index, PageTag::Accessed.tag());
             let _ = core.evict(&page);
         }
@@ -157,7 +165,7 @@ impl Core {
         Ok(done)
     }
 
-    fn write_piece(&self, piece: Piece, from: &[u8], may_wait: bool) -> Result<()> {
+    pub(crate) fn write_piece(&self, piece: Piece, from: &[u8], may_wait: bool) -> Result<()> {
         // Before any lock, and kept until the page is dirty.
         let _admission = self.admit_dirtier(piece.index, may_wait)?;
         if self.write_cached(piece, from) {

@@ -36,6 +36,8 @@ pub(crate) struct Piece {
     pub(crate) end: u64,
     /// Of the log's record of the change.
     pub(crate) position: Option<u64>,
+    /// It must not lengthen the mapping.
+    pub(crate) stays: bool,
 }
 
 /// What became of a copy.
@@ -63,7 +65,7 @@ impl Core {
         let within = offset as usize & mask;
         let len = len.min(self.page_size - within);
         let (index, end) = (self.page_index(offset), offset + len as u64);
-        Piece { index, within, len, end, position: None }
+        Piece { index, within, len, end, position: None, stays: false }
     }
 
     pub(crate) fn read_cached(&self, piece: Piece, into: &mut [u8]) -> bool {
@@ -181,7 +183,7 @@ impl Core {
     /// The page at `index`, dirty; lengthens the mapping to `end`, which lies in it, if it ends earlier.
     pub(crate) fn lengthen_by_page(&self, index: u64, end: u64, room: Room<'_>) -> Result<Kept> {
         let whole = 0..self.page_size;
-        let nothing = Piece { index, within: 0, len: 0, end, position: None };
+        let nothing = Piece { index, within: 0, len: 0, end, position: None, stays: false };
         self.change_slow(nothing, 0, room, |pinned, page, _| {
             self.mark_dirty(pinned, page, &whole).is_ok()
         })
@@ -200,6 +202,9 @@ impl Core {
         let mut told = None;
         let _no_truncate = self.no_truncate()?;
         self.admit()?;
+        if piece.stays && self.len() < piece.end {
+            return Err(Error::OutOfRange { offset: piece.end, len: 0 });
+        }
         let to_lengthen = self.prepare_to_lengthen(piece.end)?;
         // From one turn to the next: the page, so that it is not evicted, which has taken the room that there was for one; and what the
         // store had, which nobody changes while the page is empty and cannot be truncated.

@@ -55,6 +55,7 @@ impl Core {
             if held::any_of(self.id()) {
                 return Err(Error::WouldBlock);
             }
+            self.check_process()?;
             self.cut_store()?;
         }
         Ok(ToLengthen { core: self, end })

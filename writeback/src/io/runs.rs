@@ -38,7 +38,7 @@ use page_frames::Frame;
 use super::access::{Found, has_been_read};
 use super::ahead::Sequence;
 use crate::buffer::Contents;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StoreError};
 use crate::hooks::ReadEvent;
 use crate::index::range::Inclusive;
 use crate::pages::keep::Kept;
@@ -56,6 +56,22 @@ const PATIENCE: u32 = 4;
 
 /// Marks the errands that read; the others have no such numbers of pages, or all bits.
 const READ: u64 = 1 << 63;
+
+/// Which pages are to be read, if they are missing.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    index: u64,
+    pages: u64,
+    /// So many of them are about to be used.
+    wanted: u64,
+}
+
+impl Run {
+    /// All for later.
+    fn ahead(first: u64, last: u64) -> Self {
+        Self { index: first, pages: last - first + 1, wanted: 0 }
+    }
+}
 
 /// What the reader of a run is to be told, when it has ended: what failed first, if anything has, and of which page.
 #[derive(Debug, Default)]
@@ -119,27 +135,34 @@ impl Mapping {
         room: impl Fn() -> Room<'s>,
     ) -> Result<Kept> {
         let sleeps = wait::sleeps().await;
-        let ahead = |sequence: &Sequence| sequence.missed(index, wanted, self.core.run_pages_max());
-        let mut wanted = wanted;
+        let mut run = None;
         loop {
             // The place comes before any lock.
             let load = match self.core.being_read(index) {
                 Some(page) => Load::Busy(page, None),
                 None => {
-                    wanted = sequence.map_or(wanted, ahead);
-                    self.find_or_ask_uncut((index, wanted), &room, sleeps).await?
+                    let run = *run.get_or_insert_with(|| self.run(index, wanted, sequence));
+                    let load = self.find_or_ask_uncut(run, &room, sleeps).await?;
+                    if let Some(sequence) = sequence {
+                        sequence.ran(index, load.pages());
+                    }
+                    load
                 }
             };
-            if let Load::Busy(_, Some(asked)) = &load {
+            if let Load::Busy(_, Some(_)) = load {
                 self.core.counters.misses.add(1);
-                if let Some(sequence) = sequence {
-                    sequence.ran(index, asked.pages);
-                }
             }
             if let Some(page) = load.ended().await? {
                 return Ok(page);
             }
         }
+    }
+
+    /// What is read where a page is missing, of which so many are wanted from there on.
+    fn run(&self, index: u64, wanted: u64, sequence: Option<&Sequence>) -> Run {
+        let most = || self.core.run_pages_max();
+        let pages = sequence.map_or(wanted, |sequence| sequence.missed(index, wanted, most()));
+        Run { index, pages, wanted }
     }
 
     /// Reads the pages of a range that are not cached: asks for all of them, then waits.
@@ -160,7 +183,7 @@ impl Mapping {
             }
             let found = match self.core.being_read(next) {
                 Some(page) => Ok(Load::Busy(page, None)),
-                None => self.find_or_ask_uncut((next, last - next + 1), &room, sleeps).await,
+                None => self.find_or_ask_uncut(Run::ahead(next, last), &room, sleeps).await,
             };
             match found {
                 Ok(load) => {
@@ -198,7 +221,7 @@ impl Mapping {
                 next += 1;
                 continue;
             }
-            let load = room().map(|room| self.find_or_ask((next, last - next + 1), room, false));
+            let load = room().map(|room| self.find_or_ask(Run::ahead(next, last), room, false));
             match load {
                 Some(Ok(load @ (Load::Valid(_) | Load::Busy(..)))) => next += load.pages(),
                 _ => return,
@@ -210,7 +233,7 @@ impl Mapping {
     /// queue of the truncate lock like any other.
     async fn find_or_ask_uncut<'s>(
         &'s self,
-        run: (u64, u64),
+        run: Run,
         room: &impl Fn() -> Room<'s>,
         sleeps: bool,
     ) -> Result<Load> {
@@ -226,20 +249,16 @@ impl Mapping {
             }
             let ask =
                 move |mapping: &Self| mapping.find_or_ask(run, mapping.core.room_at_once(), true);
-            if let Some(asked) = self.errand(READ | run.0, ask).await {
+            if let Some(asked) = self.errand(READ | run.index, ask).await {
                 return asked;
             }
         }
     }
 
     /// Finds a page, or asks for a run that begins with it, of so many pages. Waits for nothing, unless this `sleeps`, and then for a cut.
-    fn find_or_ask(
-        &self,
-        (index, wanted): (u64, u64),
-        mut room: Room<'_>,
-        sleeps: bool,
-    ) -> Result<Load> {
+    fn find_or_ask(&self, run: Run, mut room: Room<'_>, sleeps: bool) -> Result<Load> {
         let core = &*self.core;
+        let index = run.index;
         let Some(_no_truncate) = core.no_truncate_of(sleeps)? else { return Ok(Load::Cut) };
         // A caller that asks again does so because the length has changed since it looked, and for no other reason.
         if !core.begins_within(index) {
@@ -250,7 +269,7 @@ impl Mapping {
             Found::Valid(page) => Load::Valid(page),
             Found::Busy(page) => Load::Busy(page, None),
             Found::Locked(page) => {
-                let run = Reading::gather(self, page, wanted);
+                let run = Reading::gather(self, page, run);
                 // Now: if there are too many references to it, the run unlocks it.
                 let page = run.pages[0].clone();
                 let (note, pages) = (Arc::clone(&run.note), run.pages.len() as u64);
@@ -344,11 +363,11 @@ impl Core {
 }
 
 impl Reading {
-    /// The run that begins with a page that the caller has locked.
-    fn gather(mapping: &Mapping, first: Kept, wanted: u64) -> Self {
+    /// The run, which begins with a page that the caller has locked.
+    fn gather(mapping: &Mapping, first: Kept, of: Run) -> Self {
         let core = &*mapping.core;
         let (start, len) = (first.index(), core.len());
-        let most = wanted.min(RUN_BYTES_MAX / core.page_size as u64);
+        let most = of.pages.min(RUN_BYTES_MAX / core.page_size as u64);
         let end = len.div_ceil(core.page_size as u64).min(start.saturating_add(most));
         let mut run =
             Self { mapping: mapping.clone(), pages: vec![first], len, note: Arc::default() };
@@ -357,6 +376,8 @@ impl Reading {
             let Ok(page) = core.insert_locked(index, &mut room) else { break };
             run.pages.push(Kept::new(page).expect("nobody evicts or truncates a locked page"));
         }
+        let ahead = run.pages.iter().filter(|page| page.index() - start >= of.wanted);
+        ahead.for_each(|page| page.usage.read_ahead());
         run
     }
 
@@ -402,6 +423,9 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
+        // Unless it has ended: a seal has panicked, say.
+        let lost = |page: &Kept| Error::Read { index: page.index(), source: StoreError::Lost };
+        self.note.0.get_or_init(|| self.pages.first().map(|page| (u64::MAX, lost(page))));
         // All of them before anybody is woken: a waker may run what waits for any of them.
         let core = &self.mapping.core;
         let wakes: Vec<_> = self.pages.iter().map(|page| core.unlock_quietly(page)).collect();

@@ -22,6 +22,7 @@ use crate::error::{Error, Result, StoreError};
 use crate::held;
 use crate::index::range::Inclusive;
 use crate::index::walk;
+use crate::io::access::Piece;
 use crate::pages::tag::PageTag;
 use crate::rules::core::{Core, Mapping};
 use crate::store::Store;
@@ -118,16 +119,25 @@ impl Core {
         self.next_unwritten(len.saturating_sub(1), last).is_none()
     }
 
-    /// Zeros from one offset to another, in one page, like any other bytes that are written. Of a whole page, all that
+    /// Zeros from one offset to another, in one page, like any other bytes that are written, as far as the mapping has them. Of a whole page, all that
     /// is the caller's.
     fn write_zeros(&self, from: u64, to: u64) -> Result<()> {
         let (mut bytes, count) = (0..to_len(to.saturating_sub(from)), self.page_size);
         if let Some(sealer) = self.sealer.as_ref().filter(|_| bytes.len() == count) {
             bytes = sealer.payload();
         }
-        match bytes.len() {
-            0 => Ok(()),
-            len => self.write_at(&vec![0; len], from + bytes.start as u64),
+        let (from, zeros) = (from + bytes.start as u64, vec![0; bytes.len()]);
+        let _told = self.tell_at_end();
+        loop {
+            let end = (from + zeros.len() as u64).min(self.len());
+            if end <= from {
+                return Ok(());
+            }
+            let piece = Piece { stays: true, ..self.piece(from, to_len(end - from)) };
+            match self.write_piece(piece, &zeros[..piece.len], true) {
+                Err(Error::OutOfRange { .. }) => {} // Cut meanwhile.
+                written => return written,
+            }
         }
     }
 

@@ -42,6 +42,12 @@ const PAGE_OUT: u64 = 256;
 /// So many bytes are evicted at a time where much has to be.
 const PORTION: u64 = 1 << 20;
 
+/// A look at so many kept pages, and no other, is cheap enough to be repeated for each page that comes in.
+const CHEAP: u64 = 256;
+
+/// Of those beyond, so many spare one of the looks that follow.
+const SPARED: u64 = 16;
+
 /// How much is to be evicted.
 #[derive(Debug, Clone, Copy)]
 enum Wanted {
@@ -139,6 +145,9 @@ impl Cache {
     #[cold]
     pub(crate) fn make_room(&self, needs: &Member) {
         let weight = needs.account.weight;
+        if self.is_in_vain() {
+            return self.take_place_anyway(weight);
+        }
         if self.evict_for_one(weight) {
             return;
         }
@@ -165,6 +174,9 @@ impl Cache {
     pub(super) fn take_room_at_once(&self, weight: u64) {
         if self.take_place(weight) {
             return;
+        }
+        if self.is_in_vain() {
+            return self.take_place_anyway(weight);
         }
         // Relaxed, here and below: a hint. Out of date, it costs a look, or a page that is evicted later.
         let (in_vain, beyond) = (self.room_in_vain.load(Ordering::Relaxed), self.beyond());
@@ -222,10 +234,24 @@ impl Cache {
     pub(crate) fn shrink(&self) {
         loop {
             let beyond = self.beyond();
-            if beyond == 0 || self.evict_wanted(Wanted::Bytes(beyond.min(PORTION))).0 == 0 {
+            if beyond == 0 || self.is_in_vain() {
+                return;
+            }
+            if self.evict_wanted(Wanted::Bytes(beyond.min(PORTION))).0 == 0 {
                 return;
             }
         }
+    }
+
+    /// Whether to look for pages to evict would be in vain, as far as is known: not long ago there were many, and somebody kept each.
+    fn is_in_vain(&self) -> bool {
+        // Relaxed: a hint. One look more or less.
+        let one_less = |left: u64| left.checked_sub(1);
+        self.kept_in_vain.load(Ordering::Relaxed) > 0
+            && self
+                .kept_in_vain
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
+                .is_ok()
     }
 
     /// How many bytes are to be free before they are asked for.
@@ -264,7 +290,7 @@ impl Cache {
         mut wanted: Wanted,
         let_go: &mut Vec<Mapping>,
     ) -> (u64, bool) {
-        let mut evicted = 0;
+        let (mut evicted, kept_before) = (0, self.outcomes.get(Outcome::Kept));
         // How often a hand came to the end, of each mapping that did; and those that came there too often.
         let (mut rounds, mut done) = (HashMap::<_, u32>::new(), Vec::new());
         while !wanted.is_met() {
@@ -288,6 +314,11 @@ impl Cache {
             put_back(givers, given, &mapping);
             let_go.push(mapping);
         }
+        // So each page in hand is looked at a few times for nothing, however many there are; and when their owners let go of many of them,
+        // some more come in before that is found out.
+        let kept = self.outcomes.get(Outcome::Kept) - kept_before;
+        let in_vain = if evicted == 0 { kept.saturating_sub(CHEAP) / SPARED } else { 0 };
+        self.kept_in_vain.store(in_vain, Ordering::Relaxed);
         (evicted, wanted.is_met())
     }
 }
@@ -329,7 +360,7 @@ impl Mapping {
             may_write: !foreground || !core.kick.has_flusher(),
             all_dirty: true,
             congested: core.backing().store.is_congested(),
-            no_writer: core.durability.poison().is_some(),
+            no_writer: core.check_store().is_err(),
         };
         let mut pass = Pass::new(self, SyncMode::Skip, Budget::pages(PAGE_OUT));
         let (mut busy, mut deferred) = (false, false);

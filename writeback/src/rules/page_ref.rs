@@ -194,7 +194,7 @@ impl PageRef {
         self.page.wait_ticket(self.page.ticket());
     }
 
-    /// Who has the page lock waits until nobody holds any of these blocks, and nobody holds them again before the
+    /// Who has the page lock waits until nobody holds any of these blocks. What was waited for nobody holds again before the
     /// page is unlocked.
     pub(crate) async fn released(&self, blocks: BlockMap) {
         let Some(sets) = &self.page.blocks else {

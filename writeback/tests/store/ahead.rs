@@ -1,17 +1,21 @@
 //! Reading ahead: who reads one page after the other asks the store seldom, and who does not asks for nothing in vain.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use writeback::hooks::Observer;
+use writeback::page::PageTag;
 use writeback::store::fault::{Action, FaultConfig, FaultStore, Stage};
-use writeback::{Advice, CacheConfig, Config, Handle, Mapping, PageCache};
+use writeback::{Advice, CacheConfig, Config, Handle, Mapping, MemStore, PageCache};
 
 use crate::within;
 
 const PAGE: usize = 4096;
 
 fn open(pages: usize, capacity: Option<u64>) -> (FaultStore, Mapping, Option<PageCache>) {
-    let contents: Vec<u8> =
-        (0..pages).flat_map(|page| [u8::try_from(page % 250).unwrap() + 1; PAGE]).collect();
+    let mut contents = vec![0; pages * PAGE];
+    let each = contents.chunks_exact_mut(PAGE).enumerate();
+    each.for_each(|(page, bytes)| bytes.fill(u8::try_from(page % 250).unwrap() + 1));
     let store = FaultStore::with_config(FaultConfig::new(1).contents(contents));
     let cache = capacity.map(|pages| PageCache::new(CacheConfig::new(pages)).unwrap());
     let config = cache.as_ref().map_or_else(Config::new, |cache| Config::new().cache(cache));
@@ -93,15 +97,15 @@ fn a_task_reads_ahead_as_a_thread_does() {
 fn what_is_read_ahead_takes_no_place_of_what_is_used() {
     within(|| {
         for downwards in [false, true] {
-            let (store, mapping, cache) = open(10_000, Some(1000));
-            let hot = if downwards { 9000..9500 } else { 0..500 };
+            let (store, mapping, cache) = open(6000, Some(1000));
+            let hot = if downwards { 5500..6000 } else { 0..500 };
             (0..2).for_each(|_| hot.clone().for_each(|page| touch(&mapping.handle(), [page])));
             reads(&store);
             let handle = mapping.handle();
-            touch(&handle, 1000..6000);
+            touch(&handle, 1000..5000);
             let reads = reads(&store);
             assert!(reads.iter().all(|(_, pages)| *pages <= 15), "a 64th at the most: {reads:?}");
-            assert!(reads.len() < 500, "more than one at a time: {} reads", reads.len());
+            assert!(reads.len() < 400, "more than one at a time: {} reads", reads.len());
             let left = hot.filter(|page| mapping.cached_page(*page as u64).is_some()).count();
             assert!(left > 460, "{left} of 500 are left");
             assert!(cache.unwrap().stats().cached <= 1000);
@@ -154,12 +158,73 @@ fn what_is_not_needed_leaves_if_it_is_clean_and_nobody_has_it() {
         handle.advise(3 * PAGE as u64..4 * PAGE as u64, Advice::DontNeed);
         assert_eq!(mapping.stats().cached, 0);
         assert_eq!(store.durable()[3 * PAGE], 9);
-        let memory = Mapping::memory_backed(Config::new()).unwrap();
-        memory.handle().write_at(b"stays", 0).unwrap();
-        memory.handle().advise(.., Advice::DontNeed);
-        let mut bytes = [0; 5];
-        memory.handle().read_at(&mut bytes, 0).unwrap();
-        assert_eq!(&bytes, b"stays");
         mapping.check().unwrap();
+    });
+}
+
+#[test]
+fn what_has_no_store_leaves_for_no_advice() {
+    let mapping = Mapping::memory_backed(Config::new()).unwrap();
+    let handle = mapping.handle();
+    handle.write_at(b"stays", 0).unwrap();
+    let claim = mapping.page(0).unwrap().lock_state().unwrap().clear_dirty_for_io().expect("dirty");
+    claim.start_writeback().expect("nobody holds it").end(Ok(()));
+    handle.advise(.., Advice::DontNeed);
+    let mut bytes = [0; 5];
+    handle.read_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"stays");
+}
+
+#[test]
+fn what_is_not_needed_is_told_to_observers_and_if_it_stays_its_next_use_counts() {
+    #[derive(Debug, Default)]
+    struct Evicted(AtomicU64);
+    impl Observer for Evicted {
+        fn evicted(&self, pages: u64) {
+            self.0.fetch_add(pages, Ordering::Relaxed);
+        }
+    }
+    within(|| {
+        let store = MemStore::with_contents(vec![1; 100 * PAGE]);
+        let cache = PageCache::new(CacheConfig::new(64)).unwrap();
+        let evicted = Arc::new(Evicted::default());
+        let config = Config::new().cache(&cache).observer(Arc::clone(&evicted) as _);
+        let mapping = Mapping::with_config(Arc::new(store), config).unwrap();
+        let handle = mapping.handle();
+        let read = |page: u64| handle.read_at(&mut [0; 10], page * PAGE as u64).unwrap();
+        (0..10).for_each(|page| _ = read(page));
+        handle.write_at(&[2], 0).unwrap();
+        let page = mapping.cached_page(0).unwrap();
+        assert!(page.has_tag(PageTag::Accessed), "it was used, and again later");
+        handle.advise(..10 * PAGE as u64, Advice::DontNeed);
+        assert_eq!((evicted.0.load(Ordering::Relaxed), mapping.stats().cached), (9, 1));
+        assert!(!page.has_tag(PageTag::Accessed));
+        read(0);
+        assert!(page.has_tag(PageTag::Accessed), "in the same turn of the clock");
+    });
+}
+
+#[test]
+fn several_who_read_ahead_leave_no_page_that_looks_used() {
+    within(|| {
+        for (readers, advice) in
+            [(1, Advice::Normal), (4, Advice::Normal), (8, Advice::Normal), (8, Advice::Sequential)]
+        {
+            let (store, mapping, _) = open(8 * 512, Some(1024));
+            let handles: Vec<_> = (0..readers).map(|_| mapping.handle()).collect();
+            handles.iter().for_each(|handle| handle.advise(.., advice));
+            for page in 0..750 / readers {
+                handles
+                    .iter()
+                    .enumerate()
+                    .for_each(|(at, handle)| touch(handle, [at * 512 + page]));
+            }
+            assert!(reads(&store).len() < 250, "they do read ahead");
+            let used = |page| {
+                mapping.cached_page(page).is_some_and(|page| page.has_tag(PageTag::Accessed))
+            };
+            let used = (0..8 * 512).filter(|page| used(*page)).count();
+            assert!(used <= 8, "{readers} readers, {advice:?}: {used} of 750 pages look used");
+        }
     });
 }
