@@ -53,7 +53,7 @@ if rustup toolchain list | grep -q "^$nightly"; then
     sanitized address --package tagged-radix --package writeback "${tests[@]}"
     sanitized address --package page-frames --lib --test basic --test model --test stress
     # What a kernel, or a fake one, writes into memory that is not there any more. One test is about what is leaked on purpose.
-    sanitized address --package writeback-uring --lib --test reopen --test ring -- --skip a_ring_that_breaks_
+    sanitized address --package writeback-uring --lib --test reopen --test ring --test limits --test processes -- --skip a_ring_that_breaks_
     ci/mutants.sh --weave "$build/source"
     races
     echo "sanitize: ThreadSanitizer has nothing to report of the tree"

@@ -3,7 +3,7 @@
 //! Or that another plugin serves: `NBD_PLUGIN` is its path and `NBD_PARAMETERS` is what it takes instead of `file=disk.img`, with `{}` for a name of the
 //! test's own (see `ci/objects.sh`). `NBD_STORE` is what `nbd_disk` keeps it in: `file`, `direct` or `uring`.
 //!
-//! `ci/nbd.sh` installs what they need. Elsewhere a test whose programs are missing says so and does nothing, unless `NBD_REQUIRED` is set.
+//! `ci/nbd.sh` installs what they need, and builds the plugin: `cargo test --test nbd` alone takes the one that is there, however old. Elsewhere a test whose programs are missing says so and does nothing, unless `NBD_REQUIRED` is set.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

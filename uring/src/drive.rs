@@ -1,27 +1,38 @@
 //! The store's thread: it hands flights to the kernel, takes their ends, and goes on with those that have not ended.
 //!
 //! Everything is ended here, with no lock: tasks are woken in that call, and the last reference to the store may go with it, which then does not wait
-//! for this thread. What somebody who is told of an end does with a panic concerns nobody else. If the kernel takes nothing any more, what it has stays as it is, for ever (I-PINNED), and all else
-//! ends with its error.
+//! for this thread, nor for another store's: that may be waiting for this one. What somebody who is told of an end does with a panic concerns nobody else. If the kernel takes nothing
+//! any more, what it has stays as it is, for ever (I-PINNED), and all else ends with its error, also what was noted and never handed over.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use writeback::StoreError;
 
 use crate::flight::{Below, End, Flight, Flights};
+use crate::progress::Progress;
 use crate::queue::{Found, Queue, Wake};
 use crate::ring::Ring;
 
 /// How many flights are noted, at the most, before the kernel gets them: those that come one by one are handed over together.
 const TOGETHER: usize = 16;
+
+thread_local! {
+    static IS_A_STORES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is a store's: then somebody is being told of an end, and all else that has ended waits.
+pub(crate) fn is_on_a_stores_thread() -> bool {
+    IS_A_STORES.get()
+}
 
 /// What callers and the thread have in common.
 pub(crate) struct Shared {
@@ -31,8 +42,7 @@ pub(crate) struct Shared {
     under_way: AtomicUsize,
     /// How many of them the kernel has at a time.
     places: u32,
-    /// How often the thread has begun, or left, a call that tells of an end: odd within one.
-    told: AtomicU64,
+    progress: Arc<Progress>,
     /// The process that has the thread.
     process: u32,
     /// Why the kernel takes nothing any more.
@@ -40,13 +50,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(waker: Box<dyn Wake>, below: Box<dyn Below>, places: u32) -> Arc<Self> {
+    pub(crate) fn new(
+        waker: Box<dyn Wake>,
+        below: Box<dyn Below>,
+        places: u32,
+        progress: Arc<Progress>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             queue: Queue::new(waker),
             below,
             under_way: AtomicUsize::new(0),
             places,
-            told: AtomicU64::new(0),
+            progress,
             process: process::id(),
             broken: OnceLock::new(),
         })
@@ -61,6 +76,11 @@ impl Shared {
             let text = "the ring belongs to the process that this one was forked from";
             return flight.end(End::failed(io::Error::other(text).into()));
         }
+        if flight.is_out_of_reach() {
+            let error = io::Error::from_raw_os_error(libc::EINVAL);
+            return flight.end(End::failed(error.into()));
+        }
+        self.progress.asked();
         // Relaxed: a number that somebody is told, and nothing hangs on it.
         self.under_way.fetch_add(1, Ordering::Relaxed);
         if let Err(flight) = self.queue.push(flight) {
@@ -72,18 +92,7 @@ impl Shared {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
         // The hook has told of it.
         let _ = catch_unwind(AssertUnwindSafe(|| flight.end(end)));
-    }
-
-    /// What [`is_leaving`](Self::is_leaving) is asked with later.
-    pub(crate) fn moment(&self) -> u64 {
-        self.told.load(Ordering::Acquire)
-    }
-
-    /// Whether the store has been dropped, or may be by the call that the thread was in at that moment.
-    pub(crate) fn is_leaving(&self, moment: u64) -> bool {
-        // In this order: what the call drops closes the queue before the call is left.
-        let is_within = moment % 2 == 1 && self.moment() == moment;
-        is_within || self.queue.is_closed()
+        self.progress.ended();
     }
 
     fn why(&self) -> StoreError {
@@ -91,7 +100,7 @@ impl Shared {
     }
 }
 
-/// A thread with a ring. Dropped, it waits until all has ended; but not on that thread, and not in a process that was forked since.
+/// A thread with a ring. Dropped, it waits until all has ended; but not on a store's thread, and not in a process that was forked since.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
     /// `None` once it is not waited for.
@@ -124,8 +133,9 @@ impl Drop for Engine {
         if !self.shared.is_here() {
             return mem::forget(thread);
         }
+        self.shared.progress.dropped();
         self.shared.queue.close();
-        if thread.thread().id() != thread::current().id() {
+        if !is_on_a_stores_thread() {
             let _ = thread.join();
         }
     }
@@ -143,17 +153,25 @@ struct Driver<'s, R> {
     flights: ManuallyDrop<Flights>,
     shared: &'s Shared,
     waiting: VecDeque<Flight>,
+    /// Ends that were taken out of the ring and not looked at.
     ends: Vec<(u64, i32)>,
+    /// Flights that the kernel does not have, and that cannot go on.
+    stranded: Vec<u64>,
+    /// Whether the kernel takes nothing any more.
+    is_broken: bool,
 }
 
 /// What the thread does: all that is in the queue, until the queue is closed.
 pub(crate) fn drive<R: Ring>(ring: R, shared: &Shared) {
+    IS_A_STORES.set(true);
     let mut driver = Driver {
         ring: ManuallyDrop::new(ring),
         flights: ManuallyDrop::new(Flights::new(shared.places)),
         shared,
         waiting: VecDeque::new(),
         ends: Vec::new(),
+        stranded: Vec::new(),
+        is_broken: false,
     };
     let driven = catch_unwind(AssertUnwindSafe(|| driver.run()));
     let error = match driven {
@@ -163,6 +181,7 @@ pub(crate) fn drive<R: Ring>(ring: R, shared: &Shared) {
     };
     if let Some(error) = error {
         let _ = shared.broken.set(error.into());
+        let _ = catch_unwind(AssertUnwindSafe(|| driver.give_up()));
     }
     shared.queue.close();
     let Driver { ring, flights, mut waiting, .. } = driver;
@@ -220,28 +239,41 @@ impl<R: Ring> Driver<'_, R> {
             if unsafe { self.ring.push(key, call) } {
                 return Ok(());
             }
-            self.ring.enter(false)?;
+            if let Err(error) = self.ring.enter(false) {
+                self.stranded.push(key);
+                return Err(error);
+            }
         }
     }
 
-    /// Takes what has ended.
+    /// Takes what has ended. What is left if that fails is taken the next time.
     fn land(&mut self) -> io::Result<()> {
-        let mut ends = mem::take(&mut self.ends);
-        self.ring.reap(&mut ends);
-        for (key, result) in ends.drain(..) {
+        self.ring.reap(&mut self.ends);
+        self.ends.reverse();
+        while let Some((key, result)) = self.ends.pop() {
             let Some(flight) = self.flights.get_mut(key) else { continue };
             match flight.advance(result, &*self.shared.below) {
+                None if self.is_broken => self.stranded.push(key),
                 None => self.push(key)?,
                 Some(end) => {
                     let flight = self.flights.remove(key).expect("it was there");
-                    // Release: whoever sees that the call was left sees what it has dropped.
-                    self.shared.told.fetch_add(1, Ordering::Release);
                     self.shared.end(flight, end);
-                    self.shared.told.fetch_add(1, Ordering::Release);
                 }
             }
         }
-        self.ends = ends;
         Ok(())
+    }
+
+    /// Ends all that the kernel does not have, once it takes nothing any more.
+    fn give_up(&mut self) {
+        self.is_broken = true;
+        // What has ended has.
+        let _ = self.land();
+        self.ring.take_back(&mut self.stranded);
+        for key in mem::take(&mut self.stranded) {
+            if let Some(flight) = self.flights.remove(key) {
+                self.shared.end(flight, End::failed(self.shared.why()));
+            }
+        }
     }
 }

@@ -44,4 +44,8 @@ impl Ring for System {
     fn reap(&mut self, _: &mut Vec<(u64, i32)>) {
         match *self {}
     }
+
+    fn take_back(&mut self, _: &mut Vec<u64>) {
+        match *self {}
+    }
 }

@@ -1,5 +1,7 @@
 //! A ring without a kernel, over a store in memory, that does what a kernel may: it ends things late and in any order, short, interrupted, or not now.
 
+mod broken;
+
 use std::collections::VecDeque;
 use std::io;
 use std::panic::catch_unwind;
@@ -20,6 +22,7 @@ use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache, StoreError};
 
 use crate::drive::{Engine, Shared, drive};
 use crate::flight::{Below, Flight};
+use crate::progress::Progress;
 use crate::queue::Wake;
 use crate::ring::{Act, Bytes, Call, Ring};
 
@@ -60,6 +63,11 @@ struct Fake {
     stuck: Arc<Mutex<bool>>,
     /// Takes nothing any more while this is set.
     broken: Arc<Mutex<bool>>,
+    /// Hands over nothing that is noted while this is set; it is set when something ends, if it `deafens`.
+    deaf: Arc<Mutex<bool>>,
+    deafens: bool,
+    /// Has ended all that it has before it returns, unless it is stuck, also if it breaks.
+    prompt: bool,
     /// Says each end twice, and does all at once.
     repeats: bool,
 }
@@ -82,6 +90,9 @@ impl Fake {
             refuses: 6,
             stuck: Arc::default(),
             broken: Arc::default(),
+            deaf: Arc::default(),
+            deafens: false,
+            prompt: false,
             repeats: false,
         }
     }
@@ -97,7 +108,8 @@ impl Fake {
     /// Does it as far as it likes.
     fn perform(&mut self, asked: &Asked) -> i32 {
         if self.refuses > 0 && self.rng.u32(0..self.refuses) == 0 {
-            return if self.rng.bool() { -libc::EINTR } else { -libc::EAGAIN };
+            let is_move = matches!(asked, Asked::Move { .. });
+            return if self.rng.bool() || !is_move { -libc::EINTR } else { -libc::EAGAIN };
         }
         match asked {
             Asked::Sync => self.memory.sync(FlushKind::Data).map_or(-libc::EIO, |()| 0),
@@ -154,20 +166,31 @@ impl Ring for Fake {
     }
 
     fn enter(&mut self, wait: bool) -> io::Result<()> {
+        if *self.deaf.lock() && !self.noted.is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
         self.under_way.append(&mut self.noted);
         self.most.fetch_max(self.under_way.len(), Ordering::Relaxed);
         loop {
-            if *self.broken.lock() {
+            let is_broken = *self.broken.lock();
+            if is_broken && !self.prompt {
                 return Err(io::Error::from_raw_os_error(libc::EBADF));
             }
             let is_stuck = *self.stuck.lock();
-            let mut left = if is_stuck { 0 } else { self.rng.usize(0..=self.under_way.len()) };
+            let mut left = match self.under_way.len() {
+                count if self.prompt && (is_broken || !is_stuck) => count,
+                _ if is_stuck => 0,
+                count => self.rng.usize(0..=count),
+            };
             while left > 0 {
                 let number = self.rng.usize(0..self.under_way.len());
                 let (key, asked) = self.under_way.swap_remove(number);
                 let result = self.perform(&asked);
                 self.ended.push_back((key, result));
                 left -= 1;
+            }
+            if is_broken {
+                return Err(io::Error::from_raw_os_error(libc::EBADF));
             }
             if !wait || !self.ended.is_empty() {
                 return Ok(());
@@ -188,12 +211,19 @@ impl Ring for Fake {
     }
 
     fn reap(&mut self, ends: &mut Vec<(u64, i32)>) {
+        if self.deafens && !self.ended.is_empty() {
+            *self.deaf.lock() = true;
+        }
         for end in self.ended.drain(..) {
             ends.push(end);
             if self.repeats {
                 ends.push(end);
             }
         }
+    }
+
+    fn take_back(&mut self, keys: &mut Vec<u64>) {
+        keys.extend(self.noted.drain(..).map(|(key, _)| key));
     }
 }
 
@@ -218,8 +248,9 @@ struct Under {
 impl Under {
     fn new(ring: Fake, places: u32) -> Self {
         let (memory, alignment) = (ring.memory.clone(), ring.alignment);
-        let shared =
-            Shared::new(Box::new(Waker(Arc::clone(&ring.event))), Box::new(memory.clone()), places);
+        let (waker, below) = (Waker(Arc::clone(&ring.event)), memory.clone());
+        let progress = Arc::<Progress>::default();
+        let shared = Shared::new(Box::new(waker), Box::new(below), places, progress);
         let thread = thread::spawn({
             let shared = Arc::clone(&shared);
             move || drive(ring, &shared)

@@ -83,6 +83,11 @@ impl Flight {
         Self { span, cargo: Cargo::Flush { kind, completion } }
     }
 
+    /// Whether it is about bytes where no file reaches.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        self.span.is_out_of_reach()
+    }
+
     /// What the kernel is to be asked for next; `None`: nothing, it has ended.
     pub(crate) fn call(&self) -> Option<Call<'_>> {
         match self.cargo {
@@ -144,9 +149,10 @@ impl Flight {
     }
 }
 
+/// Any other error than an interruption is final: the kernel tells of a write that was lost once, and says "fine" when it is asked again.
 fn flushed(result: i32, kind: FlushKind, below: &dyn Below) -> Option<End> {
     let error = match -result {
-        libc::EINTR | libc::EAGAIN => return None,
+        libc::EINTR => return None,
         errno @ 1.. => Some(io::Error::from_raw_os_error(errno)),
         _ if kind == FlushKind::All => below.sync_name().err(),
         _ => None,
@@ -260,10 +266,13 @@ mod tests {
             flight.end(end);
             assert_eq!(told.recv().unwrap().is_ok(), fine);
         }
-        let (mut flight, told) = flush(FlushKind::All);
-        let end = flight.advance(-libc::EIO, &File(0, true)).unwrap();
-        flight.end(end);
-        assert_eq!(told.recv().unwrap().unwrap_err().raw_os_error(), Some(libc::EIO));
+        // Whatever the file system says, it says it once.
+        for errno in [libc::EIO, libc::EAGAIN, libc::ECANCELED] {
+            let (mut flight, told) = flush(FlushKind::All);
+            let end = flight.advance(-errno, &File(0, true)).expect("it is not asked again");
+            flight.end(end);
+            assert_eq!(told.recv().unwrap().unwrap_err().raw_os_error(), Some(errno));
+        }
     }
 
     #[test]

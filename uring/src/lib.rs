@@ -31,17 +31,18 @@
 //! * the kernel's cache is the larger one, or the system forbids `io_uring`, as many container runtimes do: [`UringStore::probe`] tells.
 //!
 //! # What it needs
-//! Linux 5.13; on other systems the crate compiles and every constructor says [`Unsupported`](std::io::ErrorKind::Unsupported). Why the kernel refuses is
+//! Linux 5.13, and 5.19 for memory that is [registered](UringOptions::memory); on other systems the crate compiles and every constructor says [`Unsupported`](std::io::ErrorKind::Unsupported). Why the kernel refuses is
 //! said by [`Refused`].
 //!
 //! # How it works
 //! A call leaves what it is given, as a *flight*, in a queue, and wakes the store's thread if that sleeps. The thread alone has the ring. It takes what there is, keeps as many
 //! flights with the kernel as the ring has [entries](UringOptions::entries), goes on with those that ended short, and ends the others. `flight` knows what a flight owns, `span`
-//! what is left of it, `queue` how the thread is woken, `drive` the order of all that; `ring` and `system` are the only ones that speak with a kernel.
+//! what is left of it, `queue` how the thread is woken, `progress` whether the store may be going, `drive` the order of all that; `ring` and `system` are the only ones that speak with a kernel.
 //!
 //! # What unsafe code relies on
 //! * **I-PINNED**: the bytes and the array of slices that an entry handed to the kernel points to belong to a flight. It has them since before the entry was pushed, nobody else reaches
-//!   them, and it keeps them until the entry's end was taken out of the ring. A thread that cannot wait for that leaks the flight.
+//!   them, and it keeps them until the entry's end was taken out of the ring; or until the entry was taken back, which the kernel has not seen then, and does not: nobody enters that ring
+//!   any more. A thread that can wait for neither leaks the flight.
 //! * **I-REGISTERED**: memory that is registered with a ring stays where it is for as long as the ring exists: the [`Regions`](page_frames::Regions) that it was found in are dropped after the ring.
 //! * **I-ALONE**: a ring belongs to one thread, which alone pushes, enters and reaps.
 
@@ -55,6 +56,7 @@ mod fake;
 mod flight;
 #[cfg(target_os = "linux")]
 mod memory;
+mod progress;
 mod queue;
 mod refused;
 mod ring;

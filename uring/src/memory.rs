@@ -64,8 +64,11 @@ impl Memory {
 
     /// Notes that bytes are in no piece. Tells whether it is time to [`grow`](Self::grow).
     pub(crate) fn missed(&mut self) -> bool {
+        if self.source.is_none() {
+            return false;
+        }
         self.misses += 1;
-        self.source.is_some() && self.misses >= self.patience
+        self.misses >= self.patience
     }
 
     /// Registers what the cache has got since, by calls of `register`. Bytes that are no cache's never are registered: so it is
@@ -82,7 +85,7 @@ impl Memory {
         let before = self.pieces.len();
         let grown = self.add(&regions, register);
         // Only now the old ones, so that no memory was on its way to the system in between.
-        self.kept = Some(regions);
+        self.kept = if self.pieces.is_empty() { None } else { Some(regions) };
         self.misses = 0;
         let found = self.pieces.len() > before;
         self.patience = if found { MISSES } else { (self.patience * 2).min(MISSES_MAX) };
@@ -210,5 +213,9 @@ mod tests {
         mapping.handle().write_at(&[1; 8192], 0).unwrap();
         memory.grow(|_, _| Err(io::ErrorKind::OutOfMemory.into())).unwrap_err();
         assert!(memory.pieces.is_empty() && (0..100_000).all(|_| !memory.missed()));
+        assert!(memory.kept.is_none(), "what is not registered may go");
+        // However long nobody asks.
+        memory.misses = u32::MAX;
+        assert!(!memory.missed());
     }
 }

@@ -68,10 +68,6 @@ impl<T> Queue<T> {
         }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.state.lock().closed
-    }
-
     /// Moves all that waits to `into`. The caller may sleep if that is nothing.
     pub(crate) fn take(&self, into: &mut VecDeque<T>) -> Found {
         let mut state = self.state.lock();

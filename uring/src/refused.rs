@@ -11,9 +11,9 @@ use std::io;
 /// | [`Missing`](Self::Missing) | `ENOSYS`: a kernel without it, or a filter of system calls that says so | `Unsupported` |
 /// | [`Forbidden`](Self::Forbidden) | `EPERM`, `EACCES`: the sysctl `kernel.io_uring_disabled`, or a filter of system calls, as container runtimes have | `PermissionDenied` |
 /// | [`NoMemory`](Self::NoMemory) | `ENOMEM`: `RLIMIT_MEMLOCK`, or the memory of a control group | `OutOfMemory` |
-/// | [`Old`](Self::Old) | a kernel that lacks what is named | `Unsupported` |
+/// | [`Old`](Self::Old) | a kernel that lacks what is named, as those from 5.1 to 5.12 do | `Unsupported` |
 /// | [`Failed`](Self::Failed) | anything else, as too many open files | what the system says |
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refused {
     /// The system is not Linux.
@@ -31,6 +31,14 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Why there is no plain ring, of a number of entries that can be.
+    pub(crate) fn of_setup(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EINVAL) => Self::Old("a size for the queue of ends (IORING_SETUP_CQSIZE)"),
+            _ => Self::of(error),
+        }
+    }
+
     pub(crate) fn of(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::ENOSYS) => Self::Missing,
@@ -97,6 +105,14 @@ mod tests {
             let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Refused>());
             assert_eq!(inner, Some(&refused));
         }
+        // Linux 5.1 to 5.4.
+        let plain = io::Error::from_raw_os_error(libc::EINVAL);
+        let kind = io::Error::from(Refused::of_setup(&plain)).kind();
+        assert_eq!(kind, io::ErrorKind::Unsupported);
+        assert_eq!(
+            Refused::of_setup(&io::Error::from_raw_os_error(libc::ENOSYS)),
+            Refused::Missing
+        );
         let old = io::Error::from(Refused::Old("fsync"));
         assert!(old.kind() == io::ErrorKind::Unsupported && old.to_string().contains("fsync"));
     }

@@ -45,6 +45,9 @@ pub(crate) trait Ring: Send {
 
     /// Adds what has ended: keys, each with a number of bytes or an error below zero.
     fn reap(&mut self, ends: &mut Vec<(u64, i32)>);
+
+    /// Adds the keys of the calls that were noted and never handed over, and are not any more: nothing is from now on (I-PINNED).
+    fn take_back(&mut self, keys: &mut Vec<u64>);
 }
 
 /// What is registered with the ring of a [`UringStore`](crate::UringStore).
@@ -55,6 +58,6 @@ pub struct Registered {
     pub file: bool,
     /// Bytes of memory in which pages' bytes lie: the kernel need not find and pin those again for each call.
     pub memory_bytes: u64,
-    /// Why no more is, if the kernel has refused some. All works without.
+    /// Why no more is, if the kernel has refused some: what it said first. All works without.
     pub refused: Option<StoreError>,
 }

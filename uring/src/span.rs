@@ -31,8 +31,6 @@ pub(crate) struct Span {
 
 // SAFETY: it has addresses only, and hands them to a ring, under I-PINNED, on whatever thread.
 unsafe impl Send for Span {}
-// SAFETY: as above.
-unsafe impl Sync for Span {}
 
 /// What is to be done after a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +80,12 @@ impl Span {
     /// Whether what is done ends within a block, where there are some.
     pub(crate) fn is_within_a_block(&self) -> bool {
         !self.done.is_multiple_of(self.alignment as u64)
+    }
+
+    /// Whether some of it is where no file reaches. The kernel takes the last offset of all for the file's own position.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        let len: u64 = self.slices.iter().map(|slice| slice.iov_len as u64).sum();
+        len > 0 && self.offset.checked_add(len).is_none_or(|end| i64::try_from(end).is_err())
     }
 
     pub(crate) fn act(&self) -> Act {

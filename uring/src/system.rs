@@ -1,5 +1,6 @@
 //! The kernel's ring. All that it is told by addresses is told here.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ const ENTER_GETEVENTS: u32 = 1;
 /// A ring, and what wakes the thread that waits in it.
 pub(crate) struct System {
     ring: IoUring,
+    /// The keys of the entries that the kernel has not taken as far as is known, and of some that it has, in order.
+    noted: VecDeque<u64>,
     /// Dropped after the ring (I-REGISTERED).
     memory: Memory,
     file: RawFd,
@@ -64,7 +67,7 @@ fn ring(entries: u32) -> Result<(IoUring, bool), Refused> {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => plain.build(entries),
         built => built,
     };
-    let ring = ring.map_err(|error| Refused::of(&error))?;
+    let ring = ring.map_err(|error| Refused::of_setup(&error))?;
     let params = ring.params();
     if !params.is_feature_nodrop() || !params.is_feature_resource_tagging() {
         return Err(Refused::Old("features of 5.13"));
@@ -115,6 +118,7 @@ impl System {
         let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let mut system = Self {
             ring,
+            noted: VecDeque::new(),
             memory: Memory::default(),
             file: -1,
             is_file_registered: false,
@@ -123,14 +127,14 @@ impl System {
             registered,
             broken: None,
         };
-        system.watch();
+        system.watch_anew();
         if let Some(cache) = memory {
             match system.ring.submitter().register_buffers_sparse(PIECES) {
                 Ok(()) => {
                     system.memory = Memory::of(cache);
                     system.grow();
                 }
-                Err(error) => system.registered.lock().refused = Some(error.into()),
+                Err(error) => system.refused(error),
             }
         }
         Ok((system, Box::new(Waker(event))))
@@ -141,21 +145,47 @@ impl System {
         self.file = file.as_fd().as_raw_fd();
         match self.ring.submitter().register_files(&[self.file]) {
             Ok(()) => self.is_file_registered = true,
-            Err(error) => self.registered.lock().refused = Some(error.into()),
+            Err(error) => self.refused(error),
         }
         self.registered.lock().file = self.is_file_registered;
     }
 
-    /// Has wakes end something with the key [`WAKE`], each of them.
-    fn watch(&mut self) {
+    fn refused(&self, error: io::Error) {
+        self.registered.lock().refused.get_or_insert(error.into());
+    }
+
+    /// # Safety
+    /// I-PINNED, of what the entry points to.
+    unsafe fn push_entry(&mut self, entry: squeue::Entry, key: u64) -> bool {
+        self.noted.reserve(1);
+        // SAFETY: I-PINNED, which the caller promises; and this thread has the ring (I-ALONE).
+        let pushed = unsafe { self.ring.submission().push(&entry.user_data(key)) };
+        if pushed.is_ok() {
+            self.noted.push_back(key);
+        }
+        pushed.is_ok()
+    }
+
+    /// Forgets the keys of what the kernel has taken.
+    fn trim(&mut self) {
+        let left = self.ring.submission().len();
+        self.noted.drain(..self.noted.len().saturating_sub(left));
+    }
+
+    fn watch_anew(&mut self) {
+        // If there is no room there is after an entering.
+        let is_watched = self.watch() || self.enter(false).is_ok() && self.watch();
+        if !is_watched {
+            self.broken.get_or_insert(libc::EBUSY);
+        }
+    }
+
+    /// Has wakes end something with the key [`WAKE`], each of them. `false`: there is no room before the next entering.
+    fn watch(&mut self) -> bool {
         let event = Fd(self.event.as_raw_fd());
         let events = u32::from(libc::POLLIN.cast_unsigned());
-        let entry = opcode::PollAdd::new(event, events).multi(true).build().user_data(WAKE);
-        // SAFETY: it points to nothing; the event is open as long as the ring is, and this thread has the ring (I-ALONE).
-        let pushed = unsafe { self.ring.submission().push(&entry) };
-        if pushed.is_err() {
-            self.broken = Some(libc::EBUSY);
-        }
+        // SAFETY: it points to nothing; the event is open as long as the ring is.
+        unsafe { self.push_entry(opcode::PollAdd::new(event, events).multi(true).build(), WAKE) }
     }
 
     fn grow(&mut self) {
@@ -169,8 +199,9 @@ impl System {
         });
         let mut registered = self.registered.lock();
         registered.memory_bytes = self.memory.bytes();
+        drop(registered);
         if let Err(error) = grown {
-            registered.refused = Some(error.into());
+            self.refused(error);
         }
     }
 
@@ -245,9 +276,9 @@ impl Drop for System {
 
 impl Ring for System {
     unsafe fn push(&mut self, key: u64, call: Call<'_>) -> bool {
-        let entry = self.entry(call).user_data(key);
-        // SAFETY: I-PINNED, which the caller promises; and this thread has the ring (I-ALONE).
-        unsafe { self.ring.submission().push(&entry) }.is_ok()
+        let entry = self.entry(call);
+        // SAFETY: I-PINNED, which the caller promises.
+        unsafe { self.push_entry(entry, key) }
     }
 
     fn enter(&mut self, wait: bool) -> io::Result<()> {
@@ -262,6 +293,7 @@ impl Ring for System {
             // SAFETY: it has no argument; the entries are those that were pushed, under I-PINNED.
             unsafe { submitter.enter::<libc::sigset_t>(noted, 0, ENTER_GETEVENTS, None) }
         };
+        self.trim();
         match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
@@ -292,7 +324,59 @@ impl Ring for System {
             let mut count = [0; 8];
             // So that those which were seen do not end it at once.
             let _ = rustix::io::read(&*self.event, &mut count);
-            self.watch();
+            self.watch_anew();
         }
+    }
+
+    fn take_back(&mut self, keys: &mut Vec<u64>) {
+        // Whatever is asked of it: it is not entered any more.
+        self.broken.get_or_insert(libc::EBADF);
+        self.trim();
+        keys.extend(self.noted.drain(..).filter(|key| *key != WAKE));
+    }
+}
+
+#[cfg(all(test, not(uring_loom)))]
+mod tests {
+    use super::*;
+
+    /// A ring of one entry, which is taken by the first.
+    #[test]
+    fn wakes_are_watched_for_again_though_there_is_no_room_at_first() {
+        if probe().is_err() {
+            return;
+        }
+        let (mut system, waker) = System::new(1, None, Arc::default()).unwrap();
+        assert!(!system.watch());
+        system.watch_anew();
+        assert_eq!(system.broken, None);
+        // And it still sleeps until it is woken.
+        waker.wake();
+        system.enter(true).unwrap();
+        let mut ends = Vec::new();
+        system.reap(&mut ends);
+        assert!(ends.is_empty() && system.broken.is_none());
+    }
+
+    #[test]
+    fn what_a_ring_has_not_handed_over_is_taken_back_in_order() {
+        if probe().is_err() {
+            return;
+        }
+        let (mut system, _waker) = System::new(8, None, Arc::default()).unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        system.set_file(&file);
+        let sync = Call::Sync { all: false };
+        // SAFETY: it points to nothing (I-PINNED).
+        assert!(unsafe { system.push(1, sync) });
+        system.enter(false).unwrap();
+        for key in [2, 3] {
+            // SAFETY: as above.
+            assert!(unsafe { system.push(key, sync) });
+        }
+        let mut keys = Vec::new();
+        system.take_back(&mut keys);
+        assert_eq!(keys, [2, 3]);
+        assert!(system.enter(false).is_err(), "it would hand them over");
     }
 }

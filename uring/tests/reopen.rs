@@ -2,14 +2,16 @@
 //! this one for a moment, and their locks.
 #![cfg(target_os = "linux")]
 
+use std::env;
 use std::fs;
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use writeback::Mapping;
 use writeback::store::{FlushCompletion, FlushKind, Store};
+use writeback::{DirectStore, Mapping};
 use writeback_uring::UringStore;
 
 fn folder() -> Option<tempfile::TempDir> {
@@ -24,7 +26,7 @@ fn folder() -> Option<tempfile::TempDir> {
             }
         },
     };
-    assert!(std::env::var_os("URING_REQUIRED").is_none(), "{skipped}");
+    assert!(env::var_os("URING_REQUIRED").is_none(), "{skipped}");
     println!("skipped: {skipped}");
     None
 }
@@ -53,7 +55,7 @@ fn a_file_can_be_opened_again_as_soon_as_its_mapping_is_closed() {
 fn whoever_opens_a_file_waits_for_a_store_that_is_going() {
     let Some(folder) = folder() else { return };
     let path = folder.path().join("file");
-    let store = std::sync::Arc::new(UringStore::create(&path).unwrap());
+    let store = Arc::new(UringStore::create(&path).unwrap());
     let (last, (tell, told)) = (store.clone(), channel());
     store.flush(
         FlushKind::Data,
@@ -82,7 +84,7 @@ fn whoever_opens_a_file_does_not_wait_for_a_store_that_is_in_use() {
             }
         });
         for _ in 0..20 {
-            let start = std::time::Instant::now();
+            let start = Instant::now();
             let error = UringStore::open(&path).map(drop).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ResourceBusy);
             assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
@@ -91,35 +93,81 @@ fn whoever_opens_a_file_does_not_wait_for_a_store_that_is_in_use() {
     });
 }
 
-/// A process that has the file's lock for so many seconds.
-fn locks(path: &std::path::Path, seconds: &str) -> Option<std::process::Child> {
-    let locker = std::process::Command::new("flock").arg(path).args(["sleep", seconds]).spawn();
-    let Ok(locker) = locker else {
-        println!("skipped: there is no flock");
-        return None;
-    };
-    // As soon as it has it.
-    let file = fs::File::open(path).unwrap();
-    while file.try_lock().is_ok() {
-        file.unlock().unwrap();
-        thread::sleep(Duration::from_millis(2));
-    }
-    Some(locker)
-}
-
+/// Whoever drops it waits for the store's thread, and closes the file a moment after that.
 #[test]
-fn whoever_opens_a_file_waits_a_moment_for_another_process_and_no_longer() {
+fn whoever_opens_a_file_waits_for_a_store_that_another_thread_drops() {
     let Some(folder) = folder() else { return };
     let path = folder.path().join("file");
-    fs::write(&path, [7; 4096]).unwrap();
-    let Some(mut leaves) = locks(&path, "0.3") else { return };
-    UringStore::open(&path).unwrap();
-    leaves.wait().unwrap();
-    let Some(mut stays) = locks(&path, "60") else { return };
-    let start = std::time::Instant::now();
-    let error = UringStore::open(&path).map(drop).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ResourceBusy);
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    stays.kill().unwrap();
-    stays.wait().unwrap();
+    for round in 0..100_u64 {
+        let store = UringStore::open_or_create(&path).unwrap();
+        let (tell, told) = channel();
+        let slow = FlushCompletion::new(move |_| {
+            thread::sleep(Duration::from_millis(3));
+            let _ = tell.send(());
+        });
+        store.flush(FlushKind::Data, slow);
+        let dropping = thread::spawn(move || drop(store));
+        told.recv().unwrap();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_micros(round * 3) {
+            std::hint::spin_loop();
+        }
+        UringStore::open(&path).unwrap();
+        dropping.join().unwrap();
+    }
+}
+
+/// The last reference goes with reads that nobody waits for.
+#[test]
+fn whoever_opens_a_file_waits_for_the_reads_ahead_of_a_mapping_that_is_closed() {
+    let Some(folder) = folder() else { return };
+    let path = folder.path().join("file");
+    fs::write(&path, vec![7; 32 << 20]).unwrap();
+    for round in 0..15 {
+        let store = UringStore::open(&path);
+        let store = store.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let mapping = Mapping::open(store).unwrap();
+        mapping.handle().read_ahead(0..32 << 20);
+        mapping.close().unwrap();
+    }
+}
+
+/// It would wait for itself, and all others for it.
+#[test]
+fn whoever_is_told_of_an_end_is_refused_at_once_what_is_in_use() {
+    let Some(folder) = folder() else { return };
+    let path = folder.path().join("file");
+    for is_last in [false, true] {
+        let store = Arc::new(UringStore::open_or_create(&path).unwrap());
+        let (again, last) = (path.clone(), store.clone());
+        let ((tell, told), (go, gone)) = (channel(), channel());
+        let gone = std::sync::Mutex::new(gone);
+        let opens = FlushCompletion::new(move |_| {
+            let _: Result<(), _> = gone.lock().unwrap().recv();
+            drop(last);
+            let start = Instant::now();
+            let opened = UringStore::open(&again).map(drop);
+            let _ = tell.send((opened, start.elapsed()));
+        });
+        store.flush(FlushKind::Data, opens);
+        let store = if is_last { None } else { Some(store) };
+        go.send(()).unwrap();
+        let (opened, elapsed) = told.recv().unwrap();
+        assert_eq!(opened.unwrap_err().kind(), ErrorKind::ResourceBusy);
+        assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+        drop(store);
+    }
+}
+
+/// By whatever store, at once.
+#[test]
+fn a_store_that_is_dropped_has_its_file_no_more() {
+    let Some(folder) = folder() else { return };
+    let path = folder.path().join("file");
+    for _ in 0..20 {
+        let store = UringStore::open_or_create(&path).unwrap();
+        store.write_at(0, &[7; 4096]).unwrap();
+        drop(store);
+        DirectStore::open(&path).unwrap();
+    }
 }

@@ -65,7 +65,7 @@ impl Config {
         }
     }
 
-    /// Sets the page size in bytes: a power of two from 512 to 1048576.
+    /// Sets the page size in bytes: a power of two from 512 to 16 MiB.
     ///
     /// # Examples
     /// ```
@@ -210,8 +210,8 @@ impl Config {
             "the pages of a memory-backed mapping have nowhere to go, so it cannot be in a cache"
         } else if !self.page_size.is_power_of_two() {
             "the page size must be a power of two"
-        } else if !(512..=1 << 20).contains(&self.page_size) {
-            "the page size must be from 512 to 1048576 bytes"
+        } else if !(512..=16 << 20).contains(&self.page_size) {
+            "the page size must be from 512 bytes to 16 MiB"
         } else if !self.page_size.is_multiple_of(alignment.max(1)) {
             "the page size must be a multiple of the store's alignment"
         } else if let Some(reason) =

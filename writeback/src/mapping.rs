@@ -29,6 +29,9 @@ use crate::rules::page_ref::PageRef;
 use crate::store::{NullStore, Store};
 use crate::wait::now;
 
+/// Most bytes of one write to the store, unless a page has more.
+const BATCH_BYTES_MAX: usize = 64 << 20;
+
 impl Mapping {
     /// Opens `store` with the default [`Config`].
     ///
@@ -94,6 +97,8 @@ impl Mapping {
         config.check(limits.alignment, memory_backed)?;
         let tail = Tail::new(limits.alignment);
         limits.len_max = tail.len_max(limits.len_max);
+        limits.batch_pages_max =
+            limits.batch_pages_max.min((BATCH_BYTES_MAX / config.page_size).max(1));
         let division = config.division();
         let seal = config.seal.map(|seal| Sealer::new(seal, config.page_size));
         let sealer = seal.transpose()?;

@@ -210,3 +210,43 @@ fn images_that_nothing_makes_room_for_hold_up_nobody() {
     mapping.handle().sync_data().unwrap();
     assert_sound(&cache, &[&mapping]);
 }
+
+#[test]
+fn pages_of_16_mib_and_of_512_bytes_share_a_cache() {
+    const HUGE: usize = 16 << 20;
+    let cache = PageCache::new(CacheConfig::bytes(3 * HUGE as u64)).unwrap();
+    let (huge, huge_store) = open_in(&cache, HUGE, 0);
+    let (tiny, tiny_store) = open_in(&cache, 512, 64);
+    (0..64).for_each(|page| write(&tiny, page, 7));
+    (0..5).for_each(|page| write(&huge, page, u8::try_from(page).unwrap() + 1));
+    let handle = huge.handle();
+    handle.write_at(b"across", 2 * HUGE as u64 - 3).unwrap();
+    handle.write_at(b"the end", 5 * HUGE as u64).unwrap();
+    handle.sync_data().unwrap();
+    tiny.handle().sync_data().unwrap();
+    let durable = huge_store.durable();
+    assert_eq!(durable.len(), 5 * HUGE + 7);
+    for page in 0..5 {
+        let byte = u8::try_from(page).unwrap() + 1;
+        assert!(durable[page * HUGE + 3..(page + 1) * HUGE - 3].iter().all(|found| *found == byte));
+    }
+    assert_eq!(&durable[2 * HUGE - 3..2 * HUGE + 3], b"across");
+    assert_eq!(&durable[5 * HUGE..], b"the end");
+    assert!(tiny_store.durable() == [7; 64 * 512]);
+    let mut found = [0; 6];
+    handle.read_at(&mut found, 2 * HUGE as u64 - 3).unwrap();
+    assert_eq!(&found, b"across");
+    assert!(cache.stats().cached_bytes <= cache.stats().capacity_bytes, "{:?}", cache.stats());
+    assert_sound(&cache, &[&huge, &tiny]);
+}
+
+#[test]
+fn a_write_of_large_pages_has_64_mib_at_the_most() {
+    const HUGE: usize = 16 << 20;
+    let store = TestStore::new();
+    let config = Config::new().unbounded().page_size(HUGE);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    (0..6).for_each(|page| write(&mapping, page, 1));
+    mapping.handle().sync_data().unwrap();
+    assert_eq!(store.batches(), [(0, 4), (4, 2)]);
+}

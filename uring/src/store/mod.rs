@@ -19,6 +19,7 @@ use crate::flight::{Below, Flight};
 use crate::refused::Refused;
 use crate::ring::Registered;
 use crate::system;
+use leaving::Held;
 
 pub use options::UringOptions;
 
@@ -30,12 +31,20 @@ pub use options::UringOptions;
 ///
 /// # Concurrency
 /// Any number of threads; they share a lock for the time that it takes to put something into a queue. Dropping it waits until all has ended that was asked for, and the file is not
-/// locked any more then. Should the last reference to it go on its own thread, with the end of something, it does not wait, and the file's lock ends soon after; whoever opens it again in this process waits for that. Of a process
-/// that is killed the kernel keeps the lock a moment longer; so whoever finds that another process has the file is told after a second, and not at once.
+/// locked any more then. Should the last reference to it go on a store's thread, with the end of something, it does not wait, and the file's lock ends soon after.
 ///
-/// The ring is for one process. In a child made by `fork`, what is asked of it is an error.
+/// Whoever opens a file that another store of this process has waits, ten seconds at most, until all has ended that the store had been asked for by then, reads ahead too: the last
+/// reference may go with that. A store that is not dropped by then is in use. Of a process that is killed the kernel keeps the file and its lock until it has taken down the
+/// ring and what was under way has ended (27 to 112 ms were seen); so whoever finds that another process has the file is told after a second, and not at once.
 ///
-/// Whoever is told of an end should not wait in that call, for all others wait too.
+/// The ring is for one process. In a child made by `fork`, what is asked of the store is an error; and the child has the file and its lock, also when it has dropped the store, until it ends or calls
+/// `exec`. It should not open others: what another thread was about at the moment of the fork stays so there.
+///
+/// Whoever is told of an end should not wait in that call, for all others wait too; on that thread a file that is in use is refused at once. The folder's sync, once in the life of a store whose file
+/// is new, is done there as well. The thread takes the process's signals, as any other: they are to be blocked before the store is opened by whoever wants them elsewhere.
+///
+/// Should the kernel take nothing any more, as when a filter of system calls that is set later forbids it, all ends with its error, but what the kernel has by then: that stays for ever, with its
+/// pages, and the file is open and locked as long as the process lives.
 ///
 /// # Examples
 /// ```
@@ -59,14 +68,14 @@ pub use options::UringOptions;
 pub struct UringStore {
     /// First: it ends what is under way before the file is closed.
     engine: Engine,
-    file: Arc<FileStore>,
+    file: Arc<Held>,
     registered: Arc<Mutex<Registered>>,
     alignment: usize,
 }
 
-impl Below for Arc<FileStore> {
+impl Below for Arc<Held> {
     fn len(&self) -> Result<u64, StoreError> {
-        Store::len(&**self)
+        Store::len(&***self)
     }
 
     fn sync_name(&self) -> io::Result<()> {
@@ -75,11 +84,7 @@ impl Below for Arc<FileStore> {
 }
 
 impl UringStore {
-    pub(crate) fn new(
-        engine: Engine,
-        file: Arc<FileStore>,
-        registered: Arc<Mutex<Registered>>,
-    ) -> Self {
+    fn new(engine: Engine, file: Arc<Held>, registered: Arc<Mutex<Registered>>) -> Self {
         let alignment = file.limits().alignment;
         Self { engine, file, registered, alignment }
     }

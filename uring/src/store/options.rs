@@ -12,7 +12,7 @@ use writeback::store::FileOptions;
 use writeback::{FileStore, PageCache};
 
 use super::UringStore;
-use super::leaving::{self, FileId, Noted};
+use super::leaving::{self, FileId, Held};
 use crate::drive::{Engine, Shared, drive};
 use crate::ring::Registered;
 use crate::system::System;
@@ -51,6 +51,12 @@ pub struct UringOptions {
     require_memory: bool,
 }
 
+impl Default for UringOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl UringOptions {
     pub(crate) fn new() -> Self {
         let file = FileStore::options().direct(true);
@@ -78,7 +84,7 @@ impl UringOptions {
     }
 
     /// Registers the memory that the pages of this cache lie in with the ring, also what the cache gets later, so that the kernel need not
-    /// find and pin pages of it for each call. To be used by a mapping in that cache.
+    /// find and pin pages of it for each call. To be used by a mapping in that cache. Linux before 5.19 refuses it.
     ///
     /// Registered memory is locked: the process has all of a segment (2 MiB or more) as soon as the cache uses some of it, and the system gets nothing back, also if the cache is made
     /// smaller, until the store is gone. It counts as `RLIMIT_MEMLOCK` does, except for root. What the kernel refuses to register is used as it is, and
@@ -143,7 +149,7 @@ impl UringOptions {
         }
         let registered = Arc::new(Mutex::new(Registered::default()));
         let (tell_made, made) = channel();
-        let (give, given) = channel::<(Arc<Shared>, Arc<FileStore>)>();
+        let (give, given) = channel::<(Arc<Shared>, Arc<Held>)>();
         let (tell_ready, ready) = channel();
         let thread = thread::Builder::new().name("writeback-uring".to_owned()).spawn({
             let (entries, memory) = (self.entries, self.memory.clone());
@@ -159,17 +165,12 @@ impl UringOptions {
                 // Nothing comes if the file is refused.
                 let Ok((shared, file)) = given.recv() else { return };
                 ring.set_file(file.file());
-                let noted = Noted::new(&shared, &file);
                 let _ = tell_ready.send(());
                 drive(ring, &shared);
-                drop((shared, file));
-                // Only now it has the file no more.
-                drop(noted);
             }
         })?;
         let opened = (|| {
-            let waker =
-                made.recv().unwrap_or_else(|_| Err(io::Error::other("its thread has panicked")))?;
+            let waker = made.recv().unwrap_or_else(|_| Err(panicked()))?;
             if self.require_memory && self.memory.is_some() {
                 refused(&registered.lock())?;
             }
@@ -183,9 +184,10 @@ impl UringOptions {
                 return Err(error);
             }
         };
-        let shared = Shared::new(waker, Box::new(Arc::clone(&file)), self.entries);
+        let (below, progress) = (Box::new(Arc::clone(&file)), Arc::clone(file.progress()));
+        let shared = Shared::new(waker, below, self.entries, progress);
         let _ = give.send((Arc::clone(&shared), Arc::clone(&file)));
-        let _ = ready.recv();
+        ready.recv().map_err(|_| panicked())?;
         Ok(UringStore::new(Engine::new(shared, thread), file, registered))
     }
 }
@@ -194,10 +196,17 @@ fn at(path: &Path) -> io::Result<FileId> {
     Ok(path.metadata()?.into())
 }
 
+fn panicked() -> io::Error {
+    io::Error::other("its thread has panicked")
+}
+
 fn refused(registered: &Registered) -> io::Result<()> {
     let Some(refused) = &registered.refused else { return Ok(()) };
-    let text = format!(
-        "the memory of the cache cannot be registered: RLIMIT_MEMLOCK (ulimit -l) may be too low: {refused}"
-    );
+    let why = match refused.raw_os_error() {
+        Some(libc::ENOMEM | libc::EPERM) => "RLIMIT_MEMLOCK (ulimit -l) may be too low: ",
+        Some(libc::EINVAL) => "it takes Linux 5.19: ",
+        _ => "",
+    };
+    let text = format!("the memory of the cache cannot be registered: {why}{refused}");
     Err(io::Error::new(io::ErrorKind::OutOfMemory, text))
 }

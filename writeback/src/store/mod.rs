@@ -72,7 +72,7 @@ pub use crate::modes::FlushKind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Most pages in one [`WriteBatch`]. At least 1.
+    /// Most pages in one [`WriteBatch`]. At least 1. Of large pages there are fewer: 64 MiB at the most, or one.
     pub batch_pages_max: usize,
     /// Where writes and reads have to begin and end, as those of direct I/O: at multiples of so many bytes. A power
     /// of two, of which the page size must be a multiple, and the block size, if there is one. Memory is aligned so too, up to
