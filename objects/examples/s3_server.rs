@@ -4,18 +4,23 @@
 //! cargo run --release --example s3_server -- --root DIR --port 9000
 //! ```
 //!
-//! It prints its address, has one bucket (`disks`), and knows one key (`test`, secret `testtest`). It is s3s-fs, with three things around it:
+//! It prints its address, has one bucket (`disks`), and knows one key (`test`, secret `testtest`). It is s3s-fs, with four things around it:
 //! conditional puts are made one at a time, because s3s-fs looks whether there is an object and makes it later, and the fencing of
-//! writers rests on that being one step; requests are counted (`GET /-/counts`); and it can be slow and fail as it is told.
+//! writers rests on that being one step; what such a put says of its object is written down before the object is made, because s3s-fs does
+//! so afterwards, and a server that is killed in between would have an object of which its writer could not tell that it is its own; requests are counted (`GET /-/counts`); and it can be slow and fail as it is told.
 //! It does not sync files: a power cut may take what it has acknowledged. Not for the network: it speaks no TLS.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Parser;
 use hyper::body::Incoming;
 use hyper::header::{IF_MATCH, IF_NONE_MATCH};
@@ -91,9 +96,32 @@ impl Server {
             true => Some(self.conditional.lock().await),
             false => None,
         };
+        if alone.is_some() && request.headers().contains_key(IF_NONE_MATCH) {
+            self.note(&request).map_err(|error| HttpError::new(error.into()))?;
+        }
         let answer = self.s3.call(request.map(Body::from)).await;
         drop(alone);
         if fault == Some(Fault::CutOffAfter) { Err(cut_off()) } else { answer }
+    }
+
+    /// Writes down, where s3s-fs looks for it, what a put says of an object that there is not yet.
+    fn note(&self, request: &Request<Incoming>) -> io::Result<()> {
+        let path = request.uri().path().trim_start_matches('/');
+        let Some((bucket, key)) = path.split_once('/') else { return Ok(()) };
+        // No key of a database has to be escaped.
+        if path.contains('%') || self.options.root.join(path).exists() {
+            return Ok(());
+        }
+        let said = request.headers().iter().filter_map(|(name, value)| {
+            let name = name.as_str().strip_prefix("x-amz-meta-")?;
+            Some((name.to_owned(), value.to_str().ok()?.to_owned()))
+        });
+        let said: BTreeMap<_, _> = said.collect();
+        let [bucket, key] = [bucket, key].map(|name| URL_SAFE_NO_PAD.encode(name));
+        let note = format!(".bucket-{bucket}.object-{key}.metadata.json");
+        let new = self.options.root.join(".new-note");
+        fs::write(&new, serde_json::to_vec(&BTreeMap::from([("user_metadata", said)]))?)?;
+        fs::rename(new, self.options.root.join(note))
     }
 
     fn count(&self, method: &Method) -> Option<Fault> {
