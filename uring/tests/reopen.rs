@@ -93,6 +93,14 @@ fn whoever_opens_a_file_does_not_wait_for_a_store_that_is_in_use() {
     });
 }
 
+/// Waits until the thread waits for something: on a busy machine that may be long after it was started.
+fn wait_until_asleep(thread: &std::path::Path) {
+    let stat = std::path::Path::new("/proc").join(thread).join("stat");
+    while !fs::read_to_string(&stat).unwrap().contains(") S ") {
+        thread::sleep(Duration::from_micros(100));
+    }
+}
+
 /// Whoever drops it waits for the store's thread, and closes the file a moment after that.
 #[test]
 fn whoever_opens_a_file_waits_for_a_store_that_another_thread_drops() {
@@ -100,13 +108,18 @@ fn whoever_opens_a_file_waits_for_a_store_that_another_thread_drops() {
     let path = folder.path().join("file");
     for round in 0..100_u64 {
         let store = UringStore::open_or_create(&path).unwrap();
-        let (tell, told) = channel();
+        let ((tell, told), (tell_who, who)) = (channel(), channel());
+        let who = parking_lot::Mutex::new(who);
         let slow = FlushCompletion::new(move |_| {
-            thread::sleep(Duration::from_millis(3));
+            let dropper: std::path::PathBuf = who.lock().recv().unwrap();
+            wait_until_asleep(&dropper);
             let _ = tell.send(());
         });
         store.flush(FlushKind::Data, slow);
-        let dropping = thread::spawn(move || drop(store));
+        let dropping = thread::spawn(move || {
+            tell_who.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            drop(store);
+        });
         told.recv().unwrap();
         let start = Instant::now();
         while start.elapsed() < Duration::from_micros(round * 3) {
