@@ -17,7 +17,9 @@ RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 cargo build --examples
 cargo test
 # What a test must notice: conditional puts that are not one step.
-if OBJECTS_RACY=1 OBJECTS_ROUNDS=60 cargo test --test server two_clients >/dev/null 2>&1; then
+racy=$(OBJECTS_RACY=1 OBJECTS_ROUNDS=60 cargo test --test server two_clients 2>&1) || true
+if ! grep -q 'acknowledged and lost' <<<"$racy"; then
+    tail -n 50 <<<"$racy"
     echo "objects: two writers in one bucket were not noticed" >&2
     exit 1
 fi

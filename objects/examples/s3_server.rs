@@ -48,10 +48,14 @@ struct Options {
     /// Every so many requests one fails: by an answer that says so, or by none, which may come before the request has had its effect or after it.
     #[arg(long, default_value_t = 0)]
     fail: u64,
-    /// Conditional puts side by side, as s3s-fs has them: two clients may then both win. Only to see that tests notice.
+    /// Conditional puts side by side, as s3s-fs has them, and a moment between the look and the making: two clients may then both win. Only to see
+    /// that tests notice.
     #[arg(long)]
     racy: bool,
 }
+
+/// How long a race is open.
+const RACE: Duration = Duration::from_millis(5);
 
 /// What is counted.
 #[derive(Default)]
@@ -96,6 +100,11 @@ impl Server {
             true => Some(self.conditional.lock().await),
             false => None,
         };
+        if self.options.racy && is_conditional && !self.object(&request).exists() {
+            tokio::time::sleep(RACE).await;
+            // What another has made meanwhile is not seen. The header has to stay: it is signed.
+            let _ = fs::remove_file(self.object(&request));
+        }
         if alone.is_some() && request.headers().contains_key(IF_NONE_MATCH) {
             self.note(&request).map_err(|error| HttpError::new(error.into()))?;
         }
@@ -104,12 +113,17 @@ impl Server {
         if fault == Some(Fault::CutOffAfter) { Err(cut_off()) } else { answer }
     }
 
+    /// Where the object of a request is, or would be.
+    fn object(&self, request: &Request<Incoming>) -> PathBuf {
+        self.options.root.join(request.uri().path().trim_start_matches('/'))
+    }
+
     /// Writes down, where s3s-fs looks for it, what a put says of an object that there is not yet.
     fn note(&self, request: &Request<Incoming>) -> io::Result<()> {
         let path = request.uri().path().trim_start_matches('/');
         let Some((bucket, key)) = path.split_once('/') else { return Ok(()) };
         // No key of a database has to be escaped.
-        if path.contains('%') || self.options.root.join(path).exists() {
+        if path.contains('%') || self.object(request).exists() {
             return Ok(());
         }
         let said = request.headers().iter().filter_map(|(name, value)| {
