@@ -1,44 +1,29 @@
 //! What a kernel would take in another way than it is meant, and a kernel that takes nothing any more.
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use std::env;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use crate::common::folder;
 use writeback::DirectStore;
 use writeback::store::{FlushKind, Store};
 use writeback_uring::UringStore;
 
 const PAGE: usize = 4096;
 
-fn folder() -> Option<(tempfile::TempDir, PathBuf)> {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let path = folder.path().join("file");
-    let skipped = match UringStore::probe() {
-        Err(refused) => refused.to_string(),
-        Ok(()) => match UringStore::create(&path) {
-            Err(error) if error.kind() == ErrorKind::Unsupported => error.to_string(),
-            created => {
-                drop(created.unwrap());
-                return Some((folder, path));
-            }
-        },
-    };
-    assert!(env::var_os("URING_REQUIRED").is_none(), "{skipped}");
-    println!("skipped: {skipped}");
-    None
-}
-
 /// As another store, and not at the file's own position, which is what a ring takes the last offset for.
 #[test]
 fn nothing_is_written_where_no_file_reaches() {
     let Some((folder, path)) = folder() else { return };
-    let ring = UringStore::open(&path).unwrap();
+    let ring = UringStore::create(&path).unwrap();
     let direct = DirectStore::create(folder.path().join("direct")).unwrap();
     for store in [&ring as &dyn Store, &direct] {
         store.write_at(0, &[1; PAGE]).unwrap();
@@ -84,7 +69,7 @@ fn forbid_entering() {
 #[test]
 fn child_that_may_not_enter() {
     let Some(path) = env::var_os("WRITEBACK_URING_CHILD").map(PathBuf::from) else { return };
-    let store = UringStore::open(path).unwrap();
+    let store = UringStore::open_or_create(path).unwrap();
     store.write_at(0, &[1; PAGE]).unwrap();
     forbid_entering();
     let (tell, told) = channel();

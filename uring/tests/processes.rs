@@ -1,6 +1,8 @@
 //! A file that another process has: one that stays, one that goes, and one that was killed.
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use std::env;
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -9,26 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::folder;
 use rustix::fs::{FlockOperation, flock};
 use writeback::store::Store;
 use writeback_uring::UringStore;
-
-fn folder() -> Option<tempfile::TempDir> {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let skipped = match UringStore::probe() {
-        Err(refused) => refused.to_string(),
-        Ok(()) => match UringStore::create(folder.path().join("first")) {
-            Err(error) if error.kind() == ErrorKind::Unsupported => error.to_string(),
-            created => {
-                drop(created.unwrap());
-                return Some(folder);
-            }
-        },
-    };
-    assert!(env::var_os("URING_REQUIRED").is_none(), "{skipped}");
-    println!("skipped: {skipped}");
-    None
-}
 
 /// A process that has the file's lock for so many seconds.
 fn locks(path: &Path, seconds: &str) -> Option<Child> {
@@ -48,8 +34,7 @@ fn locks(path: &Path, seconds: &str) -> Option<Child> {
 
 #[test]
 fn whoever_opens_a_file_waits_a_moment_for_another_process_and_no_longer() {
-    let Some(folder) = folder() else { return };
-    let path = folder.path().join("file");
+    let Some((_folder, path)) = folder() else { return };
     fs::write(&path, [7; 4096]).unwrap();
     let Some(mut leaves) = locks(&path, "0.3") else { return };
     UringStore::open(&path).unwrap();
@@ -75,8 +60,7 @@ fn child_that_is_killed() {
 
 #[test]
 fn whoever_is_started_in_the_place_of_a_process_that_was_killed_has_its_file() {
-    let Some(folder) = folder() else { return };
-    let path = folder.path().join("file");
+    let Some((_folder, path)) = folder() else { return };
     for _ in 0..5 {
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["child_that_is_killed", "--exact", "--nocapture"])

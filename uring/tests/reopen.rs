@@ -2,7 +2,8 @@
 //! this one for a moment, and their locks.
 #![cfg(target_os = "linux")]
 
-use std::env;
+mod common;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -10,31 +11,14 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::folder;
 use writeback::store::{FlushCompletion, FlushKind, Store};
 use writeback::{DirectStore, Mapping};
 use writeback_uring::UringStore;
 
-fn folder() -> Option<tempfile::TempDir> {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let skipped = match UringStore::probe() {
-        Err(refused) => refused.to_string(),
-        Ok(()) => match UringStore::create(folder.path().join("first")) {
-            Err(error) if error.kind() == ErrorKind::Unsupported => error.to_string(),
-            created => {
-                drop(created.unwrap());
-                return Some(folder);
-            }
-        },
-    };
-    assert!(env::var_os("URING_REQUIRED").is_none(), "{skipped}");
-    println!("skipped: {skipped}");
-    None
-}
-
 #[test]
 fn a_file_can_be_opened_again_as_soon_as_its_mapping_is_closed() {
-    let Some(folder) = folder() else { return };
-    let path = folder.path().join("file");
+    let Some((_folder, path)) = folder() else { return };
     for round in 0..300_u64 {
         let mapping = Mapping::open(UringStore::open_or_create(&path).unwrap()).unwrap();
         let handle = mapping.handle();
@@ -53,8 +37,7 @@ fn a_file_can_be_opened_again_as_soon_as_its_mapping_is_closed() {
 /// The store goes with the end of a flush, some time after others could know of that.
 #[test]
 fn whoever_opens_a_file_waits_for_a_store_that_is_going() {
-    let Some(folder) = folder() else { return };
-    let path = folder.path().join("file");
+    let Some((_folder, path)) = folder() else { return };
     let store = Arc::new(UringStore::create(&path).unwrap());
     let (last, (tell, told)) = (store.clone(), channel());
     store.flush(
@@ -72,8 +55,7 @@ fn whoever_opens_a_file_waits_for_a_store_that_is_going() {
 
 #[test]
 fn whoever_opens_a_file_does_not_wait_for_a_store_that_is_in_use() {
-    let Some(folder) = folder() else { return };
-    let path = folder.path().join("file");
+    let Some((_folder, path)) = folder() else { return };
     let store = UringStore::create(&path).unwrap();
     thread::scope(|scope| {
         let (stop, stopped) = channel::<()>();
@@ -104,8 +86,7 @@ fn wait_until_asleep(thread: &std::path::Path) {
 /// Whoever drops it waits for the store's thread, and closes the file a moment after that.
 #[test]
 fn whoever_opens_a_file_waits_for_a_store_that_another_thread_drops() {
-    let Some(folder) = folder() else { return };
-    let path = folder.path().join("file");
+    let Some((_folder, path)) = folder() else { return };
     for round in 0..100_u64 {
         let store = UringStore::open_or_create(&path).unwrap();
         let ((tell, told), (tell_who, who)) = (channel(), channel());
@@ -133,8 +114,7 @@ fn whoever_opens_a_file_waits_for_a_store_that_another_thread_drops() {
 /// The last reference goes with reads that nobody waits for.
 #[test]
 fn whoever_opens_a_file_waits_for_the_reads_ahead_of_a_mapping_that_is_closed() {
-    let Some(folder) = folder() else { return };
-    let path = folder.path().join("file");
+    let Some((_folder, path)) = folder() else { return };
     fs::write(&path, vec![7; 32 << 20]).unwrap();
     for round in 0..15 {
         let store = UringStore::open(&path);
@@ -148,8 +128,7 @@ fn whoever_opens_a_file_waits_for_the_reads_ahead_of_a_mapping_that_is_closed() 
 /// It would wait for itself, and all others for it.
 #[test]
 fn whoever_is_told_of_an_end_is_refused_at_once_what_is_in_use() {
-    let Some(folder) = folder() else { return };
-    let path = folder.path().join("file");
+    let Some((_folder, path)) = folder() else { return };
     for is_last in [false, true] {
         let store = Arc::new(UringStore::open_or_create(&path).unwrap());
         let (again, last) = (path.clone(), store.clone());
@@ -175,8 +154,7 @@ fn whoever_is_told_of_an_end_is_refused_at_once_what_is_in_use() {
 /// By whatever store, at once.
 #[test]
 fn a_store_that_is_dropped_has_its_file_no_more() {
-    let Some(folder) = folder() else { return };
-    let path = folder.path().join("file");
+    let Some((_folder, path)) = folder() else { return };
     for _ in 0..20 {
         let store = UringStore::open_or_create(&path).unwrap();
         store.write_at(0, &[7; 4096]).unwrap();

@@ -1,6 +1,8 @@
 //! What only a store with a ring has to do, on the kernel's. Skipped, with a message, where the kernel refuses one, unless `URING_REQUIRED` is set.
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use std::env;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -12,32 +14,13 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::folder;
 use writeback::store::{Completion, FlushKind, ReadRun, Store, WriteBatch};
 use writeback::{CacheConfig, Config, Mapping, PageCache, StoreError};
 use writeback_uring::{Refused, UringOptions, UringStore};
 
 const PAGE: usize = 4096;
 const MIB: usize = 1 << 20;
-
-/// A folder whose files can be read and written by a ring, or why not.
-fn folder() -> Option<(tempfile::TempDir, PathBuf)> {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let path = folder.path().join("file");
-    let skipped = match UringStore::probe() {
-        Err(refused) => refused.to_string(),
-        Ok(()) => match UringStore::create(&path) {
-            Err(error) if error.kind() == ErrorKind::Unsupported => error.to_string(),
-            created => {
-                drop(created.unwrap());
-                fs::remove_file(&path).unwrap();
-                return Some((folder, path));
-            }
-        },
-    };
-    assert!(env::var_os("URING_REQUIRED").is_none(), "{skipped}");
-    println!("skipped: {skipped}");
-    None
-}
 
 /// Opened again: a child that another test is starting has the file's lock for a moment.
 fn reopened(options: &UringOptions, path: &Path) -> UringStore {

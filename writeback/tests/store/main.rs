@@ -8,6 +8,7 @@ mod copies;
 #[cfg(target_os = "linux")]
 mod direct;
 mod files;
+mod holes;
 mod limits;
 mod partly;
 mod reopen;
