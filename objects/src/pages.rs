@@ -342,7 +342,6 @@ impl Store for ObjectPages {
         let mut state = inner.state.lock();
         if len < state.len {
             let end = state.len;
-            
         }
         state.len = len;
         Ok(())
