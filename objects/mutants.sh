@@ -18,6 +18,8 @@ edit() {
 # Usage: mutant NAME FILE TEST FIND REPLACE [FILE FIND REPLACE]: so changed, this test fails.
 mutant() {
     local name=$1 file=$2 binary=${3%% *} test=${3#* } changed
+    local target=(--test "$binary")
+    [ "$binary" != lib ] || target=(--lib)
     if [ ${#wanted[@]} -gt 0 ] && [ "${wanted[0]}" != --check ] && [[ " ${wanted[*]} " != *" $name "* ]]; then
         return
     fi
@@ -27,11 +29,11 @@ mutant() {
     fi
     played=$((played + 1))
     if [ "${wanted[0]:-}" != --check ]; then
-        if ! cargo test --no-run --test "$binary" >/dev/null 2>&1; then
+        if ! cargo test --no-run "${target[@]}" >/dev/null 2>&1; then
             echo "$name: does not build" >&2
             exit 1
         fi
-        if timeout 300 cargo test --test "$binary" "$test" >/dev/null 2>&1; then
+        if timeout 300 cargo test "${target[@]}" "$test" >/dev/null 2>&1; then
             survived+=("$name")
             echo "$name: survived $binary::$test"
         else
@@ -85,6 +87,9 @@ mutant sweep-blindly sweep.rs "model the_store_is" \
 # What is replaced leaves the database.
 mutant no-sweep flush.rs "store what_is_cut_off" \
     'inner.state.lock().heaps.extend(heap);' 'drop(heap);'
+# What a later heap has, too, is left to that.
+mutant later-heap-ignored sweep.rs "lib what_a_later_heap" \
+    'heaps.iter().skip(1).any(' 'heaps.iter().take(0).any('
 # A sweep waits for the reads that may be after what it deletes.
 mutant sweep-beside-reads sweep.rs "faults a_sweep_waits_for_reads" \
     'drop(heap.readers.write().await);' ''

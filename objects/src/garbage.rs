@@ -38,6 +38,13 @@ impl Heap {
         Self { number, parts: joined(parts), readers: Arc::default() }
     }
 
+    /// Whether it says that this may be garbage.
+    pub(crate) fn names(&self, space: Space, chunk: u64) -> bool {
+        let behind = self.parts.partition_point(|part| key(part) <= (Some(space), chunk, u64::MAX));
+        let last = behind.checked_sub(1).map(|at| &self.parts[at]);
+        matches!(last, Some(Part::Chunks(own, range)) if *own == space && range.contains(&chunk))
+    }
+
     pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(self.parts.len() * 24);
         for part in &self.parts {
@@ -116,6 +123,10 @@ mod tests {
             spilled(8, 4..5),
         ];
         assert_eq!(heap.parts, expected);
+        let named = |space| (0..12).filter(|chunk| heap.names(space, *chunk)).collect::<Vec<_>>();
+        assert_eq!(named(Space::Pages), [5, 6, 7, 8]);
+        assert_eq!((named(Space::Spilled(7)), named(Space::Spilled(8))), (vec![2, 3], vec![4]));
+        assert!(named(Space::Spilled(9)).is_empty() && named(Space::Spilled(6)).is_empty());
         let bytes = heap.encode();
         assert_eq!(Heap::decode(3, &bytes).unwrap().parts, expected);
         assert!(Heap::decode(3, &bytes[1..]).is_none());

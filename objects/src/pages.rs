@@ -342,7 +342,6 @@ impl Store for ObjectPages {
         let mut state = inner.state.lock();
         if len < state.len {
             let end = state.len;
-            inner.clear(&mut state, len, end)?;
         }
         state.len = len;
         Ok(())

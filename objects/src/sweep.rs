@@ -1,9 +1,11 @@
 //! The sweeping up of garbage, in the background: one heap after the other, in the order their flushes came.
 //!
 //! A heap is swept when all reads have ended that may have looked up places before its flush. What is deleted is decided while no flush is
-//! under way, by the last flush that has been acknowledged; and nothing is deleted any more when a flush has failed, because then
+//! under way, by the last flush that has been acknowledged. What a later heap has, too, is left to that: reads that may look it up have begun since, and
+//! only the later one waits for these. And nothing is deleted any more when a flush has failed, because then
 //! nobody knows which is the last that came to pass.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -52,6 +54,11 @@ impl Drop for Sweeping<'_> {
 
 fn next(inner: &Inner) -> Option<Arc<Heap>> {
     inner.state.lock().heaps.front().cloned()
+}
+
+/// Whether a heap behind the one in front, which is being swept, has this, too.
+fn is_for_later(heaps: &VecDeque<Arc<Heap>>, space: Space, chunk: u64) -> bool {
+    heaps.iter().skip(1).any(|heap| heap.names(space, chunk))
 }
 
 /// Tells whether the last flush has nothing to do with what is at that key, nor the next.
@@ -125,7 +132,7 @@ async fn delete(
             return Err(error.clone());
         }
         for (space, chunk) in chunks {
-            if is_garbage(&state, space, chunk) {
+            if is_garbage(&state, space, chunk) && !is_for_later(&state.heaps, space, chunk) {
                 batch.delete(space.key(chunk));
             }
         }
@@ -144,4 +151,27 @@ async fn delete(
     let written = tokio::time::timeout(patience, inner.db.write(batch)).await;
     written.map_err(|_| timed_out(patience))?.map_err(store_error)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_heap_has_is_left_to_that() {
+        let heap = |number, parts| Arc::new(Heap::new(number, parts));
+        let heaps = VecDeque::from([
+            heap(1, vec![Part::Chunks(Space::Pages, 0..300)]),
+            heap(2, vec![Part::Chunks(Space::Spilled(3), 7..9)]),
+            heap(4, vec![Part::Chunks(Space::Pages, 50..51)]),
+        ]);
+        assert!(
+            is_for_later(&heaps, Space::Pages, 50),
+            "whoever has looked it up since is waited for"
+        );
+        assert!(is_for_later(&heaps, Space::Spilled(3), 8));
+        assert!(
+            !is_for_later(&heaps, Space::Pages, 49) && !is_for_later(&heaps, Space::Spilled(4), 8)
+        );
+    }
 }

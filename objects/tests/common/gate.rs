@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
 use writeback_objects::object_store::memory::InMemory;
@@ -44,6 +44,20 @@ impl Gate {
 
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::SeqCst)
+    }
+
+    /// Waits until nobody has asked for anything for a while: what was under way is over, and only what looks now and then goes on.
+    pub(crate) fn wait_until_quiet(&self, a_while: Duration) {
+        let start = Instant::now();
+        let (mut seen, mut since) = (self.requests(), Instant::now());
+        while since.elapsed() < a_while {
+            assert!(start.elapsed() < Duration::from_secs(30), "requests without end");
+            std::thread::sleep(Duration::from_millis(10));
+            let now = self.requests();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+        }
     }
 
     async fn pass(&self, held: &AtomicBool) {
