@@ -4,14 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-needed=()
-for program in nbdkit:nbdkit nbdcopy:libnbd-bin qemu-io:qemu-utils fio:fio; do
-    command -v "${program%:*}" >/dev/null || needed+=("${program#*:}")
-done
-if [ ${#needed[@]} -gt 0 ] && ! { apt-get update -q && apt-get install -qy --no-install-recommends "${needed[@]}"; }; then
-    echo "nbd: skipped: these are not installed: ${needed[*]}"
-    exit 0
-fi
+ci/nbd-clients.sh || exit 0
 export NBD_REQUIRED=1 NBD_KILLS=${1:-6}
 cargo build --package engines --example nbd_disk
 stores=(file direct)

@@ -26,14 +26,7 @@ fi
 if [ "${1:-}" = long ]; then ./mutants.sh; else ./mutants.sh --check; fi
 cd ..
 
-needed=()
-for program in nbdkit:nbdkit nbdcopy:libnbd-bin qemu-io:qemu-utils fio:fio; do
-    command -v "${program%:*}" >/dev/null || needed+=("${program#*:}")
-done
-if [ ${#needed[@]} -gt 0 ] && ! { apt-get update -q && apt-get install -qy --no-install-recommends "${needed[@]}"; }; then
-    echo "objects: the network disk was skipped: these are not installed: ${needed[*]}"
-    exit 0
-fi
+ci/nbd-clients.sh || exit 0
 built=${CARGO_TARGET_DIR:-$PWD/objects/target}/debug/examples
 folder=$(mktemp -d)
 "$built/s3_server" --root "$folder/root" >"$folder/url" &
