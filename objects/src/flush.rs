@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use slatedb::WriteBatch;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use writeback::StoreError;
 use writeback::store::FlushCompletion;
 
@@ -53,17 +53,15 @@ impl Drop for Flushing<'_> {
 }
 
 async fn flush_in_turn(inner: &Inner) -> Result<(), StoreError> {
-    let (start, patience) = (Instant::now(), inner.options.patience);
-    // It has failed before the turn ends, in which a sweep could begin.
-    let turn = timeout(patience, inner.turn.lock()).await;
+    let patience = inner.options.patience;
+    // What fails has failed before its turn ends, in which a sweep could begin.
+    let mut turn = None;
     let mut flushing = Flushing { inner, outcome: None };
-    let outcome = match &turn {
-        Ok(_) => {
-            let left = patience.saturating_sub(start.elapsed());
-            timeout(left, flush_now(inner)).await.unwrap_or_else(|_| Err(timed_out(patience)))
-        }
-        Err(_) => Err(timed_out(patience)),
+    let whole = async {
+        turn = Some(inner.turn.lock().await);
+        flush_now(inner).await
     };
+    let outcome = timeout(patience, whole).await.unwrap_or_else(|_| Err(timed_out(patience)));
     flushing.outcome = Some(outcome.clone());
     drop(flushing);
     drop(turn);

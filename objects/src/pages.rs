@@ -342,6 +342,7 @@ impl Store for ObjectPages {
         let mut state = inner.state.lock();
         if len < state.len {
             let end = state.len;
+            inner.clear(&mut state, len, end)?;
         }
         state.len = len;
         Ok(())

@@ -14,20 +14,51 @@ use writeback_objects::object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gate {
     bucket: InMemory,
     /// No table can be read.
     no_get: AtomicBool,
     /// Nothing can be put.
     no_put: AtomicBool,
+    /// So many can be put still.
+    puts: AtomicU64,
+    /// Whether one more has been tried.
+    stopped: AtomicBool,
     delay_ms: AtomicU64,
     requests: AtomicU64,
 }
 
 impl Gate {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::default()
+        Self::of(InMemory::new())
+    }
+
+    fn of(bucket: InMemory) -> Arc<Self> {
+        Arc::new(Self {
+            bucket,
+            no_get: AtomicBool::new(false),
+            no_put: AtomicBool::new(false),
+            puts: AtomicU64::new(u64::MAX),
+            stopped: AtomicBool::new(false),
+            delay_ms: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    /// A bucket of its own with what is there now.
+    pub(crate) fn copy(&self) -> Arc<Self> {
+        Self::of(self.bucket.fork())
+    }
+
+    /// From now on so many are put, and what comes behind waits.
+    pub(crate) fn let_puts(&self, count: u64) {
+        self.puts.store(count, Ordering::SeqCst);
+    }
+
+    /// Whether one more was tried than was let.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
     }
 
     pub(crate) fn hold_gets(&self, hold: bool) {
@@ -60,6 +91,15 @@ impl Gate {
         }
     }
 
+    async fn put(&self) {
+        self.pass(&self.no_put).await;
+        let less = |count: u64| count.checked_sub(1);
+        while self.puts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err() {
+            self.stopped.store(true, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn pass(&self, held: &AtomicBool) {
         self.requests.fetch_add(1, Ordering::SeqCst);
         let ms = self.delay_ms.load(Ordering::SeqCst);
@@ -81,7 +121,7 @@ impl fmt::Display for Gate {
 #[async_trait::async_trait]
 impl ObjectStore for Gate {
     async fn put_opts(&self, at: &Path, what: PutPayload, how: PutOptions) -> Result<PutResult> {
-        self.pass(&self.no_put).await;
+        self.put().await;
         self.bucket.put_opts(at, what, how).await
     }
 
@@ -90,7 +130,7 @@ impl ObjectStore for Gate {
         at: &Path,
         how: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.pass(&self.no_put).await;
+        self.put().await;
         self.bucket.put_multipart_opts(at, how).await
     }
 
