@@ -19,7 +19,7 @@ kept=$PWD/src
 cd "$copy"
 played=0 survived=()
 
-if [ "${wanted[0]:-}" != --check ] && ! cargo test --lib --tests >test.log 2>&1; then
+if [ "${wanted[0]:-}" != --check ] && ! { cargo build --examples && cargo test --lib --tests; } >test.log 2>&1; then
     grep -E '^(test .* FAILED|error)' test.log >&2
     echo "objects: tests fail without a mutant" >&2
     exit 1
