@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use writeback::store::fault::{Action, Fault, FaultStore, Rule};
 use writeback::{
     Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
     SyncMode,
@@ -67,6 +68,25 @@ fn a_fork_is_told_and_does_not_hang() {
     flusher.kick();
     mapping.handle().sync_data().unwrap();
     assert_eq!(flusher.stop().unwritten, 0);
+}
+
+#[test]
+fn a_fork_does_not_wait_for_what_its_parent_has_begun() {
+    let store = FaultStore::new(1);
+    store.inject(Rule::new(Fault::Stuck).on(Action::Write));
+    let mapping = Mapping::open(store.clone()).unwrap();
+    let handle = mapping.handle();
+    handle.write_at(b"of the parent", 0).unwrap();
+    mapping.write_page(0, SyncMode::Skip).unwrap();
+    assert_eq!(store.pending(), 1);
+    let status = in_a_child(|| {
+        let outcomes = [handle.sync_data(), handle.sync_all(), handle.sync_range(..1)];
+        outcomes.iter().all(|outcome| matches!(outcome, Err(Error::Forked)))
+    });
+    assert_eq!(status, 0, "a status of 14 is the alarm: it waits for a write that nobody ends");
+    store.release_stuck();
+    assert_eq!(store.deliver_all(), 1);
+    handle.sync_data().unwrap();
 }
 
 #[test]

@@ -20,9 +20,9 @@ impl<'g> Op<'g> {
         let mut next = Some(low);
         while let Some(index) = next.filter(|index| *index <= high) {
             let outcome = match tree.spot(index, guard, &mut |found| mark_group(found, guard)) {
-                // Where the range begins in the middle, every call comes by here.
+                // In the middle, where the range begins, every call comes by here. At its first index it is marked, and passed over from then on.
                 Spot::Leaf(leaf, index)
-                    if index == low && is_full_behind(Leaf::Full(leaf), index) =>
+                    if offset(index, 0) != 0 && is_full_behind(Leaf::Full(leaf), index) =>
                 {
                     Err(Leaf::Full(leaf).range_last().checked_add(1))
                 }
