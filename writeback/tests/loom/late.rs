@@ -1,6 +1,7 @@
 //! Reads and flushes that end on a thread of the disk, against everybody who may be at the page, or at another flush.
 
 use loom::thread::JoinHandle;
+use writeback::store::{FlushKind, Store};
 use writeback::{Error, Result, StoreError};
 
 use crate::disk::PAGE;
@@ -121,6 +122,19 @@ fn late_read_vs_evict() {
         evictor.join().unwrap();
         settle(&world, device);
         cache.check().unwrap();
+    });
+}
+
+/// Whoever asks a store itself sleeps until the answer is there.
+#[test]
+fn late_answers_to_one_thread() {
+    model("late_answers_to_one_thread", || {
+        let (world, device) = late(0);
+        let mut bytes = [9; PAGE];
+        assert_eq!(world.disk.read_at(0, &mut bytes).unwrap(), PAGE);
+        assert_eq!(bytes, [0; PAGE]);
+        world.disk.sync(FlushKind::Data).unwrap();
+        settle(&world, device);
     });
 }
 
