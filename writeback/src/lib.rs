@@ -270,6 +270,7 @@ mod mapping;
 mod memory;
 mod modes;
 mod pages;
+mod peers;
 mod primitives;
 mod rules;
 mod space;

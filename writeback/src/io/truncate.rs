@@ -15,6 +15,7 @@ use crate::error::{Error, Result, StoreError};
 use crate::held;
 use crate::index::range::Inclusive;
 use crate::index::walk;
+use crate::io::backing::length_of;
 use crate::primitives::{MutexGuard, Ordering};
 use crate::rules::core::{Core, Mapping};
 use crate::rules::page_ref::PageRef;
@@ -82,6 +83,61 @@ impl Mapping {
         }
     }
 
+    /// Takes those of these pages out of the cache that are clean and that nobody holds, each when no write of it is under way; returns how many
+    /// stay. The caller has the truncate lock exclusively, so none comes in.
+    fn drop_clean(&self, pages: Inclusive) -> u64 {
+        let found = walk(&self.core.tree, pages, TagFilter::ANY);
+        let found = found.filter_map(|(_, page)| PageRef::of_found(self, page)?.lock_state());
+        found.map(|locked| u64::from(!locked.remove_clean())).sum()
+    }
+
+    /// Has the pages that have any of these bytes read from the store again; returns how many stay as they are.
+    pub(crate) fn read_again(&self, (first, last): Inclusive) -> Result<u64> {
+        let core = &*self.core;
+        held::refuse(core.id(), "`invalidate`");
+        core.check_process()?;
+        if core.memory_backed {
+            return Ok(0); // Nobody else changes what is nowhere else.
+        }
+        let _exclusive = core.truncate_alone();
+        let _told = core.tell_at_end();
+        // What another has written is made durable by the next sync.
+        core.durability.note_write();
+        Ok(self.drop_clean((core.page_index(first), core.page_index(last))))
+    }
+
+    /// Takes over the length of the store, unless this mapping has something to write where either ends; returns its length then.
+    pub(crate) fn take_len_of_store(&self) -> Result<u64> {
+        let core = &*self.core;
+        held::refuse(core.id(), "`refresh_len`");
+        core.check_process()?;
+        if core.memory_backed {
+            return Ok(core.len());
+        }
+        let _exclusive = core.truncate_alone();
+        core.admit()?;
+        // Kept to the end: a sync that sets the store's length right would undo what another has done.
+        let cutting = core.backing().cutting.lock();
+        core.settle_under(&cutting, true).unwrap_or(Ok(()))?;
+        let _told = core.tell_at_end();
+        let (len, mut stored) = (core.len(), core.len_of_store()?);
+        while stored != len {
+            // In the page in which the shorter one ends there are zeros behind it, or what is cut off.
+            let first = core.page_index(stored.min(len));
+            if self.drop_clean((first, if stored < len { u64::MAX } else { first })) > 0 {
+                return Ok(len);
+            }
+            // A write of one of them may have lengthened the store until it was dropped. Now there is none.
+            let before = std::mem::replace(&mut stored, core.len_of_store()?);
+            if stored >= before {
+                core.length.store(stored, Ordering::Release);
+                core.durability.note_write();
+                break;
+            }
+        }
+        Ok(core.len())
+    }
+
     /// Clears what the last page has beyond `len`, once nobody writes it.
     fn clear_tail(&self, len: u64) {
         let within = len % self.core.page_size as u64;
@@ -109,6 +165,11 @@ impl Core {
         for (_, page) in walk(&self.tree, pages, TagFilter::ANY) {
             page.wait_while(|state| state.is_locked() && !state.is_uptodate());
         }
+    }
+
+    fn len_of_store(&self) -> Result<u64> {
+        let whole = self.sealer.is_some().then_some(self.page_size);
+        length_of(&*self.backing().store, self.len_max, whole)
     }
 
     fn lengthen(&self, len: u64) -> Result<()> {

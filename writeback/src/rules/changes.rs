@@ -42,7 +42,7 @@ pub(crate) enum Spared {
     Busy(Snapshot),
 }
 
-/// Another writer holds the page's contents.
+/// Another writer holds the page's contents, or has changed them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Held;
 
@@ -341,12 +341,15 @@ impl Core {
         }
     }
 
-    /// Takes the page out of the index, dirty or not. The caller holds the page lock
+    /// Takes the page out of the index, dirty or not, or only if it is clean. The caller holds the page lock
     /// and has waited for its writeback.
-    pub(crate) fn remove(&self, page: &Page) -> Result<(), Held> {
+    pub(crate) fn remove(&self, page: &Page, dirty_too: bool) -> Result<(), Held> {
         // Under the latch nobody who has found the page in its place notes a log position afterwards.
         let latch = self.order.as_ref().map(|_| page.contents.write());
         let removed = self.section(&self.tree.pin(), page, |slot| {
+            if !dirty_too && page.snapshot().is_dirty() {
+                return Err(Held);
+            }
             let before = page.state.detach().map_err(|_| Held)?;
             page.take_dirty_blocks();
             if before.is_dirty() {

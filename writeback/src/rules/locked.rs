@@ -182,9 +182,15 @@ impl LockedPage {
     pub(crate) fn remove(self) {
         let page = self.page();
         self.wait_writeback();
-        while page.core().remove(page).is_err() {
+        while page.core().remove(page, true).is_err() {
             now(page.released(page.all_blocks()));
         }
+    }
+
+    /// As [`remove`](Self::remove), if it is clean then, and held by nobody; returns whether it was.
+    pub(crate) fn remove_clean(self) -> bool {
+        self.wait_writeback();
+        self.page().core().remove(self.page(), false).is_ok()
     }
 }
 

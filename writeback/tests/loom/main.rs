@@ -23,6 +23,7 @@ mod guards;
 mod late;
 mod locks;
 mod memory;
+mod peers;
 mod redirty;
 mod runs;
 mod space;

@@ -11,6 +11,7 @@ mod files;
 mod holes;
 mod limits;
 mod partly;
+mod peers;
 mod reopen;
 mod runs;
 mod space;

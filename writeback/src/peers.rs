@@ -1,0 +1,80 @@
+//! What another process has changed in the store of a mapping, by an agreement with this one: a lock of files, most often.
+
+use std::ops::RangeBounds;
+
+use crate::error::Result;
+use crate::index::range::inclusive;
+use crate::rules::core::Mapping;
+
+impl Mapping {
+    /// Takes the cached pages that have any of these bytes out of the cache, so that they are read from the store again: another
+    /// process, or another mapping, has changed it. Returns how many stay, because they have what only this mapping knows: they are dirty, or
+    /// somebody [holds](crate::page::Hold) their contents. None stay of a mapping that was synced and that nobody writes.
+    ///
+    /// Whoever has a [`PageRef`](crate::page::PageRef) of a page that was taken out is told that it is [gone](crate::Error::Gone), as after
+    /// [`punch`](crate::Handle::punch), and looks it up anew. The next sync makes durable what the store has, whoever wrote it.
+    ///
+    /// # Concurrency
+    /// Reads that begin afterwards find what the store has. One that is under way may find either. Nobody brings in a page meanwhile; reads and writes of
+    /// these pages that are under way are waited for. It is of no use against somebody who changes the store at the same time: two who write one
+    /// page of the store without an agreement undo each other's changes, as they do without a cache.
+    ///
+    /// # Errors
+    /// [`Error::Forked`](crate::Error::Forked).
+    ///
+    /// # Panics
+    /// If this thread has a guard of a page of this mapping.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::store::Store;
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let store = MemStore::with_contents([1; 100_000]);
+    /// let mapping = Mapping::open(store.clone())?;
+    /// let mut byte = [0];
+    /// mapping.handle().read_at(&mut byte, 50_000)?;
+    /// store.write_at(50_000, &[2])?;
+    /// mapping.handle().read_at(&mut byte, 50_000)?;
+    /// assert_eq!(byte, [1], "it is cached");
+    ///
+    /// assert_eq!(mapping.invalidate(50_000..50_001)?, 0, "none has stayed");
+    /// mapping.handle().read_at(&mut byte, 50_000)?;
+    /// assert_eq!(byte, [2]);
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn invalidate(&self, bytes: impl RangeBounds<u64>) -> Result<u64> {
+        inclusive(bytes).map_or(Ok(0), |bytes| self.read_again(bytes))
+    }
+
+    /// Takes over the length that the store has by now: another process has lengthened or cut it. Returns the length of the mapping.
+    ///
+    /// Where this mapping has something of its own to write, in a page behind the end of the store or in the one in which the shorter of both ends, its own
+    /// length stays: what is dirty is never lost. After a sync there is none. Pages that lie within both lengths stay cached;
+    /// [`invalidate`](Self::invalidate) is for those.
+    ///
+    /// # Concurrency
+    /// As a change of the length by [`set_len`](crate::Handle::set_len). Asks the store, and waits for reads and writes of pages at its end.
+    ///
+    /// # Errors
+    /// [`Error::Length`](crate::Error::Length) if the store does not tell its length, if it is longer than it says it can be, or if an earlier cut
+    /// of this mapping has failed and fails again. [`Error::Closed`](crate::Error::Closed), [`Error::Forked`](crate::Error::Forked).
+    ///
+    /// # Panics
+    /// If this thread has a guard of a page of this mapping.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::store::Store;
+    /// use writeback::{Mapping, MemStore};
+    ///
+    /// let store = MemStore::with_contents([1; 100_000]);
+    /// let mapping = Mapping::open(store.clone())?;
+    /// store.set_len(200_000)?;
+    /// assert_eq!((mapping.len(), mapping.refresh_len()?), (100_000, 200_000));
+    /// # Ok::<(), writeback::Error>(())
+    /// ```
+    pub fn refresh_len(&self) -> Result<u64> {
+        self.take_len_of_store()
+    }
+}

@@ -1,0 +1,243 @@
+//! What another process has changed in the store: pages that are read again, and a length that is taken over.
+
+use std::sync::Mutex;
+use std::thread;
+
+use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
+use writeback::store::{FlushKind, Store};
+use writeback::{Config, Error, Mapping, MemStore, SyncMode};
+
+const PAGE: u64 = 4096;
+const SIZE: usize = PAGE as usize;
+
+fn byte(mapping: &Mapping, offset: u64) -> Option<u8> {
+    let mut byte = [0xee];
+    let count = mapping.handle().read_at(&mut byte, offset).unwrap();
+    (count > 0).then_some(byte[0])
+}
+
+#[test]
+fn pages_with_any_of_the_bytes_are_read_again_and_no_others() {
+    let store = MemStore::with_contents([1; 10 * SIZE]);
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().prefetch(..).unwrap();
+    store.write_at(0, &[2; 10 * SIZE]).unwrap();
+    let bytes = 3 * PAGE + 4095..5 * PAGE + 1;
+    assert_eq!(mapping.invalidate(bytes).unwrap(), 0);
+    assert_eq!(mapping.stats().cached, 7);
+    let found: Vec<_> = (0..10).map(|page| byte(&mapping, page * PAGE).unwrap()).collect();
+    assert_eq!(found, [1, 1, 1, 2, 2, 2, 1, 1, 1, 1]);
+    assert_eq!((mapping.invalidate(5..5).unwrap(), mapping.stats().cached), (0, 10));
+    assert_eq!(mapping.invalidate(..).unwrap(), 0);
+    assert_eq!((byte(&mapping, 9 * PAGE), mapping.stats().cached), (Some(2), 1));
+    mapping.check().unwrap();
+}
+
+#[test]
+fn what_only_this_mapping_knows_stays() {
+    let store = MemStore::with_contents([1; 4 * SIZE]);
+    let mapping = Mapping::open(store.clone()).unwrap();
+    let handle = mapping.handle();
+    handle.prefetch(..).unwrap();
+    handle.write_at(&[3], PAGE).unwrap();
+    let hold = mapping.hold_page(2).unwrap();
+    store.write_at(0, &[2; 4 * SIZE]).unwrap();
+    assert_eq!(mapping.invalidate(..).unwrap(), 2, "one is dirty, one is held");
+    assert_eq!((byte(&mapping, PAGE), byte(&mapping, PAGE + 1)), (Some(3), Some(1)));
+    assert_eq!((byte(&mapping, 2 * PAGE), byte(&mapping, 0)), (Some(1), Some(2)));
+    drop(hold);
+    handle.sync_data().unwrap();
+    assert_eq!(mapping.invalidate(..).unwrap(), 0);
+    assert_eq!((byte(&mapping, PAGE), byte(&mapping, 2 * PAGE)), (Some(3), Some(2)));
+    mapping.check().unwrap();
+}
+
+#[test]
+fn a_page_in_hand_is_gone() {
+    let store = MemStore::with_contents([1; SIZE]);
+    let mapping = Mapping::open(store.clone()).unwrap();
+    let page = mapping.page(0).unwrap();
+    store.write_at(0, &[2; SIZE]).unwrap();
+    assert_eq!(mapping.invalidate(..).unwrap(), 0);
+    let written = page.write_with(0..1, |bytes| bytes.fill(9));
+    assert!(matches!(written, Err(Error::Gone { index: 0 })), "{written:?}");
+    assert_eq!(mapping.page(0).unwrap().read_with(|bytes| bytes[0]), 2);
+}
+
+#[test]
+fn a_write_that_is_under_way_is_waited_for() {
+    let store = FaultStore::new(1);
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().write_at(&[7; SIZE], 0).unwrap();
+    store.inject(Rule::new(Fault::Stuck).on(Action::Write));
+    mapping.write_page(0, SyncMode::Skip).unwrap();
+    thread::scope(|scope| {
+        let other = scope.spawn(|| mapping.invalidate(..).unwrap());
+        thread::sleep(std::time::Duration::from_millis(20));
+        assert!(!other.is_finished());
+        store.release_stuck();
+        assert_eq!(store.deliver_all(), 1);
+        assert_eq!(other.join().unwrap(), 0);
+    });
+    assert_eq!((mapping.stats().cached, byte(&mapping, 4095)), (0, Some(7)));
+}
+
+#[test]
+fn what_another_has_written_is_flushed_by_the_next_sync() {
+    let store = FaultStore::new(1);
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().write_at(&[7; SIZE], 0).unwrap();
+    mapping.handle().sync_all().unwrap();
+    store.write_at(0, &[8; SIZE]).unwrap();
+    store.set_len(2 * PAGE).unwrap();
+    mapping.invalidate(..).unwrap();
+    mapping.handle().sync_data().unwrap();
+    let left = store.crash_clone(1);
+    let mut found = [0; SIZE];
+    left.read_at(0, &mut found).unwrap();
+    assert_eq!((found, left.len().unwrap()), ([8; SIZE], 2 * PAGE));
+}
+
+#[test]
+fn a_length_is_taken_over_with_what_lies_behind_the_former_end() {
+    let store = MemStore::with_contents([1; SIZE + 100]);
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().prefetch(..).unwrap();
+    store.write_at(PAGE + 100, &[2; SIZE]).unwrap();
+    assert_eq!(mapping.refresh_len().unwrap(), 2 * PAGE + 100);
+    assert_eq!((byte(&mapping, PAGE + 99), byte(&mapping, PAGE + 100)), (Some(1), Some(2)));
+    assert_eq!((byte(&mapping, 2 * PAGE + 99), byte(&mapping, 2 * PAGE + 100)), (Some(2), None));
+    assert_eq!(mapping.handle().append(&[3]).unwrap(), 2 * PAGE + 100);
+
+    mapping.handle().sync_data().unwrap();
+    store.set_len(50).unwrap();
+    store.set_len(200).unwrap();
+    assert_eq!((mapping.refresh_len().unwrap(), mapping.len()), (200, 200));
+    assert_eq!(
+        (byte(&mapping, 49), byte(&mapping, 50), byte(&mapping, 200)),
+        (Some(1), Some(0), None)
+    );
+    mapping.handle().write_at(&[4], 300).unwrap();
+    assert_eq!((byte(&mapping, 250), byte(&mapping, 300)), (Some(0), Some(4)));
+    assert_eq!(
+        mapping.refresh_len().unwrap(),
+        301,
+        "what this mapping has written keeps its length"
+    );
+    mapping.handle().sync_data().unwrap();
+    assert_eq!((mapping.refresh_len().unwrap(), store.len().unwrap()), (301, 301));
+    mapping.check().unwrap();
+}
+
+#[test]
+fn what_is_dirty_keeps_the_length_of_the_mapping() {
+    let store = MemStore::with_contents([1; 4 * SIZE]);
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().write_at(&[5], 3 * PAGE).unwrap();
+    store.set_len(PAGE).unwrap();
+    assert_eq!(mapping.refresh_len().unwrap(), 4 * PAGE);
+    assert_eq!(byte(&mapping, 3 * PAGE), Some(5));
+    mapping.handle().sync_data().unwrap();
+    assert_eq!((store.len().unwrap(), mapping.refresh_len().unwrap()), (4 * PAGE, 4 * PAGE));
+
+    // And where another has lengthened the store, within the page that this one has changed.
+    store.set_len(3 * PAGE + 10).unwrap();
+    assert_eq!(mapping.refresh_len().unwrap(), 3 * PAGE + 10);
+    mapping.handle().write_at(&[6], 3 * PAGE + 1).unwrap();
+    store.write_at(3 * PAGE + 10, &[7; 10]).unwrap();
+    assert_eq!(mapping.refresh_len().unwrap(), 3 * PAGE + 10);
+    mapping.handle().sync_data().unwrap();
+    mapping.check().unwrap();
+}
+
+#[test]
+fn a_store_in_whole_blocks_has_no_length_that_another_gave_it() {
+    let store = FaultStore::with_config(FaultConfig::new(1).alignment(512));
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().write_at(&[7; 100], 0).unwrap();
+    mapping.write_page(0, SyncMode::Wait).unwrap();
+    store.deliver_all();
+    assert_eq!(mapping.refresh_len().unwrap(), 100, "the padding is this mapping's own");
+    mapping.handle().sync_data().unwrap();
+    assert_eq!(mapping.refresh_len().unwrap(), 100);
+}
+
+#[test]
+fn a_mapping_in_memory_has_nothing_to_read_again() {
+    let mapping = Mapping::memory_backed(Config::new()).unwrap();
+    mapping.handle().write_at(&[7; 5000], 0).unwrap();
+    assert_eq!((mapping.invalidate(..).unwrap(), mapping.refresh_len().unwrap()), (0, 5000));
+    assert_eq!(byte(&mapping, 4999), Some(7));
+}
+
+/// Two mappings of one store, as of two processes that lock the file by turns: each reads what the other has written, counts on, and appends a line.
+#[test]
+fn two_who_take_turns_see_all_of_each_others_changes() {
+    const TURNS: u64 = 200;
+    let store = MemStore::with_contents([0; 8]);
+    let lock = Mutex::new(());
+    let work = |name: u8| {
+        let mapping = Mapping::open(store.clone()).unwrap();
+        let handle = mapping.handle();
+        for _ in 0..TURNS {
+            let turn = lock.lock().unwrap();
+            let len = mapping.refresh_len().unwrap();
+            assert_eq!(mapping.invalidate(..).unwrap(), 0);
+            let mut count = [0; 8];
+            handle.read_exact_at(&mut count, 0).unwrap();
+            let count = u64::from_le_bytes(count);
+            assert_eq!(len, 8 + 100 * count, "as long as the other has left it");
+            handle.write_at(&(count + 1).to_le_bytes(), 0).unwrap();
+            assert_eq!(handle.append(&[name; 100]).unwrap(), len);
+            handle.sync_data().unwrap();
+            drop(turn);
+        }
+        mapping.check().unwrap();
+    };
+    thread::scope(|scope| (1..=2).for_each(|name| _ = scope.spawn(move || work(name))));
+    let mut all = vec![0; 8 + 2 * 100 * usize::try_from(TURNS).unwrap()];
+    store.read_at(0, &mut all).unwrap();
+    assert_eq!(all[..8], (2 * TURNS).to_le_bytes());
+    let lines: Vec<_> = all[8..]
+        .chunks(100)
+        .map(|line| (line[0], line.iter().all(|byte| *byte == line[0])))
+        .collect();
+    assert!(lines.iter().all(|(_, whole)| *whole));
+    for name in 1..=2 {
+        assert_eq!(lines.iter().filter(|(by, _)| *by == name).count() as u64, TURNS);
+    }
+    store.sync(FlushKind::Data).unwrap();
+}
+
+/// One writes its own pages and says so, the other takes pages out as fast as it can.
+#[test]
+fn nothing_that_is_written_is_lost_by_it() {
+    let store = MemStore::with_contents([0; 8 * SIZE]);
+    let mapping = Mapping::open(store.clone()).unwrap();
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..4_u64)
+            .map(|page| {
+                let handle = mapping.handle();
+                scope.spawn(move || {
+                    for turn in 1..=500_u64 {
+                        let at = page * 2 * PAGE + turn % 8 * 8;
+                        handle.write_at(&turn.to_le_bytes(), at).unwrap();
+                        let mut found = [0; 8];
+                        handle.read_at(&mut found, at).unwrap();
+                        assert_eq!(u64::from_le_bytes(found), turn);
+                        if turn.is_multiple_of(16) {
+                            handle.sync_data().unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        while !writers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            mapping.invalidate(..).unwrap();
+            mapping.refresh_len().unwrap();
+        }
+    });
+    mapping.handle().sync_data().unwrap();
+    mapping.check().unwrap();
+    assert_eq!(mapping.len(), 8 * PAGE);
+}
