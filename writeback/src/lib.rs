@@ -60,6 +60,7 @@
 //! | wait in a task of whatever runtime, and not in a thread | [`Mapping::async_handle`], [`AsyncHandle`] |
 //! | see what happens | [`Mapping::stats`], [`hooks::Observer`] |
 //! | have pages read before they are wanted, waiting for that or not | [`Handle::prefetch`], [`Handle::read_ahead`] |
+//! | see what another process has changed in the store | [`Mapping::invalidate`], [`Mapping::refresh_len`] |
 //! | give back room, take it ahead, look for holes | [`Handle::punch`], [`Handle::allocate`], [`Handle::next_data`] |
 //! | keep pages somewhere else than in a file | [`store::Store`] |
 //! | test what you build against failing devices and power cuts | `store::fault` (feature `fault`) |
@@ -86,7 +87,8 @@
 //!    them, in whatever order they end.
 //! 7. *To look at it after locking it*: it may have left the mapping between look-up and lock, so this
 //!    is checked, always.
-//! 8. *To truncate it*, or to punch it: the page lock, no writeback, no hold, and the truncate lock exclusively.
+//! 8. *To truncate it*, or to punch it: the page lock, no writeback, no hold, and the truncate lock exclusively. *To have it read again*: the
+//!    same, and it is clean, which is seen in the section that takes it out.
 //!    *To evict it*: no lock; nobody keeps, locks, holds, claims or writes it, it is clean, and all that is
 //!    seen in the step that takes it out. *To use it after letting go of the index*: keep it, which fails
 //!    if it is gone; a kept page is not evicted. Who stays in the index looks under the latch whether the
@@ -199,12 +201,12 @@
 //! |---|---|
 //! | [`page`](Mapping::page), [`try_page`](Mapping::try_page), [`cached_page`](Mapping::cached_page), [`tagged`](Mapping::tagged), and [`read`](page::PageRef::read) of another page; [`read_at`](Handle::read_at), [`prefetch`](Handle::prefetch) and [`read_ahead`](Handle::read_ahead) of other pages | yes, cached or not. What is not cached comes in over the capacity rather than wait for room |
 //! | [`write`](page::PageRef::write) of another page, [`write_with`](page::PageRef::write_with), [`write_logged`](page::PageRef::write_logged), [`mark_dirty`](page::PageRef::mark_dirty), [`allocate`](Mapping::allocate); [`write_at`](Handle::write_at) of other pages | yes, over the limit of dirty pages rather than wait for room: [`wait_for_room`](Mapping::wait_for_room) before the first guard |
-//! | the same, of a page that is not cached or that lengthens the mapping, while [`set_len`](Handle::set_len), `punch`, `zero` or [`close`](Mapping::close) is at work in it, or while a cut of its store has still to be made up for | [`Error::WouldBlock`], because the other may be waiting for the guard: let go of all guards and begin again; [`Error::Partial`] if a part was written before |
+//! | the same, of a page that is not cached or that lengthens the mapping, while [`set_len`](Handle::set_len), `punch`, `zero`, `invalidate`, `refresh_len` or [`close`](Mapping::close) is at work in it, or while a cut of its store has still to be made up for | [`Error::WouldBlock`], because the other may be waiting for the guard: let go of all guards and begin again; [`Error::Partial`] if a part was written before |
 //! | reading a page again under a read guard of it | yes |
 //! | a page again, if one of the two is for change | **no** |
 //! | pages, locks or logs of the engine's that other threads keep while they wait for a guard | in an order that all threads keep to: parent before child, left before right |
 //! | syncs, [`write_range`](Mapping::write_range), [`write_cyclic`](Mapping::write_cyclic), [`write_page`](Mapping::write_page), [`wait_range`](Mapping::wait_range), [`wait_writeback`](page::PageRef::wait_writeback) | **no** |
-//! | `set_len`, [`punch`](Handle::punch), [`zero`](Handle::zero), [`append`](Handle::append), [`close`](Mapping::close), [`hold_page`](Mapping::hold_page), [`lock_state`](page::PageRef::lock_state), [`wait_for_room`](Mapping::wait_for_room) | **no** |
+//! | `set_len`, [`punch`](Handle::punch), [`zero`](Handle::zero), [`append`](Handle::append), [`invalidate`](Mapping::invalidate), [`refresh_len`](Mapping::refresh_len), [`close`](Mapping::close), [`hold_page`](Mapping::hold_page), [`lock_state`](page::PageRef::lock_state), [`wait_for_room`](Mapping::wait_for_room) | **no** |
 //! | [`try_read`](page::PageRef::try_read), [`try_write`](page::PageRef::try_write), [`try_write_at`](Handle::try_write_at), [`try_hold_page`](Mapping::try_hold_page), [`try_lock_state`](page::PageRef::try_lock_state) of another page; what looks or takes room only ([`Handle::allocate`], [`next_data`](Handle::next_data), [`stats`](Mapping::stats), [`len`](Mapping::len), [`snapshot`](page::Page::snapshot)) | yes |
 //!
 //! A guard that is never dropped (`mem::forget`) leaves its page latched, and its thread with a guard, for ever.
@@ -228,6 +230,7 @@
 //! | `sync_data`, `sync_all`, `sync_range` | the two above; the store's `flush`; other flushes |
 //! | `set_len` | slow writes; page locks, reads, writes and holds of the pages it drops; a read of the page in which it ends |
 //! | `punch`, `zero` | the same, of the pages in question |
+//! | `invalidate`, `refresh_len` | page locks, reads and writes of the pages in question, or of those at the end; with a log, guards of them; slow writes. No hold |
 //! | `hold_page`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
 //! | `close` | all of the above |
 //! | [`Flusher::stop`] | writes that its threads are at, for a limited time |

@@ -9,21 +9,25 @@ use crate::rules::core::Mapping;
 impl Mapping {
     /// Takes the cached pages that have any of these bytes out of the cache, so that they are read from the store again: another
     /// process, or another mapping, has changed it. Returns how many stay, because they have what only this mapping knows: they are dirty, or
-    /// somebody [holds](crate::page::Hold) their contents. None stay of a mapping that was synced and that nobody writes.
+    /// somebody [holds](crate::page::Hold) them. None stay if the mapping was synced, and nobody writes or holds them. A [mapping in
+    /// memory](Self::memory_backed) has nothing to read again, and keeps all.
     ///
-    /// Whoever has a [`PageRef`](crate::page::PageRef) of a page that was taken out is told that it is [gone](crate::Error::Gone), as after
-    /// [`punch`](crate::Handle::punch), and looks it up anew. The next sync makes durable what the store has, whoever wrote it.
+    /// Whoever has a [`PageRef`](crate::page::PageRef) of a page that was taken out has the page as it was: its bytes stay what they were, and
+    /// changes, locks and holds of it are refused as of one that is [gone](crate::Error::Gone). Look pages up anew. The next sync makes durable what the store has, whoever
+    /// wrote it.
     ///
     /// # Concurrency
-    /// Reads that begin afterwards find what the store has. One that is under way may find either. Nobody brings in a page meanwhile; reads and writes of
-    /// these pages that are under way are waited for. It is of no use against somebody who changes the store at the same time: two who write one
-    /// page of the store without an agreement undo each other's changes, as they do without a cache.
+    /// Reads through handles that begin afterwards find what the store has; one that is under way may find either. Nobody brings in a page meanwhile; reads
+    /// and writes of these pages that are under way are waited for, and, if there is a [log](crate::Config::log), guards of them. It is of no use against somebody who changes the store
+    /// at the same time: two who write one page of the store without an agreement undo each other's changes, as they do without a cache.
+    ///
+    /// Costs a look at each cached page of the range. What is read again has to earn its place in the cache again.
     ///
     /// # Errors
     /// [`Error::Forked`](crate::Error::Forked).
     ///
     /// # Panics
-    /// If this thread has a guard of a page of this mapping.
+    /// In a debug build, if this thread has a guard of a page of this mapping: it could wait for itself.
     ///
     /// # Examples
     /// ```
@@ -49,19 +53,22 @@ impl Mapping {
 
     /// Takes over the length that the store has by now: another process has lengthened or cut it. Returns the length of the mapping.
     ///
-    /// Where this mapping has something of its own to write, in a page behind the end of the store or in the one in which the shorter of both ends, its own
-    /// length stays: what is dirty is never lost. After a sync there is none. Pages that lie within both lengths stay cached;
+    /// What is dirty is never lost. If a page behind the end of the store is dirty or held, the mapping ends with the last such page, or where it has
+    /// ended, and the store does so after the next sync. If the store has become longer while the page in which the mapping ends is dirty or held,
+    /// the mapping keeps its length, until it is asked again after a sync. Pages that lie within both lengths stay cached;
     /// [`invalidate`](Self::invalidate) is for those.
     ///
     /// # Concurrency
-    /// As a change of the length by [`set_len`](crate::Handle::set_len). Asks the store, and waits for reads and writes of pages at its end.
+    /// As a change of the length by [`set_len`](crate::Handle::set_len); besides, appends are kept out. Asks the store for its
+    /// [length](crate::store::Store::len), and waits for reads and writes of pages at the end.
     ///
     /// # Errors
-    /// [`Error::Length`](crate::Error::Length) if the store does not tell its length, if it is longer than it says it can be, or if an earlier cut
-    /// of this mapping has failed and fails again. [`Error::Closed`](crate::Error::Closed), [`Error::Forked`](crate::Error::Forked).
+    /// [`Error::Length`](crate::Error::Length) if the store does not tell its length, if it is longer than it says it can be, or if its length cannot be
+    /// set: to make up for a cut of this mapping that has failed, to cut off what writes were padded with, or for a page that is held.
+    /// [`Error::Closed`](crate::Error::Closed), [`Error::Poisoned`](crate::Error::Poisoned), [`Error::Forked`](crate::Error::Forked).
     ///
     /// # Panics
-    /// If this thread has a guard of a page of this mapping.
+    /// In a debug build, if this thread has a guard of a page of this mapping: it could wait for itself.
     ///
     /// # Examples
     /// ```

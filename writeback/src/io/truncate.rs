@@ -33,6 +33,13 @@ impl Drop for LeftLonger<'_> {
     }
 }
 
+/// Pages that are not taken out of the cache.
+#[derive(Debug, Default)]
+struct Stay {
+    count: u64,
+    last: Option<u64>,
+}
+
 impl Mapping {
     pub(crate) fn set_len(&self, len: u64) -> Result<()> {
         let core = &*self.core;
@@ -83,12 +90,19 @@ impl Mapping {
         }
     }
 
-    /// Takes those of these pages out of the cache that are clean and that nobody holds, each when no write of it is under way; returns how many
-    /// stay. The caller has the truncate lock exclusively, so none comes in.
-    fn drop_clean(&self, pages: Inclusive) -> u64 {
-        let found = walk(&self.core.tree, pages, TagFilter::ANY);
-        let found = found.filter_map(|(_, page)| PageRef::of_found(self, page)?.lock_state());
-        found.map(|locked| u64::from(!locked.remove_clean())).sum()
+    /// Takes those of these pages out of the cache that are clean and that nobody holds, each when no write of it is under way. The caller has
+    /// the truncate lock exclusively, so none comes in.
+    fn drop_clean(&self, pages: Inclusive) -> Stay {
+        let mut stay = Stay::default();
+        for (index, page) in walk(&self.core.tree, pages, TagFilter::ANY) {
+            // Before it is locked: it may be locked by a sync that waits for the hold, and the hold may be the caller's.
+            let is_held = page.snapshot().is_held();
+            let locked = || PageRef::of_found(self, page).and_then(|page| page.lock_state());
+            if is_held || locked().is_some_and(|locked| !locked.remove_clean()) {
+                stay = Stay { count: stay.count + 1, last: Some(index) };
+            }
+        }
+        stay
     }
 
     /// Has the pages that have any of these bytes read from the store again; returns how many stay as they are.
@@ -99,14 +113,17 @@ impl Mapping {
         if core.memory_backed {
             return Ok(0); // Nobody else changes what is nowhere else.
         }
-        let _exclusive = core.truncate_alone();
         let _told = core.tell_at_end();
+        let _exclusive = core.truncate_alone();
         // What another has written is made durable by the next sync.
         core.durability.note_write();
-        Ok(self.drop_clean((core.page_index(first), core.page_index(last))))
+        Ok(self.drop_clean((core.page_index(first), core.page_index(last))).count)
     }
 
-    /// Takes over the length of the store, unless this mapping has something to write where either ends; returns its length then.
+    /// Takes over the length of the store, up to where this mapping has something to write; returns its length then.
+    ///
+    /// The store is asked twice, each time when what this mapping has padded it with is cut off. A write of a page that is dropped may lengthen it in between;
+    /// afterwards there is no page behind, nor a write of one, and nobody brings one in.
     pub(crate) fn take_len_of_store(&self) -> Result<u64> {
         let core = &*self.core;
         held::refuse(core.id(), "`refresh_len`");
@@ -114,21 +131,27 @@ impl Mapping {
         if core.memory_backed {
             return Ok(core.len());
         }
+        let _told = core.tell_at_end();
+        // Who appends has looked at the length, and goes on from there.
+        let _no_append = core.backing().appending.lock();
         let _exclusive = core.truncate_alone();
         core.admit()?;
-        // Kept to the end: a sync that sets the store's length right would undo what another has done.
-        let cutting = core.backing().cutting.lock();
-        core.settle_under(&cutting, true).unwrap_or(Ok(()))?;
-        let _told = core.tell_at_end();
-        let (len, mut stored) = (core.len(), core.len_of_store()?);
+        let len = core.len();
+        let (mut stored, _) = core.len_of_store()?;
         while stored != len {
             // In the page in which the shorter one ends there are zeros behind it, or what is cut off.
             let first = core.page_index(stored.min(len));
-            if self.drop_clean((first, if stored < len { u64::MAX } else { first })) > 0 {
-                return Ok(len);
+            let stay = self.drop_clean((first, if stored < len { u64::MAX } else { first }));
+            if let Some(last) = stay.last {
+                if stored < len {
+                    core.end_with_page(last)?;
+                }
+                break;
             }
-            // A write of one of them may have lengthened the store until it was dropped. Now there is none.
-            let before = std::mem::replace(&mut stored, core.len_of_store()?);
+            let before = stored;
+            // Kept until the length is: a sync sets the store's by the mapping's.
+            let _cutting;
+            (stored, _cutting) = core.len_of_store()?;
             if stored >= before {
                 core.length.store(stored, Ordering::Release);
                 core.durability.note_write();
@@ -167,9 +190,20 @@ impl Core {
         }
     }
 
-    fn len_of_store(&self) -> Result<u64> {
+    /// The store's length, without what this mapping has padded it with. It stays so while the guard is kept, as far as this mapping is concerned.
+    fn len_of_store(&self) -> Result<(u64, MutexGuard<'_, ()>)> {
+        let cutting = self.backing().cutting.lock();
+        self.settle_under(&cutting, true).unwrap_or(Ok(()))?;
         let whole = self.sealer.is_some().then_some(self.page_size);
-        length_of(&*self.backing().store, self.len_max, whole)
+        let length = length_of(&*self.backing().store, self.len_max, whole)?;
+        Ok((length, cutting))
+    }
+
+    /// The mapping ends with this page, or where it does already, and so does the store, or will when the page is written. There is no page behind.
+    fn end_with_page(&self, last: u64) -> Result<()> {
+        let len = self.len().min(self.page_offset(last).saturating_add(self.page_size as u64));
+        self.length.store(len, Ordering::Release);
+        if self.has_its_length_stored(len) { self.lengthen(len) } else { Ok(()) }
     }
 
     fn lengthen(&self, len: u64) -> Result<()> {

@@ -206,7 +206,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// ```
     fn limits(&self) -> Limits;
 
-    /// Its length in bytes. Asked once, when the mapping is opened.
+    /// Its length in bytes: as writes that have ended, [`set_len`](Self::set_len) and others have made it. Asked when the mapping is opened, and by
+    /// [`refresh_len`](crate::Mapping::refresh_len).
     ///
     /// # Errors
     /// Whatever keeps it from knowing.

@@ -8,6 +8,9 @@ use crate::late::serve;
 use crate::model::model;
 use crate::world::World;
 
+/// Bytes of a page that is padded.
+const TAIL: usize = 100;
+
 /// What is written while pages are taken out goes to the page that is there, or to one that comes in anew.
 #[test]
 fn invalidate_vs_write() {
@@ -107,6 +110,48 @@ fn refresh_vs_write_at_the_end() {
         assert_eq!(world.mapping.refresh_len().unwrap(), 2 * PAGE as u64);
         device.join().unwrap();
         assert_eq!(world.read(1), Some(1));
+        world.settle();
+    });
+}
+
+/// And where it is padded, up to the length of the mapping.
+#[test]
+fn refresh_vs_padded_write() {
+    model("refresh_vs_padded_write", || {
+        let world = World::aligned(1);
+        world.mapping.handle().write_at(&[1; TAIL], 0).unwrap();
+        let writeback = world.start(0);
+        let device = world.spawn(|world| world.write_out(writeback));
+        assert_eq!(world.mapping.refresh_len().unwrap(), TAIL as u64);
+        device.join().unwrap();
+        world.settle();
+    });
+}
+
+/// While a sync cuts it off.
+#[test]
+fn refresh_vs_trim() {
+    model("refresh_vs_trim", || {
+        let world = World::aligned(1);
+        world.mapping.handle().write_at(&[1; TAIL], 0).unwrap();
+        let syncer = world.spawn(|world| world.sync(0, 1));
+        assert_eq!(world.mapping.refresh_len().unwrap(), TAIL as u64);
+        syncer.join().unwrap();
+        world.settle();
+    });
+}
+
+/// Who has cut the store behind what is dirty has not cut that.
+#[test]
+fn refresh_vs_sync_of_what_is_cut() {
+    model("refresh_vs_sync_of_what_is_cut", || {
+        let world = World::new(2);
+        world.write(1, 1);
+        world.disk.set_len(0).unwrap();
+        let syncer = world.spawn(|world| world.sync(1, 1));
+        world.mapping.refresh_len().unwrap();
+        syncer.join().unwrap();
+        assert_eq!((world.mapping.len(), world.read(1)), (2 * PAGE as u64, Some(1)));
         world.settle();
     });
 }

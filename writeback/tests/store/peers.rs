@@ -1,11 +1,16 @@
 //! What another process has changed in the store: pages that are read again, and a length that is taken over.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
+use writeback::hooks::Log;
 use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 use writeback::store::{FlushKind, Store};
-use writeback::{Config, Error, Mapping, MemStore, SyncMode};
+use writeback::{Budget, Config, Error, Mapping, MemStore, SyncMode};
+
+use crate::within;
 
 const PAGE: u64 = 4096;
 const SIZE: usize = PAGE as usize;
@@ -59,6 +64,7 @@ fn a_page_in_hand_is_gone() {
     let page = mapping.page(0).unwrap();
     store.write_at(0, &[2; SIZE]).unwrap();
     assert_eq!(mapping.invalidate(..).unwrap(), 0);
+    assert_eq!(page.read()[0], 1, "as it was");
     let written = page.write_with(0..1, |bytes| bytes.fill(9));
     assert!(matches!(written, Err(Error::Gone { index: 0 })), "{written:?}");
     assert_eq!(mapping.page(0).unwrap().read_with(|bytes| bytes[0]), 2);
@@ -73,7 +79,7 @@ fn a_write_that_is_under_way_is_waited_for() {
     mapping.write_page(0, SyncMode::Skip).unwrap();
     thread::scope(|scope| {
         let other = scope.spawn(|| mapping.invalidate(..).unwrap());
-        thread::sleep(std::time::Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
         assert!(!other.is_finished());
         store.release_stuck();
         assert_eq!(store.deliver_all(), 1);
@@ -150,6 +156,193 @@ fn what_is_dirty_keeps_the_length_of_the_mapping() {
     mapping.check().unwrap();
 }
 
+/// The mapping ends with what it has changed itself, and after the sync so does the store.
+#[test]
+fn a_length_that_is_kept_is_the_stores_after_a_sync() {
+    for held in [false, true] {
+        let store = MemStore::with_contents([1; 4 * SIZE]);
+        let mapping = Mapping::open(store.clone()).unwrap();
+        mapping.handle().prefetch(..).unwrap();
+        let hold = held.then(|| mapping.hold_page(2).unwrap());
+        if !held {
+            mapping.handle().write_at(&[5], 2 * PAGE).unwrap();
+        }
+        store.set_len(PAGE).unwrap();
+        assert_eq!(mapping.refresh_len().unwrap(), 3 * PAGE);
+        assert_eq!(store.len().unwrap(), if held { 3 * PAGE } else { PAGE }, "the rest is written");
+        drop(hold);
+        mapping.handle().sync_data().unwrap();
+        let lengths = (store.len().unwrap(), mapping.refresh_len().unwrap());
+        assert_eq!(lengths, (3 * PAGE, 3 * PAGE));
+        assert_eq!(byte(&mapping, PAGE), Some(0), "cut off by the other");
+    }
+}
+
+/// Holding a page must not wait for who waits for the hold.
+#[test]
+fn who_holds_a_page_may_ask_while_another_syncs_it() {
+    within(|| {
+        let mapping = Mapping::open(MemStore::with_contents([1; 4 * SIZE])).unwrap();
+        mapping.handle().write_at(&[3], 3 * PAGE).unwrap();
+        let hold = mapping.hold_page(3).unwrap();
+        thread::scope(|scope| {
+            let syncer = scope.spawn(|| mapping.handle().sync_data());
+            // It has claimed the page, and waits for the hold.
+            while mapping.page(3).unwrap().snapshot().is_dirty() {
+                thread::yield_now();
+            }
+            assert_eq!(mapping.invalidate(..).unwrap(), 1);
+            mapping.store().set_len(PAGE).unwrap();
+            assert_eq!(mapping.refresh_len().unwrap(), 4 * PAGE);
+            drop(hold);
+            syncer.join().unwrap().unwrap();
+        });
+    });
+}
+
+/// A store whose writes of the last page are stuck, which another has lengthened meanwhile.
+fn stuck_at_the_end(alignment: usize, len: usize) -> (FaultStore, Mapping) {
+    let config = FaultConfig::new(1).alignment(alignment).contents(vec![1; len]);
+    let store = FaultStore::with_config(config);
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().append(&[7; 100]).unwrap();
+    store.inject(Rule::new(Fault::Stuck).on(Action::Write));
+    mapping.write_page((len as u64) / PAGE, SyncMode::Skip).unwrap();
+    assert_eq!(store.pending(), 1);
+    (store, mapping)
+}
+
+/// Lets go of what is stuck when `other` waits for it.
+fn release_for<T: Send>(store: &FaultStore, other: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        thread::sleep(Duration::from_millis(50));
+        assert!(!other.is_finished());
+        store.release_stuck();
+        store.deliver_all();
+        other.join().unwrap()
+    })
+}
+
+#[test]
+fn the_padding_of_a_write_that_is_under_way_is_no_length() {
+    for len in [0, 5000] {
+        let (store, mapping) = stuck_at_the_end(512, len);
+        let refreshed = release_for(&store, || mapping.refresh_len().unwrap());
+        assert_eq!((refreshed, mapping.len()), (len as u64 + 100, len as u64 + 100));
+        mapping.handle().sync_data().unwrap();
+        assert_eq!(store.len().unwrap(), len as u64 + 100);
+    }
+}
+
+#[test]
+fn an_append_goes_behind_what_another_has_appended() {
+    let (store, mapping) = stuck_at_the_end(1, 100);
+    store.write_at(200, &[2; 100]).unwrap();
+    let appended = release_for(&store, || {
+        thread::scope(|scope| {
+            let refresher = scope.spawn(|| mapping.refresh_len().unwrap());
+            thread::sleep(Duration::from_millis(20));
+            let appended = mapping.handle().append(&[9; 10]).unwrap();
+            assert_eq!(refresher.join().unwrap(), 300);
+            appended
+        })
+    });
+    assert_eq!(appended, 300);
+    mapping.handle().sync_data().unwrap();
+    let mut found = [0; 310];
+    store.read_at(0, &mut found).unwrap();
+    assert_eq!((found[199], found[200], found[299], found[300]), (7, 2, 2, 9));
+}
+
+#[test]
+fn a_sync_of_other_pages_waits_for_none_at_the_end() {
+    let (store, mapping) = stuck_at_the_end(1, 2 * SIZE);
+    store.set_len(2 * PAGE + 50).unwrap();
+    release_for(&store, || {
+        thread::scope(|scope| {
+            let refresher = scope.spawn(|| mapping.refresh_len().unwrap());
+            thread::sleep(Duration::from_millis(20));
+            mapping.handle().sync_range(..10).unwrap();
+            assert!(!refresher.is_finished());
+        });
+    });
+}
+
+#[test]
+fn a_mapping_that_is_alone_keeps_its_length() {
+    for alignment in [1, 512] {
+        let store = MemStore::new().aligned(alignment);
+        let mapping = Mapping::open(store.clone()).unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    mapping.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    mapping.refresh_len().unwrap();
+                }
+            });
+            let _done = Finally(&done);
+            for turn in 0..5000 {
+                assert_eq!(mapping.handle().append(&[7; 10]).unwrap(), turn * 10);
+            }
+        });
+        mapping.check().unwrap();
+    }
+}
+
+/// Sets a flag, also if a test fails.
+struct Finally<'f>(&'f AtomicBool);
+
+impl Drop for Finally<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+/// With a log a page is taken out under its latch. One that stays anyway is not waited for.
+#[test]
+fn a_guard_of_a_dirty_page_is_not_waited_for() {
+    let config = Config::new().log(Arc::new(NoLog));
+    let store = Arc::new(MemStore::with_contents([1; SIZE]));
+    let mapping = Mapping::with_config(store, config).unwrap();
+    mapping.handle().write_at(&[2], 0).unwrap();
+    let page = mapping.page(0).unwrap();
+    let guard = page.read();
+    let other = mapping.clone();
+    assert_eq!(within(move || other.invalidate(..).unwrap()), 1);
+    drop(guard);
+}
+
+#[derive(Debug)]
+struct NoLog;
+
+impl Log for NoLog {
+    fn durable(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn ensure(&self, _: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_length_is_not_taken_over_by_who_may_not_change_anything() {
+    let store = FaultStore::new(1);
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().write_at(&[7; 10], 0).unwrap();
+    store.inject(Rule::new(Fault::Io).on(Action::Flush));
+    mapping.handle().sync_data().unwrap_err();
+    let refused = mapping.refresh_len();
+    assert!(matches!(refused, Err(Error::Poisoned { .. })), "{refused:?}");
+    assert_eq!(mapping.invalidate(..).unwrap(), 0);
+}
+
 #[test]
 fn a_store_in_whole_blocks_has_no_length_that_another_gave_it() {
     let store = FaultStore::with_config(FaultConfig::new(1).alignment(512));
@@ -173,8 +366,14 @@ fn a_mapping_in_memory_has_nothing_to_read_again() {
 /// Two mappings of one store, as of two processes that lock the file by turns: each reads what the other has written, counts on, and appends a line.
 #[test]
 fn two_who_take_turns_see_all_of_each_others_changes() {
+    for alignment in [1, 512] {
+        take_turns(alignment);
+    }
+}
+
+fn take_turns(alignment: usize) {
     const TURNS: u64 = 200;
-    let store = MemStore::with_contents([0; 8]);
+    let store = FaultStore::with_config(FaultConfig::new(1).alignment(alignment).contents([0; 8]));
     let lock = Mutex::new(());
     let work = |name: u8| {
         let mapping = Mapping::open(store.clone()).unwrap();
@@ -195,8 +394,9 @@ fn two_who_take_turns_see_all_of_each_others_changes() {
         mapping.check().unwrap();
     };
     thread::scope(|scope| (1..=2).for_each(|name| _ = scope.spawn(move || work(name))));
-    let mut all = vec![0; 8 + 2 * 100 * usize::try_from(TURNS).unwrap()];
-    store.read_at(0, &mut all).unwrap();
+    let mut all = vec![0; (8 + 2 * 100 * usize::try_from(TURNS).unwrap()).next_multiple_of(512)];
+    let count = store.read_at(0, &mut all).unwrap();
+    all.truncate(count);
     assert_eq!(all[..8], (2 * TURNS).to_le_bytes());
     let lines: Vec<_> = all[8..]
         .chunks(100)
