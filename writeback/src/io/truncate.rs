@@ -18,6 +18,7 @@ use crate::index::walk;
 use crate::io::backing::length_of;
 use crate::primitives::{MutexGuard, Ordering};
 use crate::rules::core::{Core, Mapping};
+use crate::rules::locked::LockedPage;
 use crate::rules::page_ref::PageRef;
 use crate::wait::now;
 
@@ -93,12 +94,19 @@ impl Mapping {
     /// Takes those of these pages out of the cache that are clean and that nobody holds, each when no write of it is under way. The caller has
     /// the truncate lock exclusively, so none comes in.
     fn drop_clean(&self, pages: Inclusive) -> Stay {
+        let core = &*self.core;
         let mut stay = Stay::default();
-        for (index, page) in walk(&self.core.tree, pages, TagFilter::ANY) {
+        let stays = |locked: LockedPage| {
+            locked.wait_writeback();
+            let page = locked.page();
+            // Looked at first: to take it out is to wait for its latch, if there is a log.
+            page.snapshot().is_dirty() || core.remove(page, false).is_err()
+        };
+        for (index, page) in walk(&core.tree, pages, TagFilter::ANY) {
             // Before it is locked: it may be locked by a sync that waits for the hold, and the hold may be the caller's.
             let is_held = page.snapshot().is_held();
-            let locked = || PageRef::of_found(self, page).and_then(|page| page.lock_state());
-            if is_held || locked().is_some_and(|locked| !locked.remove_clean()) {
+            let lock = || PageRef::of_found(self, page).and_then(|page| page.lock_state());
+            if is_held || lock().is_some_and(stays) {
                 stay = Stay { count: stay.count + 1, last: Some(index) };
             }
         }

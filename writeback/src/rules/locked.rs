@@ -186,14 +186,6 @@ impl LockedPage {
             now(page.released(page.all_blocks()));
         }
     }
-
-    /// As [`remove`](Self::remove), if it is clean then, and held by nobody; returns whether it was.
-    pub(crate) fn remove_clean(self) -> bool {
-        self.wait_writeback();
-        let page = self.page();
-        // Looked at first: to take it out is to wait for its latch, if there is a log.
-        !page.snapshot().is_dirty() && page.core().remove(page, false).is_ok()
-    }
 }
 
 impl Drop for LockedPage {
