@@ -12,8 +12,8 @@ use writeback::{Budget, Config, Error, Mapping, MemStore, SyncMode};
 
 use crate::within;
 
-const PAGE: u64 = 4096;
-const SIZE: usize = PAGE as usize;
+const PAGE: u64 = SIZE as u64;
+const SIZE: usize = 4096;
 
 fn byte(mapping: &Mapping, offset: u64) -> Option<u8> {
     let mut byte = [0xee];
