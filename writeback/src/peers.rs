@@ -45,7 +45,7 @@ impl Mapping {
     /// assert_eq!(mapping.invalidate(50_000..50_001)?, 0, "none has stayed");
     /// mapping.handle().read_at(&mut byte, 50_000)?;
     /// assert_eq!(byte, [2]);
-    /// # Ok::<(), writeback::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn invalidate(&self, bytes: impl RangeBounds<u64>) -> Result<u64> {
         inclusive(bytes).map_or(Ok(0), |bytes| self.read_again(bytes))
@@ -79,7 +79,7 @@ impl Mapping {
     /// let mapping = Mapping::open(store.clone())?;
     /// store.set_len(200_000)?;
     /// assert_eq!((mapping.len(), mapping.refresh_len()?), (100_000, 200_000));
-    /// # Ok::<(), writeback::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn refresh_len(&self) -> Result<u64> {
         self.take_len_of_store()
