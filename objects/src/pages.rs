@@ -419,6 +419,7 @@ impl fmt::Debug for ObjectPages {
             .field("len", &state.len)
             .field("staged", &state.staged())
             .field("epoch", &inner.epoch)
+            .field("sweeping", &state.sweeping)
             .finish_non_exhaustive()
     }
 }

@@ -70,9 +70,10 @@ fn a_sweep_after_a_flush_that_failed_deletes_nothing() {
     store.sync(FlushKind::Data).unwrap_err();
     gate.hold_puts(false);
     std::thread::sleep(Duration::from_millis(500));
+    let is_sweeping = || format!("{store:?}").contains("sweeping: true");
+    assert!(is_sweeping(), "it waits for the table");
     gate.hold_gets(false);
-    // A sweep that went on would be done by then. It may wait in between for longer than the database is quiet, so there is nothing else to wait for.
-    std::thread::sleep(Duration::from_secs(3));
+    wait_until("the sweep is over, or has given up", || !is_sweeping());
     let _ = store.close();
     drop(store);
     let store = impatient(&gate);
