@@ -145,7 +145,7 @@ impl Mapping {
         let _exclusive = core.truncate_alone();
         core.admit()?;
         let len = core.len();
-        let (mut stored, _) = core.len_of_store()?;
+        let mut stored = core.len_of_store()?;
         while stored != len {
             // In the page in which the shorter one ends there are zeros behind it, or what is cut off.
             let first = core.page_index(stored.min(len));
@@ -156,10 +156,7 @@ impl Mapping {
                 }
                 break;
             }
-            let before = stored;
-            // Kept until the length is: a sync sets the store's by the mapping's.
-            let _cutting;
-            (stored, _cutting) = core.len_of_store()?;
+            let before = std::mem::replace(&mut stored, core.len_of_store()?);
             if stored >= before {
                 core.length.store(stored, Ordering::Release);
                 core.durability.note_write();
@@ -198,13 +195,11 @@ impl Core {
         }
     }
 
-    /// The store's length, without what this mapping has padded it with. It stays so while the guard is kept, as far as this mapping is concerned.
-    fn len_of_store(&self) -> Result<(u64, MutexGuard<'_, ()>)> {
-        let cutting = self.backing().cutting.lock();
-        self.settle_under(&cutting, true).unwrap_or(Ok(()))?;
+    /// The store's length, without what this mapping has padded it with. No sync changes it before another write of the last page ends.
+    fn len_of_store(&self) -> Result<u64> {
+        self.settle_length()?;
         let whole = self.sealer.is_some().then_some(self.page_size);
-        let length = length_of(&*self.backing().store, self.len_max, whole)?;
-        Ok((length, cutting))
+        length_of(&*self.backing().store, self.len_max, whole)
     }
 
     /// The mapping ends with this page, or where it does already, and so does the store, or will when the page is written. There is no page behind.
