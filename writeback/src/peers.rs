@@ -53,18 +53,18 @@ impl Mapping {
 
     /// Takes over the length that the store has by now: another process has lengthened or cut it. Returns the length of the mapping.
     ///
-    /// What is dirty is never lost. If a page behind the end of the store is dirty or held, the mapping ends with the last such page, or where it has
-    /// ended, and the store does so after the next sync. If the store has become longer while the page in which the mapping ends is dirty or held,
-    /// the mapping keeps its length, until it is asked again after a sync. Pages that lie within both lengths stay cached;
+    /// What is dirty is never lost. If a page behind the end of the store, or in which the shorter of both ends, is dirty or held, the mapping keeps its
+    /// length, and so does the store: it is lengthened at once if it is shorter. So sync before another may change it: the padding of a write that was not
+    /// synced is cut off, and with it what another has appended. Pages that lie within both lengths stay cached;
     /// [`invalidate`](Self::invalidate) is for those.
     ///
     /// # Concurrency
-    /// As a change of the length by [`set_len`](crate::Handle::set_len); besides, appends are kept out. Asks the store for its
+    /// As a change of the length by [`set_len`](crate::Handle::set_len); besides, appends that are under way are waited for, also those that wait for room, and others are kept out. Asks the store for its
     /// [length](crate::store::Store::len), and waits for reads and writes of pages at the end.
     ///
     /// # Errors
     /// [`Error::Length`](crate::Error::Length) if the store does not tell its length, if it is longer than it says it can be, or if its length cannot be
-    /// set: to make up for a cut of this mapping that has failed, to cut off what writes were padded with, or for a page that is held.
+    /// set: to make up for a cut of this mapping that has failed, to cut off what writes were padded with, or to keep it. The mapping has the length then that it had.
     /// [`Error::Closed`](crate::Error::Closed), [`Error::Poisoned`](crate::Error::Poisoned), [`Error::Forked`](crate::Error::Forked).
     ///
     /// # Panics

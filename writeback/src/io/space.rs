@@ -114,7 +114,7 @@ fn to_len(bytes: u64) -> usize {
 
 impl Core {
     /// Whether the store is as long as the mapping, whose length this is: it is, unless the last page has still to be written.
-    pub(super) fn has_its_length_stored(&self, len: u64) -> bool {
+    fn has_its_length_stored(&self, len: u64) -> bool {
         let last = self.page_index(len.saturating_sub(1));
         self.next_unwritten(len.saturating_sub(1), last).is_none()
     }

@@ -34,13 +34,6 @@ impl Drop for LeftLonger<'_> {
     }
 }
 
-/// Pages that are not taken out of the cache.
-#[derive(Debug, Default)]
-struct Stay {
-    count: u64,
-    last: Option<u64>,
-}
-
 impl Mapping {
     pub(crate) fn set_len(&self, len: u64) -> Result<()> {
         let core = &*self.core;
@@ -91,24 +84,22 @@ impl Mapping {
         }
     }
 
-    /// Takes those of these pages out of the cache that are clean and that nobody holds, each when no write of it is under way. The caller has
+    /// Takes those of these pages out of the cache that are clean and that nobody holds, each when no write of it is under way; returns how many stay. The caller has
     /// the truncate lock exclusively, so none comes in.
-    fn drop_clean(&self, pages: Inclusive) -> Stay {
+    fn drop_clean(&self, pages: Inclusive) -> u64 {
         let core = &*self.core;
-        let mut stay = Stay::default();
+        let mut stay = 0;
         let stays = |locked: LockedPage| {
             locked.wait_writeback();
             let page = locked.page();
             // Looked at first: to take it out is to wait for its latch, if there is a log.
             page.snapshot().is_dirty() || core.remove(page, false).is_err()
         };
-        for (index, page) in walk(&core.tree, pages, TagFilter::ANY) {
+        for (_, page) in walk(&core.tree, pages, TagFilter::ANY) {
             // Before it is locked: it may be locked by a sync that waits for the hold, and the hold may be the caller's.
             let is_held = page.snapshot().is_held();
             let lock = || PageRef::of_found(self, page).and_then(|page| page.lock_state());
-            if is_held || lock().is_some_and(stays) {
-                stay = Stay { count: stay.count + 1, last: Some(index) };
-            }
+            stay += u64::from(is_held || lock().is_some_and(stays));
         }
         stay
     }
@@ -125,10 +116,10 @@ impl Mapping {
         let _exclusive = core.truncate_alone();
         // What another has written is made durable by the next sync.
         core.durability.note_write();
-        Ok(self.drop_clean((core.page_index(first), core.page_index(last))).count)
+        Ok(self.drop_clean((core.page_index(first), core.page_index(last))))
     }
 
-    /// Takes over the length of the store, up to where this mapping has something to write; returns its length then.
+    /// Takes over the length of the store, unless this mapping has something to write where either ends; returns its length then.
     ///
     /// The store is asked twice, each time when what this mapping has padded it with is cut off. A write of a page that is dropped may lengthen it in between;
     /// afterwards there is no page behind, nor a write of one, and nobody brings one in.
@@ -150,9 +141,11 @@ impl Mapping {
             // In the page in which the shorter one ends there are zeros behind it, or what is cut off.
             let first = core.page_index(stored.min(len));
             let stay = self.drop_clean((first, if stored < len { u64::MAX } else { first }));
-            if let Some(last) = stay.last {
-                if stored < len {
-                    core.end_with_page(last)?;
+            if stay > 0 {
+                // Pages that are clean may be missing behind one that stays. The store is lengthened and never cut here: no write of this
+                // mapping reaches behind its end.
+                if core.len_of_store()? < len {
+                    core.lengthen(len)?;
                 }
                 break;
             }
@@ -200,13 +193,6 @@ impl Core {
         self.settle_length()?;
         let whole = self.sealer.is_some().then_some(self.page_size);
         length_of(&*self.backing().store, self.len_max, whole)
-    }
-
-    /// The mapping ends with this page, or where it does already, and so does the store, or will when the page is written. There is no page behind.
-    fn end_with_page(&self, last: u64) -> Result<()> {
-        let len = self.len().min(self.page_offset(last).saturating_add(self.page_size as u64));
-        self.length.store(len, Ordering::Release);
-        if self.has_its_length_stored(len) { self.lengthen(len) } else { Ok(()) }
     }
 
     fn lengthen(&self, len: u64) -> Result<()> {

@@ -24,7 +24,7 @@ use crate::rules::page_ref::PageRef;
 ///
 /// # Concurrency
 /// A thread that has a hold must not call what may wait for the page or for a truncation: syncs,
-/// `set_len`, `punch`, another hold out of ascending order (of pages, and of blocks in a page), reads, writes or holds of
+/// `set_len`, `punch`, `refresh_len` beside appends, another hold out of ascending order (of pages, and of blocks in a page), reads, writes or holds of
 /// pages that are not cached, writes that lengthen the mapping.
 ///
 /// # Examples

@@ -1,7 +1,7 @@
 //! What another process has changed in the store, and what this one does at the same time.
 
-use writeback::StoreError;
 use writeback::store::Store;
+use writeback::{StoreError, SyncMode};
 
 use crate::disk::PAGE;
 use crate::late::serve;
@@ -124,6 +124,23 @@ fn refresh_vs_padded_write() {
         let device = world.spawn(|world| world.write_out(writeback));
         assert_eq!(world.mapping.refresh_len().unwrap(), TAIL as u64);
         device.join().unwrap();
+        world.settle();
+    });
+}
+
+/// One page is met dirty, and both are written before the next is looked at.
+#[test]
+fn refresh_vs_writes_of_two() {
+    model("refresh_vs_writes_of_two", || {
+        let world = World::with_capacity(0, 2);
+        world.write(0, 1);
+        world.write(1, 1);
+        let flusher = world.spawn(|world| {
+            (0..2).for_each(|page| _ = world.mapping.write_page(page, SyncMode::Skip).unwrap());
+        });
+        assert_eq!(world.mapping.refresh_len().unwrap(), 2 * PAGE as u64);
+        flusher.join().unwrap();
+        assert_eq!(world.read(1), Some(1));
         world.settle();
     });
 }

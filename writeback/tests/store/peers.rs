@@ -156,26 +156,46 @@ fn what_is_dirty_keeps_the_length_of_the_mapping() {
     mapping.check().unwrap();
 }
 
-/// The mapping ends with what it has changed itself, and after the sync so does the store.
+/// Also where clean pages lie behind what stays, or clean blocks.
 #[test]
-fn a_length_that_is_kept_is_the_stores_after_a_sync() {
-    for held in [false, true] {
+fn a_length_that_is_kept_is_the_stores() {
+    for (held, block) in [(false, SIZE), (true, SIZE), (false, 512)] {
         let store = MemStore::with_contents([1; 4 * SIZE]);
-        let mapping = Mapping::open(store.clone()).unwrap();
+        let config = Config::new().block_size(block);
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
         mapping.handle().prefetch(..).unwrap();
         let hold = held.then(|| mapping.hold_page(2).unwrap());
         if !held {
             mapping.handle().write_at(&[5], 2 * PAGE).unwrap();
         }
         store.set_len(PAGE).unwrap();
-        assert_eq!(mapping.refresh_len().unwrap(), 3 * PAGE);
-        assert_eq!(store.len().unwrap(), if held { 3 * PAGE } else { PAGE }, "the rest is written");
+        assert_eq!(mapping.refresh_len().unwrap(), 4 * PAGE);
+        assert_eq!(store.len().unwrap(), 4 * PAGE);
         drop(hold);
         mapping.handle().sync_data().unwrap();
         let lengths = (store.len().unwrap(), mapping.refresh_len().unwrap());
-        assert_eq!(lengths, (3 * PAGE, 3 * PAGE));
-        assert_eq!(byte(&mapping, PAGE), Some(0), "cut off by the other");
+        assert_eq!(lengths, (4 * PAGE, 4 * PAGE));
+        let found = [PAGE, 2 * PAGE, 3 * PAGE].map(|at| byte(&mapping, at).unwrap());
+        assert_eq!(
+            found,
+            [0, if held { 1 } else { 5 }, 0],
+            "cut off by the other, but for what stayed"
+        );
     }
+}
+
+/// One page stays while the write of one behind it ends, which lengthens the store.
+#[test]
+fn what_is_written_behind_a_page_that_stays_is_kept() {
+    let store = FaultStore::new(1);
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().write_at(&[7; 2 * SIZE], 0).unwrap();
+    store.inject(Rule::new(Fault::Stuck).on(Action::Write));
+    mapping.write_page(1, SyncMode::Skip).unwrap();
+    let refreshed = release_for(&store, || mapping.refresh_len().unwrap());
+    assert_eq!((refreshed, byte(&mapping, PAGE)), (2 * PAGE, Some(7)));
+    mapping.handle().sync_data().unwrap();
+    assert_eq!((store.len().unwrap(), byte(&mapping, 2 * PAGE - 1)), (2 * PAGE, Some(7)));
 }
 
 /// Holding a page must not wait for who waits for the hold.
