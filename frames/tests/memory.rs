@@ -2,6 +2,8 @@
 //!
 //! One test, so that it is alone in its process. `PAGE_FRAMES_CHURN_SECONDS` says how long the churn lasts (default 3).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use page_frames::{FRAME_LEN_MAX, Frame, Limit, Pool};
@@ -90,51 +92,70 @@ fn sizes(name: &str, lens: &[usize], len_min: usize) {
     assert_eq!((stats.held_bytes, stats.mapped_bytes), (0, 0));
 }
 
+/// What the threads of a churn share.
+#[derive(Default)]
+struct Churn {
+    /// Bytes of all frames that were taken so far.
+    taken: AtomicU64,
+    is_over: AtomicBool,
+}
+
 /// Frames of all sizes come and go at the limit, from two threads: memory stays below the bound all the time, and does not grow.
 fn churn() {
     let seconds = std::env::var("PAGE_FRAMES_CHURN_SECONDS").ok();
-    let seconds = seconds.map_or(3.0, |seconds| seconds.parse().expect("a number of seconds"));
+    let seconds: f64 = seconds.map_or(3.0, |seconds| seconds.parse().expect("a number of seconds"));
     let limit = 96 * MIB;
     let before = resident();
     let pool = Pool::new(limit);
-    let end = Instant::now() + Duration::from_secs_f64(seconds);
-    let mut samples = Vec::with_capacity(1 << 16);
-    std::thread::scope(|scope| {
-        for seed in 0..2 {
-            scope.spawn({
-                let pool = pool.clone();
-                move || come_and_go(&pool, seed, end)
-            });
-        }
-        let pause = Duration::from_secs_f64((seconds / 1000.0).max(0.002));
-        while Instant::now() < end {
-            std::thread::sleep(pause);
-            let (taken, stats) = (resident().saturating_sub(before), pool.stats());
-            assert!(taken <= limit * 105 / 100 + FIXED, "{} MiB resident: {stats:?}", taken / MIB);
-            samples.push(taken);
-        }
+    let churn = Arc::new(Churn::default());
+    let threads = [0, 1].map(|seed| {
+        let (pool, churn) = (pool.clone(), Arc::clone(&churn));
+        std::thread::spawn(move || come_and_go(&pool, seed, &churn))
     });
-    // The first tenth fills the pool.
-    let steady = &samples[samples.len() / 10..];
-    let most = |part: &[u64]| part.iter().copied().max().unwrap_or(0);
-    let (early, late) = steady.split_at(steady.len() / 2);
+    let pause = Duration::from_secs_f64((seconds / 1000.0).max(0.002));
+    // For so long, and until the pool has had other frames so many times: on a busy machine time alone says nothing.
+    let most = |seconds: f64, times: u64| {
+        let begun = Instant::now();
+        let first = churn.taken.load(Relaxed);
+        let (mut samples, mut most) = (0, 0);
+        while begun.elapsed().as_secs_f64() < seconds
+            || churn.taken.load(Relaxed) < first + times * limit
+        {
+            assert!(threads.iter().all(|thread| !thread.is_finished()), "a thread has failed");
+            std::thread::sleep(pause);
+            let (resident, stats) = (resident().saturating_sub(before), pool.stats());
+            assert!(
+                resident <= limit * 105 / 100 + FIXED,
+                "{} MiB resident: {stats:?}",
+                resident / MIB
+            );
+            (samples, most) = (samples + 1, most.max(resident));
+        }
+        (samples, most)
+    };
+    // First the pool is filled.
+    most(seconds / 10.0, 10);
+    let [early, late] = [0, 1].map(|_| most(seconds / 2.0, 20));
+    churn.is_over.store(true, Relaxed);
+    threads.into_iter().for_each(|thread| thread.join().expect("it has not failed"));
     println!(
-        "churn: {} samples, at most {:.2} MiB in the first half, {:.2} MiB in the second, limit {} MiB",
-        samples.len(),
-        most(early) as f64 / MIB as f64,
-        most(late) as f64 / MIB as f64,
+        "churn: {} and {} samples, at most {:.2} MiB in the first half, {:.2} MiB in the second, limit {} MiB",
+        early.0,
+        late.0,
+        early.1 as f64 / MIB as f64,
+        late.1 as f64 / MIB as f64,
         limit / MIB
     );
-    assert!(most(late) <= most(early) * 102 / 100 + MIB, "memory grows");
+    assert!(late.1 <= early.1 * 102 / 100 + MIB, "memory grows");
     pool.trim();
     assert_tight("churn, gone", before, 0);
 }
 
-fn come_and_go(pool: &Pool, seed: u64, end: Instant) {
+fn come_and_go(pool: &Pool, seed: u64, churn: &Churn) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut frames: Vec<Frame> = Vec::new();
     let mut largest = 15;
-    while Instant::now() < end {
+    while !churn.is_over.load(Relaxed) {
         // What is asked for most changes all the time.
         if rng.random_ratio(1, 1000) {
             largest = rng.random_range(3..16);
@@ -145,6 +166,7 @@ fn come_and_go(pool: &Pool, seed: u64, end: Instant) {
             Ok(mut frame) => {
                 frame.fill(seed.to_le_bytes()[0] + 1);
                 frames.push(frame);
+                churn.taken.fetch_add(len as u64, Relaxed);
             }
             Err(_) if frames.is_empty() => std::thread::yield_now(),
             Err(_) => {

@@ -2,9 +2,9 @@
 //! over and over; another waits for a first sign of the call and at once asks for what must have
 //! come before that sign or with it.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-use crate::common::{Race, T0, T1, Tree, assert_at_rest, stress_time};
+use crate::common::{Clock, Race, T0, T1, Tree, assert_at_rest, stress_time};
 use tagged_radix::Pinned;
 
 type Handle<'t> = Pinned<'t, Box<u64>>;
@@ -25,8 +25,8 @@ const INDICES: [u64; 4] = [1 << 30, (1 << 30) + 64, 1 << 12, u64::MAX];
 const NEIGHBOURS: [u64; 8] =
     [0, 64, 1 << 13, (1 << 30) + 128, (1 << 30) + (1 << 13), 1 << 40, 1 << 62, u64::MAX - 64];
 
-/// Plays the steps again and again. Whenever `sign` is seen, `then` must hold, unless the call
-/// was being undone by then. Returns how often it was.
+/// Plays the steps again and again, until time is up. Whenever `sign` is seen, `then` must hold, unless the call
+/// was being undone by then. Returns how often it was: at least once, if the call has the sign when it is over.
 fn play(steps: Steps, sign: Ask, then: Ask) -> u64 {
     let tree = Tree::new();
     let p = tree.pin();
@@ -35,46 +35,58 @@ fn play(steps: Steps, sign: Ask, then: Ask) -> u64 {
     // Odd from before a call until its undoing begins; the number of the turn, doubled.
     let turns = AtomicU64::new(0);
     let index_of = |turn: u64| INDICES[usize::try_from(turn / 2 % 4).unwrap()];
-    let signs = AtomicU64::new(0);
-    let caller = |turn: u64| {
+    let (signs, looks, is_over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let turn = |clock: &Clock, turn: u64| {
         let (p, index) = (tree.pin(), index_of(2 * turn));
         (steps.prepare)(&p, index);
         turns.store(2 * turn + 1, SeqCst);
         (steps.call)(&p, index);
         (0..turn % 64).for_each(|_| std::hint::spin_loop());
         if turn.is_multiple_of(256) {
-            std::thread::yield_now();
+            // The second look began after the call, however busy the machine is.
+            let two = looks.load(SeqCst) + 2;
+            while looks.load(SeqCst) < two && !clock.failed() {
+                std::thread::yield_now();
+            }
         }
         turns.store(2 * turn + 2, SeqCst);
         (steps.undo)(&p, index);
     };
-    let watcher = |_| {
-        let p = tree.pin();
-        for _ in 0..64 {
-            let turn = turns.load(SeqCst);
-            let index = index_of(turn);
-            if turn.is_multiple_of(2) || !(sign.1)(&p, index) {
-                continue;
-            }
-            let holds = (then.1)(&p, index);
-            if turns.load(SeqCst) == turn {
-                signs.fetch_add(1, SeqCst);
-                assert!(holds, "at {index:#x}: \"{}\", but not \"{}\"", sign.0, then.0);
+    let caller = |clock: &Clock| {
+        turn(clock, 0);
+        (1..).take_while(|_| clock.running()).for_each(|number| turn(clock, number));
+        is_over.store(true, SeqCst);
+    };
+    let look = |p: &Handle<'_>| {
+        let turn = turns.load(SeqCst);
+        let index = index_of(turn);
+        if turn.is_multiple_of(2) || !(sign.1)(p, index) {
+            return;
+        }
+        let holds = (then.1)(p, index);
+        if turns.load(SeqCst) == turn {
+            signs.fetch_add(1, SeqCst);
+            assert!(holds, "at {index:#x}: \"{}\", but not \"{}\"", sign.0, then.0);
+        }
+    };
+    let watcher = |clock: &Clock| {
+        while !is_over.load(SeqCst) && !clock.failed() {
+            let p = tree.pin();
+            for _ in 0..64 {
+                look(&p);
+                looks.fetch_add(1, SeqCst);
             }
         }
     };
-    Race::new(stress_time() / 12).repeat(caller).repeat(watcher).run();
+    Race::new(stress_time() / 12).thread(caller).thread(watcher).run();
     assert_at_rest(&tree);
     signs.into_inner()
 }
 
-/// Rounds until a sign must have been seen: a busy machine may need a second one.
-const ROUNDS_MAX: usize = 10;
-
 fn play_all(steps: Steps, signs: &[Ask], thens: &[Ask]) {
-    let pairs = || signs.iter().flat_map(|sign| thens.iter().map(move |then| (sign, then)));
-    let round = |_| pairs().map(|(sign, then)| play(steps, *sign, *then)).sum::<u64>() > 0;
-    assert!((0..ROUNDS_MAX).any(round), "no sign was ever seen");
+    for (sign, then) in signs.iter().flat_map(|sign| thens.iter().map(move |then| (sign, then))) {
+        assert!(play(steps, *sign, *then) > 0, "\"{}\" was never seen", sign.0);
+    }
 }
 
 fn nothing(_: &Handle<'_>, _: u64) {}
