@@ -14,8 +14,11 @@
 //! The last page stays, as zeros, while it has still to be written: with it the store becomes as long as the mapping.
 //!
 //! # Data and holes
-//! A page that is dirty or under writeback is data, whatever the store says. DIRTY is looked at first, WRITEBACK second and the store
-//! last: what has become clean in between, the store has.
+//! A page that is dirty or under writeback is data, whatever the store says. DIRTY is looked for first, WRITEBACK second and the store
+//! last: what has become clean in between, the store has. A write that fails in between takes its page from WRITEBACK back to DIRTY,
+//! where nobody looks any more. Its error is recorded before, so if there is one all pages are looked at, each for both tags at once.
+
+use tagged_radix::{TagFilter, TagSet};
 
 use crate::durable::flushes::Durability;
 use crate::error::{Error, Result, StoreError};
@@ -45,6 +48,9 @@ impl Clear {
         done.map_err(|source| Error::Space { source })
     }
 }
+
+/// What a page has that the store may not have.
+const UNWRITTEN: TagSet = TagSet::of(&[PageTag::Dirty.tag(), PageTag::Writeback.tag()]);
 
 /// A change of the store, noted when it is over.
 struct Noted<'d>(&'d Durability);
@@ -193,10 +199,23 @@ impl Core {
     /// The first byte from `offset` on in a page, up to `last`, that the store may not have.
     fn next_unwritten(&self, offset: u64, last: u64) -> Option<u64> {
         let range = (self.page_index(offset), last);
-        // In this order: a page that has lost the one tag has the other, or the store has the page.
+        // In this order: an error is recorded before it is said to be ending.
+        let (recorded, is_ending) = (self.errors.recorded(), self.errors.any_ending());
+        // In this order: a page that has lost the one tag has the other, or the store has the page, or its write has failed.
         let dirty = walk(&self.tree, range, PageTag::Dirty).next();
         let writeback = walk(&self.tree, range, PageTag::Writeback).next();
-        let first = dirty.into_iter().chain(writeback).map(|(index, _)| index).min()?;
-        Some(self.page_offset(first).max(offset))
+        let first = match is_ending || self.errors.recorded() > recorded {
+            false => dirty.into_iter().chain(writeback).map(|(index, _)| index).min(),
+            true => walk(&self.tree, range, TagFilter::ANY)
+                .map(|(index, _)| index)
+                .find(|index| self.is_unwritten(*index)),
+        };
+        Some(self.page_offset(first?).max(offset))
+    }
+
+    /// Whether a page has either tag, at one moment.
+    fn is_unwritten(&self, index: u64) -> bool {
+        let tags = self.tree.pin().update(index, |slot| slot.tags());
+        tags.is_some_and(|tags| !tags.intersection(UNWRITTEN).is_empty())
     }
 }

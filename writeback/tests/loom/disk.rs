@@ -460,4 +460,9 @@ impl Store for Disk {
         }
         Ok(())
     }
+    fn next_data(&self, offset: u64) -> Result<Option<u64>, StoreError> {
+        let data =
+            (to_usize(offset) / PAGE..self.accepted.len()).find(|page| self.accepted(*page) > 0);
+        Ok(data.map(|page| offset.max((page * PAGE) as u64)))
+    }
 }

@@ -1,5 +1,7 @@
 //! Pages that are punched, against everybody who may write them.
 
+use writeback::SyncMode;
+
 use crate::disk::PAGE;
 use crate::model::model;
 use crate::world::World;
@@ -29,7 +31,7 @@ fn punch_vs_write_page() {
     model("punch_vs_write_page", || {
         let world = World::dirty(2);
         let flusher = world.spawn(|world| {
-            world.mapping.write_page(0, writeback::SyncMode::Skip).unwrap();
+            world.mapping.write_page(0, SyncMode::Skip).unwrap();
         });
         punch(&world);
         assert_eq!(world.read(0), Some(0));
@@ -62,6 +64,37 @@ fn punch_vs_read() {
         punch(&world);
         assert!(matches!(reader.join().unwrap(), Some(0 | 1)));
         assert_eq!(world.read(0), Some(0));
+        world.settle();
+    });
+}
+
+/// A page whose write fails is data all the time, though it is never in the store.
+#[test]
+fn next_data_vs_failed_write() {
+    model("next_data_vs_failed_write", || {
+        let world = World::dirty(1);
+        let (handle, writeback) = (world.mapping.handle(), world.start(0));
+        world.disk.fail_writes(1);
+        let device = world.spawn(|world| world.write_out(writeback));
+        assert_eq!(handle.next_data(0).unwrap(), Some(0));
+        device.join().unwrap();
+        handle.check_error().unwrap_err();
+        world.settle();
+    });
+}
+
+/// Also if its error was told before anybody looked, and if it is written again at once, in vain.
+#[test]
+fn failing_writes_vs_next_data() {
+    model("failing_writes_vs_next_data", || {
+        let world = World::dirty(1);
+        let (handle, writeback) = (world.mapping.handle(), world.start(0));
+        world.disk.fail_writes(2);
+        let searcher = world.spawn(|world| world.mapping.handle().next_data(0).unwrap());
+        world.write_out(writeback);
+        _ = world.mapping.write_page(0, SyncMode::Skip);
+        assert_eq!(searcher.join().unwrap(), Some(0));
+        handle.check_error().unwrap_err();
         world.settle();
     });
 }
