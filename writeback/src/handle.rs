@@ -50,7 +50,7 @@ pub struct Handle {
 impl Clone for Handle {
     fn clone(&self) -> Self {
         let (mapping, cursor) = (self.mapping.clone(), Mutex::new(*self.cursor.lock()));
-        Self { mapping, cursor, sequence: Sequence::new(self.sequence.advice()) }
+        Self { mapping, cursor, sequence: self.sequence.advised_alike() }
     }
 }
 

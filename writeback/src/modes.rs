@@ -115,6 +115,9 @@ pub enum Advice {
     Random,
     /// To use these bytes soon: [`Handle::read_ahead`](crate::Handle::read_ahead).
     WillNeed,
+    /// To read bytes once: what this handle reads is no use of a page from now on, neither of one that is cached nor of one that comes in for it. A
+    /// backup or a scan that comes again and again leaves the cache to those who use it.
+    NoReuse,
     /// Not to use them for long: their pages leave the cache, if they are clean and nobody has them in hand.
     DontNeed,
 }

@@ -121,8 +121,9 @@ impl Handle {
         }
     }
 
-    /// Tells what is going to be done with these bytes. [`Sequential`](Advice::Sequential), [`Random`](Advice::Random) and [`Normal`](Advice::Normal)
-    /// are about all that this handle reads from now on, whichever bytes are named, and about clones that are made of it.
+    /// Tells what is going to be done with these bytes. [`Sequential`](Advice::Sequential), [`Random`](Advice::Random), [`NoReuse`](Advice::NoReuse)
+    /// and [`Normal`](Advice::Normal) are about all that this handle reads from now on, whichever bytes are named, and about clones that are made of it. Of the
+    /// first two the later one stands, `NoReuse` may stand beside it, and `Normal` ends all three.
     ///
     /// # Concurrency
     /// [`WillNeed`](Advice::WillNeed) as [`read_ahead`](Self::read_ahead); the others wait for nothing. [`DontNeed`](Advice::DontNeed) looks at each

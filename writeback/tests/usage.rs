@@ -2,7 +2,10 @@
 
 mod common;
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use common::TestStore;
@@ -10,7 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use writeback::page::PageTag;
 use writeback::store::Store;
-use writeback::{Budget, CacheConfig, Config, Mapping, PageCache, SyncMode};
+use writeback::{Advice, Budget, CacheConfig, Config, Mapping, PageCache, SyncMode};
 
 /// Small ones: in a debug build it takes long to make a page.
 const PAGE: usize = 1024;
@@ -34,6 +37,13 @@ fn open_alone(capacity: u64, pages: u64) -> (PageCache, Mapping, TestStore) {
 fn read(mapping: &Mapping, page: u64) {
     let mut byte = [0];
     mapping.handle().read_at(&mut byte, page * PAGE as u64).unwrap();
+}
+
+/// As a backup does.
+fn read_once(mapping: &Mapping, page: u64) {
+    let handle = mapping.handle();
+    handle.advise(.., Advice::NoReuse);
+    handle.clone().read_at(&mut [0], page * PAGE as u64).unwrap();
 }
 
 /// By looking only.
@@ -84,6 +94,13 @@ const LOOKS: &[(&str, Act)] = &[
     ("cached_page", |m, p| _ = found(m, p)),
     ("has_tag", |m, p| _ = found(m, p).has_tag(PageTag::Dirty)),
     ("snapshot", |m, p| assert!(found(m, p).snapshot().is_uptodate())),
+    ("read_at, once", read_once),
+    ("read_at_in_task, once", |m, p| {
+        let (handle, mut bytes) = (m.async_handle(), [0; 8]);
+        handle.handle().advise(.., Advice::NoReuse);
+        let read = pin!(handle.read_at(&mut bytes, p * PAGE as u64));
+        assert!(read.poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    }),
     ("lock", |m, p| _ = found(m, p).lock_state().unwrap()),
     ("writeback", |m, p| _ = m.write_range(p..=p, SyncMode::Wait, Budget::UNLIMITED).unwrap()),
     ("write_page", |m, p| _ = m.write_page(p, SyncMode::Wait).unwrap()),
@@ -164,6 +181,19 @@ fn who_comes_back_soon_is_known() {
     read(&mapping, 100);
     assert!(is_accessed(&mapping, 3), "it should have stayed");
     assert!(!is_accessed(&mapping, 100), "it was never here");
+    mapping.check().unwrap();
+}
+
+#[test]
+fn who_is_read_once_and_again_by_scans_is_not_known() {
+    let (cache, mapping, _store) = open_alone(100, 200);
+    for _ in 0..3 {
+        (0..16).for_each(|page| read_once(&mapping, page));
+        assert!((0..16).all(|page| !is_accessed(&mapping, page)));
+        assert_eq!(cache.evict(16), 16);
+    }
+    read(&mapping, 3);
+    assert!(is_accessed(&mapping, 3), "whoever is no scan should have found it");
     mapping.check().unwrap();
 }
 

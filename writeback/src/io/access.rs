@@ -68,11 +68,20 @@ impl Core {
         Piece { index, within, len, end, position: None, stays: false }
     }
 
-    pub(crate) fn read_cached(&self, piece: Piece, into: &mut [u8]) -> bool {
+    /// The page was asked for, and is there: a hit, and a use if it `is_use`.
+    #[inline]
+    fn hit(&self, page: &Page, is_use: bool) {
+        match is_use {
+            true => self.found(page),
+            false => self.counters.hits.count(),
+        }
+    }
+
+    pub(crate) fn read_cached(&self, piece: Piece, into: &mut [u8], is_use: bool) -> bool {
         let pinned = self.tree.pin();
         match pinned.get(piece.index) {
             Some(page) if page.snapshot().is_uptodate() => {
-                self.found(&page);
+                self.hit(&page, is_use);
                 self.copy_out(&page, piece, into)
             }
             _ => false,
@@ -95,13 +104,13 @@ impl Core {
     }
 
     /// As [`read_cached`](Self::read_cached), but does not wait for who changes the page.
-    pub(crate) fn try_read_cached(&self, piece: Piece, into: &mut [u8]) -> Copied {
+    pub(crate) fn try_read_cached(&self, piece: Piece, into: &mut [u8], is_use: bool) -> Copied {
         let pinned = self.tree.pin();
         let Some(page) = pinned.get(piece.index).filter(|page| page.snapshot().is_uptodate())
         else {
             return Copied::Missing;
         };
-        self.found(&page);
+        self.hit(&page, is_use);
         // This thread's own guard is no reason to come again.
         let contents = match held::is_held(self.id(), page.index()) {
             true => Some(self.latch(&page)),

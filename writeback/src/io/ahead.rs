@@ -21,17 +21,32 @@ pub(crate) struct Sequence {
     next: HintU64,
     /// How many pages it was to have.
     window: HintU64,
+    /// The last of `Normal`, `Sequential` and `Random`.
     advice: HintU32,
+    /// Whether there was `NoReuse` since the last `Normal`.
+    no_reuse: HintU32,
 }
 
 // Relaxed throughout: hints, which cost a read more or less.
 impl Sequence {
     pub(crate) fn new(advice: Advice) -> Self {
         let (next, window) = (HintU64::new(u64::MAX), HintU64::new(0));
-        Self { next, window, advice: HintU32::new(advice as u32) }
+        Self { next, window, advice: HintU32::new(advice as u32), no_reuse: HintU32::new(0) }
     }
 
-    pub(crate) fn advice(&self) -> Advice {
+    /// For another handle, with the advice of this one.
+    pub(crate) fn advised_alike(&self) -> Self {
+        let no_reuse = HintU32::new(self.no_reuse.load(Ordering::Relaxed));
+        Self { no_reuse, ..Self::new(self.advice()) }
+    }
+
+    /// Whether what is read is used, for eviction.
+    #[inline]
+    pub(crate) fn is_use(&self) -> bool {
+        self.no_reuse.load(Ordering::Relaxed) == 0
+    }
+
+    fn advice(&self) -> Advice {
         match self.advice.load(Ordering::Relaxed) {
             sequential if sequential == Advice::Sequential as u32 => Advice::Sequential,
             random if random == Advice::Random as u32 => Advice::Random,
@@ -40,6 +55,11 @@ impl Sequence {
     }
 
     pub(crate) fn advise(&self, advice: Advice) {
+        match advice {
+            Advice::NoReuse => return self.no_reuse.store(1, Ordering::Relaxed),
+            Advice::Normal => self.no_reuse.store(0, Ordering::Relaxed),
+            _ => {}
+        }
         self.advice.store(advice as u32, Ordering::Relaxed);
     }
 
@@ -106,7 +126,13 @@ mod tests {
         sequence.advise(Advice::Random);
         assert_eq!(misses(&sequence, &[69, 70, 71]), [1; 3]);
         assert_eq!(sequence.missed(72, 9, 64), 9, "what is wanted is read");
+        sequence.advise(Advice::NoReuse);
+        assert_eq!(misses(&sequence, &[79]), [1], "it says nothing of the order");
+        assert!(!sequence.is_use() && !sequence.advised_alike().is_use());
+        sequence.advise(Advice::Sequential);
+        assert!(!sequence.is_use(), "nor the order of that");
         sequence.advise(Advice::Normal);
-        assert_eq!(misses(&sequence, &[81, 85]), [4, 8]);
+        assert!(sequence.is_use());
+        assert_eq!(misses(&sequence, &[300, 301]), [1, 4]);
     }
 }

@@ -41,7 +41,9 @@ use crate::buffer::Contents;
 use crate::error::{Error, Result, StoreError};
 use crate::hooks::ReadEvent;
 use crate::index::range::Inclusive;
+use crate::pages::Page;
 use crate::pages::keep::Kept;
+use crate::pages::tag::PageTag;
 use crate::primitives::{Instant, OnceLock, Ordering};
 use crate::rules::core::{Core, Mapping, Room};
 use crate::store::ReadRun;
@@ -64,12 +66,14 @@ struct Run {
     pages: u64,
     /// So many of them are about to be used.
     wanted: u64,
+    /// Whether that is a use, for eviction.
+    is_use: bool,
 }
 
 impl Run {
     /// All for later.
     fn ahead(first: u64, last: u64) -> Self {
-        Self { index: first, pages: last - first + 1, wanted: 0 }
+        Self { index: first, pages: last - first + 1, wanted: 0, is_use: true }
     }
 }
 
@@ -162,7 +166,7 @@ impl Mapping {
     fn run(&self, index: u64, wanted: u64, sequence: Option<&Sequence>) -> Run {
         let most = || self.core.run_pages_max();
         let pages = sequence.map_or(wanted, |sequence| sequence.missed(index, wanted, most()));
-        Run { index, pages, wanted }
+        Run { index, pages, wanted, is_use: sequence.is_none_or(Sequence::is_use) }
     }
 
     /// Reads the pages of a range that are not cached: asks for all of them, then waits.
@@ -362,6 +366,16 @@ impl Core {
     }
 }
 
+impl Core {
+    /// The page comes in for one use, though it may have left not long ago.
+    fn comes_in_for_once(&self, page: &Page) {
+        if let Some(member) = &*self.member {
+            page.usage.come_in(member.cache.turns.now(), false);
+            self.tree.pin().clear_tag(page.index(), PageTag::Accessed.tag());
+        }
+    }
+}
+
 impl Reading {
     /// The run, which begins with a page that the caller has locked.
     fn gather(mapping: &Mapping, first: Kept, of: Run) -> Self {
@@ -375,6 +389,9 @@ impl Reading {
             let Some(mut room) = core.free_room() else { break };
             let Ok(page) = core.insert_locked(index, &mut room) else { break };
             run.pages.push(Kept::new(page).expect("nobody evicts or truncates a locked page"));
+        }
+        if !of.is_use {
+            run.pages.iter().for_each(|page| core.comes_in_for_once(page));
         }
         let ahead = run.pages.iter().filter(|page| page.index() - start >= of.wanted);
         ahead.for_each(|page| page.usage.read_ahead());
