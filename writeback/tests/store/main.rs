@@ -27,7 +27,7 @@ mod common_files;
 #[path = "../common/pass_on.rs"]
 mod pass_on;
 
-use watchdog::{patience, within};
+use watchdog::{patience, watch, within};
 #[cfg(target_os = "linux")]
 use writeback::DirectStore;
 

@@ -10,7 +10,7 @@ use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 use writeback::store::{FlushKind, Store};
 use writeback::{Budget, Config, Error, Mapping, MemStore, SyncMode};
 
-use crate::within;
+use crate::{watch, within};
 
 const PAGE: u64 = SIZE as u64;
 const SIZE: usize = 4096;
@@ -257,18 +257,23 @@ fn the_padding_of_a_write_that_is_under_way_is_no_length() {
 
 #[test]
 fn an_append_goes_behind_what_another_has_appended() {
-    let (store, mapping) = stuck_at_the_end(1, 100);
-    store.write_at(200, &[2; 100]).unwrap();
-    let appended = release_for(&store, || {
-        thread::scope(|scope| {
-            let refresher = scope.spawn(|| mapping.refresh_len().unwrap());
-            thread::sleep(Duration::from_millis(20));
-            let appended = mapping.handle().append(&[9; 10]).unwrap();
-            assert_eq!(refresher.join().unwrap(), 300);
-            appended
-        })
-    });
-    assert_eq!(appended, 300);
+    watch();
+    let appended = || {
+        let (store, mapping) = stuck_at_the_end(1, 100);
+        store.write_at(200, &[2; 100]).unwrap();
+        let (refreshed, appended) = release_for(&store, || {
+            thread::scope(|scope| {
+                let refresher = scope.spawn(|| mapping.refresh_len().unwrap());
+                thread::sleep(Duration::from_millis(20));
+                let appended = mapping.handle().append(&[9; 10]).unwrap();
+                (refresher.join().unwrap(), appended)
+            })
+        });
+        // On a slow machine the append may have come first, and the mapping keeps its length for it.
+        assert!(matches!((refreshed, appended), (300, 300) | (210, 200)), "{refreshed} {appended}");
+        (appended == 300).then_some((store, mapping))
+    };
+    let (store, mapping) = std::iter::repeat_with(appended).flatten().next().expect("endless");
     mapping.handle().sync_data().unwrap();
     let mut found = [0; 310];
     store.read_at(0, &mut found).unwrap();

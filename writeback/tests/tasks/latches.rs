@@ -142,8 +142,12 @@ fn a_sync_that_waits_for_growth_does_not_spin() {
     let grower = thread::spawn(move || {
         page.write_bytes(100..200).unwrap().copy_from_slice(&[2; 100]);
     });
-    thread::sleep(Duration::from_millis(50));
     let mut task = Task::new(handle.sync_data());
+    // It finds nothing to wait for before that one has begun.
+    while !task.is_pending() {
+        thread::yield_now();
+        task = Task::new(handle.sync_data());
+    }
     let polls = until_it_waits(&mut task, || {});
     drop(let_go);
     eventually("it is woken", || task.woken() >= polls);
