@@ -151,17 +151,18 @@ fn a_read_that_waits_for_two_cuts_is_woken_when_both_are_over() {
     assert!(late.is_pending());
     let cut = |pages: u64| {
         let handle = mapping.handle();
-        let cutter = thread::spawn(move || handle.set_len(pages * PAGE as u64));
-        // The first waits for the read, the second for the first.
-        thread::sleep(Duration::from_millis(50));
-        cutter
+        thread::spawn(move || handle.set_len(pages * PAGE as u64))
     };
-    let cutters = [cut(3), cut(2)];
-    assert_eq!(mapping.len(), 3 * PAGE as u64);
+    // The first waits for the read.
+    let first = cut(3);
+    eventually("it has begun", || mapping.len() == 3 * PAGE as u64);
+    // The second waits for the first, if it comes in time.
+    let second = cut(2);
+    never("the first is not over", || mapping.len() != 3 * PAGE as u64);
     let mut page = Task::new(handle.page(0));
     assert!(page.is_pending());
     store.deliver_all();
-    cutters.into_iter().for_each(|cutter| cutter.join().unwrap().unwrap());
+    [first, second].into_iter().for_each(|cutter| cutter.join().unwrap().unwrap());
     assert!(page.woken() > 0);
     assert!(page.is_pending() && store.pending() == 1, "it asks");
     store.deliver_all();
