@@ -8,16 +8,16 @@ use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 use writeback::store::{FlushKind, Store};
 use writeback::{Config, FileStore, Handle, Mapping};
 
-use crate::locks::{self, Kind, Locks};
+use crate::locks::{self, Bounds, Kind, Locks, Wait};
+use crate::peers::{self, Peers};
 
 /// A redb database in the file, or the store, below a [`Mapping`].
 ///
@@ -65,10 +65,9 @@ use crate::locks::{self, Kind, Locks};
 #[derive(Debug)]
 pub struct Cached {
     /// Its own, so that each error of a write in the background fails a commit of this database.
-    handle: OnceLock<Handle>,
-    /// What it is made of when it is needed first. Gone only when there is a handle, and changed under this lock.
-    early: Mutex<Option<(Mapping, Config)>>,
+    handle: Handle,
     locks: Locks,
+    peers: Peers,
     /// Whether it has changed something since it was closed last.
     changed: AtomicBool,
 }
@@ -77,15 +76,15 @@ impl Cached {
     /// The storage below `mapping`. Only one database at a time can be open in it, or in another mapping of the same store.
     ///
     /// A database that was changed and closed has closed its mapping as well ([`Mapping::close`]). The next one needs a new mapping,
-    /// which is opened when the one before is closed: what was opened earlier and has pages, or another length than the store, is
-    /// refused. Of a database that was only read, or refused, the mapping stays open.
+    /// of any age: what it has cached is read again if another has changed the store since, and refused if it is dirty, or somebody holds it. Of a database that was only read, or
+    /// refused, the mapping stays open.
     pub fn new(mapping: &Mapping) -> Self {
         Self::with_locks(mapping, Locks::new(mapping.store(), None))
     }
 
     fn with_locks(mapping: &Mapping, locks: Locks) -> Self {
-        let (early, changed) = (Mutex::new(None), AtomicBool::new(false));
-        Self { handle: OnceLock::from(mapping.handle()), early, locks, changed }
+        let (peers, changed) = (Peers::default(), AtomicBool::new(false));
+        Self { handle: mapping.handle(), locks, peers, changed }
     }
 
     /// The storage in the file at `path`, which is created if there is none, cached as `config` says. The file's name is durable afterwards.
@@ -137,125 +136,97 @@ impl Cached {
         // A load, then commits of few pages.
         let store = store.begin_early(true);
         let backend = FileBackend::new(store.file().try_clone()?).map_err(io::Error::other)?;
-        let mapping = Mapping::with_config(Arc::new(store), config.clone())?;
-        let locks = Locks::new(mapping.store(), Some(backend));
-        let (early, changed) = (Mutex::new(Some((mapping, config))), AtomicBool::new(false));
-        Ok(Self { handle: OnceLock::new(), early, locks, changed })
+        let mapping = Mapping::with_config(Arc::new(store), config)?;
+        Ok(Self::with_locks(&mapping, Locks::new(mapping.store(), Some(backend))))
     }
 
-    /// The mapping: for a [`Flusher`](writeback::Flusher), or to ask for its statistics.
-    ///
-    /// If it is asked for before the database is open, and somebody else changes the file between, then opening is refused, with an error
-    /// that says so.
-    #[expect(clippy::missing_panics_doc, reason = "it does not")]
+    /// The mapping: for a [`Flusher`](writeback::Flusher), or to ask for its statistics. Whoever changes or holds pages of it beside the database keeps that from
+    /// being opened, or from going on, when another process has changed the file.
     pub fn mapping(&self) -> &Mapping {
-        let mut early = self.early.lock();
-        if let Some((mapping, _)) = early.take() {
-            self.handle.get_or_init(|| mapping.handle());
-        }
-        drop(early);
-        self.handle.get().expect("it is there when what it is made of is not").mapping()
+        self.handle.mapping()
     }
 
-    /// For redb, which has its locks: nobody else changes the file from now on, so a mapping shows it if it is made now.
-    fn handle(&self) -> io::Result<&Handle> {
-        if let Some(handle) = self.handle.get() {
-            return Ok(handle);
+    fn lock(&self, bounds: Bounds, kind: Kind, wait: Wait) -> Result<bool, BackendError> {
+        let mapping = self.mapping();
+        let locked = self.locks.lock(mapping, bounds, kind, wait);
+        if !self.locks.are_of_file() || matches!(locked, Ok(false)) {
+            return locked;
         }
-        let mut early = self.early.lock();
-        if let Some((before, config)) = &*early {
-            let mapping = Mapping::with_config(Arc::clone(before.store()), config.clone())?;
-            self.locks.opened(&mapping);
-            self.handle.get_or_init(|| mapping.handle());
-            *early = None;
+        let range = locks::range(bounds)?;
+        if matches!(locked, Err(BackendError::Unsupported)) && range == locks::ALL {
+            // redb goes on without locks.
+            peers::renew(mapping)?;
         }
-        Ok(self.handle.get().expect("it is there when what it is made of is not"))
-    }
-
-    fn try_lock(
-        &self,
-        start: Bound<u64>,
-        end: Bound<u64>,
-        kind: Kind,
-    ) -> Result<bool, BackendError> {
-        let mapping = self.handle.get().map(Handle::mapping);
-        let locked = self.locks.try_lock(mapping, start, end, kind)?;
-        // Relaxed: redb locks before it changes anything.
-        if let Some(mapping) = mapping
-            && locked
-            && self.locks.are_of_file()
-            && !self.changed.load(Ordering::Relaxed)
-        {
-            // In the meantime another process may have had it, or another mapping.
-            locks::check_fresh(mapping)?;
+        locked?;
+        if let Err(error) = self.peers.take_over(mapping, range, kind) {
+            self.locks.unlock(bounds)?;
+            return Err(error.into());
         }
-        Ok(locked)
+        Ok(true)
     }
 
     /// The handle, of whoever is about to change something.
-    fn changing(&self) -> io::Result<&Handle> {
+    fn changing(&self) -> &Handle {
         // Relaxed: redb closes after all its changes.
         self.changed.store(true, Ordering::Relaxed);
-        self.handle()
+        &self.handle
     }
 }
 
 impl Drop for Cached {
     fn drop(&mut self) {
-        if *self.changed.get_mut()
-            && let Some(handle) = self.handle.get()
-        {
-            self.locks.keep(handle.mapping());
+        if *self.changed.get_mut() {
+            self.locks.keep(self.mapping());
         }
     }
 }
 
-// The locks that are waited for are unsupported, as the trait has them: see `locks`.
 impl StorageBackend for Cached {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.handle()?.len())
+        Ok(self.handle.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         // A handle stops at the end; redb wants all of it or an error.
-        match self.handle()?.read_at(out, offset)? {
+        match self.handle.read_at(out, offset)? {
             count if count == out.len() => Ok(()),
             _ => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        Ok(self.changing()?.set_len(len)?)
+        Ok(self.changing().set_len(len)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        Ok(self.handle()?.sync_data()?)
+        Ok(self.handle.sync_data()?)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        Ok(self.changing()?.write_at(data, offset)?)
+        Ok(self.changing().write_at(data, offset)?)
     }
 
     /// Saves what is left, takes no more changes, and releases all locks.
     ///
     /// What could not be saved stays in the mapping, for as long as somebody else has a clone of it, and may be written later. The
-    /// locks therefore stay as well then, and are gone with the mapping; only a database over the same one can be opened.
+    /// locks therefore stay as well then, and are gone with the mapping. Without a file a database over the same mapping can be opened; with one,
+    /// save it ([`Mapping::close`]), drop it, and open the file.
     ///
     /// redb also closes what it was refused to open, and what it has only read: that has changed nothing, and the mapping goes on for whoever
     /// has it.
     fn close(&self) -> io::Result<()> {
         // Relaxed: as in `changing`.
-        if !self.changed.load(Ordering::Relaxed) {
-            return self.locks.release(None);
+        let changed = self.changed.load(Ordering::Relaxed);
+        if changed {
+            self.mapping().clone().close().map_err(|failed| failed.error)?;
+            self.changed.store(false, Ordering::Relaxed);
         }
-        let mapping = self.handle()?.mapping();
-        mapping.clone().close().map_err(|failed| failed.error)?;
-        self.changed.store(false, Ordering::Relaxed);
-        self.locks.release(Some(mapping))
+        self.peers.forget();
+        self.locks.release(changed.then_some(self.mapping()))
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.try_lock(start, end, Kind::Exclusive)
+        self.lock((start, end), Kind::Exclusive, Wait::No)
     }
 
     fn try_lock_shared_range(
@@ -263,15 +234,27 @@ impl StorageBackend for Cached {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> Result<bool, BackendError> {
-        self.try_lock(start, end, Kind::Shared)
+        self.lock((start, end), Kind::Shared, Wait::No)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.lock((start, end), Kind::Exclusive, Wait::Yes).map(drop)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.lock((start, end), Kind::Shared, Wait::Yes).map(drop)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.locks.unlock(start, end)
+        let range = locks::range((start, end))?;
+        if self.locks.is_exclusive(range) {
+            self.peers.hand_over(&self.handle, range)?;
+        }
+        self.locks.unlock((start, end))
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.locks.query(start, end)
+        self.locks.query((start, end))
     }
 }
 
