@@ -27,17 +27,19 @@ use crate::peers::{self, Peers};
 /// The device's errors come out of the commit whose sync is told of them, with their own number and kind
 /// (`StorageFull`, if there is no space); redb then asks to be opened again.
 ///
-/// A database is opened once at a time: who opens it again is refused with
-/// [`DatabaseAlreadyOpen`](redb::DatabaseError::DatabaseAlreadyOpen). [`open`](Self::open) and [`over_file`](Self::over_file) have the locks
-/// of redb's own `FileBackend` on the file, so they and programs with that backend keep each other off, in any process. (On a file system
-/// without such locks redb opens all the same, and says so in its log: then it is for you to open it once.) [`new`](Self::new)
+/// [`open`](Self::open) and [`over_file`](Self::over_file) have the locks of redb's own `FileBackend` on the file, so they and programs with that backend keep each other off, or take turns, in
+/// any process. (On a file system without such locks redb opens all the same, and says so in its log: then it is for you to open it once.) [`new`](Self::new)
 /// knows no file and keeps off whoever has the same store, the same `Arc`, in this process. Stores that only share their bytes, as clones of a
 /// [`MemStore`](writeback::MemStore) do, are not known to be one: give each its own bytes, or have one mapping. Other processes are kept off by the
 /// lock of a [`FileStore`]; of redb's own backend only while both use the same kind of lock, which is redb's choice: where those have to share
 /// a file, use [`open`](Self::open).
 ///
-/// Exclusive writers, and readers that keep writers off, are the modes that work. redb's other
-/// [modes](redb::ConcurrencyMode) are refused as [`Unsupported`](redb::StorageError::Unsupported): a cache does not see what another one writes.
+/// # Modes
+/// Of redb's [modes](redb::ConcurrencyMode) all work on a file. By default a database is opened once at a time, or by readers that keep writers off; who opens it again is refused with
+/// [`DatabaseAlreadyOpen`](redb::DatabaseError::DatabaseAlreadyOpen). As `SingleWriter` and `MultiWriter` processes with this backend, and with redb's own, have it open
+/// together and find each other's commits. The cache is kept while nobody else commits, and read anew afterwards; the price otherwise is that a commit is written out, though not flushed, three times
+/// instead of once, and that each begin of a transaction reads 320 bytes of the file. Without a file these two modes are
+/// [`Unsupported`](redb::StorageError::Unsupported): other processes would not see the locks, and threads of this one can share a database.
 ///
 /// # Examples
 /// ```
@@ -158,7 +160,7 @@ impl Cached {
             peers::renew(mapping)?;
         }
         locked?;
-        if let Err(error) = self.peers.take_over(mapping, range, kind) {
+        if let Err(error) = self.peers.take_over(&self.handle, range) {
             self.locks.unlock(bounds)?;
             return Err(error.into());
         }
@@ -260,20 +262,35 @@ impl StorageBackend for Cached {
 
 #[cfg(test)]
 mod tests {
-    use redb::{Database, DatabaseError};
+    use std::sync::atomic::AtomicU64;
+
+    use parking_lot::Mutex;
+    use redb::{ConcurrencyMode, Database, DatabaseError, ReadableDatabase, TableDefinition};
     use writeback::store::fault::{Action, Fault, FaultStore, Rule};
 
     use super::*;
+
+    const ALL: Bounds = (Bound::Unbounded, Bound::Unbounded);
+    const NUMBERS: TableDefinition<'_, u64, u64> = TableDefinition::new("numbers");
+
+    /// Over `store`, with the locks of `file`, which has nothing else.
+    fn cached(store: &FaultStore, file: &tempfile::NamedTempFile) -> Cached {
+        let mapping = Mapping::open(store.clone()).unwrap();
+        let backend = FileBackend::new(file.reopen().unwrap()).unwrap();
+        Cached::with_locks(&mapping, Locks::new(mapping.store(), Some(backend)))
+    }
+
+    fn tries(file: &tempfile::NamedTempFile, bounds: Bounds) -> bool {
+        let other = FileBackend::new(file.reopen().unwrap()).unwrap();
+        other.try_lock_range(bounds.0, bounds.1).unwrap()
+    }
 
     #[test]
     fn what_could_not_be_saved_keeps_the_locks_of_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let store = FaultStore::new(1);
-        let mapping = Mapping::open(store.clone()).unwrap();
-        let backend = FileBackend::new(file.reopen().unwrap()).unwrap();
-        let locks = Locks::new(mapping.store(), Some(backend));
-        let cached = Cached::with_locks(&mapping, locks);
-        assert!(cached.try_lock_range(Bound::Unbounded, Bound::Unbounded).unwrap());
+        let cached = cached(&store, &file);
+        assert!(cached.try_lock_range(ALL.0, ALL.1).unwrap());
         cached.write(0, b"abc").unwrap();
         store.inject(Rule::new(Fault::NoSpace).on(Action::Write).persistent());
         cached.close().unwrap_err();
@@ -285,5 +302,87 @@ mod tests {
         store.heal();
         cached.close().unwrap();
         open().unwrap();
+    }
+
+    #[test]
+    fn what_could_not_be_handed_over_keeps_its_lock() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        let cached = cached(&store, &file);
+        let byte = (Bound::Included(locks::WRITER), Bound::Included(locks::WRITER));
+        for bounds in [byte, (Bound::Included(0), Bound::Excluded(320)), ALL] {
+            cached.lock_range(bounds.0, bounds.1).unwrap();
+            cached.write(0, b"abc").unwrap();
+            store.inject(Rule::new(Fault::NoSpace).on(Action::Write).persistent());
+            let told = cached.unlock_range(bounds.0, bounds.1);
+            assert!(
+                matches!(&told, Err(BackendError::Io(error)) if error.kind() == io::ErrorKind::StorageFull),
+                "{told:?}"
+            );
+            assert!(!tries(&file, bounds));
+            store.heal();
+            cached.unlock_range(bounds.0, bounds.1).unwrap();
+            assert!(tries(&file, bounds) && store.accepted().starts_with(b"abc"));
+        }
+    }
+
+    /// A page that comes with another may have a header that is there only for a moment.
+    #[test]
+    fn a_header_that_was_read_in_between_is_not_kept() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        store.write_at(0, &[1; 10_000]).unwrap();
+        let cached = cached(&store, &file);
+        let header = (Bound::Included(0), Bound::Excluded(320));
+        let mut byte = [0];
+        cached.lock_shared_range(header.0, header.1).unwrap();
+        cached.unlock_range(header.0, header.1).unwrap();
+        cached.mapping().invalidate(..).unwrap();
+        store.write_at(0, &[2; 320]).unwrap();
+        cached.read(1000, &mut byte).unwrap();
+        store.write_at(0, &[1; 320]).unwrap();
+        cached.lock_shared_range(header.0, header.1).unwrap();
+        cached.read(0, &mut byte).unwrap();
+        assert_eq!(byte, [1]);
+    }
+
+    /// Two that take turns in one store: whenever the power goes, what they have committed is there.
+    #[test]
+    fn a_power_cut_between_peers_loses_no_commit() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        let open = || {
+            let mut builder = Database::builder();
+            builder.set_concurrency_mode(ConcurrencyMode::MultiWriter).set_cache_size(200_000);
+            builder.create_with_backend(cached(&store, &file)).unwrap()
+        };
+        let databases = [open(), open()];
+        let cuts = Arc::new(Mutex::new(Vec::new()));
+        let committed = Arc::new(AtomicU64::new(0));
+        let (kept, looked_at) = (Arc::clone(&cuts), Arc::clone(&committed));
+        store.on_event(move |store, _| {
+            let committed = looked_at.load(Ordering::Relaxed);
+            kept.lock().push((committed, store.crash_clone(committed)));
+        });
+        for number in 1..=20 {
+            let turn = if number % 2 == 0 { &databases[0] } else { &databases[1] };
+            let change = turn.begin_write().unwrap();
+            change.open_table(NUMBERS).unwrap().insert(number, number).unwrap();
+            change.commit().unwrap();
+            committed.store(number, Ordering::Relaxed);
+        }
+        let cuts = std::mem::take(&mut *cuts.lock());
+        assert!(cuts.len() > 200, "{}", cuts.len());
+        for (committed, left) in cuts {
+            let mapping = Mapping::open(left).unwrap();
+            let mut database =
+                Database::builder().create_with_backend(Cached::new(&mapping)).unwrap();
+            assert!(database.check_integrity().unwrap());
+            let read = database.begin_read().unwrap();
+            for number in 1..=committed {
+                let table = read.open_table(NUMBERS).unwrap();
+                assert!(table.get(number).unwrap().is_some(), "{number} of {committed}");
+            }
+        }
     }
 }

@@ -22,9 +22,9 @@
 //!    flushed: redb syncs what has to be durable before others see it. If it cannot be written, the lock stays: redb takes it for locked then, fails whatever
 //!    comes, and closes the database, which tries once more. Nothing that is dirty is ever left when another may write.
 //! 2. *After the writer's byte or the header's bytes were locked*, before redb reads anything, whatever is cached is taken out and the length is asked
-//!    for anew ([`take_over`](Peers::take_over)), unless nobody can have changed a page since that redb reads before the next time. The length is looked at each time.
-//! 3. *The writer does not look*: from when it has taken over until it hands the writer's byte over nobody else changes anything. Its other threads, which lock the header's
-//!    bytes to read, find its pages cached.
+//!    for anew ([`take_over`](Peers::take_over)), unless the header tells that nobody has committed since the last time. The length is looked at each time.
+//! 3. *The writer looks as well*, and so do its other threads. It has taken note of each header that it has written ([`hand_over`](Peers::hand_over)) and finds no other, so it keeps
+//!    what it has cached. Should somebody have changed the header without the writer's byte, it reads anew, too, and is refused the lock if it has changes that are not written.
 //! 4. *After any other range below the writer's byte was locked*, of everything most of all, all is taken out, without a look at the header.
 //!
 //! How is it known that nobody has changed anything? By the header's 320 bytes, which are read from the store, past the cache, and compared with those of the last
@@ -32,8 +32,8 @@
 //! was killed. Nobody reads these before they are written, whole, by a later one, which shows. A number is given twice only if its first commit came to nothing; then the header
 //! has the checksum of all that it leads to, so that with the same bytes the same pages are meant. redb itself relies on no less.
 //!
-//! So who takes a lock while nobody commits keeps the cache; who reads what another process commits once a second reads each page again once a second. A commit is seen as two
-//! changes, or three, if readers come while it is not durable.
+//! So who takes a lock while nobody commits keeps the cache, and reads 320 bytes of the store; who follows another process that commits once a second reads each page that it wants again
+//! once a second. A commit is up to three changes of the header, to those who lock it in the middle.
 //!
 //! Pages of this cache may be larger than redb's, and some are read ahead: they may have, beside what was asked for, what the writer is at. It is taken out with
 //! the rest before redb asks for it: redb asks for a page that was changed only after it has seen the header with its transaction.
@@ -47,52 +47,42 @@ use parking_lot::Mutex;
 use redb::BackendError;
 use writeback::{Budget, Handle, Mapping, SyncMode};
 
-use crate::locks::{Kind, Range, WRITER, told};
+use crate::locks::{Range, WRITER, told};
 
 /// The bytes of the header.
-const HEADER: Range = (0, 319);
+const HEADER: Range = (0, HEADER_LEN as u64 - 1);
+const HEADER_LEN: usize = 320;
 /// One of them is locked by whoever shares the file, and tells how: the first is what is described above.
 const GENERATIONS: Range = (WRITER + 5, WRITER + 68);
 
-/// What one backend knows of the others.
+/// What one backend knows of the others: the header with which all that is cached goes. `None`: of what is cached nothing is known.
 #[derive(Debug, Default)]
-pub(crate) struct Peers(Mutex<Known>);
-
-#[derive(Debug, Default)]
-struct Known {
-    /// The header with which all that is cached goes. `None`: of what is cached nothing is known.
-    header: Option<Vec<u8>>,
-    /// Whether this backend has the writer's byte, and has taken over.
-    is_writer: bool,
-}
+pub(crate) struct Peers(Mutex<Option<Vec<u8>>>);
 
 impl Peers {
     /// Has `mapping` show what others have changed, now that `range` was locked.
     ///
     /// # Errors
     /// If the store fails, or pages are dirty or held: somebody uses the mapping beside the database.
-    pub(crate) fn take_over(&self, mapping: &Mapping, range: Range, kind: Kind) -> io::Result<()> {
+    pub(crate) fn take_over(&self, handle: &Handle, range: Range) -> io::Result<()> {
         if range.0 > WRITER {
             return Ok(());
         }
-        // Threads that read wait here for one that takes over.
+        let mapping = handle.mapping();
+        // Threads that begin to read wait here for one that takes over.
         let mut known = self.0.lock();
-        if known.is_writer {
-            return Ok(());
+        if !shows_changes(range) {
+            *known = None;
+            return renew(mapping);
         }
-        if range == HEADER || range == (WRITER, WRITER) {
-            let header = header_of(mapping)?;
-            if known.header.as_ref() != Some(&header) {
-                known.header = None;
-                renew(mapping)?;
-                known.header = Some(header);
-            } else if mapping.store().len().map_err(told)? != mapping.len() {
-                mapping.refresh_len()?;
-            }
-        } else {
+        let header = header_of(mapping)?;
+        if known.as_ref() != Some(&header) || !shows(handle, &header)? {
+            *known = None;
             renew(mapping)?;
+            *known = Some(header);
+        } else if mapping.store().len().map_err(told)? != mapping.len() {
+            mapping.refresh_len()?;
         }
-        known.is_writer = kind == Kind::Exclusive && range.1 >= WRITER;
         Ok(())
     }
 
@@ -111,18 +101,21 @@ impl Peers {
             // A write has failed, or the store is longer, by padding. This tries again, and tells why.
             handle.sync_data()?;
         }
-        if range.0 <= WRITER && range.1 >= WRITER {
-            let mut known = self.0.lock();
-            known.header = known.header.is_some().then(|| header_of(mapping)).transpose()?;
-            known.is_writer = false;
+        if shows_changes(range) {
+            *self.0.lock() = Some(header_of(mapping)?);
         }
         Ok(())
     }
 
     /// Forgets all: nothing is locked any more.
     pub(crate) fn forget(&self) {
-        *self.0.lock() = Known::default();
+        *self.0.lock() = None;
     }
+}
+
+/// Tells whether, after this range was locked, the header tells if anything was changed.
+fn shows_changes(range: Range) -> bool {
+    range == HEADER || range == (WRITER, WRITER)
 }
 
 /// # Errors
@@ -152,9 +145,16 @@ pub(crate) fn renew(mapping: &Mapping) -> io::Result<()> {
     Ok(())
 }
 
+/// Tells whether `header` is also what redb would read. It need not be, although it is that of the last time: its page may have been read in between, for something else that is there,
+/// while the header was another.
+fn shows(handle: &Handle, header: &[u8]) -> io::Result<bool> {
+    let mut bytes = vec![0; header.len()];
+    Ok(handle.read_at(&mut bytes, 0)? == bytes.len() && bytes == header)
+}
+
 /// The header as it is in the store, or as much as there is of it.
 fn header_of(mapping: &Mapping) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; 320];
+    let mut bytes = vec![0; HEADER_LEN];
     let count = mapping.store().read_at(0, &mut bytes).map_err(told)?;
     bytes.truncate(count);
     Ok(bytes)

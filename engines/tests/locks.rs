@@ -249,6 +249,15 @@ fn a_mapping_that_was_opened_earlier_is_renewed_unless_it_has_changes_of_its_own
     assert_eq!(read.stats().cached, 1);
     assert!(try_lock(&read).unwrap().0);
     assert_eq!(read.stats().cached, 1);
+    // Readers keep it as well.
+    change(&mapping(), &[2; 10]);
+    let look = || {
+        let backend = Cached::new(&read);
+        assert!(backend.try_lock_shared_range(BYTE.0, BYTE.1).unwrap());
+        backend.read(0, &mut [0]).unwrap();
+        read.stats().misses
+    };
+    assert_eq!(look(), look());
     // One that was closed can be read, if it has the store's length.
     change(&read, &[3; 10]);
     let closed = read;

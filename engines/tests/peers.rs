@@ -4,6 +4,7 @@ use std::env;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::ops::Bound;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
@@ -53,9 +54,16 @@ fn by_redb(path: &Path) -> FileBackend {
 fn insert(database: &Database, number: u64) {
     let change = database.begin_write().unwrap();
     change.open_table(NUMBERS).unwrap().insert(number, number).unwrap();
-    let bytes = vec![number as u8; 1 + (number * 997 % 20_000) as usize];
-    change.open_table(BLOBS).unwrap().insert(number % 10, &*bytes).unwrap();
+    change.open_table(BLOBS).unwrap().insert(number % 10, &*blob(number)).unwrap();
     change.commit().unwrap();
+}
+
+fn blob(number: u64) -> Vec<u8> {
+    vec![number.to_le_bytes()[0]; index(1 + number * 997 % 20_000)]
+}
+
+fn index(number: u64) -> usize {
+    number.try_into().unwrap()
 }
 
 /// Checks that it has the numbers from 0 to before `end`, and what belongs to them.
@@ -66,9 +74,7 @@ fn has_all(database: &impl ReadableDatabase, end: u64) {
     let blobs = read.open_table(BLOBS).unwrap();
     for number in end.saturating_sub(10)..end {
         let bytes = blobs.get(number % 10).unwrap().expect("it was committed");
-        let bytes = bytes.value();
-        assert_eq!(bytes.len() as u64, 1 + number * 997 % 20_000);
-        assert!(bytes.iter().all(|&byte| byte == number as u8), "of {number}");
+        assert!(bytes.value() == blob(number), "of {number}");
     }
 }
 
@@ -84,7 +90,7 @@ fn writers_take_turns_and_find_each_others_commits() {
         let databases = [open(), open(), other];
         let reader = builder(mode).open_read_only_with_backend(cached(&path, &config)).unwrap();
         for number in 0..ROUNDS {
-            let [first, second] = [number % 3, (number + 1) % 3].map(|index| index as usize);
+            let [first, second] = [number % 3, (number + 1) % 3].map(index);
             let before = (number > 0).then(|| databases[second].begin_read().unwrap());
             insert(&databases[first], number);
             databases.iter().for_each(|database| has_all(database, number + 1));
@@ -184,11 +190,11 @@ fn what_is_aborted_is_not_seen() {
     };
     let databases = [open(), open()];
     for number in 0..20 {
-        let [turn, other] = [number % 2, (number + 1) % 2].map(|index| index as usize);
+        let [turn, other] = [number % 2, (number + 1) % 2].map(index);
         let change = databases[other].begin_write().unwrap();
         let mut table = change.open_table(BLOBS).unwrap();
         for key in 0..50 {
-            table.insert(key, &*vec![255; 10_000 + number as usize]).unwrap();
+            table.insert(key, &*vec![255; 10_000 + index(number)]).unwrap();
         }
         drop(table);
         change.abort().unwrap();
@@ -273,6 +279,35 @@ fn what_is_cached_stays_until_the_header_changes() {
 }
 
 #[test]
+fn after_any_other_lock_and_a_close_all_is_read_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("database");
+    std::fs::write(&path, [1; 10_000]).unwrap();
+    let backend = cached(&path, &Config::new());
+    let look = |locked: Bounds| {
+        shared(&backend, locked);
+        let byte = read(&backend, 5000);
+        unlock(&backend, locked);
+        byte
+    };
+    let change = |byte: u8| {
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(&[byte], 5000).unwrap();
+    };
+    assert_eq!(look(HEADER), 1);
+    change(2);
+    assert_eq!(look(HEADER), 1, "the header is as it was");
+    assert_eq!(look((Bound::Unbounded, Bound::Unbounded)), 2);
+    assert_eq!(look(HEADER), 2);
+    change(3);
+    assert_eq!(look((Bound::Included(7), Bound::Included(7))), 3);
+    assert_eq!(look(HEADER), 3);
+    change(4);
+    backend.close().unwrap();
+    assert_eq!(look(HEADER), 4);
+}
+
+#[test]
 fn what_somebody_changed_beside_the_database_is_no_base_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("database");
@@ -347,8 +382,7 @@ fn count(database: &Database) -> u64 {
     let next = table.len().unwrap();
     table.insert(next, next).unwrap();
     drop(table);
-    let bytes = vec![next as u8; 1 + (next * 997 % 20_000) as usize];
-    change.open_table(BLOBS).unwrap().insert(next % 10, &*bytes).unwrap();
+    change.open_table(BLOBS).unwrap().insert(next % 10, &*blob(next)).unwrap();
     change.commit().unwrap();
     next
 }
