@@ -326,6 +326,28 @@ mod tests {
         }
     }
 
+    /// It is made up for before others may lengthen the file, or they are kept off.
+    #[test]
+    fn a_cut_that_has_failed_cuts_off_nothing_of_others() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        let cached = cached(&store, &file);
+        let byte = (Bound::Included(locks::WRITER), Bound::Included(locks::WRITER));
+        cached.lock_range(byte.0, byte.1).unwrap();
+        cached.set_len(10_000).unwrap();
+        store.inject(Rule::new(Fault::Io).on(Action::SetLen).persistent());
+        cached.set_len(20_000).unwrap_err();
+        assert_eq!(store.len().unwrap(), 10_000);
+        cached.unlock_range(byte.0, byte.1).unwrap_err();
+        assert!(!tries(&file, byte));
+        store.heal();
+        cached.unlock_range(byte.0, byte.1).unwrap();
+        store.set_len(30_000).unwrap();
+        cached.sync_data().unwrap();
+        cached.close().unwrap();
+        assert_eq!(store.len().unwrap(), 30_000);
+    }
+
     /// A page that comes with another may have a header that is there only for a moment.
     #[test]
     fn a_header_that_was_read_in_between_is_not_kept() {

@@ -45,6 +45,7 @@ use std::io;
 
 use parking_lot::Mutex;
 use redb::BackendError;
+use writeback::page::PageTag;
 use writeback::{Budget, Handle, Mapping, SyncMode};
 
 use crate::locks::{Range, WRITER, told};
@@ -94,13 +95,15 @@ impl Peers {
         let mapping = handle.mapping();
         mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED)?;
         mapping.wait_range(..);
-        let stats = mapping.stats();
-        if stats.dirty + stats.writeback > 0
-            || mapping.store().len().map_err(told)? != mapping.len()
-        {
-            // A write has failed, or the store is longer, by padding. This tries again, and tells why.
+        let is_left = |tag| mapping.tagged(.., tag).next().is_some();
+        if is_left(PageTag::Dirty) || is_left(PageTag::Writeback) {
+            // A write has failed. This tries again.
             handle.sync_data()?;
         }
+        // In this order: what was in neither look has failed in between.
+        handle.check_error()?;
+        // Makes up for a change of the length that has failed. Later it would cut off what others have appended.
+        mapping.refresh_len()?;
         if shows_changes(range) {
             *self.0.lock() = Some(header_of(mapping)?);
         }
