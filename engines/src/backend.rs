@@ -368,6 +368,26 @@ mod tests {
         assert_eq!(byte, [1]);
     }
 
+    /// The header's page is one among others: it may be evicted, and is new when others are not.
+    #[test]
+    fn what_goes_with_an_earlier_header_is_not_kept() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        store.write_at(0, &[1; 10_000]).unwrap();
+        let cached = cached(&store, &file);
+        let header = (Bound::Included(0), Bound::Excluded(320));
+        for round in 1..3 {
+            cached.lock_shared_range(header.0, header.1).unwrap();
+            let mut byte = [0];
+            cached.read(9000, &mut byte).unwrap();
+            assert_eq!(byte, [round]);
+            cached.unlock_range(header.0, header.1).unwrap();
+            store.write_at(0, &[round + 1; 10_000]).unwrap();
+            assert_eq!(cached.mapping().invalidate(..320).unwrap(), 0);
+            cached.read(0, &mut byte).unwrap();
+        }
+    }
+
     /// Two that take turns in one store: whenever the power goes, what they have committed is there.
     #[test]
     fn a_power_cut_between_peers_loses_no_commit() {

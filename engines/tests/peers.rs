@@ -7,14 +7,15 @@ use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engines::Cached;
 use redb::backends::FileBackend;
 use redb::{
     BackendError, Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase,
-    ReadableDatabase, ReadableTableMetadata, StorageBackend, TableDefinition,
+    ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition,
 };
 use writeback::{CacheConfig, Config, Flusher, FlusherConfig, PageCache};
 
@@ -24,6 +25,8 @@ const BLOBS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blobs");
 const FILE: &str = "ENGINES_PEERS_FILE";
 const TASK: &str = "ENGINES_PEERS_TASK";
 const ROUNDS: u64 = 60;
+/// How long threads are at work.
+const SECONDS: &str = "ENGINES_PEERS_SECONDS";
 
 type Bounds = (Bound<u64>, Bound<u64>);
 
@@ -204,6 +207,79 @@ fn what_is_aborted_is_not_seen() {
     drop(databases);
     let mut alone = Database::builder().create_with_backend(by_redb(&path)).unwrap();
     assert!(alone.check_integrity().unwrap());
+}
+
+/// Every transaction writes the same number everywhere, so a page that another replaced shows. In each of two databases one thread writes and two read.
+#[test]
+fn snapshots_stay_whole_while_several_commit() {
+    let seconds = env::var(SECONDS).map_or(1, |seconds| seconds.parse().unwrap());
+    for config in configs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("database");
+        let open = || {
+            let backend = cached(&path, &config);
+            let flusher = FlusherConfig::new().interval(Duration::from_millis(3));
+            let flusher = flusher.dirty_expire(Duration::ZERO);
+            let flusher = Flusher::start([backend.mapping().clone()], flusher).unwrap();
+            let mut builder = builder(ConcurrencyMode::MultiWriter);
+            (builder.set_cache_size(100_000).create_with_backend(backend).unwrap(), flusher)
+        };
+        let databases = [open(), open()];
+        let attempts = AtomicU64::new(0);
+        let write = |database: &Database| {
+            let change = database.begin_write().unwrap();
+            let mut numbers = change.open_table(NUMBERS).unwrap();
+            let next = numbers.get(0).unwrap().map_or(0, |number| number.value()) + 1;
+            let mut blobs = change.open_table(BLOBS).unwrap();
+            for key in 0..40 {
+                numbers.insert(key, next).unwrap();
+                blobs.insert(key, &*blob(next + key)).unwrap();
+            }
+            drop((numbers, blobs));
+            if attempts.fetch_add(1, Ordering::Relaxed) % 5 == 4 {
+                change.abort().unwrap();
+                return next - 1;
+            }
+            change.commit().unwrap();
+            next
+        };
+        let look = |database: &Database| {
+            let read = database.begin_read().unwrap();
+            let numbers = read.open_table(NUMBERS).unwrap();
+            let number = numbers.get(0).unwrap().unwrap().value();
+            let blobs = read.open_table(BLOBS).unwrap();
+            for key in 0..40 {
+                assert_eq!(numbers.get(key).unwrap().unwrap().value(), number);
+                let bytes = blobs.get(key).unwrap().unwrap();
+                assert!(bytes.value() == blob(number + key), "{key} in transaction {number}");
+            }
+            number
+        };
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let repeat = |database: &Database, step: &dyn Fn(&Database) -> u64| {
+            let (mut last, mut count) = (0, 0);
+            while Instant::now() < end || count < 5 {
+                let number = step(database);
+                assert!(number >= last, "{number} after {last}");
+                (last, count) = (number, count + 1);
+            }
+        };
+        write(&databases[0].0);
+        thread::scope(|scope| {
+            for (database, _) in &databases {
+                scope.spawn(|| repeat(database, &write));
+                scope.spawn(|| repeat(database, &look));
+                scope.spawn(|| repeat(database, &look));
+            }
+        });
+        for (database, flusher) in databases {
+            drop(database);
+            flusher.stop();
+        }
+        let mut alone = Database::builder().create_with_backend(by_redb(&path)).unwrap();
+        assert!(alone.check_integrity().unwrap());
+        look(&alone);
+    }
 }
 
 fn shared(backend: &Cached, locked: Bounds) {
