@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 plain=
 if [ "${1:-}" = --plain ]; then plain=yes && shift; fi
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-manifest=$(cargo metadata --locked --format-version 1 | grep -o '"manifest_path":"[^"]*/redb-4[^"/]*/Cargo.toml"' | cut -d'"' -f4)
+manifest=$(cargo metadata --locked --format-version 1 | grep -o '"manifest_path":"[^"]*/redb-[0-9][^"/]*/Cargo.toml"' | cut -d'"' -f4)
 copy=$target/redb-own
 rm -rf "$copy"
 cp -r "$(dirname "$manifest")" "$copy"
@@ -28,6 +28,7 @@ if [ -z "$plain" ]; then
     printf '\nextern crate self as redb;\nmod backend;\nmod locks;\nmod peers;\n' >>"$copy/src/lib.rs"
     folder=$copy/src/tree_store/page_store/file_backend
     sed -i 's/^pub use optimized::FileBackend;/pub use optimized::FileBackend as OfKernel;\nmod cached;\npub use cached::FileBackend;/' "$folder/mod.rs"
+    grep -q cached "$folder/mod.rs"
     cat >"$folder/cached.rs" <<'RUST'
 use std::fs::{File, OpenOptions};
 use std::io;
