@@ -3,7 +3,7 @@
 //! redb asks for exact reads, for zeros where the storage grows, for errors that are never
 //! swallowed, and for one thing that is hard: when `sync_data` returns `Ok`, everything written
 //! before is durable. A [`Handle`] promises each of these, so every method that reads or writes is one call.
-//! What is done at locks, so that several processes can have a database open, is in [`peers`].
+//! What is done at locks, so that several processes can have a database open, is in `peers`.
 
 use std::fs::File;
 use std::io;
