@@ -26,6 +26,7 @@ pub mod history;
 pub mod kill;
 mod locks;
 pub mod mark;
+mod peers;
 pub mod recorded;
 pub mod session;
 mod team;

@@ -102,11 +102,8 @@ fn a_second_database_in_a_file_is_refused_whatever_its_backend_is() {
     assert!(has(&database, 0) && has(&database, 1));
 }
 
-/// Every backend over a mapping, and over a file.
 #[test]
-fn only_an_exclusive_writer_can_open_it_and_nothing_is_closed_by_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("database");
+fn without_a_file_only_an_exclusive_writer_can_open_it_and_nothing_is_closed_by_others() {
     let mapping = Mapping::open(MemStore::new()).unwrap();
     let first = open(Cached::new(&mapping)).unwrap();
     insert(&first, 1);
@@ -118,19 +115,18 @@ fn only_an_exclusive_writer_can_open_it_and_nothing_is_closed_by_others() {
         assert!(beside.is_err(), "{mode:?}");
         assert!(builder.open_read_only_with_backend(Cached::new(&mapping)).is_err(), "{mode:?}");
         insert(&first, 2);
-        let backend = || Cached::open(&path, Config::new()).unwrap();
+        let backend = || Cached::new(&Mapping::open(MemStore::new()).unwrap());
         let alone = builder.create_with_backend(backend()).map(drop);
         assert!(unsupported(&alone), "{alone:?} in {mode:?}");
         let alone = builder.open_read_only_with_backend(backend()).map(drop);
         assert!(unsupported(&alone), "{alone:?} in {mode:?}");
     }
     assert!(has(&first, 1) && has(&first, 2));
-    insert(&over_file(&path).unwrap(), 1);
 }
 
 /// What the other modes begin with is refused before anybody has a lock of it.
 #[test]
-fn locks_of_other_modes_are_unsupported() {
+fn without_a_file_locks_of_other_modes_are_unsupported() {
     let backend = Cached::new(&Mapping::open(MemStore::new()).unwrap());
     let unsupported = |told| matches!(told, Err(BackendError::Unsupported));
     for byte in (0..3).map(|number| Bound::Included((1 << 62) + number)) {
@@ -193,7 +189,8 @@ fn a_backend_that_was_made_earlier_sees_what_was_changed_since() {
     for round in 0..2 {
         let early = Cached::open(&path, Config::new()).unwrap();
         let asked = Cached::open(&path, Config::new()).unwrap();
-        asked.mapping();
+        // It has a page.
+        asked.mapping().handle().read_at(&mut [0], 0).unwrap();
         let other = over_file(&path).unwrap();
         let change = other.begin_write().unwrap();
         let mut table = change.open_table(NUMBERS).unwrap();
@@ -203,17 +200,18 @@ fn a_backend_that_was_made_earlier_sees_what_was_changed_since() {
         drop(table);
         change.commit().unwrap();
         drop(other);
-        let told = open(asked).unwrap_err();
-        assert!(told.to_string().contains("another mapping"), "{told}");
-        let database = open(early).unwrap();
+        let database = open(asked).unwrap();
         assert!(has(&database, round * 50_000 + 49_999));
         insert(&database, 1_000_000 + round);
+        drop(database);
+        let database = open(early).unwrap();
+        assert!(has(&database, round * 50_000 + 49_999) && has(&database, 1_000_000 + round));
     }
     assert!(has(&by_redb(&path).unwrap(), 1_000_001));
 }
 
 #[test]
-fn a_mapping_that_was_opened_earlier_is_refused_unless_it_is_as_new() {
+fn a_mapping_that_was_opened_earlier_is_renewed_unless_it_has_changes_of_its_own() {
     let store: Arc<dyn Store> = Arc::new(MemStore::new());
     let mapping = || Mapping::with_config(Arc::clone(&store), Config::new()).unwrap();
     let try_lock = |mapping: &Mapping| {
@@ -226,25 +224,45 @@ fn a_mapping_that_was_opened_earlier_is_refused_unless_it_is_as_new() {
         backend.write(0, bytes).unwrap();
         backend.close().unwrap();
     };
-    let stale = |early: &Mapping| {
-        let told = try_lock(early).unwrap_err().to_string();
-        assert!(told.contains("another mapping"), "{told}");
-        assert!(Cached::new(early).try_lock_shared_range(BYTE.0, BYTE.1).is_err());
+    let first_of = |mapping: &Mapping| {
+        let (locked, backend) = try_lock(mapping).unwrap();
+        let mut byte = [0];
+        backend.read(0, &mut byte).unwrap();
+        (locked, backend.len().unwrap(), byte[0])
     };
     let before = mapping();
     change(&mapping(), &[1; 10]);
     // It has another length than the store.
-    stale(&before);
-    let (read, as_new) = (mapping(), mapping());
+    assert_eq!(first_of(&before), (true, 10, 1));
+    let read = mapping();
+    let dirty = mapping();
     read.handle().read_at(&mut [0], 0).unwrap();
+    dirty.handle().write_at(&[9], 0).unwrap();
     change(&mapping(), &[2; 10]);
+    // It has a page that only it knows.
+    let told = try_lock(&dirty).unwrap_err().to_string();
+    assert!(told.contains("dirty"), "{told}");
+    assert!(Cached::new(&dirty).try_lock_shared_range(BYTE.0, BYTE.1).is_err());
     // It has a page.
-    stale(&read);
-    let mut bytes = [0; 10];
-    try_lock(&as_new).unwrap().1.read(0, &mut bytes).unwrap();
-    assert_eq!(bytes, [2; 10]);
-    // Now it has one as well, and nobody has changed that.
-    assert!(try_lock(&as_new).unwrap().0);
+    assert_eq!(first_of(&read), (true, 10, 2));
+    // Now it has one again, and nobody has changed that: it is kept.
+    assert_eq!(read.stats().cached, 1);
+    assert!(try_lock(&read).unwrap().0);
+    assert_eq!(read.stats().cached, 1);
+    // Readers keep it as well.
+    change(&mapping(), &[2; 10]);
+    let look = || {
+        let backend = Cached::new(&read);
+        assert!(backend.try_lock_shared_range(BYTE.0, BYTE.1).unwrap());
+        backend.read(0, &mut [0]).unwrap();
+        read.stats().misses
+    };
+    assert_eq!(look(), look());
+    // One that was closed can be read, if it has the store's length.
+    change(&read, &[3; 10]);
+    let closed = read;
+    change(&mapping(), &[4; 10]);
+    assert_eq!(first_of(&closed), (true, 10, 4));
 }
 
 #[test]
@@ -310,6 +328,13 @@ fn the_mapping_of_a_file_cannot_be_opened_beside_the_file() {
     refused(open(Cached::new(&mapping)));
     refused(open(Cached::new(&other)));
     insert(&database, 1);
+    drop(database);
+    // Nor afterwards: what it locked no other process would see.
+    for mapping in [&mapping, &other] {
+        let told = open(Cached::new(mapping)).unwrap_err().to_string();
+        assert!(told.contains("open the file"), "{told}");
+        assert!(Database::builder().open_read_only_with_backend(Cached::new(mapping)).is_err());
+    }
 }
 
 /// A commit is no use if the file that it is in cannot be found after a power cut.

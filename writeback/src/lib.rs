@@ -12,7 +12,8 @@
 //!
 //! When you need a cache in user space whose sync you can trust while many threads write. Not when the
 //! kernel's page cache does: a plain `File` with `sync_data` is less to understand. Not when others
-//! change the same file, which this cache would not notice; and it has no transactions.
+//! change the same file without an agreement: it is told of what they have changed ([`Mapping::invalidate`]), and does not notice by itself; and it has
+//! no transactions.
 //!
 //! # Example
 //!

@@ -1,0 +1,164 @@
+//! What other processes change in a database that is open here, and what they get to see of it.
+//!
+//! # How redb shares a file
+//! In its modes `SingleWriter` and `MultiWriter` several processes have the database open while one of them changes it. They agree by
+//! locks on ranges of bytes (`docs/design.md` of redb, "Multi-process concurrency"):
+//!
+//! * *The writer's byte*, 2^62, exclusively: whoever has it is the writer. Nobody else changes anything: no page, not the length, not the header. A single
+//!   writer has it from the opening on; one of several for each write transaction, for the opening and for the closing.
+//! * *The header's bytes*, 0 to 319: shared by whoever reads the header, exclusively by the writer while it writes it. A commit writes the header three
+//!   times, and each is expected to be in the file when the lock is gone: with the new transaction beside the old; with the new one in front and a mark that it is
+//!   not durable, so that others keep to the old one; without the mark. All pages of the transaction have been made durable before the second.
+//! * *A transaction's byte*, shared, for as long as it is read. It is locked while the header's bytes are, from which its number comes, and no page that can
+//!   be reached from the transaction is changed before it is unlocked.
+//!
+//! A page that was read is taken to be right until a header with another transaction was read; then redb reads everything anew. In its mode `ExclusiveWriter` nobody else has the
+//! database open while it is changed: the locks are on everything, and are taken once, when it is opened.
+//!
+//! # What a cache adds to that
+//! redb expects of a file that a write can be read by others when it has returned, and that a read finds what others have written. So:
+//!
+//! 1. *Before an exclusive lock is released*, whatever has been changed here is written to the store, all pages and the length ([`hand_over`](Peers::hand_over)). Not
+//!    flushed: redb syncs what has to be durable before others see it. If it cannot be written, the lock stays: redb takes it for locked then, fails whatever
+//!    comes, and closes the database, which tries once more. Nothing that is dirty is ever left when another may write.
+//! 2. *After the writer's byte or the header's bytes were locked*, before redb reads anything, whatever is cached is taken out and the length is asked
+//!    for anew ([`take_over`](Peers::take_over)), unless the header tells that nobody has committed since the last time. The length is looked at each time.
+//! 3. *The writer looks as well*, and so do its other threads. It has taken note of each header that it has written ([`hand_over`](Peers::hand_over)) and finds no other, so it keeps
+//!    what it has cached. Should somebody have changed the header without the writer's byte, it reads anew, too, and is refused the lock if it has changes that are not written.
+//! 4. *After any other range below the writer's byte was locked*, of everything most of all, all is taken out, without a look at the header.
+//!
+//! How is it known that nobody has changed anything? By the header's 320 bytes, which are read from the store, past the cache, and compared with those of the last
+//! time. Every commit puts its number there, and numbers grow. What does not show are pages that no transaction leads to: of a transaction that was aborted, or whose process
+//! was killed. Nobody reads these before they are written, whole, by a later one, which shows. A number is given twice only if its first commit came to nothing; then the header
+//! has the checksum of all that it leads to, so that with the same bytes the same pages are meant. redb itself relies on no less.
+//!
+//! So who takes a lock while nobody commits keeps the cache, and reads 320 bytes of the store; who follows another process that commits once a second reads each page that it wants again
+//! once a second. A commit is up to three changes of the header, to those who lock it in the middle.
+//!
+//! Pages of this cache may be larger than redb's, and some are read ahead: they may have, beside what was asked for, what the writer is at. It is taken out with
+//! the rest before redb asks for it: redb asks for a page that was changed only after it has seen the header with its transaction.
+//!
+//! The generation of all this is in the range that every process locks which shares the file. It is checked: of another generation nothing is known, so its byte is
+//! [unsupported](BackendError::Unsupported) and the database cannot be opened.
+
+use std::io;
+
+use parking_lot::Mutex;
+use redb::BackendError;
+use writeback::page::PageTag;
+use writeback::{Budget, Handle, Mapping, SyncMode};
+
+use crate::locks::{Range, WRITER, told};
+
+/// The bytes of the header.
+const HEADER: Range = (0, HEADER_LEN as u64 - 1);
+const HEADER_LEN: usize = 320;
+/// One of them is locked by whoever shares the file, and tells how: the first is what is described above.
+const GENERATIONS: Range = (WRITER + 5, WRITER + 68);
+
+/// What one backend knows of the others: the header with which all that is cached goes. `None`: of what is cached nothing is known.
+#[derive(Debug, Default)]
+pub(crate) struct Peers(Mutex<Option<Vec<u8>>>);
+
+impl Peers {
+    /// Has `mapping` show what others have changed, now that `range` was locked.
+    ///
+    /// # Errors
+    /// If the store fails, or pages are dirty or held: somebody uses the mapping beside the database.
+    pub(crate) fn take_over(&self, handle: &Handle, range: Range) -> io::Result<()> {
+        if range.0 > WRITER {
+            return Ok(());
+        }
+        let mapping = handle.mapping();
+        // Threads that begin to read wait here for one that takes over.
+        let mut known = self.0.lock();
+        if !shows_changes(range) {
+            *known = None;
+            return renew(mapping);
+        }
+        let header = header_of(mapping)?;
+        if known.as_ref() != Some(&header) || !shows(handle, &header)? {
+            *known = None;
+            renew(mapping)?;
+            *known = Some(header);
+        } else if mapping.store().len().map_err(told)? != mapping.len() {
+            mapping.refresh_len()?;
+        }
+        Ok(())
+    }
+
+    /// Has the store show what was changed here, before `range`, which was locked exclusively, is unlocked.
+    ///
+    /// # Errors
+    /// If not all of it could be written.
+    pub(crate) fn hand_over(&self, handle: &Handle, range: Range) -> io::Result<()> {
+        let mapping = handle.mapping();
+        mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED)?;
+        mapping.wait_range(..);
+        let is_left = |tag| mapping.tagged(.., tag).next().is_some();
+        if is_left(PageTag::Dirty) || is_left(PageTag::Writeback) {
+            // A write has failed. This tries again.
+            handle.sync_data()?;
+        }
+        // In this order: what was in neither look has failed in between.
+        handle.check_error()?;
+        // Makes up for a change of the length that has failed. Later it would cut off what others have appended.
+        mapping.refresh_len()?;
+        if shows_changes(range) {
+            *self.0.lock() = Some(header_of(mapping)?);
+        }
+        Ok(())
+    }
+
+    /// Forgets all: nothing is locked any more.
+    pub(crate) fn forget(&self) {
+        *self.0.lock() = None;
+    }
+}
+
+/// Tells whether, after this range was locked, the header tells if anything was changed.
+fn shows_changes(range: Range) -> bool {
+    range == HEADER || range == (WRITER, WRITER)
+}
+
+/// # Errors
+/// If others that lock this range share the file in a way that is not known here.
+pub(crate) fn check_generation(range: Range) -> Result<(), BackendError> {
+    let is_generation = range.0 == range.1 && (GENERATIONS.0..=GENERATIONS.1).contains(&range.0);
+    if is_generation && range.0 != GENERATIONS.0 {
+        return Err(BackendError::Unsupported);
+    }
+    Ok(())
+}
+
+/// Takes all out of the cache, so that it is read again, and takes over the store's length.
+///
+/// # Errors
+/// If the store fails, or pages are dirty or held.
+pub(crate) fn renew(mapping: &Mapping) -> io::Result<()> {
+    if mapping.invalidate(..)? > 0 {
+        let why = "pages are dirty or held in the mapping, which does not show what others have changed in its store: \
+                   sync or drop it";
+        return Err(io::Error::other(why));
+    }
+    // Of a mapping that is closed it can still be read.
+    if mapping.store().len().map_err(told)? != mapping.len() {
+        mapping.refresh_len()?;
+    }
+    Ok(())
+}
+
+/// Tells whether `header` is also what redb would read. It need not be, although it is that of the last time: its page may have been read in between, for something else that is there,
+/// while the header was another.
+fn shows(handle: &Handle, header: &[u8]) -> io::Result<bool> {
+    let mut bytes = vec![0; header.len()];
+    Ok(handle.read_at(&mut bytes, 0)? == bytes.len() && bytes == header)
+}
+
+/// The header as it is in the store, or as much as there is of it.
+fn header_of(mapping: &Mapping) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; HEADER_LEN];
+    let count = mapping.store().read_at(0, &mut bytes).map_err(told)?;
+    bytes.truncate(count);
+    Ok(bytes)
+}
