@@ -9,8 +9,15 @@
 //! holds it keeps the claim, which is what keeps the next one off. A task that is dropped there drops the claim with it, which is as if
 //! somebody had locked the page and let go: it is dirty, with all its tags.
 //!
-//! Whoever waits without the lock may find the page changed and written again each time it comes. It need not go on: a write that has begun since it last looked at the
-//! page has everything that the page had by then. Of a page of several blocks a write may leave out those that are held; there it is the last that has left out none.
+//! Whoever waits without the lock may find the page changed and written again each time it comes. It need not go on: a write that was claimed since it looked at the
+//! page has everything that the page had by then, and leaves it dirty only if it was changed since. A write that has merely begun since may leave it dirty with what
+//! it has stored: what was changed between its claim and the look is in its image, and a sync would say that all is durable, and the page be written once more later,
+//! over what another process has written meanwhile. One claim may be open at the look, and gets the next ticket, if any; later tickets are of later claims. So
+//! the second write that begins after the look is enough; and the next one, if the page was seen under writeback with its lock in hand, when no claim is open. Where a page's
+//! lock is never had, or its latch is taken each time a task comes, it is the second at the latest, too: the look is the first one, and stays it.
+//!
+//! Of a page of several blocks a write may leave out those that are held; there it is the last that has left out none. That one takes along what became dirty since its claim, and
+//! so leaves nothing; it is counted by the same tickets.
 
 use std::sync::Arc;
 
@@ -46,7 +53,7 @@ pub(crate) struct Pass<'m> {
     mode: SyncMode,
     /// It is a task's, which waits for no latch that somebody has.
     pub(crate) in_task: bool,
-    /// The last write that had begun of the page that is visited, when it was last looked at.
+    /// The last write of the page that is visited that may have been claimed before it was looked at.
     seen: u64,
     budget: u64,
     /// Only pages dirty since this clock time or longer.
@@ -127,6 +134,7 @@ impl<'m> Pass<'m> {
     pub(crate) fn try_visit(&mut self, page: Arc<Page>) -> Result<(), Stuck> {
         // `None`: it is leaving the index, and so was written, or is being cut.
         let Some(page) = PageRef::of_found(self.mapping, page) else { return Ok(()) };
+        self.seen = page.ticket() + 1; // One may have been claimed by now.
         if self.mode == SyncMode::Skip && self.goes_by(&page) {
             self.progress.skipped += 1;
             return Ok(());
@@ -181,7 +189,6 @@ impl<'m> Pass<'m> {
     }
 
     fn try_lock(&mut self, page: PageRef) -> Result<(), Stuck> {
-        self.seen = page.ticket();
         if let Some(locked) = page.try_lock_state() {
             // It may have come under writeback since it was looked at; or somebody changes it, for longer than a copy takes.
             let page = locked.page();
@@ -199,6 +206,8 @@ impl<'m> Pass<'m> {
 
     fn claim(&mut self, locked: LockedPage) -> Result<(), Stuck> {
         if locked.page().snapshot().is_under_writeback() {
+            // With the lock in hand: no claim is open.
+            self.seen = self.seen.min(locked.page().ticket());
             return Err(Stuck::UnderWriteback(locked.page().clone()));
         }
         // `Err`: clean. Whoever wrote it began that before the lock was free, so that waiting for

@@ -82,6 +82,26 @@ fn invalidate_vs_sync() {
     });
 }
 
+/// A page is claimed, and written to again before its write begins: what a sync has called durable is not dirty afterwards, to be written
+/// over what another process has put there.
+#[test]
+fn invalidate_after_sync_vs_claim_of_before() {
+    model("invalidate_after_sync_vs_claim_of_before", || {
+        let world = World::dirty(1);
+        let claim = world.claim(0).expect("dirty");
+        world.write(0, 2);
+        let device = world.spawn(|world| {
+            let writeback = claim.start_writeback().expect("not held");
+            world.write_out(writeback);
+        });
+        world.sync(0, 2);
+        assert_eq!(world.mapping.stats().dirty, 0);
+        assert_eq!(world.mapping.invalidate(..).unwrap(), 0);
+        device.join().unwrap();
+        world.settle();
+    });
+}
+
 /// A read that was begun before brings in what was there; no read does that afterwards.
 #[test]
 fn invalidate_vs_late_read() {

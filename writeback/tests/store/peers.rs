@@ -6,10 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use writeback::hooks::Log;
+use writeback::page::PageTag;
 use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 use writeback::store::{FlushKind, Store};
 use writeback::{Budget, Config, Error, Mapping, MemStore, SyncMode};
 
+use crate::watchdog::SetOnDrop;
 use crate::{watch, within};
 
 const PAGE: u64 = SIZE as u64;
@@ -86,6 +88,74 @@ fn a_write_that_is_under_way_is_waited_for() {
         assert_eq!(other.join().unwrap(), 0);
     });
     assert_eq!((mapping.stats().cached, byte(&mapping, 4095)), (0, Some(7)));
+}
+
+/// A flusher has claimed a page of `count` bytes, which is written to again, and goes on while another thread, which comes to the page
+/// meanwhile, does as `other` says.
+fn beside_a_claim<T: Send>(
+    store: &MemStore,
+    mapping: &Mapping,
+    count: usize,
+    other: impl FnOnce() -> T + Send,
+) -> T {
+    mapping.handle().write_at(&vec![1; count], 0).unwrap();
+    let locked = mapping.page(0).unwrap().lock_state().unwrap();
+    let claim = locked.clear_dirty_for_io().unwrap();
+    mapping.handle().write_at(&[2; 10], 0).unwrap();
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        while !mapping.cached_page(0).unwrap().has_tag(PageTag::ToWrite) {
+            thread::yield_now();
+        }
+        // For it to come to the page, if it can: nothing shows that it waits.
+        thread::sleep(Duration::from_millis(20));
+        let writeback = claim.start_writeback().unwrap();
+        store.write_at(writeback.offset(), writeback.image().as_ref()).unwrap();
+        writeback.end(Ok(()));
+        other.join().unwrap()
+    })
+}
+
+#[test]
+fn none_stay_after_a_sync() {
+    let store = MemStore::new();
+    let mapping = Mapping::open(store.clone()).unwrap();
+    beside_a_claim(&store, &mapping, SIZE, || mapping.handle().sync_data()).unwrap();
+    assert_eq!(store.durable()[..10], [2; 10]);
+    assert_eq!((mapping.stats().dirty, mapping.invalidate(..).unwrap()), (0, 0));
+}
+
+#[test]
+fn what_another_has_written_after_a_sync_is_not_undone() {
+    let store = MemStore::new();
+    let mapping = Mapping::open(store.clone()).unwrap();
+    beside_a_claim(&store, &mapping, SIZE, || mapping.handle().sync_data()).unwrap();
+    store.write_at(20, &[9; 10]).unwrap();
+    mapping.handle().sync_data().unwrap();
+    let mut found = [0; 10];
+    store.read_at(20, &mut found).unwrap();
+    assert_eq!(found, [9; 10]);
+}
+
+#[test]
+fn what_another_has_appended_after_a_sync_is_taken_over() {
+    let store = MemStore::new();
+    let mapping = Mapping::open(store.clone()).unwrap();
+    mapping.handle().set_len(100).unwrap();
+    beside_a_claim(&store, &mapping, 50, || mapping.handle().sync_data()).unwrap();
+    store.write_at(100, &[9; 10]).unwrap();
+    assert_eq!(mapping.refresh_len().unwrap(), 110);
+    assert_eq!(mapping.handle().append(&[3; 10]).unwrap(), 110);
+}
+
+#[test]
+fn a_close_beside_a_flusher_is_ok() {
+    let store = MemStore::new();
+    let mapping = Mapping::open(store.clone()).unwrap();
+    let other = mapping.clone();
+    let closed = beside_a_claim(&store, &mapping, SIZE, || other.close());
+    assert_eq!(store.durable()[..10], [2; 10]);
+    closed.unwrap();
 }
 
 #[test]
@@ -317,21 +387,12 @@ fn a_mapping_that_is_alone_keeps_its_length() {
                     mapping.refresh_len().unwrap();
                 }
             });
-            let _done = Finally(&done);
+            let _done = SetOnDrop(&done);
             for turn in 0..5000 {
                 assert_eq!(mapping.handle().append(&[7; 10]).unwrap(), turn * 10);
             }
         });
         mapping.check().unwrap();
-    }
-}
-
-/// Sets a flag, also if a test fails.
-struct Finally<'f>(&'f AtomicBool);
-
-impl Drop for Finally<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
     }
 }
 

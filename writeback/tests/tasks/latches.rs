@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use writeback::page::Claim;
+use writeback::store::Store;
 use writeback::store::fault::{Action, FaultConfig, FaultStore};
 use writeback::{Budget, Config, Mapping, MemStore, SyncMode};
 
@@ -124,6 +126,49 @@ fn a_sync_that_waits_for_a_write_keeps_no_lock() {
     // The write that has begun since it came had what it is for.
     not_polled.ready().unwrap();
     assert_eq!((store.operations(Action::Write), mapping.stats().dirty), (2, 1));
+}
+
+/// Somebody has claimed a page that is written to again before its write begins, and another syncs: what it says is durable is not dirty afterwards.
+/// The write that is claimed after that is enough for it, also if the page has been changed again when the sync is polled.
+#[test]
+fn a_sync_leaves_nothing_dirty_beside_a_claim_of_before() {
+    for block in [PAGE, 512] {
+        common::watch();
+        let store = Arc::new(FaultStore::new(1));
+        let config = Config::new().block_size(block);
+        let mapping = Mapping::with_config(store.clone(), config).unwrap();
+        let handle = mapping.async_handle();
+        let begin_a_claim = |byte| {
+            handle.handle().write_at(&[byte; PAGE], 0).unwrap();
+            let locked = mapping.page(0).unwrap().lock_state().unwrap();
+            locked.clear_dirty_for_io().unwrap()
+        };
+        let write_out = |claim: Claim| {
+            for writeback in claim.start_blocks(SyncMode::Wait).unwrap() {
+                store.write_at(writeback.offset(), writeback.image().as_ref()).unwrap();
+                writeback.end(Ok(()));
+            }
+        };
+        let first = begin_a_claim(1);
+        handle.handle().write_at(&[2; 10], 0).unwrap();
+        let mut task = Task::new(handle.sync_data());
+        assert!(task.is_pending());
+        write_out(first);
+        task.ready().unwrap();
+        assert_eq!((mapping.stats().dirty, &store.durable()[..10]), (0, &[2; 10][..]));
+
+        let first = begin_a_claim(3);
+        handle.handle().write_at(&[4; 10], 0).unwrap();
+        let mut task = Task::new(handle.sync_data());
+        assert!(task.is_pending());
+        write_out(first);
+        write_out(begin_a_claim(5));
+        handle.handle().write_at(&[6; 10], 0).unwrap();
+        let written = store.operations(Action::Write);
+        task.ready().unwrap();
+        assert_eq!((store.operations(Action::Write), mapping.stats().dirty), (written, 1));
+        assert_eq!(store.durable(), [5; PAGE]);
+    }
 }
 
 /// Somebody who lengthens the mapping waits for a guard, and a sync would set the store's length right. Tells whether the sync has waited: if it
