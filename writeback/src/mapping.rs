@@ -103,6 +103,8 @@ impl Mapping {
         let seal = config.seal.map(|seal| Sealer::new(seal, config.page_size));
         let sealer = seal.transpose()?;
         let whole = sealer.as_ref().map(|_| config.page_size);
+        // A length that fits still fits when it is rounded up.
+        limits.len_max -= whole.map_or(0, |page_size| limits.len_max % page_size as u64);
         let cache = match config.memory {
             Memory::In(cache) => Some(cache),
             Memory::Own if !memory_backed => Some(PageCache::of_one()?),

@@ -53,8 +53,7 @@ pub(crate) enum Copied {
 impl Core {
     /// The end of `len` bytes from `offset`, if the store can address it.
     pub(crate) fn check_span(&self, offset: u64, len: u64) -> Result<u64> {
-        let max = self.len_max;
-        let end = offset.checked_add(len).filter(|end| *end <= max && self.whole(*end) <= max);
+        let end = offset.checked_add(len).filter(|end| *end <= self.len_max);
         end.ok_or(Error::OutOfRange { offset, len })
     }
 

@@ -89,11 +89,12 @@ fn check_length(length: u64, len_max: u64) -> Result<()> {
 /// The length of a mapping over `store`, in pages of `page_size` bytes if they are `whole`.
 ///
 /// # Errors
-/// If the store does not tell its length, or is longer than `len_max`.
+/// If the store does not tell its length, or is longer than `len_max`, which is a whole number of such pages.
 pub(crate) fn length_of(store: &dyn Store, len_max: u64, whole: Option<usize>) -> Result<u64> {
     let length = store.len().map_err(|source| Error::Length { source })?;
-    let length = whole.map_or(length, |page_size| length.next_multiple_of(page_size as u64));
-    check_length(length, len_max).map(|()| length)
+    // First: what is too long may have no number when it is rounded up.
+    check_length(length, len_max)?;
+    Ok(whole.map_or(length, |page_size| length.next_multiple_of(page_size as u64)))
 }
 
 /// The mapping that is made of these parts, over `store`.

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use writeback::hooks::Crc32c;
 use writeback::store::{Limits, Store};
 use writeback::{Config, Error, Mapping, MemStore, StoreError};
 
@@ -42,6 +44,42 @@ fn a_store_that_is_longer_than_it_can_be_is_not_opened() {
     // As long as it can be is not too long.
     let mapping = Mapping::open(limited_to(10_000, |limits| limits.len_max = 10_000)).unwrap();
     within(move || assert_eq!(mapping.handle().read_at(&mut [0; 100], 9_990).unwrap(), 10));
+}
+
+/// A store that is as long as the number says, if there is one.
+#[derive(Debug, Clone)]
+struct Long(Limited, Arc<AtomicU64>);
+
+impl Store for Long {
+    pass_on!(0: limits, set_len, read, write, flush);
+
+    fn len(&self) -> Result<u64, StoreError> {
+        match self.1.load(Relaxed) {
+            0 => self.0.len(),
+            len => Ok(len),
+        }
+    }
+}
+
+/// With a seal its length is rounded up, where there may be no such number.
+#[test]
+fn a_store_that_is_too_long_is_refused_with_a_seal() {
+    const MAX: u64 = i64::MAX.unsigned_abs();
+    for (seal, len_max, len) in
+        [(false, MAX, MAX + 1), (true, MAX, MAX), (true, MAX, u64::MAX), (true, u64::MAX, u64::MAX)]
+    {
+        let store = Long(limited_to(4096, |limits| limits.len_max = len_max), Arc::default());
+        let config = if seal { Config::new().seal(Arc::new(Crc32c::new())) } else { Config::new() };
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config.clone()).unwrap();
+        store.1.store(len, Relaxed);
+        let told = mapping.refresh_len();
+        assert!(matches!(told, Err(Error::Length { .. })), "{seal} {len_max} {len}: {told:?}");
+        assert_eq!(mapping.len(), 4096);
+        let told = Mapping::with_config(Arc::new(store), config);
+        assert!(matches!(told, Err(Error::Length { .. })), "{seal} {len_max} {len}: {told:?}");
+        let told = mapping.handle().write_at(&[1], u64::MAX - 1);
+        assert!(matches!(told, Err(Error::OutOfRange { .. })), "{seal} {len_max}: {told:?}");
+    }
 }
 
 #[test]
