@@ -139,7 +139,8 @@ impl Handle {
     /// [`Error::OutOfRange`] if the bytes do not fit into what the store can hold, [`Error::Reserved`];
     /// [`Error::Read`] or [`Error::Corrupt`] if a page written in part could not be read, [`Error::Closed`],
     /// [`Error::Poisoned`], [`Error::Stalled`] if there is no room for dirty pages and none can be written, or
-    /// [`Error::Length`] if the mapping must grow and an earlier cut of the store still fails.
+    /// [`Error::Length`] if the mapping must grow and an earlier cut of the store still fails, or it is still not as long as
+    /// [`Mapping::refresh_len`] was to make it.
     ///
     /// Nothing was written, unless the error is [`Error::Partial`]: that tells how many bytes from the front were,
     /// before one of those came. It can only come where `buf` reaches over several pages.

@@ -231,7 +231,7 @@
 //! | `sync_data`, `sync_all`, `sync_range` | the two above; the store's `flush`; other flushes |
 //! | `set_len` | slow writes; page locks, reads, writes and holds of the pages it drops; a read of the page in which it ends |
 //! | `punch`, `zero` | the same, of the pages in question |
-//! | `invalidate`, `refresh_len` | page locks, reads and writes of the pages in question, or of those at the end; with a log, guards of them; slow writes. No hold that there is when it begins. `refresh_len` also for appends |
+//! | `invalidate`, `refresh_len` | page locks, reads and writes of the pages in question, or of those at the end; with a log, guards of them; slow writes; each other, `set_len`, `punch`, `zero` and `close`. No hold that there is when it begins, unless it waits for one of those, which may wait for a sync that waits for the hold. `refresh_len` also for appends |
 //! | `hold_page`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
 //! | `close` | all of the above |
 //! | [`Flusher::stop`] | writes that its threads are at, for a limited time |

@@ -18,7 +18,8 @@ impl Mapping {
     ///
     /// # Concurrency
     /// Reads through handles that begin afterwards find what the store has; one that is under way may find either. Nobody brings in a page meanwhile; reads
-    /// and writes of these pages that are under way are waited for, and, if there is a [log](crate::Config::log), guards of them. It is of no use against somebody who changes the store
+    /// and writes of these pages that are under way are waited for, and, if there is a [log](crate::Config::log), guards of them. A thread that [holds](crate::page::Hold) a page
+    /// may call it only while no other thread calls this, `refresh_len`, `set_len`, `punch`, `zero` or `close`. It is of no use against somebody who changes the store
     /// at the same time: two who write one page of the store without an agreement undo each other's changes, as they do without a cache.
     ///
     /// Costs a look at each cached page of the range. What is read again has to earn its place in the cache again.
@@ -54,12 +55,15 @@ impl Mapping {
     /// Takes over the length that the store has by now: another process has lengthened or cut it. Returns the length of the mapping.
     ///
     /// What is dirty is never lost. If a page behind the end of the store, or in which the shorter of both ends, is dirty or held, the mapping keeps its
-    /// length, and so does the store: it is lengthened at once if it is shorter. So sync before another may change it: the padding of a write that was not
-    /// synced is cut off, and with it what another has appended. Pages that lie within both lengths stay cached;
-    /// [`invalidate`](Self::invalidate) is for those.
+    /// length, and so does the store: it is lengthened at once if it is shorter. So sync before another may change it, and hold nothing: a page at the end that is held keeps the length as one does
+    /// that is dirty. Where this mapping was not synced, because a write has padded the store, or a cut of it has failed, the store is given this mapping's length before it
+    /// is asked for its own: what another has appended is cut off, and what another has cut away is there again, as zeros. Pages that lie within both lengths stay cached;
+    /// [`invalidate`](Self::invalidate) is for those. If both have the same length nothing is done, and nothing is asked of the next sync: only
+    /// `invalidate` has it make durable what another has written.
     ///
     /// # Concurrency
-    /// As a change of the length by [`set_len`](crate::Handle::set_len); besides, appends that are under way are waited for, also those that wait for room, and others are kept out. Asks the store for its
+    /// As a change of the length by [`set_len`](crate::Handle::set_len); besides, appends that are under way are waited for, also those that wait for room, and others are kept out. A thread that [holds](crate::page::Hold) a page may call it
+    /// only while no other thread appends, or calls this, `invalidate`, `set_len`, `punch`, `zero` or `close`. Asks the store for its
     /// [length](crate::store::Store::len), and waits for reads and writes of pages at the end.
     ///
     /// # Errors

@@ -24,8 +24,10 @@ use crate::rules::page_ref::PageRef;
 ///
 /// # Concurrency
 /// A thread that has a hold must not call what may wait for the page or for a truncation: syncs,
-/// `set_len`, `punch`, `refresh_len` beside appends, another hold out of ascending order (of pages, and of blocks in a page), reads, writes or holds of
-/// pages that are not cached, writes that lengthen the mapping.
+/// `set_len`, `punch`, `zero`, `close`, another hold out of ascending order (of pages, and of blocks in a page), reads, writes or holds of
+/// pages that are not cached, writes that lengthen the mapping. It may call [`invalidate`](crate::Mapping::invalidate) and
+/// [`refresh_len`](crate::Mapping::refresh_len) only while no other thread calls one of these two, `set_len`, `punch`, `zero` or `close`, and `refresh_len` only while none
+/// appends: the other may wait for a page that a sync has, and the sync for the hold.
 ///
 /// # Examples
 /// ```
