@@ -11,7 +11,7 @@ use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
 use crate::pass_on::pass_on;
-use crate::within;
+use crate::{contents, within};
 
 const PAGE: usize = 4096;
 
@@ -233,12 +233,6 @@ impl Model {
     }
 }
 
-fn contents_of(mapping: &Mapping) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(mapping.len()).unwrap()];
-    assert_eq!(mapping.handle().read_at(&mut bytes, 0).unwrap(), bytes.len());
-    bytes
-}
-
 fn run(alignment: usize, ops: Vec<Op>) -> Result<(), TestCaseError> {
     let config = Config::new().page_size(PAGE);
     let open = |store: &FaultStore| Mapping::with_config(Arc::new(store.clone()), config.clone());
@@ -279,7 +273,7 @@ fn run(alignment: usize, ops: Vec<Op>) -> Result<(), TestCaseError> {
             Op::PowerCut(seed) => {
                 store = store.crash_clone(seed);
                 mapping = open(&store).unwrap();
-                let left = contents_of(&mapping);
+                let left = contents(&mapping.handle());
                 let untouched = model.lens.len() == 1;
                 prop_assert!(!untouched || left == model.synced, "what was synced is not there");
                 let at_most = model.lens.iter().map(|len| len.next_multiple_of(alignment));
@@ -293,7 +287,7 @@ fn run(alignment: usize, ops: Vec<Op>) -> Result<(), TestCaseError> {
             }
         }
         prop_assert_eq!(mapping.len(), model.now.len() as u64);
-        prop_assert!(contents_of(&mapping) == model.now, "what is read differs");
+        prop_assert!(contents(&mapping.handle()) == model.now, "what is read differs");
         mapping.check().unwrap();
     }
     Ok(())

@@ -10,8 +10,8 @@ use writeback::{
     CacheConfig, Config, Error, FileStore, Handle, Mapping, MemStore, PageCache, SyncMode,
 };
 
-use crate::space::{PAGE, contents};
-use crate::within;
+use crate::space::PAGE;
+use crate::{contents, within};
 
 const LEN_MAX: u64 = 6 * PAGE;
 

@@ -16,6 +16,7 @@ mod reopen;
 mod runs;
 mod space;
 mod stacked;
+mod turns;
 
 #[path = "../common/watchdog.rs"]
 #[allow(dead_code, reason = "shared with tests that use the rest")]
@@ -30,9 +31,18 @@ mod pass_on;
 use watchdog::{patience, watch, within};
 #[cfg(target_os = "linux")]
 use writeback::DirectStore;
+use writeback::Handle;
 
 /// Whether there can be the store that the tests of direct I/O are of, wherever there is direct I/O.
 #[cfg(target_os = "linux")]
 fn can_be() -> bool {
     true
+}
+
+/// All that is read of a mapping, up to its end.
+fn contents(handle: &Handle) -> Vec<u8> {
+    let mut bytes = vec![9; usize::try_from(handle.len()).unwrap() + 1];
+    let count = handle.read_at(&mut bytes, 0).unwrap();
+    bytes.truncate(count);
+    bytes
 }

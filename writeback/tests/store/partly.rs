@@ -7,15 +7,9 @@ use rustix::io::Errno;
 use writeback::store::fault::{Action, Fault, FaultConfig, FaultStore, Rule};
 use writeback::{CacheConfig, Config, Error, Mapping, PageCache, Result, StoreError};
 
-use crate::within;
+use crate::{contents, within};
 
 const PAGE: usize = 4096;
-
-fn bytes_of(mapping: &Mapping) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(mapping.len()).unwrap()];
-    assert_eq!(mapping.handle().read_at(&mut bytes, 0).unwrap(), bytes.len());
-    bytes
-}
 
 /// What was told is what was done: so many bytes are the new ones, and the rest is as it was.
 fn assert_written(
@@ -31,7 +25,7 @@ fn assert_written(
     let mut expected = before.to_vec();
     expected.resize(before.len().max(offset + written), 0);
     expected[offset..offset + written].copy_from_slice(&data[..written]);
-    assert!(bytes_of(mapping) == expected, "{written} bytes");
+    assert!(contents(&mapping.handle()) == expected, "{written} bytes");
     assert_eq!(
         mapping.stats().dirty,
         (offset + written).div_ceil(PAGE) as u64 - (offset / PAGE) as u64
@@ -60,7 +54,7 @@ fn a_first_page_that_cannot_be_read_is_told_as_such() {
     store.inject(Rule::new(Fault::Io).on(Action::Read));
     let told = mapping.handle().write_at(&[7; PAGE], 100);
     assert!(matches!(told, Err(Error::Read { index: 0, .. })), "{told:?}");
-    assert!(bytes_of(&mapping) == [1; 2 * PAGE]);
+    assert!(contents(&mapping.handle()) == [1; 2 * PAGE]);
 }
 
 /// A store that is full: there is room for four dirty pages, and none of them can be written.

@@ -14,7 +14,7 @@ use writeback::{
 };
 
 use crate::pass_on::pass_on;
-use crate::within;
+use crate::{contents, within};
 
 pub(crate) const PAGE: u64 = 4096;
 
@@ -72,13 +72,6 @@ fn keeping(pages: u64) -> (Keeping, Mapping) {
     let mapping = Mapping::open(store.clone()).unwrap();
     mapping.handle().write_at(&vec![1; usize::try_from(pages * PAGE).unwrap()], 0).unwrap();
     (store, mapping)
-}
-
-pub(crate) fn contents(handle: &Handle) -> Vec<u8> {
-    let mut bytes = vec![9; usize::try_from(handle.len()).unwrap() + 1];
-    let count = handle.read_at(&mut bytes, 0).unwrap();
-    bytes.truncate(count);
-    bytes
 }
 
 #[test]
