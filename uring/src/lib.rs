@@ -1,4 +1,4 @@
-//! Files for the page cache [`writeback`](https://docs.rs/writeback), read and written through Linux's `io_uring`.
+//! Files for the page cache [`writeback`], read and written through Linux's `io_uring`.
 //!
 //! [`UringStore`] is a file past the kernel's cache, as [`DirectStore`](writeback::DirectStore) is, whose calls do not wait: reads, writes
 //! and flushes are handed to the kernel, many at a time, and end on a thread of the store's own.
@@ -37,7 +37,7 @@
 //! # How it works
 //! A call leaves what it is given, as a *flight*, in a queue, and wakes the store's thread if that sleeps. The thread alone has the ring. It takes what there is, keeps as many
 //! flights with the kernel as the ring has [entries](UringOptions::entries), goes on with those that ended short, and ends the others. `flight` knows what a flight owns, `span`
-//! what is left of it, `queue` how the thread is woken, `progress` whether the store may be going, `drive` the order of all that; `ring` and `system` are the only ones that speak with a kernel.
+//! what is left of it, `queue` how the thread is woken, `progress` whether the store may be going, `drive` the order of all that. `ring` says what a ring does; `system` alone speaks with the kernel's.
 //!
 //! # What unsafe code relies on
 //! * **I-PINNED**: the bytes and the array of slices that an entry handed to the kernel points to belong to a flight. It has them since before the entry was pushed, nobody else reaches

@@ -96,8 +96,8 @@
 //!    page is still part of it, and changes its state in sections, which find out.
 //! 9. *To wait* for a page lock, a writeback, a hold or the store: with no index guard, no latch (but see 14) and no
 //!    page under writeback that has not been submitted. Several page locks: in ascending order.
-//!    A task waits as a thread does, in the same queues (`wait`), but returns meanwhile. What it keeps then, at the most the claim of the one page that its sync waits for because
-//!    another writer holds it, it lets go of when it is dropped. What would put its thread to sleep, such as a latch that somebody keeps, a thread waits for in its place. Wakers are called with no lock that a poll waits for in its thread.
+//!    A task waits as a thread does, in the same queues (`wait`), but returns meanwhile. It then keeps at the most the claim of one page, for which it waits because another
+//!    writer holds it; dropped, it lets go of that. Where its thread would have to sleep, as for a latch that somebody keeps, another thread waits. A waker is called with no lock that a poll waits for.
 //! 10. *Orders of locks*: truncate lock, page lock, content latch, index; and below the latch, beside the
 //!     index, a page's log positions and the book of all. The end of a write takes none of the first three.
 //!     The length is raised under the latch. If the store has an [alignment](store::Limits::alignment), also under a lock
@@ -119,9 +119,9 @@
 //!     the clock in which a page comes in and the next are one burst with its coming in, and in each other turn
 //!     one use counts.
 //! 14. *To keep a page's latch* beyond a call: a guard, which its thread notes. A thread that has one may latch other pages, in an
-//!     order that all threads of the engine keep to, and may have pages read in. It waits for nothing that may wait for the guard: for
-//!     room it does not wait at all but goes over the limits; for a cut that is under way it does not wait either, but is told;
-//!     one that has not begun it overtakes; it writes nothing back; it takes no page lock but that of a page without contents, of which
+//!     order that all threads of the engine keep to, and may have pages read in. It waits for nothing that may wait for the guard. Where
+//!     room is missing, it goes over the limits. Where a cut is under way, it is told. A cut that has not begun it overtakes.
+//!     It writes nothing back; it takes no page lock but that of a page without contents, of which
 //!     nobody has a guard. In turn, a pass that finds a page latched submits first what it has begun, and leaves a page that is being
 //!     changed for later if its mode is `Skip`. Observers hear of what such a thread has counted when it lets go of its
 //!     last guard; those of another mapping than that guard's, with the next that they are told.
@@ -190,8 +190,8 @@
 //! without any. `Metrics` (feature `metrics`) is an observer that feeds the facade of that name; with the
 //! feature `tracing` syncs, passes and flushes are spans, and errors are events.
 //!
-//! No hook is called under a latch, the log with no lock of the cache at all, and none may call the cache. A hook that fails or
-//! panics makes its page's write fail: the page stays dirty and the handles are told.
+//! No hook is called under a latch, and none may call the cache. The log may be asked with the lock of a page that is about to be
+//! written. A hook that fails or panics makes its page's write fail: the page stays dirty and the handles are told.
 //!
 //! # While a guard is held
 //!
@@ -213,8 +213,8 @@
 //! A guard that is never dropped (`mem::forget`) leaves its page latched, and its thread with a guard, for ever.
 //!
 //! What says **no** would wait for its own thread. Debug builds find that, and panic with the guards' names, whether or not it would
-//! have come to it this time. A guard that is kept for long keeps readers and writers of its page waiting, every sync, and a flusher that has come to its page; and
-//! memory of the index from being freed, while a handle waits for the page.
+//! have come to it this time. A guard that is kept for long holds up readers and writers of its page, every sync, and a flusher that
+//! comes to the page. While a handle waits for the page, no memory of the index is freed.
 //!
 //! # What blocks what
 //!
@@ -228,10 +228,10 @@
 //! | `write_range`, mode `Wait` | page locks, holds, writes of the pages it finds dirty; the log |
 //! | the flusher, between passes | the log |
 //! | `wait_range` | writes that had begun when it was called |
-//! | `sync_data`, `sync_all`, `sync_range` | the two above; the store's `flush`; other flushes |
+//! | `sync_data`, `sync_all`, `sync_range` | what `write_range` in mode `Wait` and `wait_range` wait for; the store's `flush`; other flushes |
 //! | `set_len` | slow writes; page locks, reads, writes and holds of the pages it drops; a read of the page in which it ends |
 //! | `punch`, `zero` | the same, of the pages in question |
-//! | `invalidate`, `refresh_len` | page locks, reads and writes of the pages in question, or of those at the end; with a log, guards of them; slow writes; each other, `set_len`, `punch`, `zero` and `close`. No hold that there is when it begins, unless it waits for one of those, which may wait for a sync that waits for the hold. `refresh_len` also for appends |
+//! | `invalidate`, `refresh_len` | page locks, reads and writes of the pages in question, or of those at the end; with a log, guards of them; slow writes; each other, `set_len`, `punch`, `zero` and `close`. It waits for no hold that is there when it begins. But one of these others may wait for a sync, and that for the hold. `refresh_len` also waits for appends |
 //! | `hold_page`, `hold_blocks` | another hold, a write, or a waiting writeback of the page, or of these blocks |
 //! | `close` | all of the above |
 //! | [`Flusher::stop`] | writes that its threads are at, for a limited time |

@@ -84,7 +84,8 @@ impl Order {
         upto == 0 || self.durable() >= upto
     }
 
-    /// Waits until the log is durable up to `upto`. Called without any lock.
+    /// Waits until the log is durable up to `upto`. Called under no latch, perhaps with the lock of a page
+    /// that is about to be written.
     pub(crate) fn ensure(&self, upto: u64) -> io::Result<()> {
         if self.is_durable(upto) {
             return Ok(());

@@ -4,9 +4,8 @@
 //! is read with more pages behind it, each time with twice as many. Any other miss is read alone, and so is all that follows, until two go
 //! on from each other again. This is looked at and changed only where a page is missing: reads of cached pages cost nothing.
 //!
-//! A page that was read ahead has not been used, and when its reader comes to it, that is what it came in for: no use that counts, if not more than a turn of
-//! the [clock](crate::accounts::usage) lies in between. So no more is read ahead than comes in during a turn, and a scan leaves alone what is used. Where there are few free places
-//! the run is short, as every run.
+//! A page that was read ahead has not been used, and when its reader comes to it, that is what it came in for: no [use](crate::accounts::usage) that counts, whenever
+//! that is. So a scan leaves alone what is used. No more is read ahead than comes in during a turn of the clock, and where there are few free places the run is short, as every run.
 
 use crate::modes::Advice;
 use crate::primitives::{HintU32, HintU64, Ordering};

@@ -330,7 +330,7 @@ impl Load {
 }
 
 impl Core {
-    /// How many pages of a run may be read ahead: as many as come in during a turn of the clock, so that what a page comes in for is no use that counts.
+    /// How many pages of a run may be read ahead: as many as come in during a turn of the clock.
     fn run_pages_max(&self) -> u64 {
         let turn = self.member.as_ref().map_or(u64::MAX, |member| member.cache.turns.length());
         (turn.min(RUN_BYTES_MAX) / self.page_size as u64).max(1)
