@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real engine on top of the cache: redb at work by several threads for a few seconds, then killed with SIGKILL in the middle of
 # its commits, with power cuts after some of the kills, then cut off from power at any event, then given a store whose operations fail. Every commit that was acknowledged must be there after
-# each, and none in part. Usage: ci/redb.sh [KILLS [CLONES [FAULTS]]], default 30, 100 and 1; the long form: ci/redb.sh 300 1000 20.
+# each, and none in part. Usage: ci/redb.sh [KILLS [CLONES [FAULTS]]], default 30, 100 and 1; the long form: ci/redb.sh 100 1000 20.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
