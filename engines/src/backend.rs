@@ -38,8 +38,10 @@ use crate::peers::{self, Peers};
 /// # Modes
 /// Of redb's [modes](redb::ConcurrencyMode) all work on a file. By default a database is opened once at a time, or by readers that keep writers off; who opens it again is refused with
 /// [`DatabaseAlreadyOpen`](redb::DatabaseError::DatabaseAlreadyOpen). As `SingleWriter` and `MultiWriter` processes with this backend, and with redb's own, have it open
-/// together and find each other's commits. The cache is kept while nobody else commits, and read anew afterwards; the price otherwise is that a commit is written out, though not flushed, three times
-/// instead of once, and that each begin of a transaction reads 320 bytes of the file. Without a file these two modes are
+/// together and find each other's commits. The cache is kept while nobody else commits, and read anew afterwards; the price otherwise is that a commit is written out, though not flushed, up to six times
+/// instead of once, and that each begin of a transaction reads 320 bytes of the file. If a process cannot write what it has changed, the others wait until it drops its
+/// database; if its device has failed at a flush, until it has dropped the mapping, which a [`Flusher`](writeback::Flusher) also has. A [seal](writeback::hooks::Seal) is of no use in these
+/// modes: the header that others write is not sealed, and a page that one process writes while another reads beside it is torn. redb's check of its integrity sees what is cached, and not the file. Without a file these two modes are
 /// [`Unsupported`](redb::StorageError::Unsupported): other processes would not see the locks, and threads of this one can share a database.
 ///
 /// # Examples
@@ -250,10 +252,12 @@ impl StorageBackend for Cached {
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
         let range = locks::range((start, end))?;
-        if self.locks.is_exclusive(range) {
-            self.peers.hand_over(&self.handle, range)?;
-        }
-        self.locks.unlock((start, end))
+        let failed = match self.locks.is_exclusive(range) {
+            true => self.peers.hand_over(&self.handle, range)?,
+            false => None,
+        };
+        self.locks.unlock((start, end))?;
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
@@ -324,6 +328,33 @@ mod tests {
             store.heal();
             cached.unlock_range(bounds.0, bounds.1).unwrap();
             assert!(tries(&file, bounds) && store.accepted().starts_with(b"abc"));
+        }
+    }
+
+    #[test]
+    fn what_could_be_made_up_for_is_told_and_keeps_nobody_off() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        let cached = cached(&store, &file);
+        let byte = (Bound::Included(locks::WRITER), Bound::Included(locks::WRITER));
+        for bounds in [byte, (Bound::Included(0), Bound::Excluded(320)), ALL] {
+            // It fails in the background, or now.
+            for fails_before in [true, false] {
+                cached.lock_range(bounds.0, bounds.1).unwrap();
+                cached.write(0, b"abc").unwrap();
+                store.inject(Rule::new(Fault::NoSpace).on(Action::Write));
+                if fails_before {
+                    assert!(cached.mapping().write_page(0, writeback::SyncMode::Skip).unwrap());
+                    cached.mapping().wait_range(..);
+                }
+                let told = cached.unlock_range(bounds.0, bounds.1);
+                assert!(
+                    matches!(&told, Err(BackendError::Io(error)) if error.kind() == io::ErrorKind::StorageFull),
+                    "{told:?}"
+                );
+                assert!(tries(&file, bounds) && store.accepted().starts_with(b"abc"));
+                assert_eq!(cached.mapping().stats().dirty, 0);
+            }
         }
     }
 

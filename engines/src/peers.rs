@@ -20,7 +20,8 @@
 //!
 //! 1. *Before an exclusive lock is released*, whatever has been changed here is written to the store, all pages and the length ([`hand_over`](Peers::hand_over)). Not
 //!    flushed: redb syncs what has to be durable before others see it. If it cannot be written, the lock stays: redb takes it for locked then, fails whatever
-//!    comes, and closes the database, which tries once more. Nothing that is dirty is ever left when another may write.
+//!    comes, and closes the database when it is dropped, which tries once more. Until then whoever wants the lock waits, readers too, if it is the header's. Nothing that is dirty is ever
+//!    left when another may write. If a write has failed and could be made up for, redb is told, and fails in the same way, but others have the lock.
 //! 2. *After the writer's byte or the header's bytes were locked*, before redb reads anything, whatever is cached is taken out and the length is asked
 //!    for anew ([`take_over`](Peers::take_over)), unless the header tells that nobody has committed since the last time. The length is looked at each time.
 //! 3. *The writer looks as well*, and so do its other threads. It has taken note of each header that it has written ([`hand_over`](Peers::hand_over)) and finds no other, so it keeps
@@ -56,6 +57,9 @@ const HEADER_LEN: usize = 320;
 /// One of them is locked by whoever shares the file, and tells how: the first is what is described above.
 const GENERATIONS: Range = (WRITER + 5, WRITER + 68);
 
+/// How often all is written before others are kept off: once, once more if that has failed, and then nothing may be left.
+const TRIES: u32 = 3;
+
 /// What one backend knows of the others: the header with which all that is cached goes. `None`: of what is cached nothing is known.
 #[derive(Debug, Default)]
 pub(crate) struct Peers(Mutex<Option<Vec<u8>>>);
@@ -81,33 +85,44 @@ impl Peers {
             *known = None;
             renew(mapping)?;
             *known = Some(header);
-        } else if mapping.store().len().map_err(told)? != mapping.len() {
-            mapping.refresh_len()?;
+        } else {
+            take_length(mapping)?;
         }
         Ok(())
     }
 
-    /// Has the store show what was changed here, before `range`, which was locked exclusively, is unlocked.
+    /// Has the store show what was changed here, before `range`, which was locked exclusively, is unlocked. Returns what has failed in between and was made up for:
+    /// redb is to be told, and nobody need be kept off.
     ///
     /// # Errors
     /// If not all of it could be written.
-    pub(crate) fn hand_over(&self, handle: &Handle, range: Range) -> io::Result<()> {
+    pub(crate) fn hand_over(&self, handle: &Handle, range: Range) -> io::Result<Option<io::Error>> {
         let mapping = handle.mapping();
-        mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED)?;
-        mapping.wait_range(..);
-        let is_left = |tag| mapping.tagged(.., tag).next().is_some();
-        if is_left(PageTag::Dirty) || is_left(PageTag::Writeback) {
-            // A write has failed. This tries again.
-            handle.sync_data()?;
+        let mut failed = None;
+        for _ in 0..TRIES {
+            let written = mapping.write_range(.., SyncMode::Wait, Budget::UNLIMITED);
+            mapping.wait_range(..);
+            let is_left = |tag| mapping.tagged(.., tag).next().is_some();
+            let is_left = is_left(PageTag::Dirty) || is_left(PageTag::Writeback);
+            // In this order: what was in neither look has failed in between.
+            match written.map(drop).and_then(|()| handle.check_error()) {
+                Ok(()) if !is_left => {
+                    // Makes up for a change of the length that has failed. Later it would cut off what others have appended.
+                    mapping.refresh_len()?;
+                    if shows_changes(range) {
+                        *self.0.lock() = Some(header_of(mapping)?);
+                    }
+                    return Ok(failed);
+                }
+                Ok(()) => {}
+                Err(error) => failed = failed.or(Some(error.into())),
+            }
+            // Also what backs off from a failure.
+            if is_left && let Err(error) = handle.sync_data() {
+                failed = failed.or(Some(error.into()));
+            }
         }
-        // In this order: what was in neither look has failed in between.
-        handle.check_error()?;
-        // Makes up for a change of the length that has failed. Later it would cut off what others have appended.
-        mapping.refresh_len()?;
-        if shows_changes(range) {
-            *self.0.lock() = Some(header_of(mapping)?);
-        }
-        Ok(())
+        Err(failed.unwrap_or_else(|| io::Error::other("pages stay dirty")))
     }
 
     /// Forgets all: nothing is locked any more.
@@ -137,13 +152,23 @@ pub(crate) fn check_generation(range: Range) -> Result<(), BackendError> {
 /// If the store fails, or pages are dirty or held.
 pub(crate) fn renew(mapping: &Mapping) -> io::Result<()> {
     if mapping.invalidate(..)? > 0 {
-        let why = "pages are dirty or held in the mapping, which does not show what others have changed in its store: \
-                   sync or drop it";
-        return Err(io::Error::other(why));
+        return Err(io::Error::other(STAYS));
     }
+    take_length(mapping)
+}
+
+const STAYS: &str = "pages are dirty or held in the mapping, which does not show what others have changed in its store: \
+                     sync or drop it";
+
+/// Has `mapping` take over the store's length.
+///
+/// # Errors
+/// As [`renew`].
+fn take_length(mapping: &Mapping) -> io::Result<()> {
+    let stored = mapping.store().len().map_err(told)?;
     // Of a mapping that is closed it can still be read.
-    if mapping.store().len().map_err(told)? != mapping.len() {
-        mapping.refresh_len()?;
+    if stored != mapping.len() && mapping.refresh_len()? != stored {
+        return Err(io::Error::other(STAYS));
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ impl Mapping {
             let Some((piece, wanted)) = core.next_piece(buf.len(), offset, done) else { break };
             let into = &mut buf[done..done + piece.len];
             // `false`: a truncate came between, and the length is to be asked again.
-            if core.read_cached(piece, into, sequence.is_use())
+            if core.read_cached(piece, into, sequence)
                 || self.read_slow(piece, into, wanted, sequence)?
             {
                 done += piece.len;

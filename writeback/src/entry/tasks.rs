@@ -20,7 +20,7 @@ impl Mapping {
         // The page that was read in last is not evicted before it has been copied.
         let mut _kept = None;
         while let Some((piece, wanted)) = core.next_piece(buf.len(), offset, done) {
-            match core.try_read_cached(piece, &mut buf[done..done + piece.len], sequence.is_use()) {
+            match core.try_read_cached(piece, &mut buf[done..done + piece.len], sequence) {
                 Copied::Yes => done += piece.len,
                 Copied::Busy => wait::come_again().await,
                 Copied::Missing => {

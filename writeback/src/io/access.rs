@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use page_frames::Frame;
 
+use super::ahead::Sequence;
 use crate::buffer::Contents;
 use crate::error::{Error, Result, StoreError};
 use crate::held;
@@ -67,20 +68,25 @@ impl Core {
         Piece { index, within, len, end, position: None, stays: false }
     }
 
-    /// The page was asked for, and is there: a hit, and a use if it `is_use`.
+    /// The page was asked for, and is there: a hit, and a use.
     #[inline]
-    fn hit(&self, page: &Page, is_use: bool) {
-        match is_use {
-            true => self.found(page),
-            false => self.counters.hits.count(),
-        }
+    pub(crate) fn found(&self, page: &Page) {
+        self.counters.hits.count();
+        self.used(page);
     }
 
-    pub(crate) fn read_cached(&self, piece: Piece, into: &mut [u8], is_use: bool) -> bool {
+    /// By a handle, whose `sequence` says whether that is a use.
+    #[inline]
+    fn found_by(&self, sequence: &Sequence, page: &Page) {
+        self.counters.hits.count();
+        self.used_if(page, || sequence.is_use());
+    }
+
+    pub(crate) fn read_cached(&self, piece: Piece, into: &mut [u8], by: &Sequence) -> bool {
         let pinned = self.tree.pin();
         match pinned.get(piece.index) {
             Some(page) if page.snapshot().is_uptodate() => {
-                self.hit(&page, is_use);
+                self.found_by(by, &page);
                 self.copy_out(&page, piece, into)
             }
             _ => false,
@@ -103,13 +109,13 @@ impl Core {
     }
 
     /// As [`read_cached`](Self::read_cached), but does not wait for who changes the page.
-    pub(crate) fn try_read_cached(&self, piece: Piece, into: &mut [u8], is_use: bool) -> Copied {
+    pub(crate) fn try_read_cached(&self, piece: Piece, into: &mut [u8], by: &Sequence) -> Copied {
         let pinned = self.tree.pin();
         let Some(page) = pinned.get(piece.index).filter(|page| page.snapshot().is_uptodate())
         else {
             return Copied::Missing;
         };
-        self.hit(&page, is_use);
+        self.found_by(by, &page);
         // This thread's own guard is no reason to come again.
         let contents = match held::is_held(self.id(), page.index()) {
             true => Some(self.latch(&page)),

@@ -25,6 +25,7 @@ use crate::pages::blocks::BlockMap;
 use crate::pages::positions::Positions;
 use crate::pages::state::{Snapshot, Wake};
 use crate::pages::tag::{DIRTY_TAGS, PageTag};
+use crate::primitives::Ordering;
 use crate::rules::core::{Core, Room};
 
 /// The page is no longer in the index.
@@ -220,15 +221,18 @@ impl Core {
         page.set_writeback_since_ms(self.clock.now_ms());
         let started = self.section(&self.tree.pin(), page, |slot| {
             let before = page.state.begin_writeback().map_err(|_| Held)?;
+            let ticket = page.next_ticket();
             if let Some(sets) = &page.blocks {
                 sets.writing.add(sets.all);
+                // Release: who sees it sees the ticket.
+                sets.complete.store(ticket, Ordering::Release);
             }
             slot.set(PageTag::Writeback);
             if !before.is_dirty() {
                 slot.clear(DIRTY_TAGS);
             }
             self.count(|counters| _ = counters.writeback.add(1));
-            Ok(page.next_ticket())
+            Ok(ticket)
         });
         debug_assert!(started.is_ok(), "a claimed page left the index: {page:?}");
         started.unwrap_or(Err(Held))

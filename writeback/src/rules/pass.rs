@@ -13,11 +13,11 @@
 //! page has everything that the page had by then, and leaves it dirty only if it was changed since. A write that has merely begun since may leave it dirty with what
 //! it has stored: what was changed between its claim and the look is in its image, and a sync would say that all is durable, and the page be written once more later,
 //! over what another process has written meanwhile. One claim may be open at the look, and gets the next ticket, if any; later tickets are of later claims. So
-//! the second write that begins after the look is enough; and the next one, if the page was seen under writeback with its lock in hand, when no claim is open. Where a page's
-//! lock is never had, or its latch is taken each time a task comes, it is the second at the latest, too: the look is the first one, and stays it.
+//! the second write that begins after the look is enough; and the next one, if the page was seen under writeback with its lock in hand, when no claim is open. The look is the
+//! first one, and stays it, however often the page's lock is found taken, or its latch when a task comes. What the lock is needed for at the end is said below;
+//! it is free between any two writes.
 //!
-//! Of a page of several blocks a write may leave out those that are held; there it is the last that has left out none. That one takes along what became dirty since its claim, and
-//! so leaves nothing; it is counted by the same tickets.
+//! Of a page of several blocks a write may leave out those that are held; there it is the last that has left out none, by the same tickets.
 
 use std::sync::Arc;
 
@@ -172,9 +172,8 @@ impl<'m> Pass<'m> {
     /// Visits the page that it has been waiting for.
     pub(crate) fn visit_again(&mut self, page: PageRef) -> Result<(), Stuck> {
         // With the lock, which is had from before a write begins until its tag is there for whoever waits for it then.
-        let sets = page.blocks.as_ref();
-        let begun =
-            sets.map_or_else(|| page.ticket(), |sets| sets.complete.load(Ordering::Acquire));
+        let complete = page.blocks.as_ref().map(|sets| sets.complete.load(Ordering::Acquire));
+        let begun = complete.unwrap_or_else(|| page.ticket());
         let has_begun = begun > self.seen;
         if has_begun && page.try_lock_state().is_some() { Ok(()) } else { self.try_lock(page) }
     }

@@ -47,19 +47,18 @@ impl Drop for AtEnd<'_> {
 }
 
 impl Core {
-    /// The page was asked for, and is there: a hit, and a use.
-    #[inline]
-    pub(crate) fn found(&self, page: &Page) {
-        self.counters.hits.count();
-        self.used(page);
-    }
-
     /// The page is used, whichever way.
     #[inline]
     pub(crate) fn used(&self, page: &Page) {
+        self.used_if(page, || true);
+    }
+
+    /// The same, if it `is_use`, which is asked where it matters.
+    #[inline]
+    pub(crate) fn used_if(&self, page: &Page, is_use: impl FnOnce() -> bool) {
         if let Some(member) = &*self.member {
             let now = member.cache.turns.now();
-            if !page.usage.is_of(now) {
+            if !page.usage.is_of(now) && is_use() {
                 self.used_in_turn(page, now);
             }
         }

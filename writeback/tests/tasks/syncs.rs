@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use writeback::hooks::Log;
+use writeback::store::Store;
 use writeback::store::fault::{Action, Fault, FaultStore, Rule};
 use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
@@ -192,6 +193,38 @@ fn a_sync_ends_though_another_writes_the_page_again_and_again() {
         }
         drop(sync);
         assert!(store.durable()[0] >= 2);
+    }
+}
+
+/// Nor by who claims the page and writes it itself.
+#[test]
+fn a_sync_ends_though_another_starts_one_write_of_the_page_after_the_other() {
+    for block_size in [4 * PAGE, PAGE] {
+        let store = FaultStore::new(1);
+        let config = Config::new().page_size(4 * PAGE).block_size(block_size);
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+        let (handle, tasks) = (mapping.handle(), mapping.async_handle());
+        let start = |byte| {
+            handle.write_at(&[byte], 0).unwrap();
+            let locked = mapping.page(0).unwrap().lock_state().unwrap();
+            let writeback = locked.clear_dirty_for_io().unwrap().start_writeback().unwrap();
+            store.write_at(writeback.offset(), writeback.image().as_ref()).unwrap();
+            writeback
+        };
+        let mut under_way = start(1);
+        handle.write_at(&[2], 0).unwrap();
+        let mut sync = Task::new(tasks.sync_data());
+        let mut rounds = 0;
+        while sync.is_pending() {
+            rounds += 1;
+            assert!(rounds <= 4, "what is written later keeps it, in blocks of {block_size}");
+            under_way.end(Ok(()));
+            under_way = start(3);
+        }
+        drop(sync);
+        under_way.end(Ok(()));
+        assert!(store.durable()[0] >= 2);
+        mapping.check().unwrap();
     }
 }
 
