@@ -61,7 +61,8 @@ impl<V: Value> RadixTree<V> {
     /// The number of entries.
     ///
     /// # Concurrency
-    /// Takes no lock. Entries that come or go during the call may be counted or not.
+    /// Counts the 64 entries of a leaf at one instant, leaf after leaf, under the leaf's lock if writers go on in it. Entries that come or go
+    /// during the call may be counted or not.
     /// # Complexity
     /// O(leaves): it counts 64 entries at a time. Writers pay nothing for it; there is no counter.
     ///

@@ -303,7 +303,7 @@ impl<V: Value> Pinned<'_, V> {
     /// # Concurrency
     /// Takes effect at one instant between call and return.
     /// # Complexity
-    /// O(height), no allocation.
+    /// O(height) a try, no allocation. It tries again when value or tags of the entry have changed in between.
     /// # Errors
     /// [`ReplaceError`], with `new` and the value that is there, if it is another one or none.
     ///

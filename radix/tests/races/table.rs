@@ -77,6 +77,8 @@ pub(crate) const REMOVAL: &[Race] = &[
     two("clear and remove", PAIR, &["remove 0", "clear 0 A; get 0", "set 0 A"]),
     two("insert, next absent", "1 6", &["insert 0", "absent 0; get 0"]),
     two("remove, next absent", "0 1 6", &["remove 0; insert 0", "absent 0", "absent 1; get 1"]),
+    two("remove, count", "0 1 6", &["remove 0; insert 0", "get 0; count", "count; get 0"]),
+    two("sweep, count", PAIR, &["sweep", "get 0; count", "count; scan"]),
 ];
 
 pub(crate) const LEAVES: &[Race] = &[

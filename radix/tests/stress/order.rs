@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use crate::common::{Clock, Race, T0, T1, Tree, assert_at_rest, stress_time};
-use tagged_radix::Pinned;
+use tagged_radix::{Pinned, TagFilter};
 
 type Handle<'t> = Pinned<'t, Box<u64>>;
 type Act = fn(&Handle<'_>, u64);
@@ -114,6 +114,7 @@ const PRESENT: &[Ask] = &[
     ("scan back", |p, index| p.range(index..=index).next_back().is_some()),
     ("next", |p, index| p.next(index).is_some_and(|(found, _)| found == index)),
     ("not absent", |p, index| p.next_absent(index) != Some(index)),
+    ("count of all", |p, index| p.count_tagged(index..=index, TagFilter::ANY) == 1),
 ];
 
 const ABSENT: &[Ask] = &[
@@ -122,6 +123,7 @@ const ABSENT: &[Ask] = &[
     ("no tag", |p, index| !p.has_tag(index, T0)),
     ("no tagged scan", |p, _| p.range_tagged(.., T0).next().is_none()),
     ("no tags", |p, index| p.tags(index).is_none()),
+    ("no count of all", |p, index| p.count_tagged(index..=index, TagFilter::ANY) == 0),
 ];
 
 const TAGGED: &[Ask] = &[
@@ -174,6 +176,12 @@ fn an_entry_whose_tag_is_gone_with_it_is_gone() {
     // A removal takes effect before its tag leaves any summary.
     let steps = Steps { prepare: insert_with, call: remove, undo: nothing };
     play_all(steps, ABSENT, &ABSENT[..3]);
+    // In a leaf that stays.
+    let prepare = |p: &Handle<'_>, index: u64| {
+        keep_leaf(p, index);
+        insert_with(p, index);
+    };
+    play_all(Steps { prepare, ..steps }, &ABSENT[..1], ABSENT);
     let flags: &[Ask] = &[
         ("no root flag", |p, _| !p.tree().any_tagged(T0)),
         ("no count", |p, _| p.count_tagged(.., T0) == 0),

@@ -352,7 +352,6 @@ impl Tree {
         while let Some(leaf) = walk.next_leaf(at).filter(|leaf| leaf.first() <= high) {
             let bits = leaf_bits(leaf.base(), at, high);
             let matching = match leaf {
-                Leaf::Full(leaf) if filter.is_any() => leaf.present(),
                 Leaf::Full(leaf) => leaf.at_one_instant(|_| leaf.matching(filter)),
                 Leaf::Single(single) => {
                     matching_value(single, filter).map_or(0, |(index, _)| bit(offset(index, 0)))
