@@ -191,6 +191,22 @@ fn a_mapping_that_is_added_while_the_only_thread_is_stuck_is_written() {
     assert_eq!(flusher.stop().stats.panics, 0);
 }
 
+#[test]
+fn a_mapping_that_takes_the_place_of_one_that_is_stuck_is_written() {
+    let cache = cache();
+    let ((sick, sick_store), (mapping, _store)) = (open_in(&cache), open_in(&cache));
+    sick_store.writes(Writes::Block);
+    sick.handle().write_at(&[1; PAGE], 0).unwrap();
+    let flusher = Flusher::start([sick.clone()], eager()).unwrap();
+    eventually("it is stuck", || sick_store.batches().len() == 1);
+    assert!(flusher.remove(&sick));
+    flusher.add(mapping.clone());
+    mapping.handle().write_at(&[2; PAGE], 0).unwrap();
+    eventually("the other is written", || mapping.stats().written == 1);
+    sick_store.writes(Writes::Accept);
+    assert_eq!(flusher.stop().stats.panics, 0);
+}
+
 /// A store that asks its flusher for something when it is dropped, as one does that counts what is left.
 #[derive(Debug)]
 struct Nosy(MemStore, Arc<parking_lot::Mutex<Option<Flusher>>>);

@@ -368,6 +368,58 @@ fn the_flusher_is_woken_by_the_debt_that_writers_are_held_to() {
 }
 
 #[test]
+fn a_flusher_is_woken_though_somebody_asked_for_one_before_it_came() {
+    let config = CacheConfig::new(100).dirty_pages_max(50).dirty_pages_background(8);
+    let cache = PageCache::new(config).unwrap();
+    let (mapping, _store) = open_in(&cache);
+    (0..20).for_each(|page| write(&mapping, page).unwrap());
+    mapping.handle().sync_data().unwrap();
+    let never = FlusherConfig::new().interval(Duration::MAX);
+    let flusher = Flusher::start([mapping.clone()], never).unwrap();
+    (0..20).for_each(|page| write(&mapping, page).unwrap());
+    eventually("written", || cache.stats().debt <= 8);
+    drop(flusher);
+}
+
+#[test]
+fn a_pause_ends_when_enough_is_written_or_nothing_is_taken_any_more() {
+    for poisons in [false, true] {
+        let config = CacheConfig::new(200).dirty_pages_max(100).dirty_pages_background(10);
+        let cache = PageCache::new(config.pause_max(Duration::from_secs(3600))).unwrap();
+        let (mapping, store) = open_in(&cache);
+        // As far as can be seen it takes nothing any more.
+        store.writes(Writes::Keep);
+        let flusher = Flusher::start([mapping.clone()], FlusherConfig::new()).unwrap();
+        // What is measured takes some time.
+        (0..15).for_each(|page| write(&mapping, page).unwrap());
+        eventually("its writes have begun", || store.kept() > 0);
+        thread::sleep(Duration::from_millis(30));
+        let release = || (0..store.kept()).for_each(|_| store.release_first(Ok(())));
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| (15..90).try_for_each(|page| write(&mapping, page)));
+            eventually("it pauses", || cache.stats().paused > 0);
+            if poisons {
+                store.fail_flush(true);
+                // Of bytes that nobody writes.
+                mapping.handle().sync_range(1000 * PAGE as u64..).unwrap_err();
+            } else {
+                store.writes(Writes::Accept);
+            }
+            eventually("it goes on", || {
+                if !poisons {
+                    release();
+                }
+                writer.is_finished()
+            });
+            assert_eq!(writer.join().unwrap().is_err(), poisons);
+        });
+        store.writes(Writes::Accept);
+        release();
+        drop(flusher);
+    }
+}
+
+#[test]
 fn writers_pause_before_they_have_to_wait() {
     let config = CacheConfig::new(200).dirty_pages_max(100).dirty_pages_background(10);
     let cache = PageCache::new(config).unwrap();

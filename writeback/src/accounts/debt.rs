@@ -30,6 +30,9 @@ pub(super) const WAITING: u64 = 1 << 63;
 /// How long a thread that needs memory waits for a write to end.
 pub(super) const END_MAX: Duration = Duration::from_millis(100);
 
+/// A pause is over so long at the most after there is no more reason to it.
+const PAUSE_PART: Duration = Duration::from_millis(5);
+
 /// The debt of a cache.
 pub(crate) struct Throttle {
     pub(super) word: AtomicU64,
@@ -254,8 +257,9 @@ impl Throttle {
         !CHECKED && owed.by_one > self.shares().ease_of_one(owed)
     }
 
-    /// Has a writer pause, because a flusher writes its mapping meanwhile; returns whether it did.
-    pub(crate) fn pause(&self, account: &Account) -> bool {
+    /// Has a writer pause, because a flusher writes its mapping meanwhile, and while somebody else `takes` what it would write; returns whether
+    /// it did.
+    pub(crate) fn pause(&self, account: &Account, takes: impl Fn() -> bool) -> bool {
         let owed = self.owed(account);
         let (ease, now) = (self.shares().ease_of_one(owed), Instant::now());
         let speed = self.shares().speed(owed);
@@ -266,8 +270,10 @@ impl Throttle {
         self.paused.add(1);
         let until = now + pause;
         let mut queues = self.queues.lock();
-        while Instant::now() < until && account.debt() > ease {
-            account.changed.wait_until(&mut queues, until);
+        while Instant::now() < until && account.debt() > ease && takes() {
+            // Nobody wakes who is in no queue.
+            let soon = Instant::now() + PAUSE_PART;
+            account.changed.wait_until(&mut queues, until.min(soon));
         }
         true
     }

@@ -89,7 +89,7 @@ pub(crate) struct Accounts<M> {
     pub(crate) images_in_vain: HintU64,
     /// How much there was beyond the capacity when who does not wait found nothing to evict, at least one; zero: there was, or a read has ended since.
     pub(crate) room_in_vain: HintU64,
-    /// So many times need nobody look for pages to evict, because all that were found are kept.
+    /// So many times need nobody look for pages to evict, because somebody had all that were found.
     pub(crate) kept_in_vain: HintU64,
     /// Those that write mappings of this cache.
     pub(crate) flushers: Flushers,

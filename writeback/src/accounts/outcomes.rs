@@ -92,6 +92,14 @@ impl Outcomes {
         self.0[outcome as usize].get()
     }
 
+    /// Pages that stay for as long as somebody has them.
+    pub(crate) fn that_stay(&self) -> u64 {
+        [Outcome::Locked, Outcome::Kept, Outcome::Held]
+            .map(|outcome| self.get(outcome))
+            .iter()
+            .sum()
+    }
+
     pub(crate) fn stats(&self) -> ReclaimStats {
         let get = |outcome| self.get(outcome);
         ReclaimStats {

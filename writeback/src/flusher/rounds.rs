@@ -238,6 +238,8 @@ impl Inner {
         });
         if let Some(cache) = new_cache {
             cache.flushers.add(self.as_flushes());
+            // Somebody may have asked before, in vain. What there is now is looked at below.
+            cache.throttle.kick_taken();
         }
         drop(state);
         // The mapping's lock comes before this flusher's.

@@ -159,7 +159,9 @@ impl Inner {
     /// there are go on.
     pub(super) fn spawn_if_needed(self: &Arc<Self>, state: &mut State) {
         let all_work = state.alive > 0 && state.alive == state.working.len();
-        if all_work && state.tasks.len() > 1 && !state.stop {
+        // Those that are at work may be at mappings that were taken away.
+        let is_one_idle = || state.tasks.keys().any(|number| !state.working.contains_key(number));
+        if all_work && !state.stop && is_one_idle() {
             let _ = self.spawn(state);
         }
     }

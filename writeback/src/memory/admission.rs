@@ -81,7 +81,7 @@ impl Core {
             let may_pause = may_wait && !held::any();
             if may_pause && throttle.wants_pause(&member.account) && self.kick.has_flusher() {
                 let began = self.observers.now();
-                if throttle.pause(&member.account) {
+                if throttle.pause(&member.account, || self.admits()) {
                     self.observers.tell_since(began, |observer, took| observer.held_up(took));
                 }
             }

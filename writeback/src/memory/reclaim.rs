@@ -42,7 +42,7 @@ const PAGE_OUT: u64 = 256;
 /// So many bytes are evicted at a time where much has to be.
 const PORTION: u64 = 1 << 20;
 
-/// A look at so many kept pages, and no other, is cheap enough to be repeated for each page that comes in.
+/// A look at so many pages that somebody has, and no other, is cheap enough to be repeated for each page that comes in.
 const CHEAP: u64 = 256;
 
 /// Of those beyond, so many spare one of the looks that follow.
@@ -243,7 +243,7 @@ impl Cache {
         }
     }
 
-    /// Whether to look for pages to evict would be in vain, as far as is known: not long ago there were many, and somebody kept each.
+    /// Whether to look for pages to evict would be in vain, as far as is known: not long ago there were many, and somebody kept each, or read it in.
     fn is_in_vain(&self) -> bool {
         // Relaxed: a hint. One look more or less.
         let one_less = |left: u64| left.checked_sub(1);
@@ -290,7 +290,7 @@ impl Cache {
         mut wanted: Wanted,
         let_go: &mut Vec<Mapping>,
     ) -> (u64, bool) {
-        let (mut evicted, kept_before) = (0, self.outcomes.get(Outcome::Kept));
+        let (mut evicted, stay_before) = (0, self.outcomes.that_stay());
         // How often a hand came to the end, of each mapping that did; and those that came there too often.
         let (mut rounds, mut done) = (HashMap::<_, u32>::new(), Vec::new());
         while !wanted.is_met() {
@@ -314,10 +314,10 @@ impl Cache {
             put_back(givers, given, &mapping);
             let_go.push(mapping);
         }
-        // So each page in hand is looked at a few times for nothing, however many there are; and when their owners let go of many of them,
+        // So each page that somebody has is looked at a few times for nothing, however many there are; and when their owners let go of many of them,
         // some more come in before that is found out.
-        let kept = self.outcomes.get(Outcome::Kept) - kept_before;
-        let in_vain = if evicted == 0 { kept.saturating_sub(CHEAP) / SPARED } else { 0 };
+        let stay = self.outcomes.that_stay() - stay_before;
+        let in_vain = if evicted == 0 { stay.saturating_sub(CHEAP) / SPARED } else { 0 };
         self.kept_in_vain.store(in_vain, Ordering::Relaxed);
         (evicted, wanted.is_met())
     }

@@ -245,6 +245,29 @@ fn a_cache_full_of_reads_is_not_looked_through_by_each_who_comes() {
 }
 
 #[test]
+fn reads_that_do_not_end_are_not_looked_through_by_each_miss_of_a_neighbour() {
+    let (store, cache, sick) = reads_beyond_the_capacity(1500);
+    cache.resize(1000 * PAGE as u64).unwrap();
+    // All places, and they cannot go.
+    (0..4).for_each(|_| sick.handle().read_ahead(..));
+    sick.handle().read_ahead(500 * PAGE as u64..);
+    assert!(cache.stats().cached >= 1000, "{}", cache.stats().cached);
+    let neighbour = MemStore::with_contents(vec![1; 300 * PAGE]);
+    let config = Config::new().cache(&cache);
+    let neighbour = Mapping::with_config(Arc::new(neighbour), config).unwrap();
+    let before = cache.stats().reclaim.locked;
+    (0..300).for_each(|page| assert_eq!(neighbour.page(page).unwrap().read()[0], 1));
+    let looked_at = cache.stats().reclaim.locked - before;
+    assert!(looked_at < 50_000, "{looked_at} pages, each of them in vain");
+    store.deliver_all();
+    // What can go now makes room again, when that is found out.
+    neighbour.handle().set_len(1500 * PAGE as u64).unwrap();
+    (0..1500).for_each(|page| drop(neighbour.page(page).unwrap()));
+    assert!(cache.stats().cached <= 1000, "{}", cache.stats().cached);
+    cache.check().unwrap();
+}
+
+#[test]
 fn who_waits_for_a_page_that_is_being_read_takes_no_place() {
     let (store, cache, mapping) = reads_beyond_the_capacity(17);
     let handle = mapping.async_handle();
