@@ -24,6 +24,7 @@ pub(crate) fn resident() -> io::Result<u64> {
 }
 
 /// Has another process, which runs this very program, build an index of these keys; returns how many bytes it took for it.
+/// The program has to ask first thing whether it [is that process](is_child).
 ///
 /// # Errors
 /// If there is no such process, or it fails.
@@ -92,24 +93,4 @@ pub fn available() -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
-}
-
-/// For tests that give back so much memory that others would see it.
-#[cfg(test)]
-pub(crate) static ALONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_an_index_takes_is_seen_in_the_process() {
-        let _alone = ALONE.lock();
-        let keys: Vec<u64> =
-            (0..1 << 18).map(|key: u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
-        let bytes = build(CANDIDATES[0].build, 64, &keys).expect("Linux tells");
-        let each = bytes as f64 / keys.len() as f64;
-        // Other tests come and go meanwhile, but they are small.
-        assert!((24.0..400.0).contains(&each), "{each} bytes an entry");
-    }
 }

@@ -205,7 +205,6 @@ mod tests {
 
     #[test]
     fn every_phase_is_seen_from_its_beginning_to_its_end() {
-        let _alone = crate::memory::ALONE.lock();
         let effort = Effort { capacity: 4 << 20, churn: Duration::from_millis(100) };
         let phases = measure(effort).expect("Linux tells");
         assert_eq!(phases.len(), 7);
