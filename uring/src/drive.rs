@@ -91,7 +91,7 @@ impl Shared {
     fn end(&self, flight: Flight, end: End) {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
         // The hook has told of it.
-        let _ = catch_unwind(AssertUnwindSafe(|| flight.end(end)));
+        let _ = contain(|| flight.end(end));
         self.progress.ended();
     }
 
@@ -161,6 +161,16 @@ struct Driver<'s, R> {
     is_broken: bool,
 }
 
+/// Calls it; `None` if it panicked. What it panicked with is a foreign value, whose drop may panic in turn: what it does that with is kept for ever.
+fn contain<R>(call: impl FnOnce() -> R) -> Option<R> {
+    let forget = |panic| {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            mem::forget(panic);
+        }
+    };
+    catch_unwind(AssertUnwindSafe(call)).map_err(forget).ok()
+}
+
 /// What the thread does: all that is in the queue, until the queue is closed.
 pub(crate) fn drive<R: Ring>(ring: R, shared: &Shared) {
     IS_A_STORES.set(true);
@@ -173,15 +183,14 @@ pub(crate) fn drive<R: Ring>(ring: R, shared: &Shared) {
         stranded: Vec::new(),
         is_broken: false,
     };
-    let driven = catch_unwind(AssertUnwindSafe(|| driver.run()));
-    let error = match driven {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error),
-        Err(_) => Some(io::Error::other("the thread of the ring has panicked")),
+    let error = match contain(|| driver.run()) {
+        Some(Ok(())) => None,
+        Some(Err(error)) => Some(error),
+        None => Some(io::Error::other("the thread of the ring has panicked")),
     };
     if let Some(error) = error {
         let _ = shared.broken.set(error.into());
-        let _ = catch_unwind(AssertUnwindSafe(|| driver.give_up()));
+        let _ = contain(|| driver.give_up());
     }
     shared.queue.close();
     let Driver { ring, flights, mut waiting, .. } = driver;

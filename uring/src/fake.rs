@@ -496,7 +496,14 @@ fn who_panics_when_told_of_an_end_concerns_nobody_else() {
     within(|| {
         let memory = MemStore::new();
         let store = Under::new(Fake::new(&memory, 4), 8);
-        let completion = Completion::new(PAGE as u64, |_, _| panic!("a panic that is meant"));
+        // What it panics with panics in turn when it is dropped.
+        struct Worse;
+        impl Drop for Worse {
+            fn drop(&mut self) {
+                panic!("a panic that is meant, too");
+            }
+        }
+        let completion = Completion::new(PAGE as u64, |_, _| std::panic::panic_any(Worse));
         store.write(WriteBatch::new(0, 0, vec![[1; PAGE][..].into()]), completion);
         store.write_at(PAGE as u64, &[2; PAGE]).unwrap();
         store.sync(FlushKind::All).unwrap();

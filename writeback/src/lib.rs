@@ -274,6 +274,7 @@ mod mapping;
 mod memory;
 mod modes;
 mod pages;
+mod panics;
 mod peers;
 mod primitives;
 mod rules;

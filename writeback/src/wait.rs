@@ -30,11 +30,11 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
+use crate::panics::contain;
 use crate::primitives::{CHECKED, Condvar, Mutex, static_array};
 
 const BUCKETS: usize = if CHECKED { 2 } else { 64 };
@@ -159,7 +159,7 @@ pub(crate) fn wake_all(key: u64) {
     let tasks = bucket.tasks.lock().take(key);
     bucket.wakeup.notify_all();
     for waker in tasks {
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        let _ = contain(|| waker.wake());
     }
 }
 

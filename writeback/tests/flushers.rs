@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use writeback::{CacheConfig, Config, Flusher, FlusherConfig, Mapping, MemStore, PageCache};
+use writeback::store::fault::FaultStore;
+use writeback::{CacheConfig, Clock, Config, Flusher, FlusherConfig, Mapping, MemStore, PageCache};
 
 fn open() -> (Mapping, TestStore) {
     let store = TestStore::new();
@@ -151,6 +152,44 @@ fn mappings_come_and_go_while_it_runs() {
     dirty(&other, 50);
     assert!(flusher.remove(&other));
     assert_eq!((flusher.step().submitted, other.stats().dirty), (0, 50));
+}
+
+#[test]
+fn expired_pages_are_written_a_chunk_at_a_time_too() {
+    // One store for both, which sees in what order they are written; each has an even half of it.
+    let (one, store) = open();
+    let other = Mapping::with_config(Arc::new(store.clone()), Config::new()).unwrap();
+    let config = FlusherConfig::new().dirty_expire(Duration::ZERO).chunk_pages(3);
+    let flusher = Flusher::manual([one.clone(), other.clone()], config);
+    dirty(&one, 7);
+    other.handle().write_at(&[1; 7 * PAGE], 10 * PAGE as u64).unwrap();
+    assert_eq!(flusher.step().submitted, 14);
+    assert_eq!(store.batches(), [(0, 3), (10, 3), (3, 3), (13, 3), (6, 1), (16, 1)]);
+    // A page that another writer holds is claimed and declined, and does not keep it at one place.
+    dirty(&one, 7);
+    let hold = one.hold_page(1).unwrap();
+    let done = flusher.step();
+    assert_eq!((done.submitted, done.declined), (6, 1));
+    drop(hold);
+    assert_eq!((flusher.step().submitted, one.stats().dirty), (1, 0));
+}
+
+#[test]
+fn a_round_ends_beside_pages_that_expire_meanwhile() {
+    let (clock, store) = (Clock::manual(), FaultStore::new(1));
+    let config = Config::new().clock(clock.clone());
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    let config = FlusherConfig::new().dirty_expire(Duration::from_secs(1)).chunk_pages(1);
+    let flusher = Flusher::manual([mapping.clone()], config);
+    let page = |at: u64| mapping.handle().write_at(&[1; PAGE], at * PAGE as u64).unwrap();
+    page(0);
+    clock.advance(Duration::from_secs(1));
+    (1..10).for_each(page);
+    // Each page that is written makes the others a second older.
+    let moves = clock.clone();
+    store.on_event(move |_, _| moves.advance(Duration::from_secs(1)));
+    assert_eq!((flusher.step().submitted, mapping.stats().dirty), (1, 9));
+    assert_eq!((flusher.step().submitted, mapping.stats().dirty), (9, 0));
 }
 
 #[test]

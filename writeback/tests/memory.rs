@@ -352,6 +352,19 @@ fn a_flusher_makes_room_before_it_is_needed() {
 }
 
 /// How often a page that somebody keeps was looked at in vain, when `pages` are kept over a capacity of 16, and then in as many syncs.
+#[test]
+fn a_flusher_keeps_nothing_free_of_a_cache_of_few_pages() {
+    for capacity in 1..8 {
+        let cache = cache(capacity);
+        let (mapping, _store) = open_in(&cache, 10);
+        (0..capacity).for_each(|page| _ = read(&mapping, page));
+        let flusher = Flusher::manual([mapping.clone()], FlusherConfig::new());
+        (0..5).for_each(|_| _ = flusher.step());
+        assert_eq!(mapping.stats().cached, capacity);
+        assert_sound(&cache, &[&mapping]);
+    }
+}
+
 fn looks_in_vain(pages: u64, in_tasks: bool) -> (u64, u64) {
     let store = MemStore::new();
     store.set_len((pages + 1) * PAGE as u64).unwrap();

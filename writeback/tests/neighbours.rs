@@ -12,8 +12,8 @@ use common::*;
 use parking_lot::Mutex;
 use writeback::store::Store;
 use writeback::{
-    CacheConfig, Config, Error, Flusher, FlusherConfig, Handle, Mapping, MemStore, PageCache,
-    StoreError, SyncMode,
+    Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Handle, Mapping, MemStore,
+    PageCache, StoreError, SyncMode,
 };
 
 fn cache() -> PageCache {
@@ -257,6 +257,44 @@ fn the_last_reference_to_a_mapping_is_let_go_without_a_lock() {
     assert!(!flusher.stop().died);
 }
 
+/// A store whose drop panics, with something whose drop panics.
+#[derive(Debug)]
+struct Sore(TestStore);
+
+impl Drop for Sore {
+    fn drop(&mut self) {
+        struct Worse;
+        impl Drop for Worse {
+            fn drop(&mut self) {
+                panic!("of what was panicked with");
+            }
+        }
+        std::panic::panic_any(Worse);
+    }
+}
+
+impl Store for Sore {
+    pass_on!(0: limits, len, set_len, read, write, flush);
+}
+
+#[test]
+fn a_store_whose_drop_panics_does_not_end_the_flusher_of_the_others() {
+    let (other, _store) = open_in(&cache());
+    let store = TestStore::new();
+    store.writes(Writes::Block);
+    let mapping = Mapping::open(Sore(store.clone())).unwrap();
+    mapping.handle().write_at(&[1; PAGE], 0).unwrap();
+    let flusher = Flusher::start([other.clone(), mapping.clone()], eager()).unwrap();
+    eventually("its thread is in the store", || store.batches().len() == 1);
+    assert!(flusher.remove(&mapping));
+    drop(mapping); // The flusher's thread has the last reference.
+    store.writes(Writes::Accept);
+    eventually("it is dropped", || flusher.stats().panics == 1);
+    other.handle().write_at(&[2; PAGE], 0).unwrap();
+    eventually("the other is written", || other.stats().written == 1);
+    assert!(!flusher.stop().died);
+}
+
 #[test]
 fn a_write_that_never_ends_leaves_the_other_pages() {
     let cache = cache();
@@ -329,6 +367,29 @@ fn a_mapping_that_owes_nothing_is_never_refused() {
     for (_, store) in &stuck {
         store.release_first(Ok(()));
     }
+    cache.check().unwrap();
+}
+
+#[test]
+fn who_joins_a_sick_mapping_that_had_the_whole_limit_has_a_share() {
+    let cache = cache();
+    let (sick, sick_store) = open_in(&cache);
+    sick_store.writes(Writes::Keep);
+    let handle = sick.handle();
+    while cache.stats().debt < 100 {
+        handle.write_at(&[1; PAGE], sick.stats().dirtied * PAGE as u64).unwrap();
+    }
+    sick.write_range(.., SyncMode::Skip, Budget::UNLIMITED).unwrap();
+    let (mapping, store) = open_in(&cache);
+    // Nobody writes, and so many are dirtied all the same.
+    for page in 0..9 {
+        mapping.handle().write_at(&[2; PAGE], page * PAGE as u64).unwrap();
+    }
+    assert_eq!((mapping.stats().dirty, store.batches().len()), (9, 0));
+    assert_eq!(mapping.handle().try_write_at(&[2; 10 * PAGE], 9 * PAGE as u64).unwrap(), PAGE);
+    assert_eq!(cache.stats().debt, 110, "a tenth more than all may owe");
+    work(&mapping);
+    (0..sick_store.kept()).for_each(|_| sick_store.release_first(Ok(())));
     cache.check().unwrap();
 }
 

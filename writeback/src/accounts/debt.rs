@@ -87,7 +87,7 @@ pub(crate) struct Account {
     /// Bytes of each of the mapping's pages.
     pub(crate) weight: u64,
     debt: CounterU64,
-    /// Writers in the mapping's queue. A hint: who finds it zero need not queue up behind anybody.
+    /// Writers in the mapping's queue, and tasks that have been let in and have not dirtied their pages yet. A hint: who finds it zero need not queue up behind anybody.
     pub(super) waiting: HintU64,
     pub(super) changed: Condvar,
     pub(crate) pace: Pace,
@@ -154,8 +154,15 @@ impl Throttle {
 
     /// How much a mapping owes, beside the others.
     pub(super) fn owed(&self, account: &Account) -> Owed {
-        let by_one = account.debt();
-        Owed { by_all: self.debt(), by_one, alone: self.mappings.load(Ordering::Relaxed) <= 1 }
+        let (by_one, by_all) = (account.debt(), self.debt());
+        let others = self.owing().saturating_sub(u64::from(by_one > 0));
+        Owed { by_all, by_one, others, alone: self.mappings.load(Ordering::Relaxed) <= 1 }
+    }
+
+    /// How many mappings owe anything.
+    fn owing(&self) -> u64 {
+        // It falls below zero for a moment where a mapping is charged and discharged at the same time.
+        self.owing.load(Ordering::Relaxed).cast_signed().max(0).unsigned_abs()
     }
 
     /// No writer has to look at what its mapping owes, and none of this one's waits.
@@ -209,9 +216,7 @@ impl Throttle {
 
     /// Whether a flusher is to write the mapping.
     pub(crate) fn is_over_background(&self, account: &Account) -> bool {
-        // It falls below zero for a moment where a mapping is charged and discharged at the same time.
-        let owing = self.owing.load(Ordering::Relaxed).cast_signed().max(1).unsigned_abs();
-        self.shares().is_over_background(self.owed(account), owing)
+        self.shares().is_over_background(self.owed(account), self.owing().max(1))
     }
 
     /// Whether the flushers are to be woken: once, until they begin to look.

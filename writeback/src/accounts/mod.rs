@@ -23,6 +23,7 @@ pub(crate) mod membership;
 pub(crate) mod outcomes;
 pub(crate) mod pace;
 pub(crate) mod queue;
+pub(crate) mod seats;
 pub(crate) mod share;
 pub(crate) mod turns;
 pub(crate) mod usage;
@@ -37,10 +38,13 @@ use self::ghosts::Ghosts;
 use self::givers::{Givers, Listed, Newcomers};
 use self::kick::Flushers;
 use self::outcomes::Outcomes;
+use self::queue::Entering;
+use self::seats::Seats;
 use self::share::Shares;
 use self::turns::Turns;
 use crate::buffer::Frames;
 use crate::counters::Counter;
+use crate::error::Result;
 use crate::primitives::{CounterU64, HintBool, HintU64, Mutex, Ordering};
 
 /// The page that configurations count in, and that small parts of a capacity are rounded to.
@@ -108,6 +112,8 @@ pub(crate) struct Member<M> {
     pub(crate) number: u64,
     /// What it owes.
     pub(crate) account: Arc<Account>,
+    /// Its tasks that wait to dirty a page. They are given what became of a call of a thread; `None`: it panicked.
+    pub(crate) seats: Arc<Seats<Option<Result<Entering<M>>>>>,
     listed: Listed,
     /// Where its evicting hand stands: the next page that is looked at.
     pub(crate) hand: HintU64,
@@ -253,6 +259,7 @@ impl<M> Member<M> {
             cache,
             number,
             account: Arc::new(Account::new(weight)),
+            seats: Arc::default(),
             listed: Listed::default(),
             hand: HintU64::new(0),
             yielded: HintU64::new(0),

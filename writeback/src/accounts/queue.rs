@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::accounts::debt::{Account, END_MAX, Throttle, WAITING};
 use crate::accounts::share::Owed;
+use crate::accounts::{Accounts, Member};
 use crate::primitives::{CHECKED, Condvar, Instant, Ordering};
 
 /// All queues of a cache.
@@ -66,6 +67,8 @@ pub(crate) struct Ticket<'t> {
     throttle: &'t Throttle,
     account: &'t Arc<Account>,
     waiter: Waiter,
+    /// By an [`Entering`].
+    is_kept: bool,
 }
 
 /// A writer may dirty its page, and keeps this until it has.
@@ -81,6 +84,25 @@ impl Admission<'_> {
 impl<'t> From<Ticket<'t>> for Admission<'t> {
     fn from(ticket: Ticket<'t>) -> Self {
         Admission(Some(ticket))
+    }
+}
+
+/// As an [`Admission`], of whoever does not stay in the call that was let in.
+pub(crate) struct Entering<M> {
+    cache: Arc<Accounts<M>>,
+    account: Arc<Account>,
+}
+
+impl<M> Drop for Entering<M> {
+    fn drop(&mut self) {
+        self.account.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.cache.throttle.entered(&self.account);
+    }
+}
+
+impl<M> fmt::Debug for Entering<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entering").finish_non_exhaustive()
     }
 }
 
@@ -139,7 +161,7 @@ impl Throttle {
         // Announced first, then looked at, as by a sleeper of `wait`.
         self.word.fetch_or(WAITING, Ordering::AcqRel);
         self.let_in(&mut queues);
-        Ticket { throttle: self, account, waiter }
+        Ticket { throttle: self, account, waiter, is_kept: false }
     }
 
     /// Lets in whoever there is room for: of each queue the first, then of each the second, and so on.
@@ -162,14 +184,47 @@ impl Throttle {
     }
 
     fn lets_in_one(&self, queue: &mut Queue, entering: u64) -> bool {
+        let lets_in = !queue.waiting.is_empty() && self.has_room_beside(queue, entering);
+        if lets_in {
+            queue.enter_first();
+        }
+        lets_in
+    }
+
+    /// Whether there is room for a page more of the queue's mapping beside those that are entering.
+    fn has_room_beside(&self, queue: &Queue, entering: u64) -> bool {
         let owed = self.owed(&queue.account);
         let of_one = queue.entering * queue.account.weight;
         let (by_all, by_one) = (owed.by_all + entering, owed.by_one + of_one);
-        if queue.waiting.is_empty() || !self.shares().admits(Owed { by_all, by_one, ..owed }) {
-            return false;
+        self.shares().admits(Owed { by_all, by_one, ..owed })
+    }
+
+    /// Enters, if nobody of the mapping waits and there is room.
+    pub(crate) fn try_enter<'t>(&'t self, account: &'t Arc<Account>) -> Option<Ticket<'t>> {
+        let mut queues = self.queues.lock();
+        let entering = queues.entering;
+        let queue = queues.of(account);
+        let enters = queue.waiting.is_empty() && self.has_room_beside(queue, entering);
+        let waiter = Waiter { number: queue.next, changed: Arc::new(Condvar::new()) };
+        if enters {
+            queue.next += 1;
+            queue.entering += 1;
+            queues.entering += account.weight;
         }
-        queue.enter_first();
-        true
+        queues.queues.retain(Queue::is_needed);
+        enters.then(|| Ticket { throttle: self, account, waiter, is_kept: false })
+    }
+
+    /// Somebody that was let in has dirtied its page, or does not mean to any more.
+    fn entered(&self, account: &Arc<Account>) {
+        let mut queues = self.queues.lock();
+        let queue = queues.of(account);
+        queue.entering -= 1;
+        queue.seen.given_up += 1;
+        queue.wake_first();
+        queues.entering -= account.weight;
+        // If it has not, the next one can.
+        self.let_in(&mut queues);
     }
 
     /// Something has happened to the mapping: its writers look again, and those of all for whom there is room go on.
@@ -253,6 +308,14 @@ impl Queue {
 }
 
 impl Ticket<'_> {
+    /// Of the `member` that was let in: the same, without a call that it belongs to.
+    pub(crate) fn keep<M>(mut self, member: &Member<M>) -> Entering<M> {
+        self.is_kept = true;
+        // It may be long until the page is dirty: until then no writer of the mapping passes by the queue, which knows of it.
+        self.account.waiting.fetch_add(1, Ordering::Relaxed);
+        Entering { cache: Arc::clone(&member.cache), account: Arc::clone(&member.account) }
+    }
+
     /// What has happened so far, if the writer still waits; `None`: it has been let in.
     pub(crate) fn waits(&self) -> Option<Seen> {
         let mut queues = self.throttle.queues.lock();
@@ -279,13 +342,14 @@ impl Ticket<'_> {
         }
     }
 
-    /// Enters although there is no room, if nobody of its mapping is before it; returns whether it did, or had been let in.
-    pub(crate) fn enter_anyway(&self) -> bool {
+    /// Enters although there is no room, if nobody of its mapping is before it; returns whether it did, or had been let in. One that was let in and is on its way is before it, too, unless
+    /// this has `waited_long`: that may be a task which nobody polls.
+    pub(crate) fn enter_anyway(&self, waited_long: bool) -> bool {
         let mut queues = self.throttle.queues.lock();
         let queue = queues.of(self.account);
         match queue.place(&self.waiter) {
             None => return true,
-            Some(0) if queue.entering == 0 => {}
+            Some(0) if queue.entering == 0 || waited_long => {}
             Some(_) => return false,
         }
         queue.enter_first();
@@ -296,22 +360,18 @@ impl Ticket<'_> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         let mut queues = self.throttle.queues.lock();
         let queue = queues.of(self.account);
-        match queue.place(&self.waiter) {
-            Some(at) => {
-                queue.waiting.remove(at);
-                self.account.waiting.fetch_sub(1, Ordering::Relaxed);
-                queue.wake_first();
-            }
-            None => {
-                queue.entering -= 1;
-                queue.seen.given_up += 1;
-                queue.wake_first();
-                queues.entering -= self.account.weight;
-            }
-        }
-        // It may not have dirtied anything: then the next one can.
+        let Some(at) = queue.place(&self.waiter) else {
+            drop(queues);
+            return self.throttle.entered(self.account);
+        };
+        queue.waiting.remove(at);
+        self.account.waiting.fetch_sub(1, Ordering::Relaxed);
+        queue.wake_first();
         self.throttle.let_in(&mut queues);
     }
 }

@@ -77,14 +77,31 @@ impl PageRef {
 impl Core {
     /// As `write_logged_at`, with the position held until the pages have it.
     pub(crate) fn write_logged(&self, buf: &[u8], offset: u64, position: u64) -> Result<()> {
+        let _release = self.hold_position(position)?;
+        self.write_logged_at(buf, offset, position)
+    }
+
+    /// Has it held until this is dropped, when the pages have it, each from when it was changed.
+    fn hold_position(&self, position: u64) -> Result<Release<'_>> {
         let order = self.order()?;
         if position == u64::MAX {
             return Err(Error::Config { reason: "u64::MAX is not a log position" });
         }
         order.hold(position);
-        // Its pages have it, each from when it was changed.
-        let _release = Release { order, position };
-        self.write_logged_at(buf, offset, position)
+        Ok(Release { order, position })
+    }
+}
+
+impl Mapping {
+    /// As [`write_logged`](Core::write_logged), in a task.
+    pub(crate) async fn write_logged_in_task(
+        &self,
+        buf: &[u8],
+        offset: u64,
+        position: u64,
+    ) -> Result<()> {
+        let _release = self.core.hold_position(position)?;
+        self.write_at_in_task(buf, offset, Some(position)).await
     }
 }
 

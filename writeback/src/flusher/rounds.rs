@@ -9,7 +9,6 @@
 //! of the line, so mappings take turns. A job is in the hands of one thread, and of a mapping there is at most one job.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::accounts::kick::{Attends, Flushes};
 use crate::clock::millis;
 use crate::error::Result;
 use crate::modes::{Budget, Progress};
+use crate::panics::contain;
 use crate::primitives::{Condvar, HintU32, HintU64, Instant, Mutex, MutexGuard, Ordering, thread};
 use crate::rules::core::{Cache, Mapping};
 
@@ -71,6 +71,8 @@ pub(super) struct State {
     pub(super) next_round: Option<Instant>,
     /// Until then a kick makes no round: there was nothing to do in the one before.
     pub(super) quiet_until: Option<Instant>,
+    /// When one of the mappings that rested in the last round has done so for long enough: nobody else may come to kick for it.
+    pub(super) rested: Option<Instant>,
     pub(super) idle: usize,
     pub(super) alive: usize,
     pub(super) threads: Vec<thread::JoinHandle<()>>,
@@ -104,10 +106,12 @@ pub(super) struct Job {
     stage: Stage,
     /// Looks for expired pages too.
     timed: bool,
+    /// Of those, when they became dirty at the latest, and from which page on.
+    expired: Option<(u64, u64)>,
     /// Chunks in a row of which nothing could be written. Two: once round the mapping.
     fruitless: u8,
     /// Pages handed to the store.
-    submitted: u64,
+    pub(super) submitted: u64,
     /// Until when it writes because there is too much.
     until: Option<Instant>,
     /// Pages that were asked for and are left to be written, by all jobs of the round.
@@ -386,9 +390,9 @@ impl Inner {
             }
             true
         });
+        state.rested = rests_until;
         if jobs.is_empty() {
-            // Otherwise a kick for every dirtied page would make a round. Who rests is looked at afterwards.
-            state.kicked = rests_until.is_some();
+            // Otherwise a kick for every dirtied page would make a round.
             state.quiet_until = rests_until.or_else(|| after(now, self.rest()));
             // Those are looked at again, and asked then.
             if some_are_busy {
@@ -437,8 +441,8 @@ impl Inner {
         let caches: Vec<_> =
             self.state.lock().caches.iter().map(|(cache, _)| Arc::clone(cache)).collect();
         for cache in caches {
-            let reclaimed = catch_unwind(AssertUnwindSafe(|| cache.reclaim_ahead()));
-            self.count(done, |stats| stats.panics += u64::from(reclaimed.is_err()));
+            let reclaimed = contain(|| cache.reclaim_ahead());
+            self.count(done, |stats| stats.panics += u64::from(reclaimed.is_none()));
         }
     }
 
@@ -461,11 +465,8 @@ impl Inner {
                 }
             }
             Stage::Expired => {
-                let now_ms = mapping.core.clock.now_ms();
-                let dirty_by_ms = now_ms.checked_sub(millis(self.config.dirty_expire));
-                if let Some(dirty_by_ms) = dirty_by_ms.filter(|_| job.timed) {
-                    job.submitted +=
-                        self.pass(done, mapping, || mapping.write_expired(dirty_by_ms));
+                if job.timed && self.chunk_of_expired(job, done) {
+                    return true;
                 }
                 job.next_stage(Stage::Background);
                 job.until = after(Instant::now(), self.config.interval);
@@ -483,8 +484,8 @@ impl Inner {
                 }
             }
             Stage::Reclaim => {
-                let paged_out = catch_unwind(AssertUnwindSafe(|| mapping.page_out_if_short()));
-                self.count(done, |stats| stats.panics += u64::from(paged_out.is_err()));
+                let paged_out = contain(|| mapping.page_out_if_short());
+                self.count(done, |stats| stats.panics += u64::from(paged_out.is_none()));
                 job.submitted += u64::from(paged_out.unwrap_or(false));
                 return false;
             }
@@ -514,20 +515,39 @@ impl Inner {
         submitted
     }
 
+    /// Writes up to a chunk of the pages that have been dirty for long; returns whether there may be more.
+    fn chunk_of_expired(&self, job: &mut Job, done: &mut FlusherStats) -> bool {
+        let mapping = job.task.mapping.clone();
+        // As of the first chunk, or there would be more and more.
+        let since = || mapping.core.clock.now_ms().checked_sub(millis(self.config.dirty_expire));
+        let Some((dirty_by_ms, first)) = job.expired.or_else(|| Some((since()?, 0))) else {
+            return false; // The clock is younger than that.
+        };
+        let budget = Budget::pages(self.config.chunk_pages);
+        let mut stopped = None;
+        job.submitted += self.pass(done, &mapping, || {
+            let (progress, at) = mapping.write_expired(dirty_by_ms, first, budget)?;
+            stopped = at;
+            Ok(progress)
+        });
+        job.expired = stopped.map(|next| (dirty_by_ms, next));
+        stopped.is_some()
+    }
+
     /// Makes a pass, and another if the log had to be made durable first; returns how many pages were
     /// submitted.
     fn pass(
         &self,
         done: &mut FlusherStats,
         mapping: &Mapping,
-        write: impl Fn() -> Result<Progress>,
+        mut write: impl FnMut() -> Result<Progress>,
     ) -> u64 {
-        let first = self.add_up(done, &write);
+        let first = self.add_up(done, &mut write);
         // Here nothing is held that anybody waits for.
         if first.log_wanted == 0 || !mapping.core.ensure_log(first.log_wanted) {
             return first.submitted;
         }
-        first.submitted + self.add_up(done, &write).submitted
+        first.submitted + self.add_up(done, &mut write).submitted
     }
 
     /// Makes a pass and adds up what it did.
@@ -535,13 +555,13 @@ impl Inner {
     /// A store that panics must not end the flusher of all the others. Whatever the pass had in its hands
     /// is redirtied, or reported as lost, by the drops on the way.
     fn add_up(&self, done: &mut FlusherStats, pass: impl FnOnce() -> Result<Progress>) -> Progress {
-        let progress = match catch_unwind(AssertUnwindSafe(pass)) {
-            Ok(Ok(progress)) => progress,
-            Ok(Err(_)) => {
+        let progress = match contain(pass) {
+            Some(Ok(progress)) => progress,
+            Some(Err(_)) => {
                 self.count(done, |stats| stats.errors += 1);
                 return Progress::default();
             }
-            Err(_) => {
+            None => {
                 self.count(done, |stats| stats.panics += 1);
                 return Progress::default();
             }
@@ -556,7 +576,7 @@ impl Inner {
     }
 
     /// Counts for the round and for all of them.
-    fn count(&self, done: &mut FlusherStats, change: impl Fn(&mut FlusherStats)) {
+    pub(super) fn count(&self, done: &mut FlusherStats, change: impl Fn(&mut FlusherStats)) {
         let mut one = FlusherStats::default();
         change(&mut one);
         self.counters.add(&one);
@@ -572,7 +592,8 @@ impl Job {
     fn new(number: u64, task: &Arc<Task>, timed: bool, requested: &Arc<HintU64>) -> Self {
         let (task, requested) = (Arc::clone(task), Arc::clone(requested));
         let stage = Stage::Requested;
-        Self { number, task, stage, timed, fruitless: 0, submitted: 0, until: None, requested }
+        let (expired, fruitless, submitted, until) = (None, 0, 0, None);
+        Self { number, task, stage, timed, expired, fruitless, submitted, until, requested }
     }
 
     fn next_stage(&mut self, stage: Stage) {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::FlusherStats;
 use super::rounds::{Inner, Job, State, Working};
 use crate::error::{Error, Result};
+use crate::panics::{contain, discard};
 use crate::primitives::{CHECKED, Instant, MutexGuard, Ordering, thread};
 use crate::rules::core::Mapping;
 
@@ -135,19 +136,30 @@ impl Inner {
         let served = std::panic::catch_unwind(AssertUnwindSafe(|| {
             self.serve(&mut job, &mut FlusherStats::default())
         }));
+        let number = job.number;
         let mut state = self.locked();
-        state.working.remove(&job.number);
+        // The job of a mapping that was taken away may have the last reference to it, and to its store: then this thread is at work until that is dropped. (One that is taken
+        // away in the next few instructions is not seen.)
+        let is_last = !state.tasks.contains_key(&number);
+        if !is_last {
+            state.working.remove(&number);
+        }
         if let Ok(true) = served {
             state.ready.push_back(job);
         } else {
             self.finish(&mut state, &job, Instant::now());
-            // Without the lock: it may be the last reference to the mapping, and to its store.
-            drop(state);
-            drop(job);
-            if let Err(panic) = served {
-                std::panic::resume_unwind(panic);
+            drop(state); // A store must not be dropped under it.
+            if contain(|| drop(job)).is_none() {
+                self.count(&mut FlusherStats::default(), |stats| stats.panics += 1);
             }
             state = self.locked();
+            if is_last {
+                state.working.remove(&number);
+            }
+            if let Err(panic) = served {
+                drop(state);
+                std::panic::resume_unwind(panic);
+            }
         }
         if state.idle > 0 && !state.ready.is_empty() {
             self.changed.notify_all();
@@ -185,10 +197,10 @@ impl Inner {
         let threads = std::mem::take(&mut state.threads);
         let jobs = std::mem::take(&mut state.ready);
         drop(state);
-        drop(jobs); // Without the lock, as above.
+        let _ = contain(|| drop(jobs)); // Without the lock, as above.
         if ended {
             // What they ended with is counted already. They hold no lock of this flusher any more.
-            threads.into_iter().for_each(|thread| _ = thread.join());
+            threads.into_iter().filter_map(|thread| thread.join().err()).for_each(discard);
         }
         ended
     }
@@ -203,7 +215,7 @@ impl Inner {
 impl State {
     fn round_is_due(&self, now: Instant) -> bool {
         let kicked = self.kicked && self.quiet_until.is_none_or(|until| until <= now);
-        kicked || self.next_round.is_some_and(|due| due <= now)
+        kicked || [self.next_round, self.rested].into_iter().flatten().any(|due| due <= now)
     }
 
     /// A job, if one is ready and not too many are in hand.
@@ -228,7 +240,7 @@ impl State {
         let kick = self.quiet_until.filter(|_| self.kicked);
         let blocked = (!self.ready.is_empty()).then(|| now + LOOK_AGAIN);
         let linger = (self.idle > SPARE).then(|| now + LINGER);
-        [self.next_round, kick, blocked, linger].into_iter().flatten().min()
+        [self.next_round, self.rested, kick, blocked, linger].into_iter().flatten().min()
     }
 
     /// The mappings in whose stores threads are.
@@ -242,6 +254,27 @@ impl State {
 mod tests {
     use super::*;
     use crate::flusher::FlusherConfig;
+
+    #[test]
+    fn who_rests_while_another_is_written_is_looked_at_afterwards() {
+        let config = FlusherConfig::new().interval(Duration::MAX);
+        let (inner, now) = (Inner::new(config), Instant::now());
+        let mappings = [(); 2].map(|()| Mapping::open(crate::MemStore::new()).expect("it opens"));
+        for mapping in &mappings {
+            mapping.handle().write_at(b"abc", 0).expect("it is written");
+            inner.add(mapping.clone());
+        }
+        let mut state = inner.locked();
+        let mut jobs = inner.begin_round(&mut state, false, now);
+        jobs[1].submitted = 1; // Of the other nothing could be written.
+        jobs.iter().for_each(|job| inner.finish(&mut state, job, now));
+        assert_eq!(inner.begin_round(&mut state, false, now).len(), 1, "a kick for the second");
+        let due = state.rested.expect("the first rests");
+        assert!(!state.round_is_due(now) && state.round_is_due(due));
+        assert_eq!(state.deadline(now), Some(due));
+        let jobs = inner.begin_round(&mut state, false, due);
+        assert_eq!((jobs.len(), state.rested), (1, None));
+    }
 
     #[test]
     fn a_thread_that_dies_is_told() {

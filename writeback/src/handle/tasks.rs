@@ -4,7 +4,7 @@ use std::future::Future;
 use std::ops::RangeBounds;
 
 use super::Handle;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::held;
 use crate::index::range::{Inclusive, inclusive};
 use crate::modes::FlushKind;
@@ -69,6 +69,37 @@ impl AsyncHandle {
         self.handle.mapping().read_at_in_task(buf, offset, &self.handle.sequence)
     }
 
+    /// Writes all of `buf` at `offset`: see [`Handle::write_at`].
+    ///
+    /// # Concurrency
+    /// Waits for room for dirty pages, in the order in which tasks of the mapping have come: one thread of the cache waits in the place of all of them, as a writer that is a thread
+    /// does, pauses included. Otherwise as [`read_at`](Self::read_at), and for whoever has a guard of the page. One that has been let in and is not polled any more keeps the room of
+    /// a page from the others, so drop it. Takes its turns with other tasks if there are many pages.
+    ///
+    /// Dropped, it has written some of its pages from the front, each of them whole, and writes no more.
+    ///
+    /// # Errors
+    /// As [`Handle::write_at`]; [`Error::Thread`] if there is no room, and no thread to wait for it.
+    pub fn write_at(&self, buf: &[u8], offset: u64) -> impl Future<Output = Result<()>> + Send {
+        self.handle.mapping().write_at_in_task(buf, offset, None)
+    }
+
+    /// As [`write_at`](Self::write_at), for a change that has a record at `position` in the log: see [`Handle::write_logged_at`].
+    ///
+    /// # Concurrency
+    /// The log is not to be truncated beyond `position` before this has ended. Otherwise as [`write_at`](Self::write_at).
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at), and as [`Handle::write_logged_at`].
+    pub fn write_logged_at(
+        &self,
+        buf: &[u8],
+        offset: u64,
+        position: u64,
+    ) -> impl Future<Output = Result<()>> + Send {
+        self.handle.mapping().write_logged_in_task(buf, offset, position)
+    }
+
     /// Reads the pages of these bytes that are not cached: see [`Handle::prefetch`].
     ///
     /// # Concurrency
@@ -105,11 +136,11 @@ impl AsyncHandle {
     /// # Concurrency
     /// Waits for what [`Handle::sync_data`] waits for. Any number of them share the flushes of the store: those that wait for one are covered by the next. While it waits for
     /// whoever [holds](crate::page::Hold) a page it has a claim of that page, for which other syncs and cuts wait, so a future that is not polled any more has to be dropped; otherwise it has no lock while it waits.
-    /// If somebody keeps a guard of a page, it has a thread wait for that and write the page. Dropped, it leaves pages dirty that it has not come to, and what was begun ends
+    /// If somebody keeps a guard of a page, it has a thread wait for that and write the page; and for the [log](crate::hooks::Log) a thread waits, one for all syncs of the mapping. Dropped, it leaves pages dirty that it has not come to, and what was begun ends
     /// without it; it has told no error, so the handle's next sync does. Takes its turns with other tasks if there are many pages.
     ///
     /// # Errors
-    /// As [`Handle::sync_data`]; [`Error::Config`] if the mapping has a [log](crate::hooks::Log), which has no way to be waited for but in a thread.
+    /// As [`Handle::sync_data`].
     pub fn sync_data(&self) -> impl Future<Output = Result<()>> + Send {
         self.sync(Some((0, u64::MAX)), FlushKind::Data)
     }
@@ -134,9 +165,6 @@ impl AsyncHandle {
     }
 
     async fn sync(&self, pages: Option<Inclusive>, kind: FlushKind) -> Result<()> {
-        if self.handle.mapping().core.order.is_some() {
-            return Err(Error::Config { reason: "a mapping with a log is synced in a thread" });
-        }
         match pages {
             Some(pages) => self.handle.synced(pages, kind).await,
             None => Ok(()),

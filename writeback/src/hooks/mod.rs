@@ -31,11 +31,17 @@ pub(crate) use order::Order;
 pub use seal::Seal;
 pub(crate) use seal::Sealer;
 
+use crate::panics::discard;
+
 /// Calls a hook. If it panics, it has failed.
 ///
 /// Unwinding leaves nothing of the cache's half done: a hook is given values of its own.
 pub(crate) fn contain<R>(hook: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-    catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+    catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|panic| {
+        let error = panicked(&*panic);
+        discard(panic);
+        Err(error)
+    })
 }
 
 #[cold]
@@ -56,5 +62,16 @@ mod tests {
         assert!(failed(contain(|| panic!("number {}", 7))).ends_with("panicked: number 7"));
         assert!(failed(contain(|| std::panic::panic_any(7))).ends_with("panicked: no message"));
         assert_eq!(contain(|| Ok(7)).unwrap(), 7);
+    }
+
+    #[test]
+    fn what_it_panicked_with_may_panic_when_it_is_dropped() {
+        struct Sore;
+        impl Drop for Sore {
+            fn drop(&mut self) {
+                panic!("of what was panicked with");
+            }
+        }
+        contain::<()>(|| std::panic::panic_any(Sore)).unwrap_err();
     }
 }

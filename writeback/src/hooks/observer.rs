@@ -4,13 +4,13 @@
 //! twice. This layer knows when to tell and of what; it does not know what is done with it.
 
 use std::fmt::Debug;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::counters::{Counter, Counters};
 use crate::error::{Error, StoreError};
 use crate::modes::FlushKind;
+use crate::panics::contain;
 use crate::primitives::{AtomicU64, Instant, Ordering};
 
 /// Is told what a mapping does, for metrics and traces. Every method does nothing unless implemented.
@@ -170,7 +170,7 @@ impl Observers {
     /// Tells all of them.
     pub(crate) fn tell(&self, event: impl Fn(&dyn Observer)) {
         for observer in &self.all {
-            if catch_unwind(AssertUnwindSafe(|| event(&**observer))).is_err() {
+            if contain(|| event(&**observer)).is_none() {
                 self.panics.add(1);
             }
         }

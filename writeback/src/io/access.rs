@@ -22,7 +22,7 @@ use crate::index::Pinned;
 use crate::pages::Page;
 use crate::pages::keep::Kept;
 use crate::pages::state::Snapshot;
-use crate::primitives::LatchReadGuard;
+use crate::primitives::{LatchReadGuard, Mutex};
 use crate::rules::core::{Core, Room};
 use crate::store;
 use crate::wait;
@@ -49,6 +49,43 @@ pub(crate) enum Copied {
     Busy,
     /// It is not cached, or was just cut away.
     Missing,
+}
+
+/// What became of a change of a page, under its latch.
+enum Changed {
+    Yes,
+    /// The page has gone.
+    Gone,
+    /// Nobody wants it any more.
+    Unwanted,
+}
+
+impl From<bool> for Changed {
+    fn from(is_changed: bool) -> Self {
+        if is_changed { Self::Yes } else { Self::Gone }
+    }
+}
+
+/// The bytes of a piece that a thread writes for a task; `None`: the task is gone.
+pub(crate) type Wanted = Mutex<Option<Box<[u8]>>>;
+
+/// What became of a write of a task, which waits for nothing.
+pub(crate) enum Tried {
+    Done,
+    /// The page has to be read before.
+    Missing,
+    /// Somebody has the lock of the page, which has no contents.
+    Busy(Kept),
+    /// Somebody has the page's latch.
+    Latched,
+    /// The mapping is being cut.
+    Cut,
+    /// The mapping cannot grow: the store is being cut, or has to be before.
+    Growing,
+    /// There is no room for a dirty page.
+    Full,
+    /// The page has gone meanwhile.
+    Gone,
 }
 
 impl Core {
@@ -162,6 +199,23 @@ impl Core {
         self.copy_in(&pinned, &page, &mut contents, piece, from)
     }
 
+    /// As [`write_cached`](Self::write_cached), but does not wait for who has the page's latch.
+    pub(crate) fn try_write_cached(&self, piece: Piece, from: &[u8]) -> Copied {
+        let pinned = self.tree.pin();
+        let Some(page) = pinned.get(piece.index).filter(|page| page.snapshot().is_uptodate())
+        else {
+            return Copied::Missing;
+        };
+        self.refuse_to_write(&page);
+        let Some(mut contents) = page.contents.try_write() else { return Copied::Busy };
+        let stays = self.len() >= piece.end && self.admits();
+        if !stays || !self.copy_in(&pinned, &page, &mut contents, piece, from) {
+            return Copied::Missing;
+        }
+        self.found(&page);
+        Copied::Yes
+    }
+
     /// Marks the page dirty and copies into it. `false`: it was truncated away or evicted.
     ///
     /// Dirty first, bytes second: both under the latch, which an image is taken under too, so their
@@ -189,9 +243,69 @@ impl Core {
     #[cold]
     pub(crate) fn write_slow(&self, piece: Piece, from: &[u8], room: Room<'_>) -> Result<()> {
         let copy_in = |pinned: &Pinned<'_>, page: &Page, contents: &mut Contents| {
-            self.copy_in(pinned, page, contents, piece, from)
+            self.copy_in(pinned, page, contents, piece, from).into()
         };
         self.change_slow(piece, from.len(), room, copy_in).map(drop)
+    }
+
+    /// As [`write_slow`](Self::write_slow), of a page that may be cached, if it is still `wanted` when all is there that has to be waited for.
+    pub(crate) fn write_wanted(&self, piece: Piece, wanted: &Wanted, room: Room<'_>) -> Result<()> {
+        let copy_in = |pinned: &Pinned<'_>, page: &Page, contents: &mut Contents| {
+            // Under the latch: whoever takes the bytes away waits for the copy, and no longer.
+            match &*wanted.lock() {
+                Some(from) => self.copy_in(pinned, page, contents, piece, from).into(),
+                None => Changed::Unwanted,
+            }
+        };
+        self.change_slow(piece, piece.len, room, copy_in).map(drop)
+    }
+
+    /// As [`write_slow`](Self::write_slow), but waits for nothing, and has nothing read.
+    #[cold]
+    pub(crate) fn try_write_slow(
+        &self,
+        piece: Piece,
+        from: &[u8],
+        mut room: Room<'_>,
+    ) -> Result<Tried> {
+        let Some(_no_truncate) = self.no_truncate_of(false)? else { return Ok(Tried::Cut) };
+        self.admit()?;
+        // Nobody but a cut of the mapping makes it so.
+        if self.has_to_cut_before(piece.end) && !held::any_of(self.id()) {
+            return Ok(Tried::Growing);
+        }
+        let to_lengthen = self.prepare_to_lengthen(piece.end)?;
+        let (page, lock) = match self.find_or_try_lock(piece.index, &mut room) {
+            Found::Valid(page) => (page, None),
+            Found::Busy(page) => return Ok(Tried::Busy(page)),
+            Found::Locked(page) => {
+                let lock = PageLock { core: self, page };
+                (lock.page.clone(), Some(lock))
+            }
+        };
+        if lock.is_some() && !self.is_overwritten(piece, from.len()) {
+            return Ok(Tried::Missing);
+        }
+        let Some(growth) = to_lengthen.try_begin() else { return Ok(Tried::Growing) };
+        let pinned = self.tree.pin();
+        self.refuse_to_write(&page);
+        let Some(mut contents) = page.contents.try_write() else { return Ok(Tried::Latched) };
+        if lock.is_some() {
+            *contents = Contents::from(self.frames.zeroed(self.page_size));
+            page.state.set_uptodate();
+        }
+        if !self.copy_in(&pinned, &page, &mut contents, piece, from) {
+            return Ok(Tried::Gone);
+        }
+        growth.end();
+        Ok(Tried::Done)
+    }
+
+    /// Waits until the mapping can be lengthened to `end`, and cuts the store first if that has to be.
+    pub(crate) fn wait_to_lengthen(&self, end: u64) -> Result<()> {
+        let _no_truncate = self.no_truncate()?;
+        drop(self.prepare_to_lengthen(end)?.begin());
+        Ok(())
     }
 
     /// The page at `index`, dirty; lengthens the mapping to `end`, which lies in it, if it ends earlier.
@@ -199,7 +313,7 @@ impl Core {
         let whole = 0..self.page_size;
         let nothing = Piece { index, within: 0, len: 0, end, position: None, stays: false };
         self.change_slow(nothing, 0, room, |pinned, page, _| {
-            self.mark_dirty(pinned, page, &whole).is_ok()
+            self.mark_dirty(pinned, page, &whole).is_ok().into()
         })
     }
 
@@ -210,7 +324,7 @@ impl Core {
         piece: Piece,
         len: usize,
         mut room: Room<'_>,
-        change: impl Fn(&Pinned<'_>, &Page, &mut Contents) -> bool,
+        change: impl Fn(&Pinned<'_>, &Page, &mut Contents) -> Changed,
     ) -> Result<Kept> {
         // Observers are told of a read when nothing is locked any more.
         let mut told = None;
@@ -249,11 +363,13 @@ impl Core {
                 *contents = Contents::from(bytes);
                 page.state.set_uptodate();
             }
-            if change(&pinned, &page, &mut contents) {
-                growth.end();
-                drop(contents);
-                return Ok(page);
+            match change(&pinned, &page, &mut contents) {
+                Changed::Gone => continue,
+                Changed::Yes => growth.end(),
+                Changed::Unwanted => {}
             }
+            drop(contents);
+            return Ok(page);
         }
     }
 
@@ -305,6 +421,13 @@ impl Core {
         }
     }
 
+    /// Whether the `len` bytes that are about to be written leave nothing in the page of what the store has of it.
+    fn is_overwritten(&self, piece: Piece, len: usize) -> bool {
+        let valid = self.valid(piece.index, self.len());
+        let all = if self.sealer.is_some() { self.payload() } else { 0..valid };
+        valid == 0 || (piece.within <= all.start && piece.within + len >= all.end)
+    }
+
     /// The first contents of a page. Read from the store, unless there is nothing in it that the
     /// `len` bytes the caller is about to write would leave. A read is told of when `told` is dropped.
     fn first_contents<'s>(
@@ -316,8 +439,7 @@ impl Core {
         let bytes = self.frames.zeroed(self.page_size);
         let (index, offset) = (piece.index, self.page_offset(piece.index));
         let valid = self.valid(index, self.len());
-        let all = if self.sealer.is_some() { self.payload() } else { 0..valid };
-        if valid == 0 || (piece.within <= all.start && piece.within + len >= all.end) {
+        if self.is_overwritten(piece, len) {
             return Ok(bytes);
         }
         self.counters.misses.add(1);
@@ -378,7 +500,7 @@ pub(super) enum Found {
 }
 
 /// Whether nobody reads the page in any more, or that is `over` for this caller: it is valid, whoever has its lock, or unlocked.
-pub(super) fn has_been_read(state: Snapshot, over: &impl Fn() -> bool) -> bool {
+pub(crate) fn has_been_read(state: Snapshot, over: &impl Fn() -> bool) -> bool {
     !state.is_locked() || state.is_uptodate() || over()
 }
 

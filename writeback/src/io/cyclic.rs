@@ -44,14 +44,19 @@ impl Mapping {
         Ok(pass.progress)
     }
 
-    /// Writes back, in mode `Skip`, the pages that have been dirty since `dirty_by_ms` or longer.
-    pub(crate) fn write_expired(&self, dirty_by_ms: u64) -> Result<Progress> {
+    /// Writes back, in mode `Skip`, the pages from `first` on that have been dirty since `dirty_by_ms` or longer. Returns where it stopped, too, if
+    /// the budget was used up first.
+    pub(crate) fn write_expired(
+        &self,
+        dirty_by_ms: u64,
+        first: u64,
+        budget: Budget,
+    ) -> Result<(Progress, Option<u64>)> {
         self.core.check_store()?;
-        let mut pass = Pass::new(self, SyncMode::Skip, Budget::UNLIMITED);
+        let mut pass = Pass::new(self, SyncMode::Skip, budget);
         pass.dirty_by_ms = dirty_by_ms;
-        if !self.core.memory_backed {
-            pass.walk((0, u64::MAX), PageTag::Dirty);
-        }
-        Ok(pass.progress)
+        let is_stored = !self.core.memory_backed;
+        let stopped = is_stored.then(|| pass.walk((first, u64::MAX), PageTag::Dirty)).flatten();
+        Ok((pass.progress, stopped))
     }
 }

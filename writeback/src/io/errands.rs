@@ -43,7 +43,7 @@ impl Mapping {
     ///
     /// # Panics
     /// If the errand has.
-    pub(super) async fn errand<T: Send + 'static>(
+    pub(crate) async fn errand<T: Send + 'static>(
         &self,
         name: u64,
         errand: impl FnOnce(&Self) -> T + Send + 'static,

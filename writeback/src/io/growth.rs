@@ -47,11 +47,16 @@ impl Core {
         Ok(())
     }
 
+    /// Whether the store has to be cut before the mapping is lengthened to `end`.
+    pub(crate) fn has_to_cut_before(&self, end: u64) -> bool {
+        end > self.len() && self.store_is_longer.load(Ordering::Acquire)
+    }
+
     /// A writer is about to lengthen the mapping to `end`, if it ends earlier. If the store is longer than the mapping,
     /// because an earlier cut failed, it is cut now: its old bytes must not come back. Not by a thread with a guard: it
     /// might wait for a sync that does the same, and waits for a writer who waits for the guard.
     pub(crate) fn prepare_to_lengthen(&self, end: u64) -> Result<ToLengthen<'_>> {
-        if end > self.len() && self.store_is_longer.load(Ordering::Acquire) {
+        if self.has_to_cut_before(end) {
             if held::any_of(self.id()) {
                 return Err(Error::WouldBlock);
             }

@@ -5,6 +5,9 @@
 //! walk meanwhile but goes on from where it was. If it is dropped, the pages that it has not come to are dirty as before and still tagged, for nobody: the next sync of theirs takes a look
 //! more. What has begun ends, and is booked, without it.
 //!
+//! For the log a task has a thread wait, before its pass, as far as the pages want it then; and again for a page that has been changed since: whether its image is covered is
+//! looked at under the latch that the image is taken under.
+//!
 //! Of what nobody would wake it for, a latch and the end of a growth, a task first comes again a few times, because most are free after a copy. Then a
 //! thread does for it what it would have to wait for, as an [errand](super::errands): in the queue of the latch, where no reader that comes later is before it.
 
@@ -29,11 +32,15 @@ const TURN: u32 = 1000;
 /// So many times a task comes again for what is over soon, as a rule.
 const PATIENCE: u32 = 16;
 
+/// So many times it waits for the log, of a page that has later changes each time.
+const LOG_WAITS: u32 = 2;
+
 /// So many syncs a close makes, when writes fail that others make good.
 const SAVES_MAX: u32 = 8;
 
-/// The errand that is to settle the length; the others have a page's number.
+/// The errands that are to settle the length, and to make the log durable; the others have a page's number.
 const SETTLE: u64 = u64::MAX;
+const LOG: u64 = u64::MAX - 1;
 
 impl Mapping {
     /// Everything a sync does but report write errors: those are in the error sequence.
@@ -81,6 +88,7 @@ impl Mapping {
         let core = &*self.core;
         core.durability.check()?;
         core.tag_to_write((first, last));
+        self.make_log_durable((first, last)).await;
         let mut pass = Pass::new(self, SyncMode::Wait, Budget::UNLIMITED);
         pass.in_task = true;
         let mut next = Some(first);
@@ -107,14 +115,56 @@ impl Mapping {
         Ok(())
     }
 
+    /// As far as these pages want it, so that there is one wait for all of them. If it fails, each of them finds that.
+    async fn make_log_durable(&self, (first, last): Inclusive) {
+        let core = &*self.core;
+        if core.order.is_none() {
+            return;
+        }
+        let (mut wanted, mut next) = (0, Some(first));
+        while let Some(start) = next.take() {
+            let mut visited = 0;
+            for (index, page) in walk(&core.tree, (start, last), PageTag::ToWrite) {
+                wanted = wanted.max(page.positions.lock().newest().unwrap_or(0));
+                visited += 1;
+                if visited == TURN {
+                    next = index.checked_add(1);
+                    break;
+                }
+            }
+            if next.is_some() {
+                come_again().await;
+            }
+        }
+        self.ensure_log_in_task(wanted).await;
+    }
+
+    /// Has a thread wait for the log, unless one does for another; returns whether it has become durable. Who finds that it has not says so, with a page.
+    async fn ensure_log_in_task(&self, upto: u64) -> bool {
+        let ensure = move |mapping: &Self| {
+            mapping.core.order.as_ref().is_some_and(|order| order.ensure(upto).is_ok())
+        };
+        let is_durable = || self.core.order.as_ref().is_none_or(|order| order.is_durable(upto));
+        while !is_durable() {
+            if let Some(ensured) = self.errand(LOG, ensure).await {
+                return ensured;
+            }
+        }
+        true
+    }
+
     /// Decides a page that a task cannot write at once.
     async fn finish_in_task(&self, pass: &mut Pass<'_>, mut stuck: Stuck) {
-        let mut turns = 0;
+        let (mut turns, mut waits) = (0, 0);
         while let Some(page) = pass.finish_visit(stuck).await {
             turns += 1;
-            if turns <= PATIENCE {
+            let log_wanted = std::mem::take(&mut pass.progress.log_wanted);
+            waits += u32::from(log_wanted > 0);
+            let is_logged =
+                log_wanted > 0 && waits <= LOG_WAITS && self.ensure_log_in_task(log_wanted).await;
+            if log_wanted == 0 && turns <= PATIENCE {
                 come_again().await;
-            } else {
+            } else if !is_logged {
                 let index = page.index();
                 let write = move |mapping: &Mapping| {
                     let mut pass = Pass::new(mapping, SyncMode::Wait, Budget::UNLIMITED);

@@ -13,16 +13,21 @@
 //! nothing of its mapping can be written: then it waits for a limited time and gets an error. Before
 //! that, one page is tried even if it backs off from an earlier failure, because the store may have recovered since. A
 //! writer whose mapping owes nothing is never refused.
+//!
+//! Tasks do not wait in the queue: they [sit](crate::accounts::seats) in a row, and a thread does for them what a writer does, pauses included.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::accounts::debt::Account;
-use crate::accounts::queue::Admission;
+use crate::accounts::queue::{Admission, Entering, Ticket};
+use crate::accounts::seats::Seats;
 use crate::error::{Error, Result, StoreError};
 use crate::held;
 use crate::modes::{Budget, SyncMode};
+use crate::panics::contain;
 use crate::primitives::{CHECKED, Instant, Ordering, thread};
-use crate::rules::core::{Core, Member};
+use crate::rules::core::{Core, Mapping, Member};
 use crate::rules::pass::Pass;
 
 /// How long a waiting writer believes that what is under way will end, before it looks whether something
@@ -30,6 +35,12 @@ use crate::rules::pass::Pass;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// The same where nothing is under way.
 const LOOK_AGAIN_SOON: Duration = Duration::from_millis(5);
+
+/// How long a writer whose mapping owes nothing leaves the room to one that was let in before it.
+const LONG: Duration = Duration::from_secs(1);
+
+/// How long a thread that waits in the place of tasks waits for the next one.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// So many pages a waiting writer writes back at a time.
 const PUSH_PAGES: u64 = 256;
@@ -66,6 +77,38 @@ impl Core {
         self.admit_dirtier(u64::MAX, true).map(|_| ())
     }
 
+    /// As [`admit_dirtier`](Self::admit_dirtier), for a task. `None`: it has to [wait its turn](Mapping::wait_for_turn).
+    pub(crate) fn admit_task(&self, index: u64) -> Option<Admission<'_>> {
+        let Some(member) = &*self.member else { return Some(Admission::FREE) };
+        if member.cache.has_images_beyond() {
+            member.cache.make_up_for_images();
+        }
+        let (throttle, account) = (&member.cache.throttle, &member.account);
+        if throttle.is_easy(account) || self.is_dirty(index) || held::any() {
+            return Some(Admission::FREE);
+        }
+        if !member.seats.is_empty() || self.wants_pause(member) {
+            return None;
+        }
+        if throttle.has_room(account) {
+            return Some(Admission::FREE);
+        }
+        throttle.try_enter(account).map(Admission::from)
+    }
+
+    /// Writers of the mapping are to slow down, and a flusher writes it meanwhile.
+    fn wants_pause(&self, member: &Member) -> bool {
+        member.cache.throttle.wants_pause(&member.account) && self.kick.has_flusher()
+    }
+
+    /// Slows a writer down.
+    fn pause(&self, member: &Member) {
+        let began = self.observers.now();
+        if member.cache.throttle.pause(&member.account, || self.admits()) {
+            self.observers.tell_since(began, |observer, took| observer.held_up(took));
+        }
+    }
+
     #[cold]
     fn admit_slowly<'s>(
         &self,
@@ -78,14 +121,13 @@ impl Core {
             return Ok(Admission::FREE); // That costs nothing.
         }
         if throttle.has_room(&member.account) {
-            let may_pause = may_wait && !held::any();
-            if may_pause && throttle.wants_pause(&member.account) && self.kick.has_flusher() {
-                let began = self.observers.now();
-                if throttle.pause(&member.account, || self.admits()) {
-                    self.observers.tell_since(began, |observer, took| observer.held_up(took));
-                }
+            if may_wait && !held::any() && self.wants_pause(member) {
+                self.pause(member);
             }
             return Ok(Admission::FREE);
+        }
+        if let Some(ticket) = throttle.try_enter(&member.account) {
+            return Ok(ticket.into()); // Nobody waits, but somebody that was let in is still on its way.
         }
         if !may_wait {
             return Err(Error::WouldBlock);
@@ -94,13 +136,27 @@ impl Core {
             // What would make room may wait for what this thread has latched.
             return Ok(Admission::FREE);
         }
+        let admitted = self.wait_in_queue(member, || self.is_dirty(index))?;
+        Ok(admitted.map_or(Admission::FREE, Admission::from))
+    }
+
+    /// Waits until there is room for a page more; `None`: it is not needed any more.
+    fn wait_in_queue<'s>(
+        &self,
+        member: &'s Member,
+        is_over: impl Fn() -> bool,
+    ) -> Result<Option<Ticket<'s>>> {
         let began = self.observers.now();
-        let admitted = self.wait_in_queue(member, index);
+        let admitted = self.wait_for_turn_in_queue(member, is_over);
         self.observers.tell_since(began, |observer, took| observer.held_up(took));
         admitted
     }
 
-    fn wait_in_queue<'s>(&self, member: &'s Member, index: u64) -> Result<Admission<'s>> {
+    fn wait_for_turn_in_queue<'s>(
+        &self,
+        member: &'s Member,
+        is_over: impl Fn() -> bool,
+    ) -> Result<Option<Ticket<'s>>> {
         let (throttle, account) = (&member.cache.throttle, &*member.account);
         let ticket = throttle.queue_up(&member.account);
         let mut stall = Stall::begun(account);
@@ -110,8 +166,8 @@ impl Core {
         while let Some(seen) = ticket.waits() {
             self.admit()?;
             self.check_process()?;
-            if self.is_dirty(index) {
-                return Ok(Admission::FREE);
+            if is_over() {
+                return Ok(None);
             }
             member.cache.kick_flushers();
             let Push::Nothing(source) = self.push(member, impatient) else {
@@ -129,7 +185,11 @@ impl Core {
                 return Err(Error::Stalled { source });
             }
             // The debt is that of others, and as much as there is room for.
-            if !owes && lasts >= throttle.stall_max.min(LOOK_AGAIN) && ticket.enter_anyway() {
+            let waited_long = lasts >= throttle.stall_max.min(LONG);
+            if !owes
+                && lasts >= throttle.stall_max.min(LOOK_AGAIN)
+                && ticket.enter_anyway(waited_long)
+            {
                 break;
             }
             if CHECKED {
@@ -140,7 +200,23 @@ impl Core {
             }
         }
         self.admit()?;
-        Ok(ticket.into())
+        Ok(Some(ticket))
+    }
+
+    /// What a writer does, in the place of a task; `None`: it is not needed any more.
+    fn admit_for_task<'s>(
+        &self,
+        member: &'s Member,
+        is_over: impl Fn() -> bool,
+    ) -> Result<Option<Ticket<'s>>> {
+        if self.wants_pause(member) {
+            self.pause(member);
+        }
+        self.admit()?;
+        match member.cache.throttle.try_enter(&member.account) {
+            Some(ticket) => Ok(Some(ticket)),
+            None => self.wait_in_queue(member, is_over),
+        }
     }
 
     fn is_dirty(&self, index: u64) -> bool {
@@ -195,6 +271,58 @@ impl Core {
                 progress.submitted > 0
             })
         })
+    }
+}
+
+impl Mapping {
+    /// Waits in the row of the mapping's tasks until a page may become dirty, which the caller then does at once; `None`: it is in no cache.
+    ///
+    /// # Errors
+    /// As [`admit_dirtier`](Core::admit_dirtier); `Thread` if there is none that could wait in its place.
+    ///
+    /// # Panics
+    /// If the store does, when a page is written to make room.
+    pub(crate) async fn wait_for_turn(&self) -> Result<Option<Entering<Core>>> {
+        let Some(member) = &*self.core.member else { return Ok(None) };
+        // A fork has no thread that would serve.
+        self.core.check_process()?;
+        if CHECKED {
+            let ticket = self.core.admit_for_task(member, || false)?;
+            return Ok(ticket.map(|ticket| ticket.keep(member)));
+        }
+        let (sitting, is_needed) = member.seats.sit();
+        if is_needed {
+            let (seats, core) = (Arc::clone(&member.seats), Arc::downgrade(&self.core));
+            let serve = move || serve_tasks(&seats, &core);
+            if let Err(error) = thread::Builder::new().name("writeback".into()).spawn(serve) {
+                let error = Arc::new(error);
+                while let Some(last) = member.seats.last(Duration::ZERO) {
+                    let refused = || Some(Err(Error::Thread(Arc::clone(&error))));
+                    member.seats.give_all(last, refused);
+                }
+            }
+        }
+        let given = sitting.given().await;
+        given.expect("a store does not panic when a page is written to make room").map(Some)
+    }
+}
+
+/// Waits in the place of all tasks in the row, and lets them in one after the other, until there is none.
+fn serve_tasks(seats: &Seats<Option<Result<Entering<Core>>>>, core: &Weak<Core>) {
+    while let Some(last) = seats.last(LINGER) {
+        let admitted = contain(|| {
+            let core = core.upgrade()?; // Who is in the row has it.
+            let member = core.member.as_ref()?;
+            let ticket = core.admit_for_task(member, || seats.is_empty()).transpose()?;
+            Some(ticket.map(|ticket| ticket.keep(member)))
+        });
+        match admitted {
+            Some(None) => {} // All have gone.
+            Some(Some(Ok(entering))) => seats.give(Some(Ok(entering))),
+            // Those who came meanwhile have not waited for so long.
+            Some(Some(Err(error))) => seats.give_all(last, || Some(Err(error.clone()))),
+            None => seats.give(None),
+        }
     }
 }
 

@@ -91,8 +91,8 @@ impl CacheConfig {
     /// A mapping that is alone in its cache may use all of it. Of several, each may owe up to eight times what
     /// is left free: one up to 8/9 of the limit, two up to 8/17 each, and so on. A writer that would dirty a page more
     /// waits. A mapping that owes nothing may dirty its first page although the limit is reached, as long as fewer
-    /// pages are dirty than the cache has room for. Apart from that, the limit is exceeded by one page for each thread that
-    /// is just writing, at the most.
+    /// pages are dirty than the cache has room for. Who joins one that was alone has its share, too, although nothing may be left: then the limit is exceeded by up to
+    /// a ninth of it, and not beyond the capacity. Apart from that, it is exceeded by one page for each thread that is just writing, at the most.
     ///
     /// # Examples
     /// ```

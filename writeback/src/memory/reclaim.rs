@@ -262,7 +262,9 @@ impl Cache {
     /// What a flusher does, so that others need not: evicts if there are few free places. Returns whether there
     /// still are, so that pages have to be written first.
     pub(crate) fn reclaim_ahead(&self) -> bool {
-        let wanted = (self.held() + self.ahead()).saturating_sub(self.capacity());
+        // Where that is less than a page, one that is kept free is one that is missed.
+        let ahead = Some(self.ahead()).filter(|ahead| *ahead >= USUAL_PAGE).unwrap_or(0);
+        let wanted = (self.held() + ahead).saturating_sub(self.capacity());
         let (_, is_met) = self.evict_wanted(Wanted::Bytes(wanted));
         !is_met
     }

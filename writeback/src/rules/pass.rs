@@ -43,7 +43,7 @@ pub(crate) enum Stuck {
     UnderWriteback(PageRef),
     /// Another writer has some of the page.
     Held(Claim),
-    /// A task's: somebody has the latch, perhaps for long.
+    /// A task's: somebody has the latch, perhaps for long, or the log [is wanted](Progress::log_wanted).
     Latched(PageRef),
 }
 
@@ -143,7 +143,7 @@ impl<'m> Pass<'m> {
     }
 
     /// Waits for what keeps the pass from going on, as often as it takes to decide the page. What the pass has in hand it submits before.
-    /// Returns a task's page whose latch somebody has.
+    /// Returns a task's page whose latch somebody has, or that is ahead of the log.
     pub(crate) async fn finish_visit(&mut self, mut stuck: Stuck) -> Option<PageRef> {
         loop {
             self.submit();
@@ -223,18 +223,21 @@ impl<'m> Pass<'m> {
 
     fn try_write(&mut self, claim: Claim) -> Result<(), Stuck> {
         self.budget = self.budget.saturating_sub(1);
-        if self.mode == SyncMode::Skip && self.is_ahead_of_log(claim.page()) {
+        let durable = self.mapping.core.order.as_ref().map(|order| order.durable());
+        if self.mode == SyncMode::Skip && self.is_ahead_of_log(claim.page(), durable) {
             claim.redirty();
             self.progress.unlogged += 1;
             return Ok(());
         }
         if self.in_task {
             let page = claim.page().clone();
-            let Some(latch) = page.contents.try_write() else {
-                claim.redirty();
-                return Err(Stuck::Latched(page));
-            };
-            return self.start(claim, Some(latch));
+            if let Some(latch) = page.contents.try_write()
+                && !self.is_ahead_of_log(&page, durable)
+            {
+                return self.start(claim, Some(latch)); // What comes later is not in the image.
+            }
+            claim.redirty();
+            return Err(Stuck::Latched(page));
         }
         if claim.page().contents.is_locked() {
             self.submit(); // Its image is waited for, perhaps for long, and others may wait for these.
@@ -282,15 +285,12 @@ impl<'m> Pass<'m> {
         }
     }
 
-    /// Whether the page has a change that the log may lose.
-    fn is_ahead_of_log(&mut self, page: &Page) -> bool {
-        let Some(order) = &self.mapping.core.order else { return false };
-        let newest = page.positions.lock().newest().unwrap_or(0);
-        let ahead = !order.is_durable(newest);
-        if ahead {
-            self.progress.log_wanted = self.progress.log_wanted.max(newest);
-        }
-        ahead
+    /// Whether the page has a change that the log may lose, which was `durable` so far before the latch was taken.
+    fn is_ahead_of_log(&mut self, page: &Page, durable: Option<u64>) -> bool {
+        let is_ahead = |newest: &u64| durable.is_some_and(|durable| *newest > durable);
+        let newest = page.positions.lock().newest().filter(is_ahead);
+        self.progress.log_wanted = self.progress.log_wanted.max(newest.unwrap_or(0));
+        newest.is_some()
     }
 
     /// Hands over what has been collected, once the log is durable up to the newest change in it.

@@ -32,3 +32,4 @@ mod syncs;
 mod tail;
 mod tasks;
 mod waits;
+mod writes;

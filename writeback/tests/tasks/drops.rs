@@ -30,17 +30,24 @@ struct World {
     locked: Option<LockedPage>,
     hold: Option<Hold>,
     guards: Option<Sender<()>>,
+    /// Waits until a thread that waits in the task's place, if there is one, has begun to.
+    waits: fn(&World),
 }
 
 type Scenario = (&'static str, fn(&mut World), fn(&AsyncHandle) -> Task<'_, ()>);
 
 /// Each with a future that is pending once at least.
-const SCENARIOS: [Scenario; 13] = [
+const SCENARIOS: [Scenario; 18] = [
     ("a read of what is missing", |_| {}, read),
     ("a page that is missing", |_| {}, page),
     ("a prefetch beside another's read", |world| world.read_in_a_thread(1), prefetch),
     ("a page that another reads", |world| world.read_in_a_thread(1), page),
     ("a page, while the mapping is cut", World::cut_in_a_thread, page),
+    ("a write of a part of what is missing", |_| {}, write),
+    ("a write of a part of what another reads", |world| world.read_in_a_thread(1), write),
+    ("a write, while the mapping is cut", World::cut_in_a_thread, write),
+    ("a write: a guard", World::guard, write),
+    ("a write: no room", World::fill_the_room, write),
     ("writes under way", World::begin_writes, written),
     ("a sync: its writes and its flush", World::dirty, sync),
     (
@@ -78,6 +85,14 @@ fn prefetch(handle: &AsyncHandle) -> Task<'_, ()> {
     })
 }
 
+/// Of what is there, as far as the mapping reaches.
+fn write(handle: &AsyncHandle) -> Task<'_, ()> {
+    Task::new(async {
+        let (from, to) = (PAGE + PAGE / 2, 5 * PAGE / 2);
+        let _ = handle.write_at(&contents(4)[from..to], from as u64).await;
+    })
+}
+
 fn written(handle: &AsyncHandle) -> Task<'_, ()> {
     Task::new(handle.wait_range(..))
 }
@@ -97,7 +112,7 @@ impl World {
         let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
         let handle = mapping.async_handle();
         let (helpers, locked, hold, guards) = (Vec::new(), None, None, None);
-        Self { store, cache, mapping, handle, helpers, locked, hold, guards }
+        Self { store, cache, mapping, handle, helpers, locked, hold, guards, waits: |_| {} }
     }
 
     /// What the pages have already, so that nobody can tell when it is written.
@@ -127,6 +142,16 @@ impl World {
         self.handle = self.mapping.async_handle();
         self.dirty();
         self.hold = Some(self.mapping.hold_blocks(1, 2..4).unwrap());
+    }
+
+    /// One page may be dirty, and another one is.
+    fn fill_the_room(&mut self) {
+        self.cache = PageCache::new(CacheConfig::new(64).dirty_pages_max(1)).unwrap();
+        let config = Config::new().cache(&self.cache);
+        self.mapping = Mapping::with_config(Arc::new(self.store.clone()), config).unwrap();
+        self.handle = self.mapping.async_handle();
+        self.handle.handle().write_at(&contents(1), 0).unwrap();
+        self.waits = |world| eventually("a thread waits", || world.cache.stats().stalled > 0);
     }
 
     /// A thread has a guard of a page that is dirty.
@@ -184,7 +209,9 @@ impl World {
     /// Ends what is under way, and is asked for later by those who are still there, and looks at what is left.
     fn settle(mut self, end: End) {
         self.end_all(end);
-        while !self.helpers.iter().all(JoinHandle::is_finished) {
+        // A thread that waits for room in a task's place goes on until there is some.
+        let is_served = || self.cache.stats().stalled_now > 0;
+        while !self.helpers.iter().all(JoinHandle::is_finished) || is_served() {
             self.store.deliver_all();
             thread::yield_now();
         }
@@ -233,11 +260,16 @@ fn run((name, prepare, begin): Scenario, until: usize, end: End) -> usize {
     let mut pending = 0;
     while task.is_pending() {
         pending += 1;
+        (world.waits)(&world);
         if pending == until {
             break;
         }
         world.end_all(end);
-        eventually(name, || task.woken() >= pending);
+        // What a thread asks for in the task's place may come later.
+        eventually(name, || {
+            world.store.deliver_all();
+            task.woken() >= pending
+        });
     }
     assert_eq!(task.drop_future(), 0, "{name}: a waker is left");
     world.settle(end);

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use writeback::store::fault::{Action, FaultConfig, FaultStore};
-use writeback::{Config, Mapping};
+use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache};
 
 use crate::common::{eventually, watch};
 use crate::{PAGE, stored};
@@ -114,6 +114,53 @@ fn ten_thousand_syncs_wait_on_two_workers_and_share_their_flushes() {
     }
 }
 
+fn byte_of(task: u64) -> u8 {
+    task.to_le_bytes()[0]
+}
+
+#[test]
+fn a_thousand_writes_wait_for_room_on_two_workers_and_keep_to_the_limit() {
+    watch();
+    const TASKS: u64 = 1000;
+    const LIMIT: u64 = 8;
+    let cache = PageCache::new(CacheConfig::new(2 * TASKS).dirty_pages_max(LIMIT)).unwrap();
+    let store = MemStore::new();
+    let config = Config::new().cache(&cache);
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let (before, most) = (threads(), Arc::new(AtomicU64::new(0)));
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let (handle, cache) = (mapping.async_handle(), cache.clone());
+            let most = Arc::clone(&most);
+            runtime.spawn(async move {
+                // Each page of which a part is left, so that what is not there has to be known first.
+                for part in [0, 1, 2] {
+                    handle.write_at(&[byte_of(task); 100], task * PAGE as u64 + part * 200).await?;
+                    most.fetch_max(cache.stats().debt, Ordering::Relaxed);
+                    yield_now().await;
+                }
+                handle.sync_data().await
+            })
+        })
+        .collect();
+    assert!(threads() < before + 100);
+    runtime.block_on(async {
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+    });
+    // Those that are just being polled may go beyond it, and the thread that has pages written.
+    assert!(most.load(Ordering::Relaxed) <= LIMIT + 4, "{most:?}");
+    let durable = store.durable();
+    for (task, page) in (0..TASKS).zip(durable.chunks(PAGE)) {
+        for part in [0, 200, 400] {
+            assert_eq!(page[part..part + 100], [byte_of(task); 100]);
+        }
+    }
+    cache.check().unwrap();
+}
+
 #[test]
 fn a_task_that_waits_leaves_its_thread_to_others() {
     let (store, mapping) = stored(4, &[Action::Read]);
@@ -141,6 +188,8 @@ fn a_future_is_small_and_goes_from_thread_to_thread() {
     let mut bytes = [0; 1];
     let sizes = [
         is_send(&handle.read_at(&mut bytes, 0)),
+        is_send(&handle.write_at(&[1], 0)),
+        is_send(&handle.write_logged_at(&[1], 0, 1)),
         is_send(&handle.page(0)),
         is_send(&handle.prefetch(..)),
         is_send(&handle.wait_range(..)),

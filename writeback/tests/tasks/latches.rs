@@ -15,7 +15,7 @@ use crate::common::{self, eventually};
 use crate::{PAGE, Task, stored};
 
 /// A thread that keeps a guard of a page until the sender is dropped.
-fn keep_a_guard(mapping: &Mapping, page: u64) -> (Sender<()>, thread::JoinHandle<()>) {
+pub(crate) fn keep_a_guard(mapping: &Mapping, page: u64) -> (Sender<()>, thread::JoinHandle<()>) {
     let (has_it, had) = channel();
     let (let_go, lets_go): (_, Receiver<()>) = channel();
     let mapping = mapping.clone();
@@ -30,7 +30,7 @@ fn keep_a_guard(mapping: &Mapping, page: u64) -> (Sender<()>, thread::JoinHandle
 }
 
 /// Polls it until it waits to be woken; returns how often it came again.
-fn until_it_waits<T>(task: &mut Task<'_, T>, mut at_each: impl FnMut()) -> usize {
+pub(crate) fn until_it_waits<T>(task: &mut Task<'_, T>, mut at_each: impl FnMut()) -> usize {
     for polls in 1..1000 {
         assert!(task.is_pending());
         at_each();

@@ -10,6 +10,7 @@ mod reads;
 mod syncs;
 mod torn;
 mod wakers;
+mod writes;
 
 use std::future::Future;
 use std::pin::Pin;

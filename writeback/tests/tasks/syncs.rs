@@ -1,12 +1,14 @@
 //! Syncs that wait in no thread: for writes, for flushes, for others' locks; and what each says when it is done.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use writeback::hooks::Log;
 use writeback::store::Store;
 use writeback::store::fault::{Action, Fault, FaultStore, Rule};
-use writeback::{Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
+use writeback::{AsyncHandle, Budget, Config, Error, Mapping, MemStore, StoreError, SyncMode};
 
+use crate::common::{SetOnDrop, eventually};
 use crate::{PAGE, Task, contents, stored};
 
 /// Polls it each time it has been woken, having what the store has under way ended before, until it is done. Returns how often it was pending.
@@ -144,28 +146,140 @@ fn a_sync_of_many_pages_lets_others_have_a_turn_and_loses_nothing_if_it_is_dropp
     }
 }
 
-#[derive(Debug)]
-struct NoLog;
+/// A log whose `ensure` ends when the test says so, and how.
+#[derive(Debug, Default)]
+struct Journal {
+    durable: AtomicU64,
+    asked: AtomicU64,
+    /// Up to where it becomes durable when it is asked; zero: it does not answer. It fails whoever asks for more.
+    answers: AtomicU64,
+}
 
-impl Log for NoLog {
-    fn durable(&self) -> u64 {
-        0
+impl Journal {
+    fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
     }
 
-    fn ensure(&self, _upto: u64) -> std::io::Result<()> {
-        panic!("nobody waits for it in a task")
+    fn answer(&self, upto: u64) {
+        self.answers.store(upto, Ordering::SeqCst);
     }
 }
 
-#[test]
-fn a_mapping_with_a_log_is_not_synced_by_a_task() {
-    let config = Config::new().log(Arc::new(NoLog));
-    let mapping =
-        Mapping::with_config(Arc::new(MemStore::with_contents(contents(1))), config).unwrap();
+impl Log for Journal {
+    fn durable(&self) -> u64 {
+        self.durable.load(Ordering::SeqCst)
+    }
+
+    fn ensure(&self, upto: u64) -> std::io::Result<()> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        while self.answers.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        if upto > self.answers.load(Ordering::SeqCst) {
+            return Err(std::io::Error::other("it is full"));
+        }
+        self.durable.fetch_max(upto, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// A mapping of four pages with a log, whose first pages have changes at these positions.
+fn logged(positions: &[u64]) -> (MemStore, Arc<Journal>, AsyncHandle) {
+    crate::common::watch();
+    let (store, log) = (MemStore::with_contents(contents(4)), Arc::new(Journal::default()));
+    let config = Config::new().log(log.clone());
+    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
     let handle = mapping.async_handle();
-    handle.handle().write_logged_at(b"x", 0, 1).unwrap();
-    assert!(matches!(Task::new(handle.sync_data()).ready(), Err(Error::Config { .. })));
-    assert!(Task::new(handle.page(0)).ready().is_ok());
+    for (page, position) in (0..).zip(positions) {
+        handle.handle().write_logged_at(&[9; 8], page * PAGE as u64, *position).unwrap();
+    }
+    (store, log, handle)
+}
+
+#[test]
+fn a_sync_waits_for_the_log_in_no_thread_and_once() {
+    let (store, log, handle) = logged(&[3, 9, 5]);
+    let (mut task, mut other) = (Task::new(handle.sync_data()), Task::new(handle.sync_data()));
+    assert!(task.is_pending() && other.is_pending());
+    eventually("the log is asked", || log.asked() == 1);
+    assert_eq!((handle.handle().mapping().stats().written, store.accepted()), (0, contents(4)));
+    log.answer(100);
+    eventually("both are woken", || task.woken() == 1 && other.woken() == 1);
+    task.ready().unwrap();
+    other.ready().unwrap();
+    assert_eq!(log.asked(), 1);
+    assert!((0..3).all(|page| store.durable()[page * PAGE..][..8] == [9; 8]));
+}
+
+#[test]
+fn a_page_that_is_changed_while_the_log_is_waited_for_waits_again() {
+    let (store, log, handle) = logged(&[3]);
+    let mut task = Task::new(handle.sync_data());
+    assert!(task.is_pending());
+    eventually("the log is asked", || log.asked() == 1);
+    handle.handle().write_logged_at(&[8; 8], 0, 7).unwrap();
+    log.answer(3);
+    eventually("it is woken", || task.woken() == 1);
+    log.answer(0);
+    assert!(task.is_pending());
+    eventually("the log is asked", || log.asked() == 2);
+    assert_eq!(store.accepted(), contents(4), "its newest change is not in the log");
+    log.answer(7);
+    eventually("it is woken", || task.woken() == 2);
+    task.ready().unwrap();
+    assert_eq!(store.durable()[..8], [8; 8]);
+}
+
+#[test]
+fn a_log_that_fails_leaves_the_page_dirty_and_is_told() {
+    let (store, log, handle) = logged(&[3, 9]);
+    log.answer(3);
+    let mut task = Task::new(handle.sync_data());
+    let told = loop {
+        if let std::task::Poll::Ready(told) = task.poll() {
+            break told.unwrap_err();
+        }
+    };
+    assert!(matches!(told, Error::Write { source: StoreError::Log(_), .. }), "{told:?}");
+    assert_eq!(
+        (store.accepted()[..8].to_vec(), handle.handle().mapping().stats().dirty),
+        (vec![9; 8], 1)
+    );
+    log.answer(9);
+    // It backs off, which a sync does not mind.
+    let mut task = Task::new(handle.sync_data());
+    while task.is_pending() {}
+    assert_eq!(
+        (store.durable()[PAGE..][..8].to_vec(), handle.handle().mapping().stats().dirty),
+        (vec![9; 8], 0)
+    );
+}
+
+#[test]
+fn a_sync_with_a_log_ends_beside_changes_that_never_pause() {
+    let (store, log, handle) = logged(&[1]);
+    log.answer(u64::MAX);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _stop = SetOnDrop(&stop);
+        scope.spawn(|| {
+            for position in 2_u64.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                handle.handle().write_logged_at(&position.to_le_bytes(), 0, position).unwrap();
+            }
+        });
+        for _ in 0..50 {
+            let mut task = Task::new(handle.sync_data());
+            while task.is_pending() {
+                std::thread::yield_now();
+            }
+            // What it stored is in the log.
+            let stored = u64::from_le_bytes(store.durable()[..8].try_into().unwrap());
+            assert!(stored <= log.durable() || stored == u64::from_le_bytes([9; 8]));
+        }
+    });
 }
 
 #[test]
