@@ -185,6 +185,40 @@ fn who_comes_back_soon_is_known() {
 }
 
 #[test]
+fn pages_of_any_size_are_known_when_they_come_back() {
+    for size in [512, 4096, 65_536] {
+        let cache = PageCache::new(CacheConfig::bytes(256 * size as u64)).unwrap();
+        let store = TestStore::new();
+        store.set_len(256 * size as u64).unwrap();
+        let config = Config::new().page_size(size).cache(&cache);
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+        let read_all = || {
+            // One by one: no page is read ahead.
+            (0..200).for_each(|page| drop(mapping.page(page).unwrap()));
+            (0..200).filter(|page| is_accessed(&mapping, *page)).count()
+        };
+        assert_eq!(read_all(), 0);
+        assert_eq!(cache.evict(200), 200);
+        let known = read_all();
+        assert!(known > 160, "{known} of 200 pages of {size} bytes");
+    }
+}
+
+#[test]
+fn no_more_pages_are_evicted_ahead_where_they_are_small() {
+    for size in [512, 4096, 65_536] {
+        let cache = PageCache::new(CacheConfig::bytes(1000 * size as u64)).unwrap();
+        let store = TestStore::new();
+        store.set_len(1001 * size as u64).unwrap();
+        let config = Config::new().page_size(size).cache(&cache);
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+        (0..1001).for_each(|page| drop(mapping.page(page).unwrap()));
+        let evicted = cache.stats().reclaim.evicted;
+        assert!((1..=64).contains(&evicted), "{evicted} pages of {size} bytes");
+    }
+}
+
+#[test]
 fn who_is_read_once_and_again_by_scans_is_not_known() {
     let (cache, mapping, _store) = open_alone(100, 200);
     for _ in 0..3 {

@@ -85,6 +85,8 @@ pub(crate) struct Accounts<M> {
     pub(crate) throttle: Throttle,
     pub(crate) turns: Turns,
     pub(crate) ghosts: Ghosts,
+    /// Bytes of the smallest page of any mapping that has been here; the greatest number if none has.
+    page_min: HintU64,
     members: Mutex<Members<M>>,
     /// One thread moves the hands at a time.
     pub(crate) hands: Mutex<Givers>,
@@ -135,6 +137,7 @@ impl<M> Accounts<M> {
             throttle: Throttle::new(limits),
             turns: Turns::new(limits.capacity),
             ghosts: Ghosts::new(limits.capacity / USUAL_PAGE),
+            page_min: HintU64::new(u64::MAX),
             places: CounterU64::new(0),
             overcommitted: Counter::default(),
             outcomes: Outcomes::default(),
@@ -168,12 +171,25 @@ impl<M> Accounts<M> {
         loop {
             let capacity = self.capacity();
             self.turns.resize(capacity);
-            self.ghosts.resize(capacity / USUAL_PAGE);
+            self.ghosts.resize(capacity / self.page());
             self.frames.set_capacity(capacity);
             // Another thread may have set another, and come too early to the end of this.
             if self.capacity() == capacity {
                 return;
             }
+        }
+    }
+
+    /// Bytes of a page, the smallest there is.
+    pub(crate) fn page(&self) -> u64 {
+        let bytes = self.page_min.load(Ordering::Relaxed);
+        if bytes < u64::MAX { bytes } else { USUAL_PAGE }
+    }
+
+    /// A mapping with pages of so many bytes is about to come in: as many as there is room for are remembered when they have left.
+    fn expects_pages_of(&self, bytes: u64) {
+        if bytes < self.page_min.fetch_min(bytes, Ordering::Relaxed) {
+            self.ghosts.resize(self.capacity() / bytes);
         }
     }
 
@@ -251,6 +267,7 @@ impl<M> Accounts<M> {
 impl<M> Member<M> {
     /// Of a mapping whose pages have `weight` bytes each.
     pub(crate) fn new(cache: Arc<Accounts<M>>, weight: u64) -> Self {
+        cache.expects_pages_of(weight);
         let mut members = cache.members.lock();
         let number = members.next;
         members.next += 1;

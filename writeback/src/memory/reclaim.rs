@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::accounts::givers::Givers;
 use crate::accounts::outcomes::Outcome;
-use crate::accounts::{USUAL_PAGE, whole_pages};
+use crate::accounts::whole_pages;
 use crate::held;
 use crate::index::range::ALL;
 use crate::index::walk;
@@ -256,14 +256,14 @@ impl Cache {
 
     /// How many bytes are to be free before they are asked for.
     fn ahead(&self) -> u64 {
-        whole_pages((self.capacity() / 8).clamp(1, MOVE as u64 * USUAL_PAGE))
+        whole_pages((self.capacity() / 8).clamp(1, MOVE as u64 * self.page()))
     }
 
     /// What a flusher does, so that others need not: evicts if there are few free places. Returns whether there
     /// still are, so that pages have to be written first.
     pub(crate) fn reclaim_ahead(&self) -> bool {
         // Where that is less than a page, one that is kept free is one that is missed.
-        let ahead = Some(self.ahead()).filter(|ahead| *ahead >= USUAL_PAGE).unwrap_or(0);
+        let ahead = Some(self.ahead()).filter(|ahead| *ahead >= self.page()).unwrap_or(0);
         let wanted = (self.held() + ahead).saturating_sub(self.capacity());
         let (_, is_met) = self.evict_wanted(Wanted::Bytes(wanted));
         !is_met
