@@ -20,8 +20,13 @@ found=${CARGO_TARGET_DIR:-fuzz/target}/corpus
 targets=("${@:2}")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(sed -n '/^\[\[bin\]\]/,/^$/s/^name = "\(.*\)"/\1/p' fuzz/Cargo.toml)
 if rustup toolchain list | grep -q "^$nightly"; then
-    cargo fuzz --version 2>/dev/null | grep -q ' 0\.13\.2$' || cargo install --locked cargo-fuzz@0.13.2
-    run() { cargo "+$nightly" fuzz run "$target" "$@" -- $limits; }
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    # As `cargo fuzz run` does, which takes longer to build than the targets.
+    coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+        -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0"
+    RUSTFLAGS=$(echo -Zsanitizer=address $coverage -Cdebug-assertions -Ccodegen-units=1 --cfg fuzzing) \
+        cargo "+$nightly" build --release --manifest-path fuzz/Cargo.toml --target "$host"
+    run() { ASAN_OPTIONS=detect_odr_violation=0 "${CARGO_TARGET_DIR:-fuzz/target}/$host/release/$target" "$@" $limits -artifact_prefix=fuzz/artifacts/; }
 else
     echo "fuzz: no $nightly toolchain: running without coverage or sanitizer"
     run() { "${CARGO_TARGET_DIR:-fuzz/target}/debug/$target" "$@" $limits -artifact_prefix=fuzz/artifacts/; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Counts the instructions of single operations under callgrind (benches/instructions.rs of the tree and of the cache) and holds them against
+# Counts the instructions of single operations under callgrind (ci/instructions: of the tree and of the cache) and holds them against
 # ci/instructions.txt: fails if one takes over 2 %, and over one instruction, more than it says, or if a tree that has held more takes
 # more than one built afresh. The same binary gives the same counts on every run; so the compiler is the one that the table names.
 # Usage: ci/instructions.sh; with --accept it writes the table anew, with the compiler in use.
@@ -23,12 +23,12 @@ export RUSTFLAGS=''
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Usage: count PACKAGE; prints a line for each case.
+# Usage: count BENCH; prints a line for each case.
 count() {
     local binary number=0 name operations total
-    binary=$("${cargo[@]}" bench --package "$1" --bench instructions --no-run --message-format json |
-        sed -n 's/.*"executable":"\([^"]*instructions-[^"]*\)".*/\1/p')
-    valgrind --tool=callgrind --toggle-collect=instructions::measured --dump-after=instructions::measured \
+    binary=$("${cargo[@]}" bench --package instructions --bench "$1" --no-run --message-format json |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+    valgrind --tool=callgrind --toggle-collect="$1::measured" --dump-after="$1::measured" \
         --callgrind-out-file="$scratch/$1" "$binary" >"$scratch/cases" 2>"$scratch/log" || { cat "$scratch/log" >&2 && exit 1; }
     # Callgrind has written one file for each line that the binary printed: name and number of operations.
     while read -r name operations; do
@@ -37,8 +37,8 @@ count() {
         awk -v name="$name" -v total="$total" -v operations="$operations" 'BEGIN { printf "%-28s %8.1f\n", name, total / operations }'
     done <"$scratch/cases"
 }
-count tagged-radix >"$scratch/table"
-count writeback >>"$scratch/table"
+count tree >"$scratch/table"
+count cache >>"$scratch/table"
 
 if [ "${1:-}" = --accept ]; then
     { echo "# Instructions an operation, x86-64, written by ci/instructions.sh --accept." && echo "# rustc $rust" && cat "$scratch/table"; } >"$table"

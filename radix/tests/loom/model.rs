@@ -14,7 +14,7 @@ use crate::told::Told;
 /// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
 const PREEMPTIONS: usize = 2;
 /// With `LOOM_QUICK` a model that has not ended after so many executions is left there, and played to its end with one preemption.
-const QUICK: usize = 5_000;
+const QUICK: usize = 2_000;
 /// Steps of one execution. A model that needs more waits for something that does not come.
 const BRANCHES: usize = 20_000;
 

@@ -161,7 +161,7 @@ fn chosen<'a>(options: &Options, families: &'a [Family]) -> Result<Vec<&'a Mutan
 }
 
 /// How many mutants of one build a sample tries: a build takes longer than they do.
-const SAMPLE_OF_ONE_BUILD: usize = 10;
+const SAMPLE_OF_ONE_BUILD: usize = 20;
 
 /// So many of those that can be noticed, from a few builds: the seed says which. A mutant is as likely to be among them as another.
 fn sample(families: &[Family], number: usize, seed: u64) -> Vec<&Mutant> {
