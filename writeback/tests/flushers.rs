@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use writeback::store::fault::FaultStore;
+use writeback::store::{Completion, Store, WriteBatch};
 use writeback::{CacheConfig, Clock, Config, Flusher, FlusherConfig, Mapping, MemStore, PageCache};
 
 fn open() -> (Mapping, TestStore) {
@@ -174,20 +174,31 @@ fn expired_pages_are_written_a_chunk_at_a_time_too() {
     assert_eq!((flusher.step().submitted, one.stats().dirty), (1, 0));
 }
 
+/// Each write makes what is dirty a second older.
+#[derive(Debug)]
+struct Slow(TestStore, Clock);
+
+impl Store for Slow {
+    pass_on!(0: limits, len, set_len, read, flush);
+
+    fn write(&self, batch: WriteBatch, completion: Completion) {
+        self.0.write(batch, completion);
+        self.1.advance(Duration::from_secs(1));
+    }
+}
+
 #[test]
 fn a_round_ends_beside_pages_that_expire_meanwhile() {
-    let (clock, store) = (Clock::manual(), FaultStore::new(1));
+    let clock = Clock::manual();
+    let store = Slow(TestStore::new(), clock.clone());
     let config = Config::new().clock(clock.clone());
-    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+    let mapping = Mapping::with_config(Arc::new(store), config).unwrap();
     let config = FlusherConfig::new().dirty_expire(Duration::from_secs(1)).chunk_pages(1);
     let flusher = Flusher::manual([mapping.clone()], config);
     let page = |at: u64| mapping.handle().write_at(&[1; PAGE], at * PAGE as u64).unwrap();
     page(0);
     clock.advance(Duration::from_secs(1));
     (1..10).for_each(page);
-    // Each page that is written makes the others a second older.
-    let moves = clock.clone();
-    store.on_event(move |_, _| moves.advance(Duration::from_secs(1)));
     assert_eq!((flusher.step().submitted, mapping.stats().dirty), (1, 9));
     assert_eq!((flusher.step().submitted, mapping.stats().dirty), (9, 0));
 }
