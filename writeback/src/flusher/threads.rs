@@ -141,7 +141,7 @@ impl Inner {
         // The job of a mapping that was taken away may have the last reference to it, and to its store: then this thread is at work until that is dropped. (One that is taken
         // away in the next few instructions is not seen.)
         let is_last = !state.tasks.contains_key(&number);
-        if !is_last {
+        if !is_last || matches!(served, Ok(true)) {
             state.working.remove(&number);
         }
         if let Ok(true) = served {

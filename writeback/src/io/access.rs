@@ -22,7 +22,7 @@ use crate::index::Pinned;
 use crate::pages::Page;
 use crate::pages::keep::Kept;
 use crate::pages::state::Snapshot;
-use crate::primitives::{LatchReadGuard, Mutex};
+use crate::primitives::{LatchReadGuard, Mutex, MutexGuard};
 use crate::rules::core::{Core, Room};
 use crate::store;
 use crate::wait;
@@ -49,21 +49,6 @@ pub(crate) enum Copied {
     Busy,
     /// It is not cached, or was just cut away.
     Missing,
-}
-
-/// What became of a change of a page, under its latch.
-enum Changed {
-    Yes,
-    /// The page has gone.
-    Gone,
-    /// Nobody wants it any more.
-    Unwanted,
-}
-
-impl From<bool> for Changed {
-    fn from(is_changed: bool) -> Self {
-        if is_changed { Self::Yes } else { Self::Gone }
-    }
 }
 
 /// The bytes of a piece that a thread writes for a task; `None`: the task is gone.
@@ -242,22 +227,23 @@ impl Core {
 
     #[cold]
     pub(crate) fn write_slow(&self, piece: Piece, from: &[u8], room: Room<'_>) -> Result<()> {
-        let copy_in = |pinned: &Pinned<'_>, page: &Page, contents: &mut Contents| {
-            self.copy_in(pinned, page, contents, piece, from).into()
+        let copy_in = |_, pinned: &Pinned<'_>, page: &Page, contents: &mut Contents| {
+            self.copy_in(pinned, page, contents, piece, from)
         };
-        self.change_slow(piece, from.len(), room, copy_in).map(drop)
+        self.change_slow(piece, from.len(), room, || Some(()), copy_in).map(drop)
     }
 
     /// As [`write_slow`](Self::write_slow), of a page that may be cached, if it is still `wanted` when all is there that has to be waited for.
     pub(crate) fn write_wanted(&self, piece: Piece, wanted: &Wanted, room: Room<'_>) -> Result<()> {
-        let copy_in = |pinned: &Pinned<'_>, page: &Page, contents: &mut Contents| {
-            // Under the latch: whoever takes the bytes away waits for the copy, and no longer.
-            match &*wanted.lock() {
-                Some(from) => self.copy_in(pinned, page, contents, piece, from).into(),
-                None => Changed::Unwanted,
-            }
+        // Under the latch: whoever takes the bytes away waits for the copy, and no longer.
+        let is_wanted = || Some(wanted.lock()).filter(|bytes| bytes.is_some());
+        let copy_in = |bytes: MutexGuard<'_, Option<Box<[u8]>>>,
+                       pinned: &Pinned<'_>,
+                       page: &Page,
+                       contents: &mut Contents| {
+            bytes.as_ref().is_some_and(|from| self.copy_in(pinned, page, contents, piece, from))
         };
-        self.change_slow(piece, piece.len, room, copy_in).map(drop)
+        self.change_slow(piece, piece.len, room, is_wanted, copy_in).map(drop)
     }
 
     /// As [`write_slow`](Self::write_slow), but waits for nothing, and has nothing read.
@@ -312,19 +298,22 @@ impl Core {
     pub(crate) fn lengthen_by_page(&self, index: u64, end: u64, room: Room<'_>) -> Result<Kept> {
         let whole = 0..self.page_size;
         let nothing = Piece { index, within: 0, len: 0, end, position: None, stays: false };
-        self.change_slow(nothing, 0, room, |pinned, page, _| {
-            self.mark_dirty(pinned, page, &whole).is_ok().into()
-        })
+        let dirty = |_, pinned: &Pinned<'_>, page: &Page, _: &mut Contents| {
+            self.mark_dirty(pinned, page, &whole).is_ok()
+        };
+        self.change_slow(nothing, 0, room, || Some(()), dirty)
     }
 
     /// The way to change a page that is not cached, or beyond the end; `len` bytes of it are going to be
-    /// overwritten. `change` marks it dirty, under the latch, or finds that it is gone.
-    fn change_slow(
+    /// overwritten. `change` marks it dirty, under the latch, or finds that it is gone. Should `is_wanted` say no, under the latch, too, the page
+    /// stays as it is, without contents if it has none: it has those that are to be overwritten only together with what overwrites them.
+    fn change_slow<W>(
         &self,
         piece: Piece,
         len: usize,
         mut room: Room<'_>,
-        change: impl Fn(&Pinned<'_>, &Page, &mut Contents) -> Changed,
+        is_wanted: impl Fn() -> Option<W>,
+        change: impl Fn(W, &Pinned<'_>, &Page, &mut Contents) -> bool,
     ) -> Result<Kept> {
         // Observers are told of a read when nothing is locked any more.
         let mut told = None;
@@ -358,18 +347,20 @@ impl Core {
             let pinned = self.tree.pin();
             self.refuse_to_write(&page);
             let mut contents = page.contents.write();
+            let Some(wanted) = is_wanted() else {
+                drop(contents);
+                return Ok(page);
+            };
             if let Some(bytes) = first.take() {
                 // Valid and dirty under one latch: nobody sees the one without the other.
                 *contents = Contents::from(bytes);
                 page.state.set_uptodate();
             }
-            match change(&pinned, &page, &mut contents) {
-                Changed::Gone => continue,
-                Changed::Yes => growth.end(),
-                Changed::Unwanted => {}
+            if change(wanted, &pinned, &page, &mut contents) {
+                growth.end();
+                drop(contents);
+                return Ok(page);
             }
-            drop(contents);
-            return Ok(page);
         }
     }
 

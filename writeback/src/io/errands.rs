@@ -69,7 +69,8 @@ impl Mapping {
             come_again().await;
             return None;
         }
-        until(errands.key(), is_over).await;
+        // Its own: by now another may have the name.
+        until(errands.key(), || outcome.lock().is_some() || is_over()).await;
         let done = outcome.lock().take();
         done.map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)))
     }

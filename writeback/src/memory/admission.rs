@@ -185,7 +185,7 @@ impl Core {
                 return Err(Error::Stalled { source });
             }
             // The debt is that of others, and as much as there is room for.
-            let waited_long = lasts >= throttle.stall_max.min(LONG);
+            let waited_long = lasts >= LONG;
             if !owes
                 && lasts >= throttle.stall_max.min(LOOK_AGAIN)
                 && ticket.enter_anyway(waited_long)
@@ -310,17 +310,20 @@ impl Mapping {
 /// Waits in the place of all tasks in the row, and lets them in one after the other, until there is none.
 fn serve_tasks(seats: &Seats<Option<Result<Entering<Core>>>>, core: &Weak<Core>) {
     while let Some(last) = seats.last(LINGER) {
-        let admitted = contain(|| {
-            let core = core.upgrade()?; // Who is in the row has it.
-            let member = core.member.as_ref()?;
-            let ticket = core.admit_for_task(member, || seats.is_empty()).transpose()?;
-            Some(ticket.map(|ticket| ticket.keep(member)))
+        // Who is in the row has the mapping, unless he was leaked.
+        let Some(core) = core.upgrade() else { return };
+        let admitted = contain(|| -> Result<_> {
+            let Some(member) = &*core.member else { return Ok(None) };
+            let ticket = core.admit_for_task(member, || seats.is_empty())?;
+            Ok(ticket.map(|ticket| ticket.keep(member)))
         });
+        // Before the task that may drop the mapping next goes on.
+        drop(core);
         match admitted {
-            Some(None) => {} // All have gone.
-            Some(Some(Ok(entering))) => seats.give(Some(Ok(entering))),
+            Some(Ok(Some(entering))) => seats.give(Some(Ok(entering))),
+            Some(Ok(None)) => {} // All have gone.
             // Those who came meanwhile have not waited for so long.
-            Some(Some(Err(error))) => seats.give_all(last, || Some(Err(error.clone()))),
+            Some(Err(error)) => seats.give_all(last, || Some(Err(error.clone()))),
             None => seats.give(None),
         }
     }

@@ -13,11 +13,13 @@ use rand::{Rng, SeedableRng};
 use writeback::hooks::Log;
 use writeback::store::fault::{Action, Fault, Rule};
 use writeback::{
-    AsyncHandle, CacheConfig, Config, Error, Handle, Mapping, MemStore, PageCache, StoreError,
+    Advice, AsyncHandle, CacheConfig, Config, Error, Handle, Mapping, MemStore, PageCache,
+    StoreError,
 };
 
 use crate::common::{SetOnDrop, TestStore, Writes, eventually, in_one_of_five, watch};
 use crate::latches::{keep_a_guard, until_it_waits};
+use crate::reads::SlowPunches;
 use crate::{PAGE, Task, contents, stored};
 
 /// Polls it each time it has been woken.
@@ -354,6 +356,46 @@ fn what_a_thread_has_in_hand_of_a_write_that_is_dropped_is_not_written() {
         thread::sleep(Duration::from_micros(100));
     }
     assert!(!mapping.page(1).unwrap().snapshot().is_dirty());
+}
+
+#[test]
+fn a_whole_page_that_is_dropped_while_a_thread_has_it_in_hand_is_as_it_was() {
+    watch();
+    let store = MemStore::with_contents(contents(8));
+    let mapping = Mapping::open(SlowPunches(store.clone())).unwrap();
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ended = SetOnDrop(&ended);
+        for page in 0..3 {
+            let (handle, ended) = (mapping.handle(), &ended);
+            let bytes = page * PAGE as u64..(page + 1) * PAGE as u64;
+            scope.spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    handle.punch(bytes.clone()).unwrap();
+                }
+            });
+        }
+        let handle = mapping.async_handle();
+        for round in 0..40 {
+            handle.handle().advise(5 * PAGE as u64.., Advice::DontNeed);
+            let mut task = Task::new(handle.write_at(&[6; PAGE], 5 * PAGE as u64));
+            // One cut after the other, and then a thread is in the queue behind them.
+            let mut polls = 0;
+            while polls < 6 && task.is_pending() {
+                polls += 1;
+                eventually("it is woken", || polls == 6 || task.woken() >= polls);
+            }
+            drop(task);
+            let mut bytes = [0; PAGE];
+            for _ in 0..5 {
+                handle.handle().read_at(&mut bytes, 5 * PAGE as u64).unwrap();
+                assert!(bytes == [6; PAGE], "round {round}: {:?}", &bytes[..4]);
+            }
+            handle.handle().sync_range(5 * PAGE as u64..).unwrap();
+        }
+    });
+    assert_eq!(store.durable()[5 * PAGE..6 * PAGE], [6; PAGE]);
+    mapping.check().unwrap();
 }
 
 #[test]
