@@ -290,7 +290,7 @@ fn who_waits_for_a_page_that_is_being_read_takes_no_place() {
 
 /// Bytes in memory, whose punches take a while.
 #[derive(Debug)]
-pub(crate) struct SlowPunches(pub(crate) MemStore);
+struct SlowPunches(MemStore);
 
 impl Store for SlowPunches {
     pass_on!(0: limits, len, set_len, read, write, flush);

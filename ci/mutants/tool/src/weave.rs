@@ -22,7 +22,7 @@ use crate::Result;
 use crate::data::{Edit, Mutant};
 
 /// What belongs to a copy: all that the workspace is made of.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "Cargo.toml",
     "Cargo.lock",
     "clippy.toml",
@@ -32,6 +32,7 @@ const PARTS: [&str; 9] = [
     "uring",
     "engines",
     "benches",
+    "ci/instructions",
 ];
 
 /// Makes `copy` one of the sources, with `mutants` to be switched, and `alone` in force whatever the switch says. What is equal already
