@@ -20,7 +20,7 @@ use crate::rules::page_ref::PageRef;
 /// A future that waits has no thread, and any thread may poll it. Dropping it ends the wait and nothing else. Wakers are called on the threads that end
 /// what is waited for, a store's for one, with no lock of the cache that a poll waits for. No guard of a page is to be kept while a future is polled that
 /// the [table](crate#while-a-guard-is-held) has a **no** for, and none over any `await`: while a task keeps one, the others of its thread that meet a cut are told
-/// [`Error::WouldBlock`].
+/// [`Error::WouldBlock`](crate::Error::WouldBlock).
 ///
 /// A store that blocks blocks whoever calls it: a future that asks for something takes as long as the call of the store does.
 ///
@@ -79,7 +79,7 @@ impl AsyncHandle {
     /// Dropped, it has written some of its pages from the front, each of them whole, and writes no more.
     ///
     /// # Errors
-    /// As [`Handle::write_at`]; [`Error::Thread`] if there is no room, and no thread to wait for it.
+    /// As [`Handle::write_at`]; [`Error::Thread`](crate::Error::Thread) if there is no room, and no thread to wait for it.
     pub fn write_at(&self, buf: &[u8], offset: u64) -> impl Future<Output = Result<()>> + Send {
         self.handle.mapping().write_at_in_task(buf, offset, None)
     }
