@@ -350,7 +350,7 @@ fn what_a_thread_has_in_hand_of_a_write_that_is_dropped_is_not_written() {
     // It has been at the page when another errand of it ends.
     finish(&mut Task::new(handle.write_at(&[8; 10], 2 * PAGE as u64))).unwrap();
     for _ in 0..100 {
-        assert_eq!(mapping.page(1).unwrap().try_read().unwrap()[..10], [2; 10]);
+        mapping.page(1).unwrap().read_with(|bytes| assert_eq!(bytes[..10], [2; 10]));
         thread::sleep(Duration::from_micros(100));
     }
     assert!(!mapping.page(1).unwrap().snapshot().is_dirty());
