@@ -174,3 +174,26 @@ impl Core {
         }
     }
 }
+
+#[cfg(all(test, not(any(writeback_loom, writeback_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::MemStore;
+
+    #[test]
+    fn a_whole_page_that_is_not_wanted_any_more_is_as_it_was() {
+        let mapping = Mapping::open(MemStore::with_contents([7; 8192])).expect("it opens");
+        let core = &*mapping.core;
+        let write = |wanted: Option<Box<[u8]>>| {
+            let piece = core.piece(4096, 4096);
+            core.write_wanted(piece, &Mutex::new(wanted), core.make_room()).expect("it is there");
+            let mut bytes = [0; 4096];
+            mapping.handle().read_at(&mut bytes, 4096).expect("it is there");
+            bytes
+        };
+        // The page is not cached, and nothing of it would have been left.
+        assert_eq!(write(None), [7; 4096]);
+        assert_eq!(mapping.stats().dirty, 0);
+        assert_eq!(write(Some([9; 4096].into())), [9; 4096]);
+    }
+}

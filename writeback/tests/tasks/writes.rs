@@ -357,54 +357,6 @@ fn what_a_thread_has_in_hand_of_a_write_that_is_dropped_is_not_written() {
 }
 
 #[test]
-fn a_whole_page_that_is_dropped_while_a_thread_has_it_in_hand_is_as_it_was() {
-    let store = TestStore::new();
-    store.put_beyond(0, &[7; 4 * PAGE]);
-    let cache = PageCache::new(CacheConfig::new(100).dirty_pages_max(1)).unwrap();
-    let config = Config::new().cache(&cache);
-    let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
-    let handle = mapping.async_handle();
-    store.writes(Writes::Keep);
-    page_of(&handle, 0).ready().unwrap();
-    let (let_go, keeper) = keep_a_guard(&mapping, 1);
-    let mut task = Task::new(handle.write_at(&[9; PAGE], PAGE as u64));
-    assert!(task.is_pending(), "there is no room");
-    eventually("the first page is being written", || store.kept() == 1);
-    let behind = mapping.handle();
-    let behind = thread::spawn(move || behind.write_at(&[7; PAGE], 2 * PAGE as u64));
-    eventually("a thread waits behind it", || cache.stats().stalled_now == 2);
-    store.release_first(Ok(()));
-    eventually("it has its turn", || task.woken() == 1);
-    // It meets the guard, and leaves the page to a thread, and its turn to the one behind; so its thread waits for room.
-    let mut polls = 1;
-    while cache.stats().stalled_now + u64::from(behind.is_finished()) < 2 {
-        if task.woken() >= polls {
-            polls += 1;
-            assert!(task.is_pending());
-        }
-    }
-    behind.join().unwrap().unwrap();
-    eventually("the page of that one is being written", || store.kept() == 1);
-    drop(let_go);
-    keeper.join().unwrap();
-    eventually("the page is evicted", || {
-        cache.evict(100);
-        mapping.cached_page(1).is_none()
-    });
-    drop(task);
-    store.writes(Writes::Accept);
-    store.release_first(Ok(()));
-    eventually("the thread has been at the page", || mapping.cached_page(1).is_some());
-    let mut bytes = [0; PAGE];
-    mapping.handle().read_at(&mut bytes, PAGE as u64).unwrap();
-    assert_eq!(bytes, [7; PAGE]);
-    mapping.handle().sync_data().unwrap();
-    assert_eq!(store.durable()[PAGE..2 * PAGE], [7; PAGE]);
-    mapping.check().unwrap();
-    cache.check().unwrap();
-}
-
-#[test]
 fn a_writer_that_owes_nothing_passes_a_task_that_nobody_polls() {
     let (store, cache, mapping) = limited(1);
     store.writes(Writes::Keep);
