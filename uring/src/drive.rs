@@ -161,14 +161,20 @@ struct Driver<'s, R> {
     is_broken: bool,
 }
 
-/// Calls it; `None` if it panicked. What it panicked with is a foreign value, whose drop may panic in turn: what it does that with is kept for ever.
+/// Calls it; `None` if it panicked. What it panicked with is a foreign value, whose drop may panic in turn, and so on; what does so too often is kept for ever.
 fn contain<R>(call: impl FnOnce() -> R) -> Option<R> {
-    let forget = |panic| {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-            mem::forget(panic);
-        }
+    let mut panic = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(value) => return Some(value),
+        Err(panic) => panic,
     };
-    catch_unwind(AssertUnwindSafe(call)).map_err(forget).ok()
+    for _ in 0..4 {
+        match catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            Ok(()) => return None,
+            Err(next) => panic = next,
+        }
+    }
+    mem::forget(panic);
+    None
 }
 
 /// What the thread does: all that is in the queue, until the queue is closed.

@@ -4,6 +4,9 @@ use std::any::Any;
 use std::mem::forget;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// So many drops in a row may panic.
+const DROPS: usize = 4;
+
 /// Calls it; `None` if it panicked.
 ///
 /// Unwinding must leave nothing of the cache's half done: the caller sees to that.
@@ -11,11 +14,15 @@ pub(crate) fn contain<R>(call: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(call)).map_err(discard).ok()
 }
 
-/// Drops what something panicked with. That is a foreign value, whose drop may panic in turn; what it does that with is kept for ever.
-pub(crate) fn discard(panic: Box<dyn Any + Send>) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        forget(panic);
+/// Drops what something panicked with. That is a foreign value, whose drop may panic in turn, and so on; what does so too often is kept for ever.
+pub(crate) fn discard(mut panic: Box<dyn Any + Send>) {
+    for _ in 0..DROPS {
+        match catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            Ok(()) => return,
+            Err(next) => panic = next,
+        }
     }
+    forget(panic);
 }
 
 #[cfg(test)]
