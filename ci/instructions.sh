@@ -28,7 +28,7 @@ count() {
     local binary number=0 name operations total
     binary=$("${cargo[@]}" bench --package instructions --bench "$1" --no-run --message-format json |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
-    valgrind --tool=callgrind --toggle-collect="$1::measured" --dump-after="$1::measured" \
+    valgrind --tool=callgrind --toggle-collect=instructions::measured --dump-after=instructions::measured \
         --callgrind-out-file="$scratch/$1" "$binary" >"$scratch/cases" 2>"$scratch/log" || { cat "$scratch/log" >&2 && exit 1; }
     # Callgrind has written one file for each line that the binary printed: name and number of operations.
     while read -r name operations; do

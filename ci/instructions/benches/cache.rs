@@ -1,10 +1,8 @@
 //! What `ci/instructions.sh` counts of the cache under callgrind: the instructions of each case, by the operation.
-//!
-//! Callgrind collects inside `measured` alone and writes a file each time that it returns; this prints a line for each, the
-//! case's name and its number of operations. Without callgrind it only shows that every case runs.
 
 use std::hint::black_box;
 
+use instructions::case;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use writeback::{Handle, Mapping, MemStore};
 
@@ -12,18 +10,6 @@ const PAGE: u64 = 4096;
 const PAGES: u64 = 1 << 10;
 const BYTES: usize = 1 << 22;
 const FEW: usize = 1 << 12;
-
-/// The code that is counted. Its name is known to the script.
-#[inline(never)]
-fn measured(body: impl FnOnce()) {
-    black_box(body)();
-}
-
-/// Counts `body`, which does so many operations.
-fn case(name: &str, operations: u64, body: impl FnOnce()) {
-    measured(body);
-    println!("{name} {operations}");
-}
 
 /// The same with an operation on each of `what`.
 fn each(name: &str, what: &[u64], operation: impl Fn(u64)) {

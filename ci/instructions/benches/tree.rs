@@ -1,10 +1,8 @@
 //! What `ci/instructions.sh` counts under callgrind: the instructions of each case, by the operation.
-//!
-//! Callgrind collects inside `measured` alone and writes a file each time that it returns; this prints a line for each, the
-//! case's name and its number of operations. Without callgrind it only shows that every case runs.
 
 use std::hint::black_box;
 
+use instructions::case;
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use tagged_radix::{ArrayVec, Inline, Pinned, RadixTree, Tag, TagSet};
 
@@ -18,18 +16,6 @@ const T1: Tag = Tag::T1;
 /// Has a result worked out that nobody uses.
 fn see<T>(result: T) {
     black_box(result);
-}
-
-/// The code that is counted. Its name is known to the script.
-#[inline(never)]
-fn measured(body: impl FnOnce()) {
-    black_box(body)();
-}
-
-/// Counts `body`, which does so many operations.
-fn case(name: &str, operations: u64, body: impl FnOnce()) {
-    measured(body);
-    println!("{name} {operations}");
 }
 
 /// The same with an operation on each of `indices`, all under one guard.

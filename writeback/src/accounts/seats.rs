@@ -1,12 +1,10 @@
 //! Where the tasks of a mapping wait to dirty a page: in a row, while one thread waits in the place of all of them.
 //!
 //! The thread waits in the mapping's [queue](super::queue) as any other writer does, and so in its turn with those. What it is let in with goes to the task that has waited
-//! longest, and the next is waited for, until nobody is left in the row. Then it ends, and whoever sits down next finds that a thread is needed.
+//! longest, and the next is waited for, until nobody is left in the row. Then it waits a little, since whoever writes page after page comes again at once, and ends; whoever sits down next finds that a thread is needed.
 //! Which thread that is, and what it is let in with, is not known here.
 //!
 //! A task that goes away leaves its seat; what it was given and has not taken is dropped with the seat.
-//!
-//! When nobody is left the thread waits a little for the next before it ends, since whoever writes page after page comes again at once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,7 +1,9 @@
 //! Reading and writing in a task: where a thread would sleep, the future is pending.
 //!
-//! A task that writes waits with nothing in its hands but its turn to dirty a page, if it has waited for that, and the page that it has had read. So a piece of a write is tried until it goes
-//! through from its beginning to its end without waiting; and one that is dropped where it waits has changed nothing of that piece, nor will it later.
+//! A task that writes waits with no lock, and with nothing in its hands but its turn to dirty a page, if it has waited for that, the page that it has had read, and the position of a
+//! logged change. So a piece of a write is tried until it goes through from its beginning to its end without waiting. After some tries a thread has its place in the queues of
+//! those who keep it from the page, and writes the piece. A future that is dropped where it waits has changed nothing of that piece, or, if a thread was at it, all of it; and it
+//! changes nothing later: its drop waits for a copy that is under way.
 
 use std::sync::Arc;
 
@@ -9,12 +11,13 @@ use crate::accounts::queue::Admission;
 use crate::error::{Error, Result};
 use crate::io::access::{Copied, Piece, Tried, Wanted, has_been_read};
 use crate::io::ahead::Sequence;
+use crate::io::errands::Errand;
 use crate::primitives::Mutex;
 use crate::rules::core::{Core, Mapping};
 use crate::rules::page_ref::PageRef;
 use crate::wait;
 
-/// So often a task comes again by itself for a latch, which is free soon as a rule.
+/// So often a task comes again by itself for a latch, or until the mapping can grow: for what is over soon, as a rule.
 const PATIENCE: u32 = 16;
 
 /// So many cuts that follow each other without a pause a task waits for before it tries between two of them.
@@ -22,10 +25,6 @@ const CUTS: u32 = 4;
 
 /// After so many pages the other tasks have a turn.
 const TURN: u32 = 1000;
-
-/// Marks the errands that write a page, and the one that waits until the mapping can grow; no page has such a number.
-const WRITE: u64 = 1 << 62;
-const GROWTH: u64 = WRITE | (WRITE - 1);
 
 impl Mapping {
     /// As [`read_at`](Self::read_at). A page comes in over the capacity rather than wait for room.
@@ -102,7 +101,7 @@ impl Mapping {
         let core = &*self.core;
         // Both until the page is dirty; it is not evicted before.
         let (mut turn, mut _kept) = (None, None);
-        let (mut latched, mut cut) = (0, 0);
+        let (mut tries, mut cuts) = (0, 0);
         loop {
             match core.try_write_piece(piece, from, turn.is_some())? {
                 Tried::Done => return Ok(()),
@@ -115,21 +114,16 @@ impl Mapping {
                     Err(error) => return Err(error),
                 },
                 Tried::Busy(page) => page.until(|state| has_been_read(state, &|| false)).await,
-                Tried::Growing => {
-                    let end = piece.end;
-                    let wait = move |mapping: &Self| mapping.core.wait_to_lengthen(end);
-                    self.errand(GROWTH, wait).await.unwrap_or(Ok(()))?;
-                }
-                Tried::Latched if latched < PATIENCE => {
-                    latched += 1;
+                Tried::Latched | Tried::Growing if tries < PATIENCE => {
+                    tries += 1;
                     wait::come_again().await;
                 }
-                Tried::Cut if cut < CUTS => {
-                    cut += 1;
+                Tried::Cut if cuts < CUTS => {
+                    cuts += 1;
                     core.not_cut(CUTS).await;
                 }
                 // One after the other keeps it from the page: a thread has its place in the queues of those.
-                Tried::Latched | Tried::Cut => {
+                Tried::Latched | Tried::Growing | Tried::Cut => {
                     turn = None;
                     if let Some(written) = self.write_in_thread(piece, from).await {
                         return written;
@@ -145,10 +139,14 @@ impl Mapping {
         let bytes = Arc::clone(&wanted.0);
         let write = move |mapping: &Self| {
             let core = &*mapping.core;
+            let _told = core.tell_at_end();
             let _admission = core.admit_dirtier(piece.index, true)?;
+            if bytes.lock().is_none() {
+                return Ok(());
+            }
             core.write_wanted(piece, &bytes, core.make_room())
         };
-        self.errand(WRITE | piece.index, write).await
+        self.errand(Errand::Write(piece.index), write).await
     }
 }
 

@@ -9,10 +9,11 @@
 //!   cache [allows](crate::accounts::debt) before the flusher is woken;
 //! * *reclaim*: a cache has no room, and no clean page to give up.
 //!
-//! What a round is and how mappings take turns is in [`rounds`], which threads make it in [`threads`]. A store that lets a
+//! What a round is and how mappings take turns is in [`rounds`], what is done with one mapping in [`jobs`], which threads make it in [`threads`]. A store that lets a
 //! thread wait, or for ever, holds up its own mapping and no other.
 
 mod config;
+mod jobs;
 mod rounds;
 mod threads;
 

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::FlusherStats;
-use super::rounds::{Inner, Job, State, Working};
+use super::jobs::Job;
+use super::rounds::{Inner, State, Working};
 use crate::error::{Error, Result};
 use crate::panics::{contain, discard};
 use crate::primitives::{CHECKED, Instant, MutexGuard, Ordering, thread};

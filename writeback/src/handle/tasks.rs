@@ -17,7 +17,7 @@ use crate::rules::page_ref::PageRef;
 /// [handle's](Self::handle).
 ///
 /// # Concurrency
-/// A future that waits has no thread, and any thread may poll it. Dropping it ends the wait and nothing else. Wakers are called on the threads that end
+/// A future that waits has no thread, and any thread may poll it. Dropping it ends the wait; a thread that was to do something in its place goes on with that, but writes nothing for a write that was dropped. Wakers are called on the threads that end
 /// what is waited for, a store's for one, with no lock of the cache that a poll waits for. No guard of a page is to be kept while a future is polled that
 /// the [table](crate#while-a-guard-is-held) has a **no** for, and none over any `await`: while a task keeps one, the others of its thread that meet a cut are told
 /// [`Error::WouldBlock`](crate::Error::WouldBlock).
@@ -76,7 +76,7 @@ impl AsyncHandle {
     /// does, pauses included. Otherwise as [`read_at`](Self::read_at), and for whoever has a guard of the page. One that has been let in and is not polled any more keeps the room of
     /// a page from the others, so drop it. Takes its turns with other tasks if there are many pages.
     ///
-    /// Dropped, it has written some of its pages from the front, each of them whole, and writes no more.
+    /// If somebody keeps a guard of the page, or cuts follow each other without a pause, it has a thread write the page. Dropped, it has written some of its pages from the front, each of them whole, and writes no more.
     ///
     /// # Errors
     /// As [`Handle::write_at`]; [`Error::Thread`](crate::Error::Thread) if there is no room, and no thread to wait for it.

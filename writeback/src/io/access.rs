@@ -227,17 +227,32 @@ impl Core {
 
     #[cold]
     pub(crate) fn write_slow(&self, piece: Piece, from: &[u8], room: Room<'_>) -> Result<()> {
-        let copy_in = |_, pinned: &Pinned<'_>, page: &Page, contents: &mut Contents| {
+        let copy_in = |(): &(), pinned: &Pinned<'_>, page: &Page, contents: &mut Contents| {
             self.copy_in(pinned, page, contents, piece, from)
         };
         self.change_slow(piece, from.len(), room, || Some(()), copy_in).map(drop)
     }
 
-    /// As [`write_slow`](Self::write_slow), of a page that may be cached, if it is still `wanted` when all is there that has to be waited for.
+    /// Writes a piece, cached or not, if it is still `wanted` when all is there that has to be waited for.
     pub(crate) fn write_wanted(&self, piece: Piece, wanted: &Wanted, room: Room<'_>) -> Result<()> {
-        // Under the latch: whoever takes the bytes away waits for the copy, and no longer.
+        // As by `write_cached`: who waits for the latch of a cached page keeps no cut waiting.
+        let pinned = self.tree.pin();
+        if let Some(page) = pinned.get(piece.index).filter(|page| page.snapshot().is_uptodate()) {
+            self.refuse_to_write(&page);
+            let mut contents = page.contents.write();
+            // Under the latch: whoever takes the bytes away waits for the copy, and no longer.
+            let bytes = wanted.lock();
+            let Some(from) = bytes.as_deref() else { return Ok(()) };
+            if self.len() >= piece.end
+                && self.admits()
+                && self.copy_in(&pinned, &page, &mut contents, piece, from)
+            {
+                return Ok(());
+            }
+        }
+        drop(pinned);
         let is_wanted = || Some(wanted.lock()).filter(|bytes| bytes.is_some());
-        let copy_in = |bytes: MutexGuard<'_, Option<Box<[u8]>>>,
+        let copy_in = |bytes: &MutexGuard<'_, Option<Box<[u8]>>>,
                        pinned: &Pinned<'_>,
                        page: &Page,
                        contents: &mut Contents| {
@@ -287,18 +302,11 @@ impl Core {
         Ok(Tried::Done)
     }
 
-    /// Waits until the mapping can be lengthened to `end`, and cuts the store first if that has to be.
-    pub(crate) fn wait_to_lengthen(&self, end: u64) -> Result<()> {
-        let _no_truncate = self.no_truncate()?;
-        drop(self.prepare_to_lengthen(end)?.begin());
-        Ok(())
-    }
-
     /// The page at `index`, dirty; lengthens the mapping to `end`, which lies in it, if it ends earlier.
     pub(crate) fn lengthen_by_page(&self, index: u64, end: u64, room: Room<'_>) -> Result<Kept> {
         let whole = 0..self.page_size;
         let nothing = Piece { index, within: 0, len: 0, end, position: None, stays: false };
-        let dirty = |_, pinned: &Pinned<'_>, page: &Page, _: &mut Contents| {
+        let dirty = |(): &(), pinned: &Pinned<'_>, page: &Page, _: &mut Contents| {
             self.mark_dirty(pinned, page, &whole).is_ok()
         };
         self.change_slow(nothing, 0, room, || Some(()), dirty)
@@ -313,7 +321,7 @@ impl Core {
         len: usize,
         mut room: Room<'_>,
         is_wanted: impl Fn() -> Option<W>,
-        change: impl Fn(W, &Pinned<'_>, &Page, &mut Contents) -> bool,
+        change: impl Fn(&W, &Pinned<'_>, &Page, &mut Contents) -> bool,
     ) -> Result<Kept> {
         // Observers are told of a read when nothing is locked any more.
         let mut told = None;
@@ -356,7 +364,8 @@ impl Core {
                 *contents = Contents::from(bytes);
                 page.state.set_uptodate();
             }
-            if change(wanted, &pinned, &page, &mut contents) {
+            if change(&wanted, &pinned, &page, &mut contents) {
+                // Wanted until the mapping is as long as that, too.
                 growth.end();
                 drop(contents);
                 return Ok(page);

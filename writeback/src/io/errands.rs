@@ -1,8 +1,9 @@
 //! Errands: what a task would have to wait for in its thread, done by another thread.
 //!
 //! There is a thread for an errand and as long as it takes, and of each errand one at a time in a mapping: whoever finds it under way waits until it
-//! is over, and looks again. So there are no more of these threads than there are pages whose latch somebody keeps, and one. An errand goes on when the task
-//! that began it is dropped; it has the mapping, and ends like a thread's call that does the same.
+//! is over, and looks again. So there are at most three of these threads for each page, which sync it, read from it on, or write it, and two for the mapping. An errand goes on when the task
+//! that began it is dropped; it has the mapping, and ends like a thread's call that does the same, but for a write, which then writes nothing: until it finds that it waits on, with the room
+//! for its page once it has that.
 //!
 //! A model checker has no such threads: there the task waits.
 
@@ -14,14 +15,29 @@ use crate::primitives::{CHECKED, Mutex, thread};
 use crate::rules::core::Mapping;
 use crate::wait::{come_again, until, wake_all};
 
-/// Those of a mapping that are under way, by name.
+/// What there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Errand {
+    /// To write a page for a sync, when its latch is free.
+    Sync(u64),
+    /// To ask for a run of pages that begins with this one, between two cuts.
+    Read(u64),
+    /// To write a piece of a page.
+    Write(u64),
+    /// To settle the length.
+    Settle,
+    /// To make the log durable.
+    Log,
+}
+
+/// Those of a mapping that are under way.
 #[derive(Debug, Default)]
-pub(crate) struct Errands(Mutex<BTreeSet<u64>>);
+pub(crate) struct Errands(Mutex<BTreeSet<Errand>>);
 
 /// One that is under way.
 struct UnderWay {
     mapping: Mapping,
-    name: u64,
+    name: Errand,
 }
 
 impl Errands {
@@ -39,13 +55,13 @@ impl Drop for UnderWay {
 }
 
 impl Mapping {
-    /// Has a thread do this, which may wait, unless somebody has it do what has the same name; waits until that is over. `None`: what is over is another's.
+    /// Has a thread do this, which may wait, unless somebody has it do the same; waits until that is over. `None`: what is over is another's.
     ///
     /// # Panics
     /// If the errand has.
     pub(crate) async fn errand<T: Send + 'static>(
         &self,
-        name: u64,
+        name: Errand,
         errand: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Option<T> {
         if CHECKED {

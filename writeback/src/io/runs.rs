@@ -37,6 +37,7 @@ use page_frames::Frame;
 
 use super::access::{Found, has_been_read};
 use super::ahead::Sequence;
+use super::errands::Errand;
 use crate::buffer::Contents;
 use crate::error::{Error, Result, StoreError};
 use crate::hooks::ReadEvent;
@@ -55,9 +56,6 @@ const RUN_BYTES_MAX: u64 = 1 << 20;
 
 /// So often a task tries between cuts.
 const PATIENCE: u32 = 4;
-
-/// Marks the errands that read; the others have no such numbers of pages, or all bits.
-const READ: u64 = 1 << 63;
 
 /// Which pages are to be read, if they are missing.
 #[derive(Debug, Clone, Copy)]
@@ -253,7 +251,7 @@ impl Mapping {
             }
             let ask =
                 move |mapping: &Self| mapping.find_or_ask(run, mapping.core.room_at_once(), true);
-            if let Some(asked) = self.errand(READ | run.index, ask).await {
+            if let Some(asked) = self.errand(Errand::Read(run.index), ask).await {
                 return asked;
             }
         }

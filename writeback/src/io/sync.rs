@@ -18,6 +18,7 @@ use crate::error::{Error, Result, StoreError};
 use crate::held;
 use crate::index::range::{ALL, Inclusive, inclusive};
 use crate::index::walk;
+use crate::io::errands::Errand;
 use crate::modes::{Budget, FlushKind, SyncMode};
 use crate::pages::tag::PageTag;
 use crate::rules::core::Mapping;
@@ -37,10 +38,6 @@ const LOG_WAITS: u32 = 2;
 
 /// So many syncs a close makes, when writes fail that others make good.
 const SAVES_MAX: u32 = 8;
-
-/// The errands that are to settle the length, and to make the log durable; the others have a page's number.
-const SETTLE: u64 = u64::MAX;
-const LOG: u64 = u64::MAX - 1;
 
 impl Mapping {
     /// Everything a sync does but report write errors: those are in the error sequence.
@@ -146,7 +143,7 @@ impl Mapping {
         };
         let is_durable = || self.core.order.as_ref().is_none_or(|order| order.is_durable(upto));
         while !is_durable() {
-            if let Some(ensured) = self.errand(LOG, ensure).await {
+            if let Some(ensured) = self.errand(Errand::Log, ensure).await {
                 return ensured;
             }
         }
@@ -173,7 +170,7 @@ impl Mapping {
                     }
                     pass.finish();
                 };
-                if self.errand(index, write).await.is_some() {
+                if self.errand(Errand::Sync(index), write).await.is_some() {
                     return;
                 }
             }
@@ -202,7 +199,8 @@ impl Mapping {
             if turns <= PATIENCE {
                 come_again().await;
             } else {
-                let settled = self.errand(SETTLE, |mapping| mapping.core.settle_length()).await;
+                let settled =
+                    self.errand(Errand::Settle, |mapping| mapping.core.settle_length()).await;
                 if let Some(settled) = settled {
                     return settled;
                 }

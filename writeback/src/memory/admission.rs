@@ -14,7 +14,7 @@
 //! that, one page is tried even if it backs off from an earlier failure, because the store may have recovered since. A
 //! writer whose mapping owes nothing is never refused.
 //!
-//! Tasks do not wait in the queue: they [sit](crate::accounts::seats) in a row, and a thread does for them what a writer does, pauses included.
+//! Tasks do not wait in the queue (but for a piece that is left to a thread): they [sit](crate::accounts::seats) in a row, and a thread does for them what a writer does, pauses included.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

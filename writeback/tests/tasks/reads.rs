@@ -301,21 +301,29 @@ impl Store for SlowPunches {
     }
 }
 
+/// Three threads punch the first pages, one cut after the other, until that has `ended`.
+pub(crate) fn cut_without_pause<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    mapping: &Mapping,
+    ended: &'scope AtomicBool,
+) {
+    for page in 0..3 {
+        let (handle, bytes) = (mapping.handle(), page * PAGE as u64..(page + 1) * PAGE as u64);
+        scope.spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                handle.punch(bytes.clone()).unwrap();
+            }
+        });
+    }
+}
+
 #[test]
 fn a_read_ends_beside_cuts_that_never_pause() {
     let mapping = Mapping::open(SlowPunches(MemStore::with_contents(contents(8)))).unwrap();
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
         let _ended = SetOnDrop(&ended);
-        for page in 0..3 {
-            let (handle, ended) = (mapping.handle(), &ended);
-            let bytes = page * PAGE as u64..(page + 1) * PAGE as u64;
-            scope.spawn(move || {
-                while !ended.load(Ordering::Relaxed) {
-                    handle.punch(bytes.clone()).unwrap();
-                }
-            });
-        }
+        cut_without_pause(scope, &mapping, &ended);
         thread::sleep(Duration::from_millis(20));
         let handle = mapping.async_handle();
         let mut bytes = [0; 1];

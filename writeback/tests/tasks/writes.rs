@@ -18,6 +18,7 @@ use writeback::{
 
 use crate::common::{SetOnDrop, TestStore, Writes, eventually, in_one_of_five, watch};
 use crate::latches::{keep_a_guard, until_it_waits};
+use crate::reads::cut_without_pause;
 use crate::{PAGE, Task, contents, stored};
 
 /// Polls it each time it has been woken.
@@ -317,15 +318,7 @@ fn a_write_ends_beside_cuts_that_never_pause() {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
         let _ended = SetOnDrop(&ended);
-        for page in 0..3 {
-            let (handle, ended) = (mapping.handle(), &ended);
-            let bytes = page * PAGE as u64..(page + 1) * PAGE as u64;
-            scope.spawn(move || {
-                while !ended.load(Ordering::Relaxed) {
-                    handle.punch(bytes.clone()).unwrap();
-                }
-            });
-        }
+        cut_without_pause(scope, &mapping, &ended);
         let handle = mapping.async_handle();
         for round in 1..20 {
             finish(&mut Task::new(
