@@ -163,7 +163,7 @@ impl Cached {
             peers::renew(mapping)?;
         }
         locked?;
-        if let Err(error) = self.peers.take_over(&self.handle, range) {
+        if let Err(error) = self.peers.take_over(&self.handle, range, kind) {
             self.locks.unlock(bounds)?;
             return Err(error.into());
         }
@@ -268,6 +268,7 @@ impl StorageBackend for Cached {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU64;
+    use std::thread;
 
     use parking_lot::Mutex;
     use redb::{ConcurrencyMode, Database, DatabaseError, ReadableDatabase, TableDefinition};
@@ -378,6 +379,63 @@ mod tests {
         cached.sync_data().unwrap();
         cached.close().unwrap();
         assert_eq!(store.len().unwrap(), 30_000);
+    }
+
+    /// The writer changes the length without the lock of the header, which others have when they look at it.
+    #[test]
+    fn a_length_that_changes_while_it_is_looked_at_is_followed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        let cached = cached(&store, &file);
+        let writer = (Bound::Included(locks::WRITER), Bound::Included(locks::WRITER));
+        let header = (Bound::Included(0), Bound::Excluded(320));
+        let look = || {
+            cached.lock_shared_range(header.0, header.1).unwrap();
+            cached.unlock_range(header.0, header.1).unwrap();
+        };
+        let lengths = (0..2000).flat_map(|number| [20_000, 10_000, 30_000 + number]);
+        let changes_here = || {
+            for len in lengths.clone() {
+                cached.lock_range(writer.0, writer.1).unwrap();
+                for len in [len / 2, len] {
+                    cached.set_len(len).unwrap();
+                    cached.write(len - 1, &[1]).unwrap();
+                }
+                cached.unlock_range(writer.0, writer.1).unwrap();
+            }
+        };
+        let changes_elsewhere = || lengths.clone().for_each(|len| store.set_len(len).unwrap());
+        for changes in [&changes_here as &(dyn Fn() + Sync), &changes_elsewhere] {
+            thread::scope(|scope| {
+                let changes = scope.spawn(changes);
+                while !changes.is_finished() {
+                    look();
+                }
+            });
+            look();
+            assert_eq!((cached.len().unwrap(), store.len().unwrap()), (31_999, 31_999));
+        }
+    }
+
+    /// Of pages that stay the length stays.
+    #[test]
+    fn a_length_that_cannot_be_followed_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        store.write_at(0, &[1; 10_000]).unwrap();
+        let cached = cached(&store, &file);
+        let header = (Bound::Included(0), Bound::Excluded(320));
+        let look = || cached.lock_shared_range(header.0, header.1);
+        look().unwrap();
+        cached.unlock_range(header.0, header.1).unwrap();
+        for somebody_has_it in [true, false] {
+            let held = somebody_has_it.then(|| cached.mapping().hold_page(2).unwrap());
+            store.set_len(5000).unwrap();
+            let told = look().map_err(|error| error.to_string());
+            assert_eq!(told.is_err(), somebody_has_it, "{told:?}");
+            drop(held);
+        }
+        assert_eq!(cached.len().unwrap(), 5000);
     }
 
     /// A page that comes with another may have a header that is there only for a moment.

@@ -23,7 +23,8 @@
 //!    comes, and closes the database when it is dropped, which tries once more. Until then whoever wants the lock waits, readers too, if it is the header's. Nothing that is dirty is ever
 //!    left when another may write. If a write has failed and could be made up for, redb is told, and fails in the same way, but others have the lock.
 //! 2. *After the writer's byte or the header's bytes were locked*, before redb reads anything, whatever is cached is taken out and the length is asked
-//!    for anew ([`take_over`](Peers::take_over)), unless the header tells that nobody has committed since the last time. The length is looked at each time.
+//!    for anew ([`take_over`](Peers::take_over)), unless the header tells that nobody has committed since the last time. The length is looked at each time, but not
+//!    while the writer is here: then it is this process that changes it, maybe at this moment.
 //! 3. *The writer looks as well*, and so do its other threads. It has taken note of each header that it has written ([`hand_over`](Peers::hand_over)) and finds no other, so it keeps
 //!    what it has cached. Should somebody have changed the header without the writer's byte, it reads anew, too, and is refused the lock if it has changes that are not written.
 //! 4. *After any other range below the writer's byte was locked*, of everything most of all, all is taken out, without a look at the header.
@@ -49,27 +50,36 @@ use redb::BackendError;
 use writeback::page::PageTag;
 use writeback::{Budget, Handle, Mapping, SyncMode};
 
-use crate::locks::{Range, WRITER, told};
+use crate::locks::{Kind, Range, WRITER, told};
 
 /// The bytes of the header.
 const HEADER: Range = (0, HEADER_LEN as u64 - 1);
 const HEADER_LEN: usize = 320;
+const THE_WRITER: Range = (WRITER, WRITER);
 /// One of them is locked by whoever shares the file, and tells how: the first is what is described above.
 const GENERATIONS: Range = (WRITER + 5, WRITER + 68);
 
 /// How often all is written before others are kept off: once, once more if that has failed, and then nothing may be left.
 const TRIES: u32 = 3;
 
-/// What one backend knows of the others: the header with which all that is cached goes. `None`: of what is cached nothing is known.
+/// What one backend knows of the others.
 #[derive(Debug, Default)]
-pub(crate) struct Peers(Mutex<Option<Vec<u8>>>);
+pub(crate) struct Peers(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The header with which all that is cached goes. `None`: of what is cached nothing is known.
+    header: Option<Vec<u8>>,
+    /// Whether the writer is here: since it has taken over, and until it has handed over.
+    is_writer: bool,
+}
 
 impl Peers {
     /// Has `mapping` show what others have changed, now that `range` was locked.
     ///
     /// # Errors
     /// If the store fails, or pages are dirty or held: somebody uses the mapping beside the database.
-    pub(crate) fn take_over(&self, handle: &Handle, range: Range) -> io::Result<()> {
+    pub(crate) fn take_over(&self, handle: &Handle, range: Range, kind: Kind) -> io::Result<()> {
         if range.0 > WRITER {
             return Ok(());
         }
@@ -77,17 +87,18 @@ impl Peers {
         // Threads that begin to read wait here for one that takes over.
         let mut known = self.0.lock();
         if !shows_changes(range) {
-            *known = None;
+            known.header = None;
             return renew(mapping);
         }
         let header = header_of(mapping)?;
-        if known.as_ref() != Some(&header) || !shows(handle, &header)? {
-            *known = None;
+        if known.header.as_ref() != Some(&header) || !shows(handle, &header)? {
+            known.header = None;
             renew(mapping)?;
-            *known = Some(header);
-        } else {
+            known.header = Some(header);
+        } else if !known.is_writer {
             take_length(mapping)?;
         }
+        known.is_writer |= range == THE_WRITER && kind == Kind::Exclusive;
         Ok(())
     }
 
@@ -110,7 +121,10 @@ impl Peers {
                     // Makes up for a change of the length that has failed. Later it would cut off what others have appended.
                     mapping.refresh_len()?;
                     if shows_changes(range) {
-                        *self.0.lock() = Some(header_of(mapping)?);
+                        let header = header_of(mapping)?;
+                        let mut known = self.0.lock();
+                        known.header = Some(header);
+                        known.is_writer &= range != THE_WRITER;
                     }
                     return Ok(failed);
                 }
@@ -127,13 +141,13 @@ impl Peers {
 
     /// Forgets all: nothing is locked any more.
     pub(crate) fn forget(&self) {
-        *self.0.lock() = None;
+        *self.0.lock() = Known::default();
     }
 }
 
 /// Tells whether, after this range was locked, the header tells if anything was changed.
 fn shows_changes(range: Range) -> bool {
-    range == HEADER || range == (WRITER, WRITER)
+    range == HEADER || range == THE_WRITER
 }
 
 /// # Errors
@@ -165,12 +179,22 @@ const STAYS: &str = "pages are dirty or held in the mapping, which does not show
 /// # Errors
 /// As [`renew`].
 fn take_length(mapping: &Mapping) -> io::Result<()> {
-    let stored = mapping.store().len().map_err(told)?;
-    // Of a mapping that is closed it can still be read.
-    if stored != mapping.len() && mapping.refresh_len()? != stored {
-        return Err(io::Error::other(STAYS));
+    // While it is looked at, the writer may change it once more.
+    loop {
+        let before = mapping.len();
+        let stored = mapping.store().len().map_err(told)?;
+        // Of a mapping that is closed it can still be read.
+        if stored == before {
+            return Ok(());
+        }
+        let len = mapping.refresh_len()?;
+        if len == stored {
+            return Ok(());
+        }
+        if len == before && mapping.invalidate(stored.min(before)..)? > 0 {
+            return Err(io::Error::other(STAYS));
+        }
     }
-    Ok(())
 }
 
 /// Tells whether `header` is also what redb would read. It need not be, although it is that of the last time: its page may have been read in between, for something else that is there,

@@ -62,7 +62,8 @@ fn filled(ledger: &'static Ledger) -> Tree {
     tree
 }
 
-/// Allocations of a node's size that the test harness may keep meanwhile; garbage is many times as much.
+/// Allocations of a node's size that the test harness may keep meanwhile; garbage is many times as much. Once a test has failed, what
+/// backtraces keep is more than that.
 const OTHERS: u64 = 20;
 
 /// Runs `step` until only the values and nodes of the tree are left; returns how often.
@@ -74,7 +75,12 @@ fn steps_to_free(tree: &Tree, ledgers: [&Ledger; 2], mut step: impl FnMut()) -> 
     while kept() > values || live_nodes() > nodes + OTHERS {
         step();
         steps += 1;
-        assert!(steps < 10_000_000, "garbage is left for good");
+        assert!(
+            steps < 10_000_000,
+            "left for good: {} values, of which the tree has {values}; {} nodes, of which it has {nodes}",
+            kept(),
+            live_nodes()
+        );
     }
     steps
 }

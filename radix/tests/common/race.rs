@@ -1,6 +1,7 @@
 //! Threads that start together and stop together.
 
 use std::env;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Barrier, OnceLock};
 use std::thread;
@@ -87,13 +88,18 @@ impl<'a> Race<'a> {
         let clock = Clock { time: self.time, end: OnceLock::new(), stop: AtomicBool::new(false) };
         let start = Barrier::new(self.bodies.len());
         thread::scope(|scope| {
-            for body in self.bodies {
-                let (clock, start) = (&clock, &start);
+            let (clock, start) = (&clock, &start);
+            let spawn = |body: Body<'a>| {
                 scope.spawn(move || {
                     let _stop = StopOthers(clock);
                     start.wait();
                     body(clock);
-                });
+                })
+            };
+            let threads: Vec<_> = self.bodies.into_iter().map(spawn).collect();
+            // The scope would not wait for what a thread does at its end, when it gives back what it has kept for the collector.
+            for thread in threads {
+                thread.join().unwrap_or_else(|failed| resume_unwind(failed));
             }
         });
     }
