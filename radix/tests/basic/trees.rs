@@ -1,6 +1,7 @@
 //! Whole trees: making, walking and dropping them, handles, numbers.
 
 use std::collections::BTreeSet;
+use std::thread;
 
 use crate::common::{BITS, Ledger, T0, Tree, add, add_tagged, assert_at_rest, indices, tree_of};
 use rand::rngs::SmallRng;
@@ -147,15 +148,26 @@ fn a_million_lonely_indices_take_the_bytes_that_are_documented() {
     crate::common::watch();
     let count = if cfg!(radix_chaos) { 1 << 14 } else { 1 << 20 };
     // The products of an odd factor are distinct and as far from each other as can be.
-    let even = bytes_per_entry(count, |i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let even = || bytes_per_entry(count, |i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     // Random ones come close to each other now and then, and each such pair needs a node of its own above it.
-    let mut rng = SmallRng::seed_from_u64(1);
-    let indices: Vec<u64> = (0..count).map(|_| rng.random()).collect();
-    let random = bytes_per_entry(count, |i| indices[usize::try_from(i).unwrap()]);
+    let random = || {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let indices: Vec<u64> = (0..count).map(|_| rng.random()).collect();
+        bytes_per_entry(count, |i| indices[usize::try_from(i).unwrap()])
+    };
     // Runs of 256 below 2^40.
-    let starts: BTreeSet<u64> = (0..count / 256).map(|_| rng.random_range(0..1 << 32)).collect();
-    let runs: Vec<u64> = starts.iter().flat_map(|run| run * 256..(run + 1) * 256).collect();
-    let clustered = bytes_per_entry(runs.len() as u64, |i| runs[usize::try_from(i).unwrap()]);
+    let clustered = || {
+        let mut rng = SmallRng::seed_from_u64(2);
+        let starts: BTreeSet<u64> =
+            (0..count / 256).map(|_| rng.random_range(0..1 << 32)).collect();
+        let runs: Vec<u64> = starts.iter().flat_map(|run| run * 256..(run + 1) * 256).collect();
+        bytes_per_entry(runs.len() as u64, |i| runs[usize::try_from(i).unwrap()])
+    };
+    // They take some seconds each, of one thread.
+    let (even, random, clustered) = thread::scope(|scope| {
+        let (random, clustered) = (scope.spawn(random), scope.spawn(clustered));
+        (even(), random.join().unwrap(), clustered.join().unwrap())
+    });
     if count == 1 << 20 && BITS == 6 {
         assert!((9.5..9.8).contains(&clustered), "{clustered}");
         assert!((40.0..41.0).contains(&even), "{even}");
