@@ -1,6 +1,6 @@
 //! The process's memory, as the system counts it: what frames take of it, that it goes back, and that it stays flat under churn.
 //!
-//! One test, so that it is alone in its process. `PAGE_FRAMES_CHURN_SECONDS` says how long the churn lasts (default 3).
+//! One test, so that it is alone in its process. `PAGE_FRAMES_CHURN_SECONDS` says how long the churn lasts (default 1.5).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -103,7 +103,7 @@ struct Churn {
 /// Frames of all sizes come and go at the limit, from two threads: memory stays below the bound all the time, and does not grow.
 fn churn() {
     let seconds = std::env::var("PAGE_FRAMES_CHURN_SECONDS").ok();
-    let seconds: f64 = seconds.map_or(3.0, |seconds| seconds.parse().expect("a number of seconds"));
+    let seconds: f64 = seconds.map_or(1.5, |seconds| seconds.parse().expect("a number of seconds"));
     let limit = 96 * MIB;
     let before = resident();
     let pool = Pool::new(limit);

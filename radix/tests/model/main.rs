@@ -44,7 +44,7 @@ proptest! {
     }
 
     #[test]
-    fn is_an_ordered_map_where_small_nodes_grow_and_go(ops in strategy::tide(strategy::fork_key())) {
+    fn as_an_ordered_map_small_nodes_grow_and_go(ops in strategy::tide(strategy::fork_key())) {
         run(&ops);
     }
 
