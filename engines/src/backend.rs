@@ -393,6 +393,15 @@ mod tests {
             cached.lock_shared_range(header.0, header.1).unwrap();
             cached.unlock_range(header.0, header.1).unwrap();
         };
+        // As in the middle of a cut, of which the mapping knows already.
+        store.set_len(20_000).unwrap();
+        cached.lock_range(writer.0, writer.1).unwrap();
+        cached.write(19_999, &[1]).unwrap();
+        store.set_len(30_000).unwrap();
+        look();
+        store.set_len(20_000).unwrap();
+        cached.unlock_range(writer.0, writer.1).unwrap();
+
         let lengths = (0..2000).flat_map(|number| [20_000, 10_000, 30_000 + number]);
         let changes_here = || {
             for len in lengths.clone() {

@@ -438,7 +438,10 @@ impl Mapping {
     ///
     /// Writes of other clones and handles fail with [`Error::Closed`](crate::Error::Closed) from now
     /// on; reads are still served from memory and store. The store is dropped, and a file's lock with it, when all clones and handles are, and the
-    /// reads under way have ended: also one that nobody waits for, because its task was dropped or it [read ahead](crate::Handle::read_ahead).
+    /// reads under way have ended: also one that nobody waits for, because its task was dropped or it [read ahead](crate::Handle::read_ahead). What a store is just telling the end of, on a thread
+    /// of its own, is waited for, a second at the most; so a file can be opened again as soon as this has returned, if nobody has a handle or a page, nothing is being read,
+    /// and no task was dropped whose work a thread goes on with. A thread that makes room for another mapping of the same [`PageCache`](crate::PageCache) may have the last reference for a moment more. Called by a waker or an observer, on
+    /// the thread of a store that tells an end, it does not wait.
     ///
     /// # Errors
     /// [`CloseError`] hands the mapping back, open again unless another close has stopped the writers, too, with everything that is not saved.
@@ -462,7 +465,11 @@ impl Mapping {
         }
         self.core.stop_writers();
         match self.save_all() {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // Else one of them may have the last reference, for a moment more.
+                self.core.backing().ends.wait();
+                Ok(())
+            }
             Err(error) => {
                 self.core.reopen();
                 let unsaved_pages = self.core.unsaved();

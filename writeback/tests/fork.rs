@@ -1,12 +1,18 @@
 //! A fork of a process that has a mapping and a flusher: the child has none of the parent's threads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+use writeback::store::{
+    Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, Threads, WriteBatch,
+};
 use writeback::{
     Budget, CacheConfig, Config, Error, Flusher, FlusherConfig, Mapping, MemStore, PageCache,
-    SyncMode,
+    StoreError, SyncMode,
 };
 
 /// What the child found, as its exit status.
@@ -68,6 +74,70 @@ fn a_fork_is_told_and_does_not_hang() {
     flusher.kick();
     mapping.handle().sync_data().unwrap();
     assert_eq!(flusher.stop().unwritten, 0);
+}
+
+/// Its flushes do not return while it is told so. It has no lock, of which a child could find that another thread has it.
+#[derive(Debug, Clone, Default)]
+struct Blocks(Arc<(AtomicBool, AtomicU32)>);
+
+impl Store for Blocks {
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn set_len(&self, _len: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn read(&self, run: ReadRun) {
+        drop(run);
+    }
+
+    fn write(&self, batch: WriteBatch, completion: Completion) {
+        completion.complete(Ok(batch.len()));
+    }
+
+    fn flush(&self, _kind: FlushKind, completion: FlushCompletion) {
+        self.0.1.fetch_add(1, Ordering::SeqCst);
+        while self.0.0.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        completion.complete(Ok(()));
+    }
+}
+
+#[test]
+fn a_fork_has_no_threads_for_a_store_and_calls_it_itself() {
+    let inner = Blocks::default();
+    inner.0.0.store(true, Ordering::SeqCst);
+    let store = Threads::new(inner.clone(), 1);
+    let (tell, told) = channel();
+    let ended = move |outcome: Result<(), _>| {
+        let _ = tell.send(outcome.is_ok());
+    };
+    store.flush(FlushKind::Data, FlushCompletion::new(ended));
+    while inner.0.1.load(Ordering::SeqCst) == 0 {
+        thread::yield_now();
+    }
+    let mut store = Some(store);
+    let status = in_a_child(|| {
+        let store = store.take().expect("not dropped yet");
+        // Its own copy of that.
+        inner.0.0.store(false, Ordering::SeqCst);
+        let flushed = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&flushed);
+        let ended = move |outcome: Result<(), _>| told.store(outcome.is_ok(), Ordering::SeqCst);
+        store.flush(FlushKind::Data, FlushCompletion::new(ended));
+        drop(store);
+        flushed.load(Ordering::SeqCst)
+    });
+    assert_eq!(status, 0, "a status of 14 is the alarm: it hung");
+    inner.0.0.store(false, Ordering::SeqCst);
+    assert_eq!(told.recv(), Ok(true));
 }
 
 #[test]

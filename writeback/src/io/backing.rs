@@ -20,7 +20,7 @@ use crate::primitives::{
 };
 use crate::rules::core::{Below, Core, Mapping, Parts};
 use crate::rules::writeback::Writeback;
-use crate::store::{Limits, Store};
+use crate::store::{Ends, Limits, Store};
 use crate::wait;
 
 /// The store of a mapping, and who may change its length.
@@ -37,6 +37,8 @@ pub(crate) struct Backing {
     pub(crate) appending: Mutex<()>,
     /// What threads do for tasks.
     pub(super) errands: Errands,
+    /// What the store has ended, and is telling.
+    pub(crate) ends: Arc<Ends>,
 }
 
 /// The bits of `cuts`: a task waits; and a count.
@@ -101,8 +103,8 @@ pub(crate) fn length_of(store: &dyn Store, len_max: u64, whole: Option<usize>) -
 pub(crate) fn open(parts: Parts, store: Arc<dyn Store>, limits: Limits) -> Mapping {
     let (truncate, cutting, appending) = (RwLock::new(()), Mutex::new(()), Mutex::new(()));
     let cuts = AtomicU32::new(0);
-    let errands = Errands::default();
-    let below = Backing { store, limits, truncate, cuts, cutting, appending, errands };
+    let (errands, ends) = (Errands::default(), Arc::default());
+    let below = Backing { store, limits, truncate, cuts, cutting, appending, errands, ends };
     let core = Arc::new(Core::new(parts, Box::new(below)));
     if let Some(member) = &*core.member {
         member.register(&core);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::primitives::{CHECKED, Mutex, thread};
 use crate::rules::core::Mapping;
+use crate::store::BeingTold;
 use crate::wait::{come_again, until, wake_all};
 
 /// What there is to do.
@@ -38,6 +39,8 @@ pub(crate) struct Errands(Mutex<BTreeSet<Errand>>);
 struct UnderWay {
     mapping: Mapping,
     name: Errand,
+    /// Goes after the mapping.
+    told: Option<BeingTold>,
 }
 
 impl Errands {
@@ -46,8 +49,17 @@ impl Errands {
     }
 }
 
+impl UnderWay {
+    /// Somebody may know of its end from now on.
+    fn is_told(&mut self) {
+        let ends = &self.mapping.core.backing().ends;
+        self.told.get_or_insert_with(|| ends.enter());
+    }
+}
+
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        self.is_told();
         let errands = &self.mapping.core.backing().errands;
         errands.0.lock().remove(&self.name);
         wake_all(errands.key());
@@ -73,11 +85,12 @@ impl Mapping {
             until(errands.key(), is_over).await;
             return None;
         }
-        let under_way = UnderWay { mapping: self.clone(), name };
+        let mut under_way = UnderWay { mapping: self.clone(), name, told: None };
         let outcome = Arc::new(Mutex::new(None));
         let told = Arc::clone(&outcome);
         let run = move || {
             let done = catch_unwind(AssertUnwindSafe(|| errand(&under_way.mapping)));
+            under_way.is_told();
             *told.lock() = Some(done);
         };
         if thread::Builder::new().name("writeback".into()).spawn(run).is_err() {

@@ -67,7 +67,8 @@ impl Mapping {
         let flush = begun.flush.take().expect("taken once");
         let asked = Asked { mapping: self.clone(), flush, began, told: Arc::clone(&told) };
         let completion = FlushCompletion::new(move |outcome| asked.end(outcome));
-        self.core.backing().store.flush(kind, completion);
+        let backing = self.core.backing();
+        backing.store.flush(kind, completion.among(&backing.ends));
         told
     }
 }

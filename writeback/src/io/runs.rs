@@ -404,7 +404,8 @@ impl Reading {
         let buffers = self.pages.iter().map(|_| core.frames.zeroed(core.page_size)).collect();
         let run =
             ReadRun::calling(offset, buffers, Box::new(move |filled| self.end(filled, began)));
-        core.backing().store.read(run);
+        let backing = core.backing();
+        backing.store.read(run.among(&backing.ends));
     }
 
     /// The store has read what there is; the pages are unlocked at last, and observers told.

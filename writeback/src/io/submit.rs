@@ -1,5 +1,7 @@
 //! Handing writes to the store: as batches, each with a completion that ends them.
 
+use std::sync::Arc;
+
 use crate::error::StoreError;
 use crate::hooks::WriteEvent;
 use crate::primitives::Instant;
@@ -38,8 +40,11 @@ pub(crate) fn batch_of(mut writebacks: Vec<Writeback>) -> Option<(WriteBatch, Co
     let (first_page, pages, len) = (batch.first_page(), writebacks.len() as u64, batch.len());
     let observed =
         Observed::begin(first.page().mapping(), WriteEvent { first_page, pages, bytes: len });
-    first.page().core().member.batch_begun();
-    Some((batch, Completion::of(len, Box::new(Submitted { writebacks, len, observed }))))
+    let core = first.page().core();
+    core.member.batch_begun();
+    let ends = Arc::clone(&core.backing().ends);
+    let completion = Completion::of(len, Box::new(Submitted { writebacks, len, observed }));
+    Some((batch, completion.among(&ends)))
 }
 
 /// A batch that observers are told of when the store is done with it.

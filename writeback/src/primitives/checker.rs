@@ -131,6 +131,10 @@ impl Condvar {
         self.wait(guard);
     }
 
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
     }

@@ -1,7 +1,9 @@
 //! What a store is handed: the bytes to write, and the duty to say how it went.
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::Ends;
 use crate::buffer::Image;
 use crate::error::StoreError;
 
@@ -119,6 +121,8 @@ pub struct Completion {
     len: u64,
     /// `None` once it has been told.
     ending: Option<Box<dyn EndOfWrite>>,
+    /// Those of the mapping, if it is told.
+    ends: Option<Arc<Ends>>,
 }
 
 /// Who is told how a batch has ended: once.
@@ -143,7 +147,13 @@ impl<F: FnOnce(u64, Option<StoreError>) + Send + Sync> EndOfWrite for Calling<F>
 impl Completion {
     /// The duty to tell `ending` how a batch of `len` bytes has ended.
     pub(crate) fn of(len: u64, ending: Box<dyn EndOfWrite>) -> Self {
-        Self { len, ending: Some(ending) }
+        Self { len, ending: Some(ending), ends: None }
+    }
+
+    /// The same, as one of these ends.
+    pub(crate) fn among(mut self, ends: &Arc<Ends>) -> Self {
+        self.ends = Some(Arc::clone(ends));
+        self
     }
 
     /// The duty to tell `ended` how a batch of `len` bytes has ended, for tests of stores and for stores over stores:
@@ -197,6 +207,7 @@ impl Completion {
 
     fn end(&mut self, accepted: u64, error: StoreError) {
         if let Some(ending) = self.ending.take() {
+            let _told = self.ends.as_ref().map(Ends::enter);
             ending.end(accepted, error);
         }
     }

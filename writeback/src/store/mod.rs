@@ -29,20 +29,23 @@
 //!   to the store, may go with it.
 //!
 //! A store that blocks does its work in the call, and ends what it was asked for by one line: [`ReadRun::fill`],
-//! [`Completion::complete`] and [`FlushCompletion::complete_with`].
+//! [`Completion::complete`] and [`FlushCompletion::complete_with`]. [`Threads`] has such a store called by threads of its own.
 
 mod batch;
 mod copies;
 mod direct;
+mod ends;
 #[cfg(feature = "fault")]
 pub mod fault;
 mod file;
+mod kept;
 mod memory;
 mod null;
 mod open;
 mod run;
 mod space;
 mod sparse;
+mod threads;
 mod vectored;
 pub(crate) mod wait;
 
@@ -51,11 +54,13 @@ use std::fmt::Debug;
 pub(crate) use batch::EndOfWrite;
 pub use batch::{Completion, WriteBatch};
 pub use direct::DirectStore;
+pub(crate) use ends::{BeingTold, Ends};
 pub use file::FileStore;
 pub use memory::MemStore;
 pub(crate) use null::NullStore;
 pub use open::FileOptions;
 pub use run::{FlushCompletion, ReadRun};
+pub use threads::Threads;
 
 use crate::error::StoreError;
 pub use crate::modes::FlushKind;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use page_frames::Frame;
 
+use super::Ends;
+use super::kept::Kept;
 use super::wait::{Answer, Filled};
 use crate::buffer::unowned;
 use crate::error::StoreError;
@@ -59,6 +61,8 @@ pub struct ReadRun {
     buffers: Vec<Frame>,
     /// `None` once it has been told.
     ending: Option<Ending>,
+    /// Those of the mapping, if it is told.
+    ends: Option<Arc<Ends>>,
 }
 
 /// Who is told how a run has ended, and gets its buffers.
@@ -85,9 +89,15 @@ impl ReadRun {
         Self::ending(offset, u64::MAX, buffers, Ending::Calling(ended))
     }
 
+    /// The same, as one of these ends.
+    pub(crate) fn among(mut self, ends: &Arc<Ends>) -> Self {
+        self.ends = Some(Arc::clone(ends));
+        self
+    }
+
     fn ending(offset: u64, len: u64, buffers: Vec<Frame>, ending: Ending) -> Self {
         let room: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
-        Self { offset, len: len.min(room), buffers, ending: Some(ending) }
+        Self { offset, len: len.min(room), buffers, ending: Some(ending), ends: None }
     }
 
     /// A read of so many buffers of `buffer_len` bytes each, for tests of stores and for stores over stores. When it has
@@ -126,6 +136,16 @@ impl ReadRun {
             ended(bytes, filled.error);
         };
         Self::calling(offset, buffers, Box::new(ended))
+    }
+
+    /// A run of the same buffers, whose end is kept until it may be passed on to this one.
+    pub(super) fn keep_end(mut self) -> (Self, Kept<Filled>) {
+        let (offset, len, buffers) = (self.offset, self.len, std::mem::take(&mut self.buffers));
+        let (end, kept) = Kept::new(move |filled: Filled| {
+            self.buffers = filled.buffers;
+            self.tell(filled.count, filled.error);
+        });
+        (Self { offset, len, buffers, ending: Some(Ending::Calling(end)), ends: None }, kept)
     }
 
     /// Where the first byte comes from.
@@ -210,6 +230,7 @@ impl ReadRun {
 
     fn tell(&mut self, count: u64, error: Option<StoreError>) {
         let Some(ending) = self.ending.take() else { return };
+        let _told = self.ends.as_ref().map(Ends::enter);
         let count = count.min(self.len);
         let filled = Filled { buffers: std::mem::take(&mut self.buffers), count, error };
         match ending {
@@ -244,6 +265,8 @@ impl fmt::Debug for ReadRun {
 pub struct FlushCompletion {
     /// `None` once it has been told.
     ended: Option<Call<Result<(), StoreError>>>,
+    /// Those of the mapping, if it is told.
+    ends: Option<Arc<Ends>>,
 }
 
 impl FlushCompletion {
@@ -261,7 +284,13 @@ impl FlushCompletion {
     /// assert_eq!(told.recv(), Ok(true));
     /// ```
     pub fn new(ended: impl FnOnce(Result<(), StoreError>) + Send + Sync + 'static) -> Self {
-        Self { ended: Some(Box::new(ended)) }
+        Self { ended: Some(Box::new(ended)), ends: None }
+    }
+
+    /// The same, as one of these ends.
+    pub(crate) fn among(mut self, ends: &Arc<Ends>) -> Self {
+        self.ends = Some(Arc::clone(ends));
+        self
     }
 
     /// Ends the flush. `Ok` only if everything is durable that it was to cover, for certain.
@@ -280,6 +309,7 @@ impl FlushCompletion {
 
     fn tell(&mut self, outcome: Result<(), StoreError>) {
         if let Some(ended) = self.ended.take() {
+            let _told = self.ends.as_ref().map(Ends::enter);
             ended(outcome);
         }
     }

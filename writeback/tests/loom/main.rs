@@ -31,5 +31,6 @@ mod stalls;
 mod syncs;
 mod tail;
 mod tasks;
+mod threads;
 mod waits;
 mod writes;

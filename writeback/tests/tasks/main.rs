@@ -8,6 +8,7 @@ mod executors;
 mod latches;
 mod reads;
 mod syncs;
+mod threads;
 mod torn;
 mod wakers;
 mod writes;
