@@ -53,7 +53,7 @@ impl UnderWay {
     /// Somebody may know of its end from now on.
     fn is_told(&mut self) {
         let ends = &self.mapping.core.backing().ends;
-        self.told.get_or_insert_with(|| ends.enter());
+        self.told.get_or_insert_with(|| Arc::clone(ends).enter());
     }
 }
 

@@ -207,7 +207,7 @@ impl Completion {
 
     fn end(&mut self, accepted: u64, error: StoreError) {
         if let Some(ending) = self.ending.take() {
-            let _told = self.ends.as_ref().map(Ends::enter);
+            let _told = self.ends.take().map(Ends::enter);
             ending.end(accepted, error);
         }
     }

@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::primitives::{CHECKED, Condvar, Instant, Mutex, local};
+use crate::primitives::{CHECKED, Condvar, HintU64, Instant, Mutex, Ordering, local};
 
 /// So long a closer waits.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -20,7 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Of a mapping.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
-    being_told: Mutex<u64>,
+    being_told: HintU64,
+    /// Closers that wait.
+    waiting: HintU64,
+    bell: Mutex<()>,
     none: Condvar,
 }
 
@@ -35,12 +38,12 @@ local! {
 
 impl Ends {
     /// A checker has no files, and looks at the protocols of pages instead.
-    pub(crate) fn enter(self: &Arc<Self>) -> BeingTold {
+    pub(crate) fn enter(self: Arc<Self>) -> BeingTold {
         if !CHECKED {
-            *self.being_told.lock() += 1;
+            self.being_told.fetch_add(1, Ordering::SeqCst);
             TELLS.with(|tells| tells.set(tells.get() + 1));
         }
-        BeingTold(Arc::clone(self))
+        BeingTold(self)
     }
 
     /// Waits until none is being told.
@@ -49,10 +52,14 @@ impl Ends {
             return;
         }
         let until = Instant::now() + PATIENCE;
-        let mut being_told = self.being_told.lock();
-        while *being_told > 0 && Instant::now() < until {
-            self.none.wait_until(&mut being_told, until);
+        // SeqCst: of a closer and the last end, one sees the other.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut bell = self.bell.lock();
+        while self.being_told.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            self.none.wait_until(&mut bell, until);
         }
+        drop(bell);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -63,9 +70,10 @@ impl Drop for BeingTold {
         }
         TELLS.with(|tells| tells.set(tells.get() - 1));
         let Self(ends) = self;
-        let mut being_told = ends.being_told.lock();
-        *being_told -= 1;
-        if *being_told == 0 {
+        let is_last = ends.being_told.fetch_sub(1, Ordering::SeqCst) == 1;
+        if is_last && ends.waiting.load(Ordering::SeqCst) > 0 {
+            // Whoever has looked before that sleeps by now.
+            drop(ends.bell.lock());
             ends.none.notify_all();
         }
     }
@@ -73,10 +81,9 @@ impl Drop for BeingTold {
 
 #[cfg(all(test, not(any(writeback_loom, writeback_shuttle))))]
 mod tests {
-    use std::sync::mpsc::channel;
-    use std::thread;
-
     use super::*;
+    use crate::primitives::thread;
+    use std::sync::mpsc::channel;
 
     #[test]
     fn whoever_closes_waits_for_others_and_not_for_itself_nor_for_ever() {
@@ -86,7 +93,7 @@ mod tests {
             ends.wait();
             begun.elapsed()
         };
-        let own = ends.enter();
+        let own = Arc::clone(&ends).enter();
         assert!(wait() < PATIENCE, "its own end");
         drop(own);
         assert!(wait() < PATIENCE, "none");

@@ -230,7 +230,7 @@ impl ReadRun {
 
     fn tell(&mut self, count: u64, error: Option<StoreError>) {
         let Some(ending) = self.ending.take() else { return };
-        let _told = self.ends.as_ref().map(Ends::enter);
+        let _told = self.ends.take().map(Ends::enter);
         let count = count.min(self.len);
         let filled = Filled { buffers: std::mem::take(&mut self.buffers), count, error };
         match ending {
@@ -309,7 +309,7 @@ impl FlushCompletion {
 
     fn tell(&mut self, outcome: Result<(), StoreError>) {
         if let Some(ended) = self.ended.take() {
-            let _told = self.ends.as_ref().map(Ends::enter);
+            let _told = self.ends.take().map(Ends::enter);
             ended(outcome);
         }
     }
