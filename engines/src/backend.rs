@@ -272,7 +272,9 @@ mod tests {
 
     use parking_lot::Mutex;
     use redb::{ConcurrencyMode, Database, DatabaseError, ReadableDatabase, TableDefinition};
+    use writeback::StoreError;
     use writeback::store::fault::{Action, Fault, FaultStore, Rule};
+    use writeback::store::{Completion, FlushCompletion, Limits, ReadRun, WriteBatch};
 
     use super::*;
 
@@ -426,6 +428,60 @@ mod tests {
         }
     }
 
+    /// Whoever asks for its length finds it changed, as long as there is a next one.
+    #[derive(Debug)]
+    struct Moves {
+        inner: FaultStore,
+        next: Mutex<Vec<u64>>,
+    }
+
+    impl Store for Moves {
+        fn limits(&self) -> Limits {
+            self.inner.limits()
+        }
+
+        fn len(&self) -> Result<u64, StoreError> {
+            if let Some(len) = self.next.lock().pop() {
+                self.inner.set_len(len)?;
+            }
+            self.inner.len()
+        }
+
+        fn set_len(&self, len: u64) -> Result<(), StoreError> {
+            self.inner.set_len(len)
+        }
+
+        fn read(&self, run: ReadRun) {
+            self.inner.read(run);
+        }
+
+        fn write(&self, batch: WriteBatch, completion: Completion) {
+            self.inner.write(batch, completion);
+        }
+
+        fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+            self.inner.flush(kind, completion);
+        }
+    }
+
+    #[test]
+    fn a_length_that_moves_while_it_is_looked_at_is_looked_at_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let inner = FaultStore::new(1);
+        inner.set_len(20_000).unwrap();
+        let store = Arc::new(Moves { inner: inner.clone(), next: Mutex::default() });
+        let mapping = Mapping::with_config(store.clone(), Config::new()).unwrap();
+        let backend = FileBackend::new(file.reopen().unwrap()).unwrap();
+        let cached = Cached::with_locks(&mapping, Locks::new(mapping.store(), Some(backend)));
+        let header = (Bound::Included(0), Bound::Excluded(320));
+        for lengths in [vec![], vec![10_000, 40_000, 30_000], vec![20_000, 30_000, 25_000, 9000]] {
+            *store.next.lock() = lengths;
+            cached.lock_shared_range(header.0, header.1).unwrap();
+            assert_eq!(cached.len().unwrap(), inner.len().unwrap());
+            cached.unlock_range(header.0, header.1).unwrap();
+        }
+    }
+
     /// Of pages that stay the length stays.
     #[test]
     fn a_length_that_cannot_be_followed_is_told() {
@@ -445,6 +501,33 @@ mod tests {
             drop(held);
         }
         assert_eq!(cached.len().unwrap(), 5000);
+    }
+
+    /// With seals, a mapping is as long as whole pages, and a file may be what it likes.
+    #[test]
+    fn a_length_that_is_rounded_is_followed() {
+        #[derive(Debug)]
+        struct Nothing;
+
+        impl writeback::hooks::Seal for Nothing {
+            fn seal(&self, _index: u64, _bytes: &mut [u8]) -> io::Result<()> {
+                Ok(())
+            }
+
+            fn open(&self, _index: u64, _bytes: &mut [u8]) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        store.write_at(0, &[1; 5000]).unwrap();
+        let config = Config::new().seal(Arc::new(Nothing));
+        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
+        let backend = FileBackend::new(file.reopen().unwrap()).unwrap();
+        let cached = Cached::with_locks(&mapping, Locks::new(mapping.store(), Some(backend)));
+        assert!(cached.try_lock_range(ALL.0, ALL.1).unwrap());
+        assert_eq!((cached.len().unwrap(), store.len().unwrap()), (8192, 5000));
     }
 
     /// A page that comes with another may have a header that is there only for a moment.

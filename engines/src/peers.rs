@@ -180,6 +180,7 @@ const STAYS: &str = "pages are dirty or held in the mapping, which does not show
 /// As [`renew`].
 fn take_length(mapping: &Mapping) -> io::Result<()> {
     // While it is looked at, the writer may change it once more.
+    let mut last = None;
     loop {
         let before = mapping.len();
         let stored = mapping.store().len().map_err(told)?;
@@ -193,6 +194,11 @@ fn take_length(mapping: &Mapping) -> io::Result<()> {
         }
         if len == before && mapping.invalidate(stored.min(before)..)? > 0 {
             return Err(io::Error::other(STAYS));
+        }
+        // With seals a mapping has whole pages, whatever the store has.
+        let seen = (before, stored, len);
+        if last.replace(seen) == Some(seen) {
+            return Ok(());
         }
     }
 }

@@ -105,12 +105,16 @@ impl<S: Store> Threads<S> {
         }
         let mut jobs = self.queue.jobs.lock();
         jobs.queue.push_back(job);
-        self.queue.call_for_all(jobs);
+        let ended = self.queue.call_for_all(jobs);
+        ended.into_iter().for_each(|tell| tell());
     }
 }
 
 /// What there is to do, and for whom.
 type OfStore<S> = (Arc<S>, Job);
+
+/// Passes on how something has ended.
+type Tell = Box<dyn FnOnce()>;
 
 enum Job {
     Read(ReadRun),
@@ -134,6 +138,8 @@ struct Jobs<S> {
     idle: usize,
     /// Those that were called, or started, and have not looked at the queue since.
     called: usize,
+    /// Those that tell an end.
+    telling: usize,
     /// Nobody asks for anything any more.
     closed: bool,
 }
@@ -141,7 +147,8 @@ struct Jobs<S> {
 impl<S> Jobs<S> {
     fn new(calls_max: usize) -> Self {
         let queue = VecDeque::new();
-        Self { queue, calls: 0, calls_max, threads: 0, idle: 0, called: 0, closed: false }
+        let [calls, threads, idle, called, telling] = [0; 5];
+        Self { queue, calls, calls_max, threads, idle, called, telling, closed: false }
     }
 
     /// Whether somebody has to be called, or started, for a job that may be done now.
@@ -168,8 +175,9 @@ impl<S> Jobs<S> {
 }
 
 impl<S: Store> Queue<S> {
-    /// Calls a thread for each job that may be done now and has none.
-    fn call_for_all<'q>(self: &'q Arc<Self>, mut jobs: MutexGuard<'q, Jobs<S>>) {
+    /// Calls a thread for each job that may be done now and has none. Returns the ends of those that were done here, because no thread was to be had.
+    fn call_for_all<'q>(self: &'q Arc<Self>, mut jobs: MutexGuard<'q, Jobs<S>>) -> Vec<Tell> {
+        let mut ended = Vec::new();
         while jobs.wants() {
             jobs.called += 1;
             if jobs.idle > 0 {
@@ -186,17 +194,20 @@ impl<S: Store> Queue<S> {
             if !started {
                 jobs.threads -= 1;
                 jobs.looks();
-                // Who is left takes it, sooner or later.
-                let job = if jobs.threads == 0 { jobs.take() } else { None };
-                let Some(job) = job else { return };
+                // Others take it; but not who tells an end, which may wait for this. One may have gone to sleep meanwhile.
+                if jobs.idle > 0 {
+                    continue;
+                }
+                let job = if jobs.threads == jobs.telling { jobs.take() } else { None };
+                let Some(job) = job else { break };
                 drop(jobs);
-                let tell = call(job);
-                self.jobs.lock().calls -= 1;
-                tell();
+                ended.push(call(job));
                 // By now there may be a thread to be had.
                 jobs = self.jobs.lock();
+                jobs.calls -= 1;
             }
         }
+        ended
     }
 
     /// What a thread does.
@@ -207,12 +218,18 @@ impl<S: Store> Queue<S> {
             drop(jobs);
             let tell = call(job);
             let mut left = self.jobs.lock();
-            left.calls -= 1;
-            self.call_for_all(left);
+            (left.calls, left.telling) = (left.calls - 1, left.telling + 1);
+            let ended = self.call_for_all(left);
             tell();
+            ended.into_iter().for_each(|tell| tell());
             jobs = self.jobs.lock();
+            jobs.telling -= 1;
         }
         jobs.threads -= 1;
+        if jobs.closed {
+            // Some may have been told so while there was something to do, and sleep again.
+            self.came.notify_all();
+        }
     }
 
     /// The next job. `None`: there has been none for some time, or there never will be.
@@ -222,8 +239,9 @@ impl<S: Store> Queue<S> {
             if let Some(job) = jobs.take() {
                 return Some(job);
             }
-            let is_empty = jobs.queue.is_empty();
-            if is_empty && (jobs.closed || Instant::now() > until) {
+            // If there is one that may not be done yet, those who call the store see to it.
+            let is_over = jobs.closed && jobs.queue.is_empty();
+            if is_over || Instant::now() > until {
                 return None;
             }
             jobs.idle += 1;
@@ -234,8 +252,8 @@ impl<S: Store> Queue<S> {
 }
 
 /// Calls the store, and lets go of it; returns what passes on how that has ended.
-fn call<S: Store>((store, job): OfStore<S>) -> Box<dyn FnOnce()> {
-    let kept: Box<dyn FnOnce()> = match job {
+fn call<S: Store>((store, job): OfStore<S>) -> Tell {
+    let kept: Tell = match job {
         Job::Read(read) => {
             let (read, kept) = read.keep_end();
             contain(|| store.read(read));
