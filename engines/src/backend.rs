@@ -87,7 +87,7 @@ impl Cached {
         Self::with_locks(mapping, Locks::new(mapping.store(), None))
     }
 
-    fn with_locks(mapping: &Mapping, locks: Locks) -> Self {
+    pub(crate) fn with_locks(mapping: &Mapping, locks: Locks) -> Self {
         let (peers, changed) = (Peers::default(), AtomicBool::new(false));
         Self { handle: mapping.handle(), locks, peers, changed }
     }
@@ -268,13 +268,10 @@ impl StorageBackend for Cached {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU64;
-    use std::thread;
 
     use parking_lot::Mutex;
     use redb::{ConcurrencyMode, Database, DatabaseError, ReadableDatabase, TableDefinition};
-    use writeback::StoreError;
     use writeback::store::fault::{Action, Fault, FaultStore, Rule};
-    use writeback::store::{Completion, FlushCompletion, Limits, ReadRun, WriteBatch};
 
     use super::*;
 
@@ -381,153 +378,6 @@ mod tests {
         cached.sync_data().unwrap();
         cached.close().unwrap();
         assert_eq!(store.len().unwrap(), 30_000);
-    }
-
-    /// The writer changes the length without the lock of the header, which others have when they look at it.
-    #[test]
-    fn a_length_that_changes_while_it_is_looked_at_is_followed() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let store = FaultStore::new(1);
-        let cached = cached(&store, &file);
-        let writer = (Bound::Included(locks::WRITER), Bound::Included(locks::WRITER));
-        let header = (Bound::Included(0), Bound::Excluded(320));
-        let look = || {
-            cached.lock_shared_range(header.0, header.1).unwrap();
-            cached.unlock_range(header.0, header.1).unwrap();
-        };
-        // As in the middle of a cut, of which the mapping knows already.
-        store.set_len(20_000).unwrap();
-        cached.lock_range(writer.0, writer.1).unwrap();
-        cached.write(19_999, &[1]).unwrap();
-        store.set_len(30_000).unwrap();
-        look();
-        store.set_len(20_000).unwrap();
-        cached.unlock_range(writer.0, writer.1).unwrap();
-
-        let lengths = (0..2000).flat_map(|number| [20_000, 10_000, 30_000 + number]);
-        let changes_here = || {
-            for len in lengths.clone() {
-                cached.lock_range(writer.0, writer.1).unwrap();
-                for len in [len / 2, len] {
-                    cached.set_len(len).unwrap();
-                    cached.write(len - 1, &[1]).unwrap();
-                }
-                cached.unlock_range(writer.0, writer.1).unwrap();
-            }
-        };
-        let changes_elsewhere = || lengths.clone().for_each(|len| store.set_len(len).unwrap());
-        for changes in [&changes_here as &(dyn Fn() + Sync), &changes_elsewhere] {
-            thread::scope(|scope| {
-                let changes = scope.spawn(changes);
-                while !changes.is_finished() {
-                    look();
-                }
-            });
-            look();
-            assert_eq!((cached.len().unwrap(), store.len().unwrap()), (31_999, 31_999));
-        }
-    }
-
-    /// Whoever asks for its length finds it changed, as long as there is a next one.
-    #[derive(Debug)]
-    struct Moves {
-        inner: FaultStore,
-        next: Mutex<Vec<u64>>,
-    }
-
-    impl Store for Moves {
-        fn limits(&self) -> Limits {
-            self.inner.limits()
-        }
-
-        fn len(&self) -> Result<u64, StoreError> {
-            if let Some(len) = self.next.lock().pop() {
-                self.inner.set_len(len)?;
-            }
-            self.inner.len()
-        }
-
-        fn set_len(&self, len: u64) -> Result<(), StoreError> {
-            self.inner.set_len(len)
-        }
-
-        fn read(&self, run: ReadRun) {
-            self.inner.read(run);
-        }
-
-        fn write(&self, batch: WriteBatch, completion: Completion) {
-            self.inner.write(batch, completion);
-        }
-
-        fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
-            self.inner.flush(kind, completion);
-        }
-    }
-
-    #[test]
-    fn a_length_that_moves_while_it_is_looked_at_is_looked_at_again() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let inner = FaultStore::new(1);
-        inner.set_len(20_000).unwrap();
-        let store = Arc::new(Moves { inner: inner.clone(), next: Mutex::default() });
-        let mapping = Mapping::with_config(store.clone(), Config::new()).unwrap();
-        let backend = FileBackend::new(file.reopen().unwrap()).unwrap();
-        let cached = Cached::with_locks(&mapping, Locks::new(mapping.store(), Some(backend)));
-        let header = (Bound::Included(0), Bound::Excluded(320));
-        for lengths in [vec![], vec![10_000, 40_000, 30_000], vec![20_000, 30_000, 25_000, 9000]] {
-            *store.next.lock() = lengths;
-            cached.lock_shared_range(header.0, header.1).unwrap();
-            assert_eq!(cached.len().unwrap(), inner.len().unwrap());
-            cached.unlock_range(header.0, header.1).unwrap();
-        }
-    }
-
-    /// Of pages that stay the length stays.
-    #[test]
-    fn a_length_that_cannot_be_followed_is_told() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let store = FaultStore::new(1);
-        store.write_at(0, &[1; 10_000]).unwrap();
-        let cached = cached(&store, &file);
-        let header = (Bound::Included(0), Bound::Excluded(320));
-        let look = || cached.lock_shared_range(header.0, header.1);
-        look().unwrap();
-        cached.unlock_range(header.0, header.1).unwrap();
-        for somebody_has_it in [true, false] {
-            let held = somebody_has_it.then(|| cached.mapping().hold_page(2).unwrap());
-            store.set_len(5000).unwrap();
-            let told = look().map_err(|error| error.to_string());
-            assert_eq!(told.is_err(), somebody_has_it, "{told:?}");
-            drop(held);
-        }
-        assert_eq!(cached.len().unwrap(), 5000);
-    }
-
-    /// With seals, a mapping is as long as whole pages, and a file may be what it likes.
-    #[test]
-    fn a_length_that_is_rounded_is_followed() {
-        #[derive(Debug)]
-        struct Nothing;
-
-        impl writeback::hooks::Seal for Nothing {
-            fn seal(&self, _index: u64, _bytes: &mut [u8]) -> io::Result<()> {
-                Ok(())
-            }
-
-            fn open(&self, _index: u64, _bytes: &mut [u8]) -> io::Result<()> {
-                Ok(())
-            }
-        }
-
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let store = FaultStore::new(1);
-        store.write_at(0, &[1; 5000]).unwrap();
-        let config = Config::new().seal(Arc::new(Nothing));
-        let mapping = Mapping::with_config(Arc::new(store.clone()), config).unwrap();
-        let backend = FileBackend::new(file.reopen().unwrap()).unwrap();
-        let cached = Cached::with_locks(&mapping, Locks::new(mapping.store(), Some(backend)));
-        assert!(cached.try_lock_range(ALL.0, ALL.1).unwrap());
-        assert_eq!((cached.len().unwrap(), store.len().unwrap()), (8192, 5000));
     }
 
     /// A page that comes with another may have a header that is there only for a moment.

@@ -217,3 +217,183 @@ fn header_of(mapping: &Mapping) -> io::Result<Vec<u8>> {
     bytes.truncate(count);
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Bound;
+    use std::sync::Arc;
+    use std::thread;
+
+    use redb::StorageBackend;
+    use redb::backends::FileBackend;
+    use writeback::store::fault::FaultStore;
+    use writeback::store::{
+        Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
+    };
+    use writeback::{Config, StoreError};
+
+    use super::*;
+    use crate::Cached;
+    use crate::locks::{Bounds, Locks};
+
+    // As redb has them.
+    const THE_WRITER: Bounds = (Bound::Included(WRITER), Bound::Included(WRITER));
+    const HEADER: Bounds = (Bound::Included(0), Bound::Excluded(HEADER_LEN as u64));
+
+    /// Over `store`, with the locks of `file`, which has nothing else.
+    fn over(store: impl Store, config: Config, file: &tempfile::NamedTempFile) -> Cached {
+        over_shared(Arc::new(store), config, file)
+    }
+
+    fn over_shared(
+        store: Arc<dyn Store>,
+        config: Config,
+        file: &tempfile::NamedTempFile,
+    ) -> Cached {
+        let mapping = Mapping::with_config(store, config).unwrap();
+        let backend = FileBackend::new(file.reopen().unwrap()).unwrap();
+        Cached::with_locks(&mapping, Locks::new(mapping.store(), Some(backend)))
+    }
+
+    /// The writer changes the length without the lock of the header, which others have when they look at it.
+    #[test]
+    fn a_length_that_changes_while_it_is_looked_at_is_followed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        let cached = over(store.clone(), Config::new(), &file);
+        let (writer, header) = (THE_WRITER, HEADER);
+        let look = || {
+            cached.lock_shared_range(header.0, header.1).unwrap();
+            cached.unlock_range(header.0, header.1).unwrap();
+        };
+        // As in the middle of a cut, of which the mapping knows already.
+        store.set_len(20_000).unwrap();
+        cached.lock_range(writer.0, writer.1).unwrap();
+        cached.write(19_999, &[1]).unwrap();
+        store.set_len(30_000).unwrap();
+        look();
+        store.set_len(20_000).unwrap();
+        cached.unlock_range(writer.0, writer.1).unwrap();
+
+        let lengths = (0..2000).flat_map(|number| [20_000, 10_000, 30_000 + number]);
+        let changes_here = || {
+            for len in lengths.clone() {
+                cached.lock_range(writer.0, writer.1).unwrap();
+                for len in [len / 2, len] {
+                    cached.set_len(len).unwrap();
+                    cached.write(len - 1, &[1]).unwrap();
+                }
+                cached.unlock_range(writer.0, writer.1).unwrap();
+            }
+        };
+        let changes_elsewhere = || lengths.clone().for_each(|len| store.set_len(len).unwrap());
+        for changes in [&changes_here as &(dyn Fn() + Sync), &changes_elsewhere] {
+            thread::scope(|scope| {
+                let changes = scope.spawn(changes);
+                while !changes.is_finished() {
+                    look();
+                }
+            });
+            look();
+            assert_eq!((cached.len().unwrap(), store.len().unwrap()), (31_999, 31_999));
+        }
+    }
+
+    /// Whoever asks for its length finds it changed, as long as there is a next one.
+    #[derive(Debug)]
+    struct Moves {
+        inner: FaultStore,
+        next: Mutex<Vec<u64>>,
+    }
+
+    impl Store for Moves {
+        fn limits(&self) -> Limits {
+            self.inner.limits()
+        }
+
+        fn len(&self) -> Result<u64, StoreError> {
+            if let Some(len) = self.next.lock().pop() {
+                self.inner.set_len(len)?;
+            }
+            self.inner.len()
+        }
+
+        fn set_len(&self, len: u64) -> Result<(), StoreError> {
+            self.inner.set_len(len)
+        }
+
+        fn read(&self, run: ReadRun) {
+            self.inner.read(run);
+        }
+
+        fn write(&self, batch: WriteBatch, completion: Completion) {
+            self.inner.write(batch, completion);
+        }
+
+        fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+            self.inner.flush(kind, completion);
+        }
+    }
+
+    #[test]
+    fn a_length_that_moves_while_it_is_looked_at_is_looked_at_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let inner = FaultStore::new(1);
+        inner.set_len(20_000).unwrap();
+        let store = Arc::new(Moves { inner: inner.clone(), next: Mutex::default() });
+        let cached = over_shared(store.clone(), Config::new(), &file);
+        let header = HEADER;
+        for lengths in [vec![], vec![10_000, 40_000, 30_000], vec![20_000, 30_000, 25_000, 9000]] {
+            *store.next.lock() = lengths;
+            cached.lock_shared_range(header.0, header.1).unwrap();
+            assert_eq!(cached.len().unwrap(), inner.len().unwrap());
+            cached.unlock_range(header.0, header.1).unwrap();
+        }
+    }
+
+    /// Of pages that stay the length stays.
+    #[test]
+    fn a_length_that_cannot_be_followed_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        store.write_at(0, &[1; 10_000]).unwrap();
+        let cached = over(store.clone(), Config::new(), &file);
+        let header = HEADER;
+        let look = || cached.lock_shared_range(header.0, header.1);
+        look().unwrap();
+        cached.unlock_range(header.0, header.1).unwrap();
+        for somebody_has_it in [true, false] {
+            let held = somebody_has_it.then(|| cached.mapping().hold_page(2).unwrap());
+            store.set_len(5000).unwrap();
+            let told = look().map_err(|error| error.to_string());
+            assert_eq!(told.is_err(), somebody_has_it, "{told:?}");
+            drop(held);
+        }
+        assert_eq!(cached.len().unwrap(), 5000);
+    }
+
+    /// With seals, a mapping is as long as whole pages, and a file may be what it likes.
+    #[test]
+    fn a_length_that_is_rounded_is_followed() {
+        #[derive(Debug)]
+        struct Nothing;
+
+        impl writeback::hooks::Seal for Nothing {
+            fn seal(&self, _index: u64, _bytes: &mut [u8]) -> io::Result<()> {
+                Ok(())
+            }
+
+            fn open(&self, _index: u64, _bytes: &mut [u8]) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = FaultStore::new(1);
+        store.write_at(0, &[1; 5000]).unwrap();
+        let config = Config::new().seal(Arc::new(Nothing));
+        let cached = over(store.clone(), config, &file);
+        assert!(cached.try_lock_range(Bound::Unbounded, Bound::Unbounded).unwrap());
+        assert_eq!((cached.len().unwrap(), store.len().unwrap()), (8192, 5000));
+    }
+}
