@@ -15,7 +15,7 @@
 //!
 //! | name | what holds |
 //! |---|---|
-//! | T-TAKEN | for each job in the queue, but for as many as there may not be calls now, there is a thread that was called for it and has not looked at the queue since (`called`); if no thread could be started, there is at least one that will look at the queue, or is the one who asked |
+//! | T-TAKEN | for each job in the queue, but for as many as there may not be calls now, there is a thread that was called for it and has not looked at the queue since (`called`); if no thread could be started, there is one that will look at the queue and does not tell an end, or who asked does the job, and tells how it ended after all others |
 //! | T-CALLS | there are at most `calls_max` calls of the store |
 //! | T-SLEEP | `idle` and `called` are together as many as sleep, or were called or started and have not looked yet; who looks takes one from `called`, or, if others have, from `idle` |
 
@@ -46,7 +46,8 @@ const IDLE: Duration = Duration::from_secs(10);
 /// # Concurrency
 /// What is asked for is taken in the order in which it was asked for, and ends in any. What waits is not bounded, but by what the cache has under way.
 /// A thread is started when none is free, and ends when it has had nothing to do for ten seconds, or the store is dropped. There are as many as there are calls of the store, and
-/// some that tell how one has ended: it does not matter if a waker waits for this store. If the system has no thread left and there is none yet, whoever asks makes the calls that are waited for.
+/// some that tell how one has ended: it does not matter if a waker waits for this store. But if the system has no thread left, and all that there are tell ends, whoever asks
+/// makes the calls that are waited for, and tells their ends: then a waker must not wait for this store, nor for a page.
 /// In a forked process there are no threads, and whoever asks makes the call.
 ///
 /// To hand something over and to be woken are two wake-ups of threads, 25 to 50 µs on a virtual machine with two processors: many times what a read takes that the kernel answers from
