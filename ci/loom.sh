@@ -9,10 +9,11 @@ cd "$(dirname "$0")/.."
 
 export LOOM_MAX_PREEMPTIONS=${1:-2}
 [ $# -gt 0 ] || export LOOM_QUICK=1
+apart='target."cfg(all())".runner="ci/apart.sh"'
 
 # Usage: explore "CFG..." PACKAGE TESTS...
 explore() {
-    ci/flavour.sh "$1" test --profile checker --features loom --package "${@:2}" -- --nocapture
+    ci/flavour.sh "$1" test --config "$apart" --profile checker --features loom --package "${@:2}" -- --nocapture
 }
 explore "radix_loom" tagged-radix --lib --test loom
 explore "radix_loom radix_compact" tagged-radix --test loom

@@ -6,10 +6,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export TAGGED_RADIX_SCHEDULES=${1:-2000} WRITEBACK_SCHEDULES=${1:-2000} SHUTTLE_SILENCE_WARNINGS=1
+apart='target."cfg(all())".runner="ci/apart.sh"'
 
 # Usage: play PACKAGE "CFG..."
 play() {
-    ci/flavour.sh "$2" test --profile checker --package "$1" --features shuttle --test shuttle
+    ci/flavour.sh "$2" test --config "$apart" --profile checker --package "$1" --features shuttle --test shuttle
 }
 play tagged-radix "radix_shuttle"
 play tagged-radix "radix_shuttle radix_wide"

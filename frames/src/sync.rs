@@ -150,9 +150,11 @@ mod standard {
         })
     }
 
-    /// How many threads can run at a time.
+    /// How many threads could run at a time when this was first asked: the answer takes some thirty system calls.
     pub(crate) fn processors() -> usize {
-        std::thread::available_parallelism().map_or(1, usize::from)
+        static PROCESSORS: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+        *PROCESSORS
+            .get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
     }
 
     /// The number of this process, by which the child of a fork is told from its parent.

@@ -72,9 +72,11 @@ pub(crate) use self::standard::{
     RwLockWriteGuard, local, static_array, thread,
 };
 
-/// How many threads can run at a time.
+/// How many threads could run at a time when this was first asked: the answer takes some thirty system calls.
 pub(crate) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    static PROCESSORS: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *PROCESSORS
+        .get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
 /// Whether something stays true though others get the processor a few times, and so is more than a moment's work. A checker's other

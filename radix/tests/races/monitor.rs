@@ -13,7 +13,7 @@ use crate::common::BITS;
 use crate::effect::{effect, matching, paint};
 
 /// A call made by one thread, or its return, in the order all threads agree on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Event {
     Begin(Call),
     End(Outcome),
