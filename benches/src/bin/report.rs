@@ -38,6 +38,9 @@ struct Options {
     /// Rounds, each with a sample of each contender.
     #[arg(long)]
     rounds: Option<usize>,
+    /// Sets of at most so many entries.
+    #[arg(long)]
+    entries: Option<u64>,
     /// Where report.md, report.json and the pictures go.
     #[arg(long, default_value = "target/report")]
     out: PathBuf,
@@ -105,6 +108,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map_err(|name| format!("there is no contender {name:?}"))?;
     let mut effort = if options.quick { Effort::QUICK } else { Effort::FULL };
     effort.rounds = options.rounds.unwrap_or(effort.rounds).max(1);
+    effort.entries_max = options.entries.unwrap_or(effort.entries_max);
     let rows = rows(&options, effort);
     if options.list {
         rows.iter().for_each(|row| println!("{}", row.title()));

@@ -144,7 +144,7 @@ impl<'a> Bench<'a> {
         let limit = self.limit * 10;
         let start = Instant::now();
         let failed = Mutex::new(Vec::new());
-        in_parallel(&tests, |(binary, expected)| {
+        in_parallel(built.tool, &tests, |(binary, expected)| {
             match binary.play(expected, None, limit)? {
                 Outcome::Passed => {}
                 Outcome::Failed(_) => {
@@ -172,7 +172,7 @@ impl<'a> Bench<'a> {
 
     fn kill(&self, built: &Built<'_>, alive: &mut BTreeSet<&str>) -> Result<()> {
         let killed = Mutex::new(Vec::new());
-        in_parallel(&built.mutants, |mutant| {
+        in_parallel(built.tool, &built.mutants, |mutant| {
             let start = Instant::now();
             for (binary, expected) in expected_of(built, mutant)? {
                 let name = &mutant.name;
@@ -209,7 +209,7 @@ impl<'a> Bench<'a> {
                     mutant.expect.iter().any(|expected| expected.binary == test.binary)
                 });
             }
-            in_parallel(&tests, |(binary, expected)| {
+            in_parallel(built.tool, &tests, |(binary, expected)| {
                 let start = Instant::now();
                 let outcome = match binary.play(expected, Some(&mutant.name), self.limit)? {
                     Outcome::Passed => return Ok(()),
@@ -278,12 +278,19 @@ fn expected_of<'b, 'm>(
     }
 }
 
-/// Calls `work` for each item, on as many threads as there are processors; fails with the first failure.
-fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+/// Calls `work` for each item; fails with the first failure. As many at a time as there are processors, of ordinary tests four times as
+/// many: with a mutant some wait half a minute for what does not come.
+fn in_parallel<T: Sync>(
+    tool: &Tool,
+    items: &[T],
+    work: impl Fn(&T) -> Result<()> + Sync,
+) -> Result<()> {
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    let at_a_time = if tool.cfgs.is_empty() { 4 * processors } else { processors };
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+        for _ in 0..at_a_time {
             scope.spawn(|| {
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(error) = work(item) {
