@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The long forms of all checks: the same scripts with larger numbers, one after the other. Takes most of a day on two cores.
 # A nightly toolchain (NIGHTLY names it) guides the fuzzers and runs the sanitizers, which are skipped without one.
-# Usage: ci/long.sh [loom] [shuttle] [mutants] [fuzz] [chaos] [sanitize] [redb] [redb-own] [nbd] [objects] [packages] [churn]; all of them if none is named.
+# Usage: ci/long.sh [loom] [shuttle] [mutants] [fuzz] [chaos] [sanitize] [redb] [redb-own] [nbd] [objects] [packages] [targets] [churn]; all of them if none is named.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 forms=("$@")
-[ ${#forms[@]} -gt 0 ] || forms=(mutants chaos sanitize redb redb-own nbd objects packages shuttle fuzz loom churn)
+[ ${#forms[@]} -gt 0 ] || forms=(mutants chaos sanitize redb redb-own nbd objects packages targets shuttle fuzz loom churn)
 
 run() {
     case $1 in
@@ -21,6 +21,7 @@ run() {
         nbd) ci/nbd.sh 500 ;;
         objects) ci/objects.sh long ;;
         packages) ci/package.sh run ;;
+        targets) ci/targets.sh ;;
         churn) WRITEBACK_CHURN_SECONDS=3600 cargo test -p writeback --test resident -- --nocapture ;;
         *) echo "long: there is no $1" >&2 && return 2 ;;
     esac

@@ -1,10 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(not(target_pointer_width = "64"))]
-compile_error!(
-    "tagged-radix keeps 64-bit words in pointers and needs a target with 64-bit pointers"
-);
+#[cfg(not(any(target_pointer_width = "64", target_pointer_width = "32")))]
+compile_error!("tagged-radix needs a target with pointers of 32 or 64 bits");
 
 mod batch;
 mod bounds;

@@ -294,7 +294,7 @@ impl<T: fmt::Debug> fmt::Debug for ArcRef<'_, T> {
     }
 }
 
-/// A number below 2^63 that is kept in the tree itself, without an allocation.
+/// A number below 2^63, or 2^31 where pointers have 32 bits, that is kept in the tree itself, without an allocation.
 ///
 /// # Examples
 /// ```
@@ -309,8 +309,8 @@ impl<T: fmt::Debug> fmt::Debug for ArcRef<'_, T> {
 pub struct Inline(u64);
 
 impl Inline {
-    /// The highest number that fits: 2^63 - 1.
-    pub const MAX: u64 = (1 << 63) - 1;
+    /// The highest number that fits: 2^63 - 1, or 2^31 - 1 where pointers have 32 bits.
+    pub const MAX: u64 = (1 << (usize::BITS - 1)) - 1;
 
     /// Wraps `number`, or returns `None` if it is above [`Inline::MAX`].
     ///
@@ -353,7 +353,7 @@ unsafe impl Value for Inline {
     type Ref<'g> = Inline;
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the crate needs 64-bit pointers")]
+    #[expect(clippy::cast_possible_truncation, reason = "the highest number fits")]
     fn into_word(self) -> NonNull<()> {
         let word = core::ptr::without_provenance_mut((self.0 << 1 | 1) as usize);
         // SAFETY: the lowest bit is set.

@@ -8,6 +8,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tagged_radix::{Inline, RadixTree, Tag, pin};
 
+const POINTERS_64: bool = cfg!(target_pointer_width = "64");
+
 static SHARED: Tree = Tree::new();
 
 #[test]
@@ -87,7 +89,7 @@ fn an_inner_node_takes_room_as_its_children_come() {
     }
     sizes.dedup();
     if BITS == 6 {
-        assert_eq!(sizes, [128, 256, 576]);
+        assert_eq!(sizes, if POINTERS_64 { [128, 256, 576] } else { [104, 184, 320] });
     }
     assert_eq!((tree.stats().full_inner_nodes, tree.stats().compact_inner_nodes), (1, 0));
     // It stays as large as it is, until it goes with its last child but one.
@@ -108,7 +110,7 @@ fn an_inner_node_whose_children_come_and_go_does_not_grow_for_good() {
         assert_eq!(pinned.remove(at(child)), Some(at(child)).as_ref());
         assert_eq!((tree.stats().compact_inner_nodes, tree.check()), (1, Ok(())));
     }
-    assert_eq!(tree.stats().bytes - 2 * 24, 128);
+    assert_eq!(tree.stats().bytes - 2 * 24, if POINTERS_64 { 128 } else { 104 });
 }
 
 #[test]
@@ -144,6 +146,7 @@ fn bytes_per_entry(count: u64, index: impl Fn(u64) -> u64) -> f64 {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "there are no threads")]
 fn a_million_lonely_indices_take_the_bytes_that_are_documented() {
     crate::common::watch();
     let count = if cfg!(radix_chaos) { 1 << 14 } else { 1 << 20 };
@@ -168,7 +171,7 @@ fn a_million_lonely_indices_take_the_bytes_that_are_documented() {
         let (random, clustered) = (scope.spawn(random), scope.spawn(clustered));
         (even(), random.join().unwrap(), clustered.join().unwrap())
     });
-    if count == 1 << 20 && BITS == 6 {
+    if count == 1 << 20 && BITS == 6 && POINTERS_64 {
         assert!((9.5..9.8).contains(&clustered), "{clustered}");
         assert!((40.0..41.0).contains(&even), "{even}");
         assert!((54.0..55.0).contains(&random), "{random}");

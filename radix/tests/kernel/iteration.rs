@@ -38,6 +38,7 @@ fn scan(tree: &RadixTree<Arc<Tracked>>, filter: TagFilter, seed: u64) {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "there are no threads")]
 fn five_threads_on_a_hundred_indices() {
     // IT-1, order 0: tagged inserts, random erases, a tagged and a plain scan that pause now and
     // then, and copies of the tag in batches of ten.
@@ -132,24 +133,28 @@ fn scans_never_end_early(always: &[u64], step: u64) {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "there are no threads")]
 fn scans_never_end_early_in_one_subtree() {
     // IT-2: the entry that stays is in the leaf next to those that come and go.
     scans_never_end_early(&[100], 1);
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "there are no threads")]
 fn scans_never_end_early_across_subtrees() {
     // IT-2, extended: others stay in other leaves and other subtrees of the top, up to its end.
     scans_never_end_early(&[100, 4096, 300_000, 1 << 40, u64::MAX], 1);
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "there are no threads")]
 fn scans_never_end_early_while_leaves_come_and_go() {
     // IT-2, extended: each entry that comes and goes has a leaf of its own.
     scans_never_end_early(&[64 * 100 + 1, 300_000, u64::MAX], 64);
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "there are no threads")]
 fn scans_never_end_early_while_the_top_comes_and_goes() {
     // IT-2, extended: what comes and goes makes the tree grow and collapse around what stays.
     let tree = Tree::new();

@@ -8,6 +8,7 @@ use crate::common::{
 use tagged_radix::{ArrayVec, RadixTree};
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "there are no threads")]
 fn lookups_end_while_the_tree_collapses() {
     // a reader must not spin on a place in a node that is gone.
     let ledger = Ledger::new();
@@ -97,6 +98,7 @@ fn iteration_that_is_resumed_reaches_what_was_inserted() {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "there are no threads")]
 fn an_entry_that_stays_is_always_found() {
     // 0 is always there while 1, or an entry that grows the tree, comes and goes.
     for toggled in [1, 64, 1 << 30, u64::MAX] {
@@ -120,6 +122,7 @@ fn an_entry_that_stays_is_always_found() {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "there are no threads")]
 fn next_always_finds_the_anchor_or_what_comes_before_it() {
     // ID-10: the anchor above what is toggled, and the other way round.
     for (anchor, toggled) in [(100_000, 0), (0, 100_000), (u64::MAX, 5), (5, u64::MAX)] {

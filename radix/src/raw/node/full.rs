@@ -22,7 +22,7 @@ pub(crate) struct Node {
 }
 
 const _: () = assert!(align_of::<Node>() == 64, "an edge keeps six bits of a node's address");
-const _: () = assert!(sync::CHECKED || size_of::<Node>() == 64 + 8 * FANOUT);
+const _: () = assert!(sync::CHECKED || size_of::<Node>() == 64 + size_of::<Slot>() * FANOUT);
 
 impl Node {
     /// Bytes a full node takes.
