@@ -12,7 +12,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rustix::fs::{Advice, fadvise};
 use writeback::page::Image;
-use writeback::store::{Completion, FlushKind, Store, WriteBatch};
+use writeback::store::{Completion, FlushKind, Store, Threads, WriteBatch};
 use writeback::{
     CacheConfig, Config, DirectStore, FileStore, Handle, Mapping, PageCache, StoreError,
 };
@@ -58,6 +58,11 @@ pub const RIVALS: &[Rival] = &[
         name: "file",
         what: "`FileStore`",
         open: |path, _| Ok(Arc::new(FileStore::open_or_create(path)?)),
+    },
+    Rival {
+        name: "file, threads",
+        what: "`Threads` over `FileStore`, 8 calls at a time",
+        open: |path, _| Ok(Arc::new(Threads::new(FileStore::open_or_create(path)?, 8))),
     },
     Rival {
         name: "direct",

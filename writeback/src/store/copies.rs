@@ -25,7 +25,7 @@ use std::io::IoSlice;
 
 use rustix::io::Errno;
 
-use crate::primitives::{HintBool, HintOnce, Mutex, Ordering};
+use crate::primitives::{HintBool, Mutex, Ordering};
 
 /// Bytes in a call from which on the device is to begin at once. What is shorter is better left to the
 /// kernel, which may merge it.
@@ -189,7 +189,7 @@ mod system {
     /// Whether this Linux has `RWF_DONTCACHE` without the races that it had at first.
     #[cfg(target_os = "linux")]
     pub(super) fn has_flag() -> bool {
-        static HAS_FLAG: HintOnce<bool> = HintOnce::new();
+        static HAS_FLAG: crate::primitives::HintOnce<bool> = crate::primitives::HintOnce::new();
         *HAS_FLAG.get_or_init(|| is_sound(&rustix::system::uname().release().to_string_lossy()))
     }
 

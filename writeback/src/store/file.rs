@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::copies::Copies;
 use super::open::{FileOptions, Found};
+use super::ready::Ready;
 use super::space;
 use super::vectored::{SLICES, read_all, write_all};
 use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
@@ -60,6 +61,7 @@ pub struct FileStore {
     file: File,
     found: Found,
     copies: Copies,
+    ready: Ready,
     /// The folder that the file's name is in, until a sync of it has succeeded.
     unsynced_folder: Mutex<Option<File>>,
     /// Held while the file's position is elsewhere.
@@ -159,8 +161,8 @@ impl FileStore {
 
     pub(super) fn new(file: File, found: Found) -> Self {
         let (unsynced_folder, position) = (Mutex::new(None), Mutex::new(()));
-        let copies = Copies::new(false);
-        Self { file, found, copies, unsynced_folder, position }
+        let (copies, ready) = (Copies::new(false), Ready::new(found.alignment > 1));
+        Self { file, found, copies, ready, unsynced_folder, position }
     }
 
     /// The file's name is in `folder`, and not known to be durable.
@@ -320,6 +322,11 @@ impl Store for FileStore {
             Ok(count) => run.complete(Ok(count)),
             Err((count, error)) => run.fail_after(count, error),
         }
+    }
+
+    /// On Linux, where the file system can say that a read would wait: what is in the kernel's memory, and not direct I/O.
+    fn try_read(&self, run: ReadRun) -> Result<(), ReadRun> {
+        self.ready.read(&self.file, run)
     }
 
     fn write(&self, batch: WriteBatch, completion: Completion) {

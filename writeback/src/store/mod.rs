@@ -42,6 +42,7 @@ mod kept;
 mod memory;
 mod null;
 mod open;
+mod ready;
 mod run;
 mod space;
 mod sparse;
@@ -265,6 +266,27 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// Returns at once or when it is done, as it likes; `run` is [ended](ReadRun::complete) before or after, on any thread.
     /// A store that blocks hands it a function: [`run.fill(..)`](ReadRun::fill).
     fn read(&self, run: ReadRun);
+
+    /// Reads `run` if that takes no waiting, as of bytes that are in memory, and ends it before it returns. Otherwise gives it back,
+    /// to be [read](Self::read); its buffers may have been written to.
+    ///
+    /// [`Threads`] asks for it before a thread is called. A store over a store may pass it on.
+    ///
+    /// # Errors
+    /// The run, if it is not all there at once, or if that cannot be said: always, unless the store has it.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::MemStore;
+    /// use writeback::store::{ReadRun, Store};
+    ///
+    /// let store = MemStore::with_contents([7; 512]);
+    /// let run = ReadRun::new(0, 512, 1, |bytes, _| assert_eq!(bytes, [7; 512]));
+    /// assert!(store.try_read(run).is_ok());
+    /// ```
+    fn try_read(&self, run: ReadRun) -> Result<(), ReadRun> {
+        Err(run)
+    }
 
     /// Begins to write `batch`, lengthening the store if it ends earlier.
     ///

@@ -10,6 +10,8 @@
 //! Whoever hears of an end may close the mapping, and open the file that was under it anew, and then its lock must be gone. So a thread
 //! keeps an end that comes within the call ([`Kept`]), lets go of the store, and then passes it on. Threads that have nothing to do have the queue, and not the store.
 //!
+//! A read that the store can end without waiting is ended by whoever asks for it, as by a store without threads, and none of this knows of it.
+//!
 //! # Invariants
 //! Whenever the lock is free:
 //!
@@ -33,6 +35,8 @@ use crate::primitives::{Condvar, Instant, Mutex, MutexGuard, thread};
 
 /// For so long a thread waits for something to do.
 const IDLE: Duration = Duration::from_secs(10);
+/// Most bytes that are read by whoever asks if they are in memory: to copy more takes about as long as to wake a thread and to be woken.
+const AT_ONCE_MAX: u64 = 64 * 1024;
 
 /// A store over another one that blocks: reads, writes and flushes are calls of the other one by threads of this one, and return before they have ended.
 ///
@@ -50,8 +54,9 @@ const IDLE: Duration = Duration::from_secs(10);
 /// makes the calls that are waited for, and tells their ends: then a waker must not wait for this store, nor for a page.
 /// In a forked process there are no threads, and whoever asks makes the call.
 ///
-/// To hand something over and to be woken are two wake-ups of threads, 25 to 50 µs on a virtual machine with two processors: many times what a read takes that the kernel answers from
-/// memory (3 µs there), and less than one of a device.
+/// To hand something over and to be woken are two wake-ups of threads, 25 to 50 µs on a virtual machine with two processors: less than a read of a device, and many times one
+/// that the kernel answers from memory (3 µs there). So a read of up to 64 KiB is [tried](Store::try_read) first by whoever asks, which does not wait, and ends within the call if
+/// all is there. That is no call in the sense of above.
 ///
 /// # Panics
 /// A panic of the other store in a read, a write or a flush is contained: what it was asked for is [lost](StoreError::Lost), as if it had been dropped.
@@ -318,7 +323,15 @@ impl<S: Store> Store for Threads<S> {
     }
 
     fn read(&self, run: ReadRun) {
-        self.ask(Job::Read(run));
+        let tried = if run.len() <= AT_ONCE_MAX { self.try_read(run) } else { Err(run) };
+        if let Err(run) = tried {
+            self.ask(Job::Read(run));
+        }
+    }
+
+    fn try_read(&self, run: ReadRun) -> Result<(), ReadRun> {
+        // What panics has dropped the run, which ends it.
+        contain(|| self.store.try_read(run)).unwrap_or(Ok(()))
     }
 
     fn write(&self, batch: WriteBatch, completion: Completion) {

@@ -103,7 +103,8 @@ fn the_executors_only_thread_goes_on_while_the_store_blocks() {
     watch();
     let gated = Gated::default();
     gated.0.inner.set_len(8 * PAGE as u64).unwrap();
-    let mapping = Mapping::open(Threads::new(gated.clone(), 3)).unwrap();
+    let threads = Arc::new(Threads::new(gated.clone(), 3));
+    let mapping = Mapping::with_config(threads.clone(), Config::new()).unwrap();
     in_one_thread(tokio::task::LocalSet::new().run_until(async {
         let turns = Arc::new(AtomicUsize::new(0));
         let is_over = Arc::new(AtomicBool::new(false));
@@ -131,7 +132,10 @@ fn the_executors_only_thread_goes_on_while_the_store_blocks() {
                 })
             })
             .collect();
-        while gated.0.within.load(Ordering::SeqCst) < 3 {
+        // There are no more calls than three, though more is asked for, which waits.
+        let deadline = Instant::now() + crate::common::patience();
+        while gated.0.within.load(Ordering::SeqCst) < 3 || !threads.is_congested() {
+            assert!(Instant::now() < deadline, "{gated:?}");
             yield_now().await;
         }
         others_go_on(&turns).await;
@@ -223,6 +227,104 @@ fn a_file_can_be_opened_again_as_soon_as_its_mapping_is_closed() {
         mapping.close().unwrap();
     }
     assert_eq!(std::fs::read(&path).unwrap(), contents(8));
+}
+
+/// Has its bytes at hand or not, and says how often it was to get them.
+#[derive(Debug, Clone, Default)]
+struct AtHand {
+    inner: MemStore,
+    is_at_hand: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
+    got: Arc<AtomicUsize>,
+}
+
+impl Store for AtHand {
+    fn limits(&self) -> Limits {
+        self.inner.limits()
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        self.inner.len()
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        self.inner.set_len(len)
+    }
+
+    fn read(&self, run: ReadRun) {
+        self.got.fetch_add(1, Ordering::SeqCst);
+        self.inner.read(run);
+    }
+
+    fn try_read(&self, mut run: ReadRun) -> Result<(), ReadRun> {
+        assert!(!self.panics.load(Ordering::SeqCst), "as it is meant to");
+        if self.is_at_hand.load(Ordering::SeqCst) {
+            return self.inner.try_read(run);
+        }
+        run.buffers().for_each(|buffer| buffer.fill(0xee));
+        Err(run)
+    }
+
+    fn write(&self, batch: WriteBatch, completion: Completion) {
+        self.inner.write(batch, completion);
+    }
+
+    fn flush(&self, kind: FlushKind, completion: FlushCompletion) {
+        self.inner.flush(kind, completion);
+    }
+}
+
+#[test]
+fn what_is_at_hand_is_read_by_whoever_asks_and_what_is_not_by_a_thread() {
+    watch();
+    let store = AtHand { inner: MemStore::with_contents(contents(40)), ..AtHand::default() };
+    let mapping = Mapping::open(Threads::new(store.clone(), 2)).unwrap();
+    in_one_thread(async {
+        let handle = mapping.async_handle();
+        let mut bytes = [0; PAGE];
+        handle.read_at(&mut bytes, 0).await.unwrap();
+        assert_eq!((bytes, store.got.load(Ordering::SeqCst)), ([1; PAGE], 1));
+        store.is_at_hand.store(true, Ordering::SeqCst);
+        handle.read_at(&mut bytes, 7 * PAGE as u64).await.unwrap();
+        assert_eq!((bytes, store.got.load(Ordering::SeqCst)), ([8; PAGE], 1));
+    });
+    // To copy much takes longer than to have it done.
+    let threads = Threads::new(store.clone(), 2);
+    for (len, got) in [(64 << 10, 1), ((64 << 10) + 512, 2)] {
+        let mut bytes = vec![0; len];
+        assert_eq!(threads.read_at(0, &mut bytes).unwrap(), len);
+        assert!(bytes == contents(40)[..len]);
+        assert_eq!(store.got.load(Ordering::SeqCst), got, "{len} bytes");
+    }
+    store.panics.store(true, Ordering::SeqCst);
+    assert!(matches!(threads.read_at(0, &mut [0; 10]), Err(StoreError::Lost)));
+}
+
+#[test]
+fn a_read_of_a_file_that_the_kernel_has_is_that_of_the_file() {
+    watch();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pages");
+    // The last page is a part of one: how much there is of it, only a read that may wait can tell.
+    std::fs::write(&path, &contents(9)[..8 * PAGE + 100]).unwrap();
+    let mapping = Mapping::open(Threads::new(FileStore::open(&path).unwrap(), 2)).unwrap();
+    let mut bytes = vec![0; 9 * PAGE];
+    for page in [3, 8, 0] {
+        let at = page * PAGE as u64;
+        let count = in_one_thread(mapping.async_handle().read_at(&mut bytes[..PAGE], at)).unwrap();
+        assert_eq!(count, if page == 8 { 100 } else { PAGE });
+        assert_eq!(bytes[..count], vec![u8::try_from(page).unwrap() + 1; count]);
+    }
+    mapping.close().unwrap();
+    let store = FileStore::open(&path).unwrap();
+    let run = ReadRun::new(0, PAGE, 2, |bytes, error| {
+        assert!(error.is_none() && bytes == contents(2));
+    });
+    let tried = store.try_read(run);
+    // It has just been written and read. Whether the file system can say that is its own affair.
+    assert!(tried.is_ok() || std::env::var_os("DIRECT_REQUIRED").is_none());
+    let behind = ReadRun::new(8 * PAGE as u64, PAGE, 1, |_, _| ());
+    assert!(store.try_read(behind).is_err(), "what is not all there");
 }
 
 #[test]
