@@ -61,8 +61,10 @@ pub const RIVALS: &[Rival] = &[
     },
     Rival {
         name: "file, threads",
-        what: "`Threads` over `FileStore`, 8 calls at a time",
-        open: |path, _| Ok(Arc::new(Threads::new(FileStore::open_or_create(path)?, 8))),
+        what: "`Threads` over `FileStore`, 8 calls at a time, reads tried first",
+        open: |path, _| {
+            Ok(Arc::new(Threads::new(FileStore::open_or_create(path)?, 8).try_reads(true)))
+        },
     },
     Rival {
         name: "direct",

@@ -69,6 +69,10 @@ impl Copies {
         at: u64,
     ) -> Result<usize, Errno> {
         let plain = || rustix::io::pwritev(file, slices, at);
+        // The other call takes the last offset of all for "wherever the file's position is".
+        if at > i64::MAX.unsigned_abs() {
+            return plain();
+        }
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
         self.write_by(len, || system::write_dropping(file, slices, at), plain)
     }

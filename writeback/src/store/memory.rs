@@ -266,11 +266,6 @@ impl Store for MemStore {
         });
     }
 
-    fn try_read(&self, run: ReadRun) -> Result<(), ReadRun> {
-        self.read(run);
-        Ok(())
-    }
-
     fn write(&self, batch: WriteBatch, completion: Completion) {
         let written = {
             let mut inner = self.0.lock();

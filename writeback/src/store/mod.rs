@@ -270,7 +270,7 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// Reads `run` if that takes no waiting, as of bytes that are in memory, and ends it before it returns. Otherwise gives it back,
     /// to be [read](Self::read); its buffers may have been written to.
     ///
-    /// [`Threads`] asks for it before a thread is called. A store over a store may pass it on.
+    /// [`Threads`] can ask for it before a thread is called. A store over a store may pass it on.
     ///
     /// # Errors
     /// The run, if it is not all there at once, or if that cannot be said: always, unless the store has it.
@@ -282,7 +282,10 @@ pub trait Store: Send + Sync + Debug + 'static {
     ///
     /// let store = MemStore::with_contents([7; 512]);
     /// let run = ReadRun::new(0, 512, 1, |bytes, _| assert_eq!(bytes, [7; 512]));
-    /// assert!(store.try_read(run).is_ok());
+    /// // This store cannot say, so it is to be read as ever.
+    /// if let Err(run) = store.try_read(run) {
+    ///     store.read(run);
+    /// }
     /// ```
     fn try_read(&self, run: ReadRun) -> Result<(), ReadRun> {
         Err(run)

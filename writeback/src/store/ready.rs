@@ -5,6 +5,8 @@ use std::fs::File;
 use rustix::io::Errno;
 
 use super::ReadRun;
+#[cfg(target_os = "linux")]
+use super::vectored::SLICES;
 use crate::primitives::{HintBool, Ordering};
 
 /// Whether a file's kernel and file system can say that a read would wait.
@@ -27,8 +29,10 @@ impl Ready {
         mut run: ReadRun,
         once: impl FnOnce(&mut ReadRun) -> Result<usize, Errno>,
     ) -> Result<(), ReadRun> {
+        // There is nothing from there on, and the call takes the last offset of all for "wherever the file's position is".
+        let is_offset = run.offset() <= i64::MAX.unsigned_abs();
         // Relaxed: who does not see it yet is refused too.
-        if !self.0.load(Ordering::Relaxed) {
+        if !is_offset || !self.0.load(Ordering::Relaxed) {
             return Err(run);
         }
         match once(&mut run) {
@@ -52,7 +56,6 @@ mod system {
 
     use arrayvec::ArrayVec;
 
-    use super::super::vectored::SLICES;
     use super::*;
 
     pub(super) fn read(file: &File, run: &mut ReadRun) -> Result<usize, Errno> {
@@ -122,13 +125,24 @@ mod tests {
     }
 
     #[test]
+    fn the_files_position_is_no_offset() {
+        for offset in [u64::MAX, 1 << 63] {
+            let run = ReadRun::new(offset, 512, 1, |_, _| ());
+            let ready = Ready::new(false);
+            assert!(ready.read_by(run, |_| panic!("asked for it")).is_err());
+            let (run, _told) = self::run();
+            assert!(ready.read_by(run, |_| Ok(1024)).is_ok(), "others are asked for");
+        }
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn a_run_of_more_buffers_than_a_call_takes_is_given_back() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 20).unwrap();
         let (tell, told) = channel();
         let ended = move |bytes: Vec<u8>, error| drop(tell.send((bytes.len(), error)));
-        let buffers = super::super::vectored::SLICES + 1;
+        let buffers = SLICES + 1;
         let run = ReadRun::new(0, 512, buffers, ended);
         Ready::new(false).read(&file, run).unwrap_err().complete(Ok(0));
         assert!(matches!(told.recv(), Ok((0, None))));

@@ -10,7 +10,7 @@
 //! Whoever hears of an end may close the mapping, and open the file that was under it anew, and then its lock must be gone. So a thread
 //! keeps an end that comes within the call ([`Kept`]), lets go of the store, and then passes it on. Threads that have nothing to do have the queue, and not the store.
 //!
-//! A read that the store can end without waiting is ended by whoever asks for it, as by a store without threads, and none of this knows of it.
+//! If reads are tried first, one that the store can end without waiting is ended by whoever asks for it, as by a store without threads, and none of this knows of it.
 //!
 //! # Invariants
 //! Whenever the lock is free:
@@ -55,8 +55,7 @@ const AT_ONCE_MAX: u64 = 64 * 1024;
 /// In a forked process there are no threads, and whoever asks makes the call.
 ///
 /// To hand something over and to be woken are two wake-ups of threads, 25 to 50 µs on a virtual machine with two processors: less than a read of a device, and many times one
-/// that the kernel answers from memory (3 µs there). So a read of up to 64 KiB is [tried](Store::try_read) first by whoever asks, which does not wait, and ends within the call if
-/// all is there. That is no call in the sense of above.
+/// that the kernel answers from memory (3 µs there). [`try_reads`](Self::try_reads) saves them.
 ///
 /// # Panics
 /// A panic of the other store in a read, a write or a flush is contained: what it was asked for is [lost](StoreError::Lost), as if it had been dropped.
@@ -82,6 +81,7 @@ pub struct Threads<S> {
     store: Arc<S>,
     queue: Arc<Queue<S>>,
     process: u32,
+    tries: bool,
 }
 
 impl<S> Threads<S> {
@@ -96,7 +96,35 @@ impl<S: Store> Threads<S> {
     pub fn new(store: S, calls: usize) -> Self {
         let (jobs, came) = (Mutex::new(Jobs::new(calls.max(1))), Condvar::new());
         let queue = Arc::new(Queue { jobs, came });
-        Self { store: Arc::new(store), queue, process: std::process::id() }
+        Self { store: Arc::new(store), queue, process: std::process::id(), tries: false }
+    }
+
+    /// Sets whether a read of up to 64 KiB is [tried](Store::try_read) first by whoever asks for it, which ends it within the call if the
+    /// other store has the bytes at hand: of a [`FileStore`](crate::FileStore) on Linux, if the kernel has them in memory. Off by default.
+    ///
+    /// Such a read costs what it does without threads, some 3 µs a page, instead of two wake-ups. It is no call in the sense of `calls`, and does not wait for what was
+    /// asked for before. Then what is said above of wakers does not hold of those that are called by its end: they run in the thread of whoever
+    /// asked, who has locks of the mapping, and must not wait for it. Those of the usual executors wait for nothing. And the system may note the time of
+    /// the access, which can wait for the file system's log, if the file is not on one that is mounted with `noatime`.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::store::Threads;
+    /// use writeback::{FileStore, Mapping};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// std::fs::write(folder.path().join("pages"), [7; 4096])?;
+    /// let file = FileStore::open(folder.path().join("pages"))?;
+    /// let mapping = Mapping::open(Threads::new(file, 4).try_reads(true))?;
+    /// let mut byte = [0];
+    /// mapping.handle().read_at(&mut byte, 0)?;
+    /// assert_eq!(byte, [7]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn try_reads(mut self, yes: bool) -> Self {
+        self.tries = yes;
+        self
     }
 
     /// The store that is called.
@@ -323,7 +351,8 @@ impl<S: Store> Store for Threads<S> {
     }
 
     fn read(&self, run: ReadRun) {
-        let tried = if run.len() <= AT_ONCE_MAX { self.try_read(run) } else { Err(run) };
+        let tries = self.tries && run.len() <= AT_ONCE_MAX;
+        let tried = if tries { self.try_read(run) } else { Err(run) };
         if let Err(run) = tried {
             self.ask(Job::Read(run));
         }

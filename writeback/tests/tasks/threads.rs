@@ -259,7 +259,8 @@ impl Store for AtHand {
     fn try_read(&self, mut run: ReadRun) -> Result<(), ReadRun> {
         assert!(!self.panics.load(Ordering::SeqCst), "as it is meant to");
         if self.is_at_hand.load(Ordering::SeqCst) {
-            return self.inner.try_read(run);
+            self.inner.read(run);
+            return Ok(());
         }
         run.buffers().for_each(|buffer| buffer.fill(0xee));
         Err(run)
@@ -278,7 +279,7 @@ impl Store for AtHand {
 fn what_is_at_hand_is_read_by_whoever_asks_and_what_is_not_by_a_thread() {
     watch();
     let store = AtHand { inner: MemStore::with_contents(contents(40)), ..AtHand::default() };
-    let mapping = Mapping::open(Threads::new(store.clone(), 2)).unwrap();
+    let mapping = Mapping::open(Threads::new(store.clone(), 2).try_reads(true)).unwrap();
     in_one_thread(async {
         let handle = mapping.async_handle();
         let mut bytes = [0; PAGE];
@@ -289,7 +290,7 @@ fn what_is_at_hand_is_read_by_whoever_asks_and_what_is_not_by_a_thread() {
         assert_eq!((bytes, store.got.load(Ordering::SeqCst)), ([8; PAGE], 1));
     });
     // To copy much takes longer than to have it done.
-    let threads = Threads::new(store.clone(), 2);
+    let threads = Threads::new(store.clone(), 2).try_reads(true);
     for (len, got) in [(64 << 10, 1), ((64 << 10) + 512, 2)] {
         let mut bytes = vec![0; len];
         assert_eq!(threads.read_at(0, &mut bytes).unwrap(), len);
@@ -298,6 +299,8 @@ fn what_is_at_hand_is_read_by_whoever_asks_and_what_is_not_by_a_thread() {
     }
     store.panics.store(true, Ordering::SeqCst);
     assert!(matches!(threads.read_at(0, &mut [0; 10]), Err(StoreError::Lost)));
+    // Whose wakers may wait is not to be tried.
+    assert_eq!(Threads::new(store, 2).read_at(0, &mut [0; 10]).unwrap(), 10);
 }
 
 #[test]
@@ -307,7 +310,8 @@ fn a_read_of_a_file_that_the_kernel_has_is_that_of_the_file() {
     let path = folder.path().join("pages");
     // The last page is a part of one: how much there is of it, only a read that may wait can tell.
     std::fs::write(&path, &contents(9)[..8 * PAGE + 100]).unwrap();
-    let mapping = Mapping::open(Threads::new(FileStore::open(&path).unwrap(), 2)).unwrap();
+    let mapping =
+        Mapping::open(Threads::new(FileStore::open(&path).unwrap(), 2).try_reads(true)).unwrap();
     let mut bytes = vec![0; 9 * PAGE];
     for page in [3, 8, 0] {
         let at = page * PAGE as u64;
