@@ -69,23 +69,22 @@ impl Copies {
         at: u64,
     ) -> Result<usize, Errno> {
         let plain = || rustix::io::pwritev(file, slices, at);
-        // The other call takes the last offset of all for "wherever the file's position is".
-        if at > i64::MAX.unsigned_abs() {
-            return plain();
-        }
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
-        self.write_by(len, || system::write_dropping(file, slices, at), plain)
+        self.write_by(len, at, || system::write_dropping(file, slices, at), plain)
     }
 
     /// By one of two ways.
     fn write_by(
         &self,
         len: usize,
+        at: u64,
         dropping: impl FnOnce() -> Result<usize, Errno>,
         plain: impl FnOnce() -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
+        // The call that has flags takes the last offset of all for "wherever the file's position is".
+        let is_offset = at <= i64::MAX.unsigned_abs();
         // Relaxed: who does not see it yet is refused too.
-        if !self.unwanted || len < LONG || self.is_refused.load(Ordering::Relaxed) {
+        if !self.unwanted || len < LONG || !is_offset || self.is_refused.load(Ordering::Relaxed) {
             return plain();
         }
         match dropping() {
@@ -259,9 +258,19 @@ mod tests {
         len: usize,
         dropping: Result<usize, Errno>,
     ) -> (Result<usize, Errno>, u32, u32) {
+        write_at(copies, len, 0, dropping)
+    }
+
+    fn write_at(
+        copies: &Copies,
+        len: usize,
+        at: u64,
+        dropping: Result<usize, Errno>,
+    ) -> (Result<usize, Errno>, u32, u32) {
         let (by_dropping, by_plain) = (Cell::new(0), Cell::new(0));
         let outcome = copies.write_by(
             len,
+            at,
             || {
                 by_dropping.set(by_dropping.get() + 1);
                 dropping
@@ -282,6 +291,13 @@ mod tests {
             assert_eq!(write(&copies, LONG, Err(errno)), (Ok(LONG), 1, 1));
             assert_eq!(write(&copies, LONG, Ok(LONG)), (Ok(LONG), 0, 1));
         }
+    }
+
+    #[test]
+    fn the_files_position_is_no_offset() {
+        let copies = Copies::on(true, true);
+        assert_eq!(write_at(&copies, LONG, u64::MAX, Ok(0)), (Ok(LONG), 0, 1));
+        assert_eq!(write_at(&copies, LONG, i64::MAX as u64, Ok(LONG)), (Ok(LONG), 1, 0));
     }
 
     #[test]
