@@ -1,7 +1,12 @@
 #!/usr/bin/env bash
 # Everything that can be said without running a test: format, lints, documentation, packages, oldest compiler, layering.
+# Usage: ci/check.sh [published]; with it without lints and documentation of what is not published: the crates that are compared in
+# benches/ take longer to check than all else (.ci/run lints those crates where it builds their tests).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+some=(--workspace)
+[ "${1:-}" != published ] || some=(--workspace --exclude benches --exclude engines)
 
 cargo fmt --all --check
 for tool in fuzz objects ci/mutants/tool; do
@@ -9,7 +14,7 @@ for tool in fuzz objects ci/mutants/tool; do
 done
 # A change of code that a mutant no longer fits is told at once.
 ci/mutants.sh --check
-cargo clippy --workspace --all-targets --all-features -- -D warnings
+cargo clippy "${some[@]}" --all-targets --all-features -- -D warnings
 cargo clippy --manifest-path ci/mutants/tool/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/tools" -- -D warnings
 cargo check --package tagged-radix --package writeback --package page-frames --package writeback-uring --no-default-features
 for feature in rayon serde; do
@@ -18,7 +23,7 @@ done
 for feature in crc32c fault metrics tracing; do
     cargo check --package writeback --features "$feature"
 done
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+RUSTDOCFLAGS="-D warnings" cargo doc "${some[@]}" --no-deps --all-features
 # As it is read by who asks for no feature.
 for package in tagged-radix writeback page-frames writeback-uring; do
     RUSTDOCFLAGS="-D warnings" cargo doc --package "$package" --no-deps

@@ -11,7 +11,8 @@ nightly=${NIGHTLY:-nightly}
 if [ "$seconds" -eq 0 ] || ! rustup toolchain list | grep -q "^$nightly"; then
     cargo build --manifest-path fuzz/Cargo.toml
 else
-    cargo check --manifest-path fuzz/Cargo.toml
+    # Not linked, so the fuzzer itself, which is C++, need not be compiled for it.
+    CUSTOM_LIBFUZZER_PATH=/dev/null cargo check --manifest-path fuzz/Cargo.toml
 fi
 [ "$seconds" -gt 0 ] || exit 0
 
@@ -24,6 +25,8 @@ if rustup toolchain list | grep -q "^$nightly"; then
     # As `cargo fuzz run` does, which takes longer to build than the targets.
     coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
         -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0"
+    # A few seconds are over before an optimized build would have begun.
+    [ "$seconds" -ge 60 ] || coverage="$coverage -Copt-level=1"
     RUSTFLAGS=$(echo -Zsanitizer=address $coverage -Cdebug-assertions -Ccodegen-units=1 --cfg fuzzing) \
         cargo "+$nightly" build --release --manifest-path fuzz/Cargo.toml --target "$host"
     run() { ASAN_OPTIONS=detect_odr_violation=0 "${CARGO_TARGET_DIR:-fuzz/target}/$host/release/$target" "$@" $limits -artifact_prefix=fuzz/artifacts/; }

@@ -1,13 +1,10 @@
 #!/usr/bin/env bash
-# The packages are whole: each is unpacked where nothing of this repository is in reach, and its tests and examples are checked with
-# all features, and without their tests with default ones; with the argument "run", the tests are run there as well, with both.
+# The packages are whole: each is unpacked where nothing of this repository is in reach and checked alone with default features, and with
+# all features all together with their tests and examples; with the argument "run", each package's tests are run alone there, with both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(tagged-radix writeback page-frames writeback-uring)
-how=(check --quiet)
-every=(--tests --examples)
-[ "${1:-}" != run ] || how=(test) every=()
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 cargo package "${packages[@]/#/--package=}" --allow-dirty --no-verify
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
@@ -17,12 +14,26 @@ for package in "${packages[@]}"; do
     # Touched: all files in a package are from 2006, and what an earlier call built would be taken for up to date.
     tar --directory "$folder" --extract --touch --file "$target/package/$package-$version.crate"
 done
-for package in "${packages[@]}"; do
-    for features in "--features=" "--all-features ${every[*]}"; do
-        # Published or not, the others are those packaged beside.
-        CARGO_TARGET_DIR=$target cargo "${how[@]}" --manifest-path "$folder/$package-$version/Cargo.toml" \
-            $features --config "patch.crates-io.tagged-radix.path = '$folder/tagged-radix-$version'" \
-            --config "patch.crates-io.page-frames.path = '$folder/page-frames-$version'" \
-            --config "patch.crates-io.writeback.path = '$folder/writeback-$version'"
+# A workspace of them alone, with the profiles and versions of this one: what they depend on need not be built once more.
+{
+    printf '[workspace]\nresolver = "3"\nmembers = ["*-%s"]\n' "$version"
+    # Published or not, the others are those packaged beside.
+    printf '[patch.crates-io]\n'
+    for package in "${packages[@]}"; do
+        printf '%s.path = "%s-%s"\n' "$package" "$package" "$version"
     done
+    sed -n '/^\[profile/,$p' Cargo.toml
+} >"$folder/Cargo.toml"
+cp Cargo.lock "$folder"
+whole() {
+    CARGO_TARGET_DIR=$target cargo "$@" --manifest-path "$folder/Cargo.toml"
+}
+for package in "${packages[@]}"; do
+    if [ "${1:-}" = run ]; then
+        whole test --package "$package"
+        whole test --package "$package" --all-features
+    else
+        whole check --quiet --package "$package"
+    fi
 done
+[ "${1:-}" = run ] || whole check --quiet --all-features --tests --examples

@@ -12,6 +12,8 @@ use loom::model::Builder;
 const PREEMPTIONS: usize = 2;
 /// With `LOOM_QUICK` a model that has not ended after so many executions is left there, and played to its end with one preemption.
 const QUICK: usize = 2_000;
+/// So it is after so many with one: two or three models are longer.
+const QUICK_WITH_ONE: usize = 15_000;
 /// Steps of one execution. A model that needs more waits for something that does not come.
 const BRANCHES: usize = 10_000;
 
@@ -42,7 +44,7 @@ pub(crate) fn model(name: &str, race: impl Fn() + Send + Sync + 'static) {
     }
     play(&builder);
     if quick && executions.load(Relaxed) + 1 >= QUICK {
-        (builder.max_permutations, builder.preemption_bound) = (None, Some(1));
+        (builder.max_permutations, builder.preemption_bound) = (Some(QUICK_WITH_ONE), Some(1));
         play(&builder);
     }
     PLAYING.set(None);

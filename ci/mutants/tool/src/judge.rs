@@ -117,8 +117,14 @@ impl<'a> Bench<'a> {
             // Those that only a checker's build has tests in.
             .filter(|binary| !["loom", "shuttle"].contains(binary))
             .collect();
-        let build =
-            play::build(tool, &copy, &self.target, "woven", only_expected.then_some(&expected))?;
+        let build = play::build(
+            tool,
+            mutants.len(),
+            &copy,
+            &self.target,
+            "woven",
+            only_expected.then_some(&expected),
+        )?;
         Ok(Built { tool, build, mutants })
     }
 
@@ -126,7 +132,7 @@ impl<'a> Bench<'a> {
         let copy = self.target.join("alone");
         std::fs::create_dir_all(&copy)?;
         weave::weave(self.root, &copy, &[], Some(mutant))?;
-        let build = play::build(tool, &copy, &self.target, "alone", None)?;
+        let build = play::build(tool, 1, &copy, &self.target, "alone", None)?;
         Ok(Built { tool, build, mutants: vec![mutant] })
     }
 

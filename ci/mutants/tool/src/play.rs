@@ -20,6 +20,10 @@ const SCHEDULES: u32 = 10_000;
 const SCHEDULES_FEW: u32 = 2_000;
 const SCHEDULES_CONTROL: u32 = 100;
 
+/// So many mutants are worth an optimized build of shuttle's tests, which takes some 70 seconds of a processor longer, and plays a mutant
+/// in a third of the time.
+const MANY: usize = 30;
+
 /// The test binaries of one tool, by folder of the package and name.
 pub(crate) struct Build(BTreeMap<(String, String), Binary>);
 
@@ -39,9 +43,11 @@ pub(crate) enum Outcome {
     OutOfTime,
 }
 
-/// Builds the tests of `tool`, or those of `wanted` binaries, from the sources in `copy`; `kind` keeps builds from different copies apart.
+/// Builds the tests of `tool`, or those of `wanted` binaries, to be run with so many mutants, from the sources in `copy`; `kind` keeps
+/// builds from different copies apart.
 pub(crate) fn build(
     tool: &Tool,
+    mutants: usize,
     copy: &Path,
     target: &Path,
     kind: &str,
@@ -74,8 +80,8 @@ pub(crate) fn build(
             cargo.args(["--test", binary])
         };
     }
-    // Of what only runs, the building takes longer.
-    if tool.cfgs.is_empty() {
+    // The building takes longer than the tests, unless a checker repeats them often. Under loom, threads have too small a stack for it.
+    if tool.cfgs.is_empty() || (tool.features == "shuttle" && mutants < MANY) {
         for package in ["engines", "page-frames", "tagged-radix", "writeback", "writeback-uring"] {
             cargo.args(["--config", &format!("profile.checker.package.{package}.opt-level=0")]);
         }
