@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use rustix::io::Errno;
+use crate::errno::Errno;
 
 /// The result of an operation on the cache.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -263,6 +263,7 @@ mod config;
 mod counters;
 mod durable;
 mod entry;
+mod errno;
 mod error;
 mod flusher;
 mod handle;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{PAGE, TestStore, Writes, assert_settled, eventually, never, open, open_dirty, page};
 use writeback::{
-    Budget, Clock, Config, Error, FileStore, Flusher, FlusherConfig, Mapping, StoreError, SyncMode,
+    Budget, Clock, Config, Error, Flusher, FlusherConfig, Mapping, StoreError, SyncMode,
 };
 
 #[test]
@@ -283,7 +283,8 @@ fn a_file_that_can_not_be_written_is_an_error_and_not_a_loss() {
     let file = std::fs::File::from(file);
     file.write_all_at(&[1; 100], 0).unwrap();
     fcntl_add_seals(&file, SealFlags::WRITE).unwrap();
-    let mapping = Mapping::open(FileStore::from_file(file.try_clone().unwrap()).unwrap()).unwrap();
+    let store = writeback::FileStore::from_file(file.try_clone().unwrap()).unwrap();
+    let mapping = Mapping::open(store).unwrap();
     mapping.handle().write_at(b"new", 0).unwrap();
     assert!(matches!(mapping.handle().sync_data(), Err(Error::Write { .. })));
     assert_eq!(mapping.stats().dirty, 1);

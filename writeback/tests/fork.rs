@@ -1,4 +1,5 @@
 //! A fork of a process that has a mapping and a flusher: the child has none of the parent's threads.
+#![cfg(unix)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

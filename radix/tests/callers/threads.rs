@@ -6,7 +6,9 @@ use std::thread;
 use tagged_radix::{Guard, RadixTree, pin};
 
 use crate::common::{Ledger, Tracked, drain, nodes, within};
-use crate::{FEW, OTHERS, alone, most_alive_while_replacing};
+#[cfg(unix)]
+use crate::{FEW, most_alive_while_replacing};
+use crate::{OTHERS, alone};
 
 type Tree = RadixTree<Box<Tracked>>;
 

@@ -16,6 +16,7 @@
 //! so the number of missed pages is a lower bound.
 
 pub(crate) mod actors;
+pub(crate) mod at;
 pub(crate) mod ledger;
 pub(crate) mod options;
 pub(crate) mod outcome;

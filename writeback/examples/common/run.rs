@@ -96,7 +96,8 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(plan: &Plan<'a>, file: File) -> Fallible<Self> {
         let pages = plan.workload.pages();
-        let store = FileStore::from_file(file)?;
+        // On Windows a lock would keep out those who look past the cache, too.
+        let store = FileStore::options().lock(cfg!(unix)).from_file(file)?;
         let store = Arc::new(Witness::new(store, pages, plan.page_size, plan.version_of));
         Ok(Self {
             workload: plan.workload,

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use rand::rngs::SmallRng;
 use writeback::Handle;
 
 use super::Fallible;
+use super::at::read_exact_at;
 use super::run::Run;
 
 /// Every so many syncs all pages are checked, not only those that changed since the last one.
@@ -116,7 +116,7 @@ impl<'run> Syncer<'run> {
         let bytes = &mut self.buffer[..run.workload.page_len(page)];
         loop {
             let writes_ended = run.store.writes_ended(page);
-            match self.file.read_exact_at(bytes, run.offset(page)) {
+            match read_exact_at(&self.file, bytes, run.offset(page)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Ok(Err("the file ends before it".into()));

@@ -1,7 +1,6 @@
 //! A store that keeps track of what is written to it, and which versions its `fdatasync` covered.
 
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use writeback::page::Image;
@@ -9,6 +8,8 @@ use writeback::store::{
     Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch,
 };
 use writeback::{FileStore, StoreError};
+
+use super::at::write_all_at;
 
 /// Tells the version of a page from its bytes; the greatest number if they do not say.
 pub(crate) type VersionOf = fn(&[u8]) -> u64;
@@ -80,7 +81,7 @@ impl Witness {
     pub(crate) fn write_page(&self, offset: u64, image: &Image) -> io::Result<()> {
         let record = self.record(offset);
         self.begin(record, image);
-        let written = self.store.file().write_all_at(image.as_ref(), offset);
+        let written = write_all_at(self.store.file(), image.as_ref(), offset);
         end(record);
         written
     }

@@ -1,8 +1,7 @@
 //! `--input`: the contents of a real file, rewritten again and again.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use parking_lot::Mutex;
@@ -11,8 +10,8 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use sha2::{Digest, Sha256};
 
-use crate::common::Fallible;
 use crate::common::workload::Workload;
+use crate::common::{Fallible, at};
 
 /// A file that is read and never written.
 ///
@@ -50,8 +49,12 @@ impl Input {
         self.len
     }
 
-    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
-        self.file.metadata()
+    pub(crate) fn path(&self) -> &Path {
+        Path::new(&self.path)
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// How many times every page was rewritten.
@@ -67,13 +70,13 @@ impl Input {
 
 /// SHA-256 of a whole file, as `sha256sum` prints it.
 pub(crate) fn digest(file: &File) -> io::Result<String> {
-    let (mut hasher, mut buffer, mut at) = (Sha256::new(), vec![0; 1 << 16], 0);
+    let (mut hasher, mut buffer, mut offset) = (Sha256::new(), vec![0; 1 << 16], 0);
     loop {
-        match file.read_at(&mut buffer, at) {
+        match at::read_at(file, &mut buffer, offset) {
             Ok(0) => break,
             Ok(count) => {
                 hasher.update(&buffer[..count]);
-                at += count as u64;
+                offset += count as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -94,7 +97,7 @@ impl Workload for Input {
 
     fn fill(&self, page: usize, version: u64, bytes: &mut [u8]) -> Fallible<()> {
         let offset = page as u64 * self.page_size as u64;
-        let read = self.file.read_exact_at(bytes, offset);
+        let read = at::read_exact_at(&self.file, bytes, offset);
         read.map_err(|error| format!("cannot read {}: {error}", self.path))?;
         if version % 2 == 1 {
             bytes.iter_mut().for_each(|byte| *byte = !*byte);

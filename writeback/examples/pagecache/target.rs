@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::common::Fallible;
@@ -44,8 +43,7 @@ impl Named {
 
     /// Whether this is the very file that `input` reads, by whatever name.
     pub(crate) fn is(&self, input: &Input) -> Fallible<bool> {
-        let (this, that) = (self.file.metadata()?, input.metadata()?);
-        Ok((this.dev(), this.ino()) == (that.dev(), that.ino()))
+        is_same((&self.path, &self.file), (input.path(), input.file()))
     }
 
     /// Empties the file and opens it for those who check it.
@@ -64,4 +62,18 @@ impl Named {
         // There is a message about the trouble already.
         let _ = if self.created { fs::remove_file(&self.path) } else { self.file.set_len(0) };
     }
+}
+
+#[cfg(unix)]
+fn is_same(this: (&Path, &File), that: (&Path, &File)) -> Fallible<bool> {
+    use std::os::unix::fs::MetadataExt;
+
+    let (this, that) = (this.1.metadata()?, that.1.metadata()?);
+    Ok((this.dev(), this.ino()) == (that.dev(), that.ino()))
+}
+
+/// But for hard links.
+#[cfg(not(unix))]
+fn is_same(this: (&Path, &File), that: (&Path, &File)) -> Fallible<bool> {
+    Ok(this.0.canonicalize()? == that.0.canonicalize()?)
 }

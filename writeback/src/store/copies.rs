@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::IoSlice;
 
-use rustix::io::Errno;
+use crate::errno::Errno;
 
 use crate::primitives::{HintBool, Mutex, Ordering};
 
@@ -68,7 +68,7 @@ impl Copies {
         slices: &[IoSlice<'_>],
         at: u64,
     ) -> Result<usize, Errno> {
-        let plain = || rustix::io::pwritev(file, slices, at);
+        let plain = || super::system::pwritev(file, slices, at);
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
         self.write_by(len, at, || system::write_dropping(file, slices, at), plain)
     }

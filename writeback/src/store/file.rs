@@ -4,14 +4,13 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use rustix::io::Errno;
-
 use super::copies::Copies;
 use super::open::{FileOptions, Found};
 use super::ready::Ready;
 use super::space;
 use super::vectored::{SLICES, read_all, write_all};
-use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};
+use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch, system};
+use crate::errno::Errno;
 use crate::error::StoreError;
 use crate::primitives::Mutex;
 
@@ -36,6 +35,10 @@ const READS_MAX: u32 = 4;
 /// directories, pipes, sockets, character devices, files that are open for appending, or not for reading and
 /// writing both. How long the file can become on its file system is found out then as well
 /// ([`Limits::len_max`]), so that a write beyond that fails by itself and not a sync, for ever, later on.
+///
+/// On Windows one page is read or written a call, there is no direct I/O and no device, how a file was opened that is given to
+/// [`from_file`](Self::from_file) is not checked, and its name is durable when its file system says so. Nobody is to go by the position of
+/// a file there that a store has.
 ///
 /// The cache assumes that nobody else changes the file while it is open, so the file is
 /// [locked](FileOptions::lock) for as long.
@@ -176,7 +179,7 @@ impl FileStore {
         self.found.fixed_len
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn is_name_durable(&self) -> bool {
         self.unsynced_folder.lock().is_none()
     }
@@ -314,7 +317,7 @@ impl Store for FileStore {
         let (offset, alignment) = (run.offset(), self.found.alignment);
         let once = || {
             read_all(run.buffers(), offset, alignment, |slices, at| {
-                rustix::io::preadv(&self.file, slices, at)
+                system::preadv(&self.file, slices, at)
             })
         };
         let read = to_the_end(offset, alignment, once, || self.len());
@@ -374,10 +377,8 @@ impl Store for FileStore {
 #[cfg(test)]
 mod tests {
     use std::io::Seek;
-    use std::os::fd::OwnedFd;
 
     use super::*;
-    use crate::{Error, Mapping};
 
     fn create() -> (tempfile::TempDir, FileStore) {
         let folder = tempfile::tempdir().unwrap();
@@ -385,12 +386,8 @@ mod tests {
         (folder, store)
     }
 
-    /// Something that cannot be synced.
-    fn unsyncable() -> File {
-        File::from(OwnedFd::from(io::pipe().unwrap().0))
-    }
-
     #[test]
+    #[cfg(unix)]
     fn the_folder_is_synced_with_the_first_flush_of_all_and_once() {
         let (_folder, store) = create();
         store.sync(FlushKind::Data).unwrap();
@@ -401,9 +398,13 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
     fn a_folder_that_cannot_be_synced_is_a_flush_that_failed() {
+        use crate::{Error, Mapping};
+
         let (_folder, store) = create();
-        *store.unsynced_folder.lock() = Some(unsyncable());
+        let unsyncable = std::os::fd::OwnedFd::from(io::pipe().unwrap().0);
+        *store.unsynced_folder.lock() = Some(unsyncable.into());
         store.sync(FlushKind::Data).unwrap();
         store.sync(FlushKind::All).unwrap_err();
         store.sync(FlushKind::All).unwrap_err();
@@ -437,11 +438,13 @@ mod tests {
         let (_folder, store) = create();
         let mut file = store.file().try_clone().unwrap();
         file.seek(io::SeekFrom::Start(123)).unwrap();
-        let again = FileStore::from_file(file.try_clone().unwrap()).unwrap();
+        let options = FileStore::options().lock(cfg!(unix));
+        let again = options.from_file(file.try_clone().unwrap()).unwrap();
         assert_eq!((file.stream_position().unwrap(), again.len().unwrap()), (123, 0));
     }
 
     #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn a_file_that_is_searched_is_found_where_its_position_was() {
         let (_folder, store) = create();
         store.write_at(0, b"abc").unwrap();
@@ -454,6 +457,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
     fn the_folder_is_that_of_the_file_and_not_of_a_link_to_it() {
         use std::os::unix::fs::MetadataExt;
 

@@ -5,7 +5,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use rustix::io::Errno;
+use crate::errno::Errno;
 
 use super::sparse::{CHUNK, Sparse, pieces};
 use super::{Completion, FlushCompletion, FlushKind, Limits, ReadRun, Store, WriteBatch};

@@ -46,6 +46,7 @@ mod ready;
 mod run;
 mod space;
 mod sparse;
+mod system;
 mod threads;
 mod vectored;
 pub(crate) mod wait;

@@ -2,16 +2,14 @@
 //!
 //! Knows files and what the operating system says of them; it knows nothing of pages.
 
-use std::fs::{File, FileType, OpenOptions};
+use std::fs::{File, FileType, OpenOptions, TryLockError};
 use std::io;
 use std::io::ErrorKind;
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, OFlags, SeekFrom, fcntl_getfl, flock, seek};
-use rustix::io::Errno;
-
-use super::FileStore;
+use super::{FileStore, system};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::errno::Errno;
 
 /// What direct I/O is aligned to, unless a device says otherwise.
 const DIRECT_ALIGNMENT: usize = 4096;
@@ -54,6 +52,9 @@ impl FileOptions {
     /// closed; that includes the end of their processes, however they end. A process that is just being started
     /// has duplicates of all files until it runs its own program: who closes a file and opens it again while
     /// another thread starts one can be refused, and may try again. To be turned off for file systems that have no such lock.
+    ///
+    /// On Windows it is a lock of `LockFileEx`, which belongs to the handle: a duplicate is refused as well, and everybody else's reads and writes of
+    /// the file fail for as long.
     pub fn lock(mut self, lock: bool) -> Self {
         self.lock = lock;
         self
@@ -90,9 +91,7 @@ impl FileOptions {
             return Ok(store);
         }
         // Also if the file was there: whoever made it may have been killed before its name was durable.
-        // The folder of the file, not of a link to it.
-        let folder = path.canonicalize()?.parent().map(File::open).transpose()?;
-        Ok(store.in_folder(folder))
+        Ok(store.in_folder(system::folder_of(path)?))
     }
 
     /// As [`FileStore::create`].
@@ -118,8 +117,8 @@ impl FileOptions {
     /// As [`FileStore::from_file`].
     pub fn from_file(&self, file: File) -> io::Result<FileStore> {
         let kind = file.metadata()?.file_type();
-        check_kind(kind)?;
-        let direct = check_flags(fcntl_getfl(&file)?)?;
+        system::check_kind(kind)?;
+        let direct = system::check_flags(&file)?;
         if self.direct && !direct {
             return Err(refused(ErrorKind::InvalidInput, "it is not open for direct I/O"));
         }
@@ -128,10 +127,10 @@ impl FileOptions {
         }
         let alignment = if direct { alignment_of(&file, kind)? } else { 1 };
         // A device has the size it has. Where a file may end its file system decides.
-        let fixed_len = if kind.is_block_device() { Some(len_of_device(&file)?) } else { None };
+        let fixed_len = system::fixed_len(&file, kind)?;
         let len_max = match fixed_len {
             Some(len) => len,
-            None => len_max_of_file(&file)?,
+            None => system::len_max_of_file(&file)?,
         };
         Ok(FileStore::new(file, Found { alignment, fixed_len, len_max }))
     }
@@ -139,7 +138,7 @@ impl FileOptions {
     fn at(&self, path: &Path, create: bool) -> io::Result<FileStore> {
         // First: to open some things is to do something to them.
         if let Ok(there) = path.metadata() {
-            check_kind(there.file_type())?;
+            system::check_kind(there.file_type())?;
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true);
@@ -181,50 +180,8 @@ pub(super) struct Found {
     pub(super) len_max: u64,
 }
 
-fn refused(kind: ErrorKind, why: &str) -> io::Error {
+pub(super) fn refused(kind: ErrorKind, why: &str) -> io::Error {
     io::Error::new(kind, format!("it cannot be a store: {why}"))
-}
-
-/// `Err` if things of this kind have no bytes at offsets.
-fn check_kind(kind: FileType) -> io::Result<()> {
-    let what = if kind.is_file() || kind.is_block_device() {
-        return Ok(());
-    } else if kind.is_dir() {
-        return Err(refused(ErrorKind::IsADirectory, "it is a directory"));
-    } else if kind.is_fifo() {
-        "it is a pipe"
-    } else if kind.is_socket() {
-        "it is a socket"
-    } else if kind.is_char_device() {
-        "it is a character device"
-    } else {
-        "it is neither a file nor a block device"
-    };
-    Err(refused(ErrorKind::NotSeekable, what))
-}
-
-/// `Err` if a file that was opened so cannot be read and written at offsets. Tells whether its I/O is direct.
-fn check_flags(flags: OFlags) -> io::Result<bool> {
-    if flags & OFlags::RWMODE != OFlags::RDWR {
-        // Also for a mapping that is only read: evicted pages and syncs would find out much later.
-        let why = "it must be open for reading and writing";
-        return Err(refused(ErrorKind::InvalidInput, why));
-    }
-    if flags.contains(OFlags::APPEND) {
-        let why = "it is open for appending, so that every write would go to its end";
-        return Err(refused(ErrorKind::InvalidInput, why));
-    }
-    Ok(is_direct(flags))
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_direct(flags: OFlags) -> bool {
-    flags.contains(OFlags::DIRECT)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn is_direct(_: OFlags) -> bool {
-    false
 }
 
 fn no_direct_io() -> io::Error {
@@ -234,7 +191,9 @@ fn no_direct_io() -> io::Error {
 /// After it is open: what is wrong with its name is told as that.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn make_direct(file: &File) -> io::Result<()> {
-    match rustix::fs::fcntl_setfl(file, fcntl_getfl(file)? | OFlags::DIRECT) {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+    match fcntl_setfl(file, fcntl_getfl(file)? | OFlags::DIRECT) {
         Err(Errno::INVAL) => Err(no_direct_io()),
         done => Ok(done?),
     }
@@ -263,6 +222,8 @@ fn check_read(file: &File, alignment: usize) -> io::Result<()> {
 /// If the kernel knows that there is none, although it was opened so, or refuses to read.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn alignment_of(file: &File, kind: FileType) -> io::Result<usize> {
+    use std::os::unix::fs::FileTypeExt;
+
     let alignment = if kind.is_block_device() {
         let sector = rustix::fs::ioctl_blksszget(file).ok();
         sector.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(DIRECT_ALIGNMENT)
@@ -313,51 +274,14 @@ fn alignment_of(_: &File, _: FileType) -> io::Result<usize> {
 }
 
 fn lock(file: &File) -> io::Result<()> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+    match file.try_lock() {
         Ok(()) => Ok(()),
-        Err(Errno::WOULDBLOCK) => {
+        Err(TryLockError::WouldBlock) => {
             let why = "it is in use, by this process or another (see `FileOptions::lock`)";
             Err(refused(ErrorKind::ResourceBusy, why))
         }
-        Err(errno) => Err(errno.into()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
-}
-
-fn len_of_device(device: &File) -> io::Result<u64> {
-    at_its_position(device, || Ok(seek(device, SeekFrom::End(0))?))
-}
-
-/// The greatest length the file can have on its file system: the last offset that can be gone to. Linux
-/// refuses others at once; what does not is believed, and refuses the write.
-fn len_max_of_file(file: &File) -> io::Result<u64> {
-    let can_be = |len: u64| match seek(file, SeekFrom::Start(len)) {
-        Ok(_) => Ok(true),
-        Err(Errno::INVAL | Errno::OVERFLOW) => Ok(false),
-        Err(errno) => Err(io::Error::from(errno)),
-    };
-    at_its_position(file, || {
-        let (mut can, mut cannot) = (0, i64::MAX.unsigned_abs());
-        if can_be(cannot)? {
-            return Ok(cannot);
-        }
-        while cannot - can > 1 {
-            let middle = can + (cannot - can) / 2;
-            if can_be(middle)? {
-                can = middle;
-            } else {
-                cannot = middle;
-            }
-        }
-        Ok(can)
-    })
-}
-
-/// Whoever gave us the file finds its position where it was.
-fn at_its_position<R>(file: &File, ask: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-    let position = seek(file, SeekFrom::Current(0))?;
-    let answer = ask();
-    seek(file, SeekFrom::Start(position))?;
-    answer
 }
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use rustix::io::Errno;
+use crate::errno::Errno;
 
 use super::ReadRun;
 #[cfg(target_os = "linux")]

@@ -6,8 +6,8 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 
+use crate::errno::Errno;
 use arrayvec::ArrayVec;
-use rustix::io::Errno;
 
 use crate::buffer::Image;
 use crate::error::StoreError;

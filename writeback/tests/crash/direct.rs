@@ -81,7 +81,8 @@ fn each_fault_of_a_read_ends_it_once_and_as_it_is_told() {
     store.inject(Rule::new(Fault::Io).on(Action::Read));
     let (bytes, error) = read(&store, 0, 2).recv().unwrap();
     assert!(bytes.is_empty());
-    assert_eq!(error.unwrap().raw_os_error(), Some(5), "the errno is kept");
+    let errno = if cfg!(windows) { 1117 } else { 5 };
+    assert_eq!(error.unwrap().raw_os_error(), Some(errno), "the errno is kept");
     store.inject(Rule::new(Fault::Lost).on(Action::Read));
     let (bytes, error) = read(&store, 0, 2).recv().unwrap();
     assert!(bytes.is_empty() && matches!(error, Some(StoreError::Lost)));

@@ -3,15 +3,18 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(unix)]
 #[path = "../common/files.rs"]
 mod common_files;
 
 mod closing;
 mod counts;
+#[cfg(unix)]
 mod file;
 mod hand;
 mod retries;
 mod turns;
 mod watch;
 
+#[cfg(unix)]
 use common::patience;

@@ -7,9 +7,12 @@ mod aligned;
 mod copies;
 #[cfg(target_os = "linux")]
 mod direct;
+#[cfg(unix)]
 mod files;
+#[cfg(unix)]
 mod holes;
 mod limits;
+#[cfg(unix)]
 mod partly;
 mod peers;
 mod reopen;
@@ -17,6 +20,8 @@ mod runs;
 mod space;
 mod stacked;
 mod turns;
+#[cfg(windows)]
+mod windows;
 
 #[path = "../common/watchdog.rs"]
 #[allow(dead_code, reason = "shared with tests that use the rest")]

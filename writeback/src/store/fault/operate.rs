@@ -25,7 +25,7 @@ enum Told {
 }
 
 fn io_error() -> StoreError {
-    std::io::Error::from(rustix::io::Errno::IO).into()
+    std::io::Error::from(crate::errno::Errno::IO).into()
 }
 
 impl State {

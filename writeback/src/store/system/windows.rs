@@ -1,0 +1,91 @@
+//! Files on Windows. A file's position is where the last call left it, whoever made it: nothing here goes by it.
+
+use std::fs::{File, FileType};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::os::windows::fs::FileExt;
+use std::path::Path;
+
+use super::super::open::refused;
+use crate::errno::Errno;
+
+/// As on Unix: how many bytes there were, of all slices. There is no call for several.
+pub(in super::super) fn preadv(
+    file: &File,
+    slices: &mut [IoSliceMut<'_>],
+    offset: u64,
+) -> Result<usize, Errno> {
+    in_turn(slices.iter_mut().map(|slice| (slice.len(), slice)), offset, |slice, at| {
+        file.seek_read(slice, at)
+    })
+}
+
+/// As on Unix: how many bytes were taken, of all slices.
+pub(in super::super) fn pwritev(
+    file: &File,
+    slices: &[IoSlice<'_>],
+    offset: u64,
+) -> Result<usize, Errno> {
+    in_turn(slices.iter().map(|slice| (slice.len(), slice)), offset, |slice, at| {
+        file.seek_write(slice, at)
+    })
+}
+
+/// One call for each, until one does less than it was asked for. What has failed after some bytes is told by the call that goes on there.
+fn in_turn<S>(
+    slices: impl Iterator<Item = (usize, S)>,
+    offset: u64,
+    mut call: impl FnMut(S, u64) -> io::Result<usize>,
+) -> Result<usize, Errno> {
+    let mut done = 0;
+    for (len, slice) in slices {
+        // The system knows offsets below 2^63, and takes the last of all for the end of the file.
+        let at = offset.checked_add(done as u64).filter(|at| i64::try_from(*at).is_ok());
+        let outcome = at
+            .ok_or(Errno::INVAL)
+            .and_then(|at| call(slice, at).map_err(|error| Errno::of(&error)));
+        match outcome {
+            Ok(count) => done += count,
+            Err(errno) if done == 0 => return Err(errno),
+            Err(_) => break,
+        }
+        if outcome != Ok(len) {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// `Err` if things of this kind have no bytes at offsets.
+pub(in super::super) fn check_kind(kind: FileType) -> io::Result<()> {
+    if kind.is_file() {
+        Ok(())
+    } else if kind.is_dir() {
+        Err(refused(ErrorKind::IsADirectory, "it is a directory"))
+    } else {
+        Err(refused(ErrorKind::NotSeekable, "it is no file"))
+    }
+}
+
+/// How it was opened is not known here. Direct I/O there is none.
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere there is something to refuse")]
+pub(in super::super) fn check_flags(_: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// The file system keeps a log of names by itself, and a folder cannot be synced.
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere a folder is opened")]
+pub(in super::super) fn folder_of(_: &Path) -> io::Result<Option<File>> {
+    Ok(None)
+}
+
+/// A device is no file here.
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere a device is asked")]
+pub(in super::super) fn fixed_len(_: &File, _: FileType) -> io::Result<Option<u64>> {
+    Ok(None)
+}
+
+/// What offsets there can be: how long a file can become on its file system, the write finds out that is beyond it.
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere the system is asked")]
+pub(in super::super) fn len_max_of_file(_: &File) -> io::Result<u64> {
+    Ok(i64::MAX.unsigned_abs())
+}
