@@ -23,8 +23,8 @@ mod windows {
         pub(crate) const AGAIN: Self = Self(996);
         /// `ERROR_FILE_TOO_LARGE`.
         pub(crate) const FBIG: Self = Self(223);
-        /// `ERROR_RETRY`.
-        pub(crate) const INTR: Self = Self(1237);
+        /// No call is interrupted.
+        pub(crate) const INTR: Self = Self(-1);
         /// `ERROR_INVALID_PARAMETER`.
         pub(crate) const INVAL: Self = Self(87);
         /// `ERROR_IO_DEVICE`.

@@ -1,5 +1,6 @@
 //! The memory of a page cache is bounded, whoever else in the process holds a guard of crossbeam-epoch. One test alone in this
-//! binary, since it counts the bytes of the whole process.
+//! binary, since it counts the bytes of the whole process. Its file is a hole, which there is not on Windows.
+#![cfg(unix)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

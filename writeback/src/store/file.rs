@@ -36,15 +36,17 @@ const READS_MAX: u32 = 4;
 /// writing both. How long the file can become on its file system is found out then as well
 /// ([`Limits::len_max`]), so that a write beyond that fails by itself and not a sync, for ever, later on.
 ///
-/// On Windows one page is read or written a call, there is no direct I/O and no device, how a file was opened that is given to
-/// [`from_file`](Self::from_file) is not checked, and its name is durable when its file system says so. Nobody is to go by the position of
-/// a file there that a store has.
+/// # Windows
+/// There is no direct I/O, no device and no hole: a write far behind the end fills what is between. One page is read or written a call, and
+/// the system does one call of a file at a time, also a flush: a read waits for it. How long a file can become the write finds out that is too long.
+/// A name is durable when its file system says so. What a flush tells of a write that had failed before it, in the system's own cache, Microsoft
+/// does not say. Nobody is to go by the position of a file that a store has.
 ///
 /// The cache assumes that nobody else changes the file while it is open, so the file is
 /// [locked](FileOptions::lock) for as long.
 ///
 /// # Concurrency
-/// Any number of threads; among them there is no lock. After a fork the child and its parent have the file, and its
+/// Any number of threads; among them there is no lock (but on Windows the system's). After a fork the child and its parent have the file, and its
 /// lock, both: use it in one of them.
 ///
 /// # Examples

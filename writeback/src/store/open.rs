@@ -25,7 +25,9 @@ const DIRECT_ALIGNMENT: usize = 4096;
 /// let path = folder.path().join("pages");
 /// let store = FileStore::create(&path)?;
 /// assert!(FileStore::open(&path).is_err(), "somebody has it");
+/// # if cfg!(unix) {
 /// let second = FileStore::options().lock(false).open(&path)?;
+/// # }
 /// # drop(store);
 /// # Ok(())
 /// # }
@@ -53,8 +55,9 @@ impl FileOptions {
     /// has duplicates of all files until it runs its own program: who closes a file and opens it again while
     /// another thread starts one can be refused, and may try again. To be turned off for file systems that have no such lock.
     ///
-    /// On Windows it is a lock of `LockFileEx`, which belongs to the handle: a duplicate is refused as well, and everybody else's reads and writes of
-    /// the file fail for as long.
+    /// On Windows a file is opened so that others may open it for reading, and for nothing else, whatever they ask for. One that is given to
+    /// [`from_file`](Self::from_file) is open already, and gets a lock of `LockFileEx`: then a duplicate is no store either, and every other handle's reads and writes fail for
+    /// as long, but for those of duplicates in this process.
     pub fn lock(mut self, lock: bool) -> Self {
         self.lock = lock;
         self
@@ -116,14 +119,19 @@ impl FileOptions {
     /// # Errors
     /// As [`FileStore::from_file`].
     pub fn from_file(&self, file: File) -> io::Result<FileStore> {
+        self.of(file, self.lock)
+    }
+
+    fn of(&self, file: File, is_to_be_locked: bool) -> io::Result<FileStore> {
         let kind = file.metadata()?.file_type();
         system::check_kind(kind)?;
+        if is_to_be_locked {
+            lock(&file)?;
+        }
+        // When nobody else has it: to find out may be to set its length to what it is.
         let direct = system::check_flags(&file)?;
         if self.direct && !direct {
             return Err(refused(ErrorKind::InvalidInput, "it is not open for direct I/O"));
-        }
-        if self.lock {
-            lock(&file)?;
         }
         let alignment = if direct { alignment_of(&file, kind)? } else { 1 };
         // A device has the size it has. Where a file may end its file system decides.
@@ -136,12 +144,20 @@ impl FileOptions {
     }
 
     fn at(&self, path: &Path, create: bool) -> io::Result<FileStore> {
+        self.opened_at(path, create).map_err(|error| match system::is_in_use(&error) {
+            true => in_use(),
+            false => error,
+        })
+    }
+
+    fn opened_at(&self, path: &Path, create: bool) -> io::Result<FileStore> {
         // First: to open some things is to do something to them.
         if let Ok(there) = path.metadata() {
             system::check_kind(there.file_type())?;
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true);
+        let is_locked = self.lock && system::open_locked(&mut options);
         let (file, is_new) = if !self.direct {
             (options.create(create).truncate(false).open(path)?, false)
         } else if create {
@@ -158,7 +174,7 @@ impl FileOptions {
             (options.open(path)?, false)
         };
         let direct = if self.direct { make_direct(&file) } else { Ok(()) };
-        let opened = direct.and_then(|()| self.from_file(file));
+        let opened = direct.and_then(|()| self.of(file, self.lock && !is_locked));
         if let Err(error) = &opened
             && is_new
             && error.kind() == ErrorKind::Unsupported
@@ -273,13 +289,15 @@ fn alignment_of(_: &File, _: FileType) -> io::Result<usize> {
     Ok(DIRECT_ALIGNMENT)
 }
 
+fn in_use() -> io::Error {
+    let why = "it is in use, by this process or another (see `FileOptions::lock`)";
+    refused(ErrorKind::ResourceBusy, why)
+}
+
 fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            let why = "it is in use, by this process or another (see `FileOptions::lock`)";
-            Err(refused(ErrorKind::ResourceBusy, why))
-        }
+        Err(TryLockError::WouldBlock) => Err(in_use()),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

@@ -400,3 +400,38 @@ impl<S: Store> Store for Threads<S> {
         self.store.next_hole(offset)
     }
 }
+
+#[cfg(all(test, not(any(writeback_loom, writeback_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::MemStore;
+
+    #[test]
+    fn for_each_job_that_may_be_done_now_one_is_called() {
+        let store = Arc::new(MemStore::new());
+        let mut jobs = Jobs::new(3);
+        let calls = |jobs: &mut Jobs<MemStore>| {
+            let before = jobs.called;
+            while jobs.wants() {
+                jobs.called += 1;
+            }
+            jobs.called - before
+        };
+        let job =
+            || (Arc::clone(&store), Job::Flush(FlushKind::Data, FlushCompletion::new(|_| ())));
+        assert_eq!(calls(&mut jobs), 0);
+        jobs.queue.extend([job(), job()]);
+        assert_eq!(calls(&mut jobs), 2);
+        // Nobody has looked since.
+        jobs.queue.extend([job(), job()]);
+        assert_eq!(calls(&mut jobs), 1, "there may be three calls");
+        for _ in 0..3 {
+            jobs.looks();
+            assert!(jobs.take().is_some());
+        }
+        assert_eq!((calls(&mut jobs), jobs.queue.len()), (0, 1));
+        assert!(jobs.take().is_none());
+        jobs.calls -= 1;
+        assert_eq!(calls(&mut jobs), 1);
+    }
+}

@@ -1,5 +1,6 @@
-//! Files on Windows, where a handle has the lock and there is one call for each buffer.
+//! Files on Windows, which are opened so that others may read them only, and where there is one call for each buffer.
 
+use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::sync::mpsc::channel;
 
@@ -15,14 +16,32 @@ fn a_file_has_one_store_and_a_folder_none() {
     let store = FileStore::create(&path).unwrap();
     let refused = |options: writeback::store::FileOptions| options.open(&path).unwrap_err().kind();
     assert_eq!(refused(FileStore::options()), ErrorKind::ResourceBusy);
-    let duplicate = store.file().try_clone().unwrap();
-    assert_eq!(FileStore::from_file(duplicate).unwrap_err().kind(), ErrorKind::ResourceBusy);
-    assert_eq!(refused(FileStore::options().direct(true)), ErrorKind::Unsupported);
-    drop(FileStore::options().lock(false).open(&path).unwrap());
+    assert_eq!(refused(FileStore::options().lock(false)), ErrorKind::ResourceBusy);
+    assert_eq!(std::fs::read(&path).unwrap(), b"", "others may read it");
     drop(store);
+    let unlocked = FileStore::options().lock(false);
+    drop((unlocked.open(&path).unwrap(), unlocked.open(&path).unwrap()));
+    assert_eq!(refused(FileStore::options().direct(true)), ErrorKind::Unsupported);
     FileStore::open(&path).unwrap();
     assert!(FileStore::open(folder.path()).is_err());
-    assert_eq!(std::fs::read(&path).unwrap(), b"");
+}
+
+#[test]
+fn a_file_that_is_given_has_one_store_and_is_open_for_what_a_store_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, b"abc").unwrap();
+    let open = |options: &mut OpenOptions| options.open(&path).unwrap();
+    let both = open(OpenOptions::new().read(true).write(true));
+    let store = FileStore::from_file(both.try_clone().unwrap()).unwrap();
+    let refused = |file: File| FileStore::from_file(file).map(drop).map_err(|error| error.kind());
+    assert_eq!(refused(both.try_clone().unwrap()), Err(ErrorKind::ResourceBusy));
+    drop((store, both));
+    // Nor one that is open for appending, which Wine lets set the length, and Windows does not.
+    for options in [OpenOptions::new().read(true), OpenOptions::new().write(true)] {
+        assert_eq!(refused(open(options)), Err(ErrorKind::InvalidInput), "{options:?}");
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), b"abc");
 }
 
 #[test]

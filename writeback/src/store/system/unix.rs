@@ -1,6 +1,6 @@
 //! Files on Unix.
 
-use std::fs::{File, FileType};
+use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -11,6 +11,16 @@ use rustix::fs::{OFlags, SeekFrom, fcntl_getfl, seek};
 use rustix::io::Errno;
 
 use super::super::open::refused;
+
+/// Whether to open a file so can be to lock it. Here that is done afterwards.
+pub(in super::super) fn open_locked(_: &mut OpenOptions) -> bool {
+    false
+}
+
+/// Whether it could not be opened because of how others have it open.
+pub(in super::super) fn is_in_use(_: &io::Error) -> bool {
+    false
+}
 
 /// `Err` if things of this kind have no bytes at offsets.
 pub(in super::super) fn check_kind(kind: FileType) -> io::Result<()> {

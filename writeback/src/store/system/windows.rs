@@ -1,8 +1,8 @@
 //! Files on Windows. A file's position is where the last call left it, whoever made it: nothing here goes by it.
 
-use std::fs::{File, FileType};
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use std::os::windows::fs::FileExt;
+use std::fs::{File, FileType, OpenOptions};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read};
+use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::super::open::refused;
@@ -66,9 +66,32 @@ pub(in super::super) fn check_kind(kind: FileType) -> io::Result<()> {
     }
 }
 
-/// How it was opened is not known here. Direct I/O there is none.
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere there is something to refuse")]
-pub(in super::super) fn check_flags(_: &File) -> io::Result<bool> {
+/// Others may read the file, or delete it.
+pub(in super::super) fn open_locked(options: &mut OpenOptions) -> bool {
+    const FILE_SHARE_READ: u32 = 1;
+    const FILE_SHARE_DELETE: u32 = 4;
+    options.share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE);
+    true
+}
+
+/// Whether it could not be opened because of how others have it open.
+pub(in super::super) fn is_in_use(error: &io::Error) -> bool {
+    const ERROR_SHARING_VIOLATION: i32 = 32;
+    error.raw_os_error() == Some(ERROR_SHARING_VIOLATION)
+}
+
+/// `Err` if a file that was opened so cannot be read and written at offsets. There is no direct I/O.
+///
+/// How it was opened the system does not say: what it refuses does. A handle for appending only may not set a length, and its writes would all
+/// go to the end of the file, at whatever offset, and be told as done. One for overlapped I/O may not read without a structure for that.
+pub(in super::super) fn check_flags(file: &File) -> io::Result<bool> {
+    let mut reader = file;
+    let may_read = reader.read(&mut []).map(drop);
+    let may_write = file.metadata().and_then(|metadata| file.set_len(metadata.len()));
+    if may_read.is_err() || may_write.is_err() {
+        let why = "it must be open for reading and writing, not for appending, and without overlapped I/O";
+        return Err(refused(ErrorKind::InvalidInput, why));
+    }
     Ok(false)
 }
 
