@@ -18,6 +18,11 @@ cargo test --target wasm32-wasip1 --package tagged-radix --lib --test arithmetic
 wine=$(command -v wine64 || command -v /usr/lib/wine/wine64) ||
     { apt-get update -q && apt-get install -qy --no-install-recommends wine64 gcc-mingw-w64-x86-64 && wine=/usr/lib/wine/wine64; }
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=$wine WINEDEBUG=-all WINEPREFIX=${WINEPREFIX:-$(realpath -m "${CARGO_TARGET_DIR:-target}")/wine}
+# Wine's server stays for all of them: one that ends when it has nothing to do may do so while the next program calls it.
+server=$(dirname "$(realpath "$wine")")/wineserver64
+[ -x "$server" ] || server=wineserver
+"$server" -p
+trap '"$server" -k' EXIT
 "$wine" cmd /c exit
 # Where the standard library gets random bytes on Windows; Wine has it since version 9.
 if [ ! -f "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" ]; then
