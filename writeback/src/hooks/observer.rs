@@ -21,6 +21,8 @@ use crate::primitives::{AtomicU64, Instant, Ordering};
 /// be quick, and must not call the mapping. A panic is caught, and counted in
 /// [`Stats::observer_panics`](crate::stats::Stats::observer_panics).
 ///
+/// A mapping has its observer: one that has the mapping, too, keeps both for ever, and a [`WeakMapping`](crate::WeakMapping) does not.
+///
 /// # Examples
 /// ```
 /// use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use writeback::hooks::{Observer, ReadEvent};
 use writeback::store::Store;
-use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache, StoreError};
+use writeback::{CacheConfig, Config, Mapping, MemStore, PageCache, StoreError, WeakMapping};
 
 use crate::common::{PAGE, TestStore, patience, watch};
 
@@ -20,7 +20,7 @@ const LOT: u64 = 61;
 struct Notes {
     reads: Mutex<Vec<(u64, u64, u64, bool)>>,
     lookups: Mutex<(u64, u64)>,
-    looks_at: OnceLock<Mapping>,
+    looks_at: OnceLock<WeakMapping>,
 }
 
 impl Observer for Notes {
@@ -30,7 +30,7 @@ impl Observer for Notes {
     }
 
     fn read(&self, read: ReadEvent, _took: Duration, outcome: Result<(), &StoreError>) {
-        if let Some(mapping) = self.looks_at.get().cloned() {
+        if let Some(mapping) = self.looks_at.get().and_then(WeakMapping::upgrade) {
             let (done, is_done) = channel();
             thread::spawn(move || {
                 let page = mapping.cached_page(read.first_page).expect("just read");
@@ -60,7 +60,7 @@ fn full(pages: usize) -> Mapping {
 #[test]
 fn a_read_is_told_with_its_run_when_the_pages_are_free() {
     let (mapping, _store, notes) = observed(8);
-    notes.looks_at.set(mapping.clone()).unwrap();
+    notes.looks_at.set(mapping.downgrade()).unwrap();
     let handle = mapping.handle();
     handle.read_exact_at(&mut [0; 3 * PAGE], 0).unwrap();
     handle.read_exact_at(&mut [0; 10], 5 * PAGE as u64).unwrap();
@@ -86,7 +86,7 @@ fn a_read_that_fails_is_told_as_such() {
 fn a_page_that_is_overwritten_whole_is_neither_hit_nor_miss_and_one_that_is_read_for_a_part_is_a_miss()
  {
     let (mapping, _store, notes) = observed(2);
-    notes.looks_at.set(mapping.clone()).unwrap();
+    notes.looks_at.set(mapping.downgrade()).unwrap();
     let handle = mapping.handle();
     handle.write_at(&[1; PAGE], 0).unwrap();
     assert_eq!((mapping.stats().misses, mapping.stats().read), (0, 0));

@@ -12,6 +12,7 @@ use writeback::hooks::{Metrics, Observer, WriteEvent};
 use writeback::store::{FlushKind, Store};
 use writeback::{
     Budget, CacheConfig, Clock, Config, Error, Mapping, MemStore, PageCache, StoreError, SyncMode,
+    WeakMapping,
 };
 
 use crate::common::{PAGE, TestStore, Writes, eventually};
@@ -22,13 +23,13 @@ use crate::journal::Journal;
 struct Diary {
     lines: Mutex<Vec<String>>,
     panic: AtomicBool,
-    looks_at: OnceLock<Mapping>,
+    looks_at: OnceLock<WeakMapping>,
 }
 
 impl Diary {
     fn note(&self, line: String) {
-        if let Some(mapping) = self.looks_at.get() {
-            assert_page_is_free(mapping, &line);
+        if let Some(mapping) = self.looks_at.get().and_then(WeakMapping::upgrade) {
+            assert_page_is_free(&mapping, &line);
         }
         self.lines.lock().push(line);
         assert!(!self.panic.load(Ordering::Relaxed), "told to by the test");
@@ -225,7 +226,7 @@ fn an_observer_is_called_with_the_page_free() {
     let handle = mapping.handle();
     handle.write_at(&[1; PAGE], 0).unwrap();
     handle.sync_data().unwrap();
-    diary.looks_at.set(mapping.clone()).unwrap();
+    diary.looks_at.set(mapping.downgrade()).unwrap();
     handle.write_at(&[2; PAGE], 0).unwrap();
     handle.sync_data().unwrap();
     mapping.page(0).unwrap().write_with(0..4, |bytes| bytes.fill(3)).unwrap();
