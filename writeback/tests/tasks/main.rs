@@ -38,13 +38,15 @@ pub(crate) fn stored(pages: u8, queued: &[Action]) -> (FaultStore, Mapping) {
     (store, mapping)
 }
 
-/// A waker that counts.
+/// A waker that counts. Whoever sees that it was called finds it gone.
 #[derive(Debug, Default)]
-pub(crate) struct Bell(AtomicUsize);
+pub(crate) struct Bell(Arc<AtomicUsize>);
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        let rung = Arc::clone(&self.0);
+        drop(self);
+        rung.fetch_add(1, Ordering::SeqCst);
     }
 }
 
