@@ -219,3 +219,26 @@ impl Core {
         tags.is_some_and(|tags| !tags.intersection(UNWRITTEN).is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Mapping, MemStore};
+
+    #[test]
+    fn zeros_beyond_the_end_are_not_written() {
+        let mapping = Mapping::open(MemStore::new()).unwrap();
+        let (handle, core) = (mapping.handle(), &mapping.core);
+        handle.write_at(&[1; 5000], 0).unwrap();
+        handle.sync_data().unwrap();
+        // As for a punch that has been asked for more, before a cut.
+        for (from, to) in [(5000, 8192), (8192, 8200)] {
+            core.write_zeros(from, to).unwrap();
+            assert_eq!((mapping.len(), mapping.stats().dirty), (5000, 0));
+        }
+        core.write_zeros(4990, 5100).unwrap();
+        assert_eq!((mapping.len(), mapping.stats().dirty), (5000, 1));
+        let mut bytes = [7; 20];
+        assert_eq!(handle.read_at(&mut bytes, 4980).unwrap(), 20);
+        assert_eq!(bytes, [[1; 10], [0; 10]].concat()[..]);
+    }
+}
