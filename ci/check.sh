@@ -17,7 +17,7 @@ ci/mutants.sh --check
 cargo clippy "${some[@]}" --all-targets --all-features -- -D warnings
 cargo clippy --manifest-path ci/mutants/tool/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/tools" -- -D warnings
 cargo check --package tagged-radix --package writeback --package page-frames --package writeback-uring --no-default-features
-for feature in rayon serde; do
+for feature in asymmetric rayon serde; do
     cargo check --package tagged-radix --features "$feature"
 done
 for feature in crc32c fault metrics tracing; do

@@ -18,6 +18,7 @@ if [ "$seconds" -gt 0 ]; then
     tests=(--lib --tests)
 fi
 cfgs=
+features=()
 
 # Tests with a sanitizer, in a build folder of its own.
 sanitized() {
@@ -30,7 +31,7 @@ sanitized() {
 # All from one build of a copy with all mutants in it, of which at most one is on.
 races() {
     MUTANT=${1:-} TEST_LIMIT_SECONDS=0 TAGGED_RADIX_STRESS_SECONDS=$((seconds + 3)) TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
-        sanitized thread --quiet --manifest-path "$build/source/Cargo.toml" --package tagged-radix --test tsan
+        sanitized thread --quiet --manifest-path "$build/source/Cargo.toml" --package tagged-radix "${features[@]}" --test tsan
 }
 
 # With one ordering weakened there are races: if the sanitizer does not say so, its silence means nothing.
@@ -60,8 +61,15 @@ if rustup toolchain list | grep -q "^$nightly"; then
     echo "sanitize: ThreadSanitizer has nothing to report of the tree"
     control value-store
     control edge-store
-    cfgs="--cfg radix_stress --cfg radix_chaos"
-    [ "$seconds" -eq 0 ] || races
+    if [ "$seconds" -gt 0 ]; then
+        # Over the tree's own epochs, too.
+        features=(--features asymmetric)
+        sanitized address --package tagged-radix "${features[@]}" "${tests[@]}"
+        races
+        features=()
+        cfgs="--cfg radix_stress --cfg radix_chaos"
+        races
+    fi
 else
     echo "sanitize: no $nightly toolchain: AddressSanitizer, LeakSanitizer and ThreadSanitizer are skipped"
 fi

@@ -1,5 +1,6 @@
 //! The only room that names `crossbeam-epoch`: pinning, and retiring what has been unlinked.
 //!
+//! With the feature `asymmetric` epochs of this crate's own take its place.
 //! Under a model checker an oracle takes its place, which notices when something freed is used.
 
 use core::fmt;
@@ -7,6 +8,12 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 mod drops;
+#[cfg(any(
+    all(feature = "asymmetric", not(any(radix_loom, radix_shuttle))),
+    all(test, radix_loom)
+))]
+#[cfg_attr(radix_loom, allow(dead_code, reason = "the models do not call all of it"))]
+mod epochs;
 #[cfg(any(radix_loom, radix_shuttle))]
 pub(crate) mod oracle;
 #[cfg(not(any(radix_loom, radix_shuttle)))]
@@ -20,8 +27,8 @@ pub(crate) use self::drops::{Doomed, Drops};
 
 /// A pin of the current thread to the current epoch: what a lock-free reader found stays in memory while it lives.
 ///
-/// Made by [`pin`]. A guard is cheap to keep and not free to make (about 7 ns, a full memory fence): hold one over a
-/// burst of operations with [`RadixTree::with_guard`](crate::RadixTree::with_guard) rather than making one for each.
+/// Made by [`pin`]. A guard is cheap to keep and not free to make (about 7 ns, a full memory fence; a fifth of that and none
+/// with the [feature `asymmetric`](crate#features)): hold one over a burst of operations with [`RadixTree::with_guard`](crate::RadixTree::with_guard) rather than making one for each.
 /// While any guard lives, nothing that was unlinked after it was made is freed, by any thread; so let go of it, or
 /// call [`repin`](Guard::repin), in long loops and before anything that blocks.
 ///
@@ -37,8 +44,8 @@ pub(crate) use self::drops::{Doomed, Drops};
 ///
 /// # Fork
 /// A child process made by `fork` on a thread that holds no guard frees what it retires as its parent does, also if
-/// other threads of the parent held guards. What was retired before stays in the child's memory. Forked under a guard,
-/// it frees nothing while another thread's guard of that moment would have lived, which is for ever.
+/// other threads of the parent held guards. What was retired before stays in the child's memory. Forked under a guard, or by
+/// a drop that a [`repin`](Guard::repin) runs, it frees nothing while another thread's guard of that moment would have lived, which is for ever.
 /// As with any lock, a child must not change a tree that other threads may have been changing at that moment; reading it
 /// is safe and does not wait, but for reads that are repeated when a writer intervenes.
 ///
@@ -62,7 +69,8 @@ pub struct Guard(ManuallyDrop<Pin>);
 /// # Concurrency
 /// Takes no lock. Pinning while the thread is pinned already costs about a nanosecond. Every 128th time or so that a thread
 /// pins, and once for every 256 objects or 256 KiB that it retires, it frees some garbage, of any tree; when its last guard is gone, it
-/// drops the values that were in it, whoever removed them.
+/// drops the values that were in it, whoever removed them. With the [feature `asymmetric`](crate#features) it is every 1024th time if
+/// the thread has retired anything, and every 2048th otherwise, and 1024 objects in place of 256.
 ///
 /// # Examples
 /// ```
@@ -88,10 +96,7 @@ impl Guard {
     /// ```
     #[inline]
     pub fn repin(&mut self) {
-        // Unpin and pin, with the fence that pinning has. `crossbeam_epoch::Guard::repin` has none: in the language's memory
-        // model (and on processors that reorder loads) a load after it may still find what was unlinked before the
-        // epoch that it moves to, and which that epoch does not protect.
-        self.0.repin_after(thread::settle_unpinned);
+        thread::repin(&mut self.0);
     }
 
     /// Hands over what this thread has retired, so that any thread may free it, and tries to free some garbage now.

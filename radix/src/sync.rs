@@ -184,6 +184,8 @@ pub(crate) use std::thread::panicking;
 /// For the oracle: the tree itself has no fences.
 #[cfg(any(radix_loom, radix_shuttle))]
 pub(crate) use self::primitives::fence;
+#[cfg(all(feature = "asymmetric", not(any(radix_loom, radix_shuttle))))]
+pub(crate) use core::sync::atomic::fence;
 
 /// Whether a model checker runs this build. Then nodes have few slots, levels and tags.
 pub(crate) const CHECKED: bool = cfg!(any(radix_loom, radix_shuttle));

@@ -99,12 +99,19 @@ pub(super) fn is_due() -> bool {
 
 pub(super) fn collect(_pin: &Pin) {}
 
+#[cfg(all(test, radix_loom))]
+pub(super) fn forget_retired() {}
+
 /// Drops the value: the oracle frees garbage under no pin, and a model is to see a panic.
 pub(super) fn drop_unpinned(value: Doomed) {
     value.drop();
 }
 
 pub(super) fn settle_unpinned() {}
+
+pub(super) fn repin(pin: &mut Pin) {
+    pin.repin_after(settle_unpinned);
+}
 
 impl Drop for Pin {
     fn drop(&mut self) {

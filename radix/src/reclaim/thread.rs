@@ -25,29 +25,42 @@
 //! | name | what holds |
 //! |---|---|
 //! | R-OWN | a thread's [`Local`] is used by that thread only. Its handle is replaced only by `pin_first`, `End` and `in_child`, none of which runs while the handle is borrowed: what a collection runs in between frees nodes and adds to the list of values, and calls no user's code. The list is borrowed only to add a value and to be exchanged |
-//! | R-ONE | guards that live at the same time are guards of the same collector: it is replaced only in a child process, whose only thread holds no guard |
+//! | R-ONE | guards that live at the same time are guards of the same collector: it is replaced only in a child process, whose only thread holds no guard, nor is about to pin one anew |
 
 use core::cell::{Cell, UnsafeCell};
 use core::mem::ManuallyDrop;
 
+#[cfg(not(feature = "asymmetric"))]
 use crossbeam_epoch::{Collector, LocalHandle};
 
 use super::drops::{Doomed, contain};
 use crate::sync::{GlobalPtr, Ordering};
 
+#[cfg(not(feature = "asymmetric"))]
 pub(super) use crossbeam_epoch::Guard as Pin;
+
+#[cfg(feature = "asymmetric")]
+pub(super) use super::epochs::Pin;
+#[cfg(feature = "asymmetric")]
+use super::epochs::{BAG, Collector, EMPTIED, LocalHandle};
 
 /// Objects that a thread may retire for one collection: half of what a collection frees at most.
 ///
 /// crossbeam-epoch collects once in 128 pins of a thread, and then at most 512 objects. A thread that retires more than four
 /// objects a pin would leave garbage behind for good, and ever more of it. So whoever retires also collects, in proportion.
+#[cfg(not(feature = "asymmetric"))]
 const COLLECT_EVERY: u32 = 256;
+#[cfg(feature = "asymmetric")]
+const COLLECT_EVERY: u32 = BAG;
 
 /// Bytes of values that count as one more object: with 256 KiB of them a collection is due, however few they are.
-const BYTES_OF_ONE: usize = 1 << 10;
+const BYTES_OF_ONE: usize = (1 << 18) / COLLECT_EVERY as usize;
 
 /// Values for which a thread's list keeps memory: as many as a collection finds at most, where each was retired alone.
+#[cfg(not(feature = "asymmetric"))]
 const KEPT_VALUES: usize = 512;
+#[cfg(feature = "asymmetric")]
+const KEPT_VALUES: usize = EMPTIED * BAG as usize;
 
 /// What a thread keeps. It has no destructor, so it can be reached without a check, and until the very end of the thread.
 struct Local {
@@ -62,6 +75,8 @@ struct Local {
     waiting: Cell<bool>,
     /// Whether they are being dropped at the moment.
     dropping: Cell<bool>,
+    /// Whether a guard is about to be pinned anew.
+    repinning: Cell<bool>,
 }
 
 thread_local! {
@@ -73,6 +88,7 @@ thread_local! {
             values: UnsafeCell::new(ManuallyDrop::new(Vec::new())),
             waiting: Cell::new(false),
             dropping: Cell::new(false),
+            repinning: Cell::new(false),
         }
     };
     static END: End = const { End };
@@ -158,8 +174,13 @@ pub(super) fn is_due() -> bool {
 
 #[cold]
 pub(super) fn collect(pin: &Pin) {
-    LOCAL.with(|local| local.retired.set(0));
+    forget_retired();
     pin.flush();
+}
+
+/// A collection has what was retired.
+pub(super) fn forget_retired() {
+    LOCAL.with(|local| local.retired.set(0));
 }
 
 /// Has the thread drop a value that nobody can see any more as soon as it is unpinned.
@@ -177,6 +198,22 @@ pub(super) fn settle_unpinned() {
     if LOCAL.with(|local| local.waiting.get()) {
         drop_waiting();
     }
+}
+
+/// Moves a guard to the present epoch, and settles in between.
+#[inline]
+pub(super) fn repin(pin: &mut Pin) {
+    // Unpin and pin, with the fence that pinning has. `crossbeam_epoch::Guard::repin` has none: in the language's memory
+    // model (and on processors that reorder loads) a load after it may still find what was unlinked before the
+    // epoch that it moves to, and which that epoch does not protect.
+    pin.repin_after(|| {
+        if LOCAL.with(|local| local.waiting.get()) {
+            // A drop may fork.
+            let outer = LOCAL.with(|local| local.repinning.replace(true));
+            drop_waiting();
+            LOCAL.with(|local| local.repinning.set(outer));
+        }
+    });
 }
 
 #[cold]
@@ -242,7 +279,12 @@ fn watch_forks() {
     extern "C" fn in_child() {
         LOCAL.with(|local| {
             // After the thread's end its guards are not known.
-            if local.ended.get() || local.is_pinned() {
+            if local.ended.get() || local.is_pinned() || local.repinning.get() {
+                #[cfg(feature = "asymmetric")]
+                // SAFETY: never freed. Relaxed: there is no other thread.
+                if let Some(collector) = unsafe { COLLECTOR.load(Ordering::Relaxed).as_ref() } {
+                    collector.in_child();
+                }
                 return;
             }
             // Forgotten, not dropped: a handler has no business to run other code.

@@ -49,6 +49,26 @@ macro_rules! atomics {
                 self.turn.take();
                 self.word.store(value, order);
             }
+
+            #[allow(dead_code, reason = "not of every kind")]
+            #[track_caller]
+            pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                self.turn.take();
+                self.word.swap(value, order)
+            }
+
+            #[allow(dead_code, reason = "not of every kind")]
+            #[track_caller]
+            pub(crate) fn compare_exchange(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.turn.take();
+                self.word.compare_exchange(current, new, success, failure)
+            }
         }
 
         impl$(<$t>)? fmt::Debug for $name$(<$t>)? {

@@ -6,7 +6,7 @@ use std::thread;
 
 use tagged_radix::{RadixTree, Tag, TagSet, pin};
 
-use crate::common::{Ledger, drain, within};
+use crate::common::{Ledger, Tracked, drain, within};
 use crate::{FEW, alone, most_alive_while_replacing};
 
 /// Asserts that garbage is freed while another thread is in the middle of `wait`, which is given what to call in order to wait.
@@ -147,4 +147,41 @@ fn a_tree_is_printed_as_a_map() {
     let map = std::collections::BTreeMap::from([(7, (Box::new("a"), TagSet::EMPTY))]);
     let tree: RadixTree<Box<&str>> = RadixTree::from_iter([(7, Box::new("a"))]);
     assert_eq!(format!("{tree:#?}"), format!("{map:#?}"));
+}
+
+#[test]
+fn what_was_retired_beside_a_guard_is_freed_soon_after_it() {
+    let _alone = alone();
+    let (ledger, tree) = (Ledger::new(), RadixTree::new());
+    let replace = |times: u64| {
+        for n in 0..times {
+            tree.pin().insert(n % 64, Box::new(ledger.value(n % 64, 0)));
+        }
+    };
+    thread::scope(|scope| {
+        let _guard = pin();
+        scope.spawn(|| replace(200_000)).join().expect("no panic");
+        assert_eq!(ledger.live(), 200_000);
+    });
+    // A collection frees more than what is retired for it.
+    replace(300_000);
+    assert!(ledger.live() < FEW, "{} alive", ledger.live());
+}
+
+#[test]
+fn a_guard_that_is_repinned_beside_another_keeps_what_that_sees() {
+    let _alone = alone();
+    let ledger = Ledger::new();
+    let tree: RadixTree<Box<Tracked>> = [(0, Box::new(ledger.value(0, 7)))].into_iter().collect();
+    let (first, mut second) = (tree.pin(), pin());
+    let seen = first.get(0).expect("inserted");
+    tree.pin().remove(0);
+    for _ in 0..20 {
+        second.repin();
+        second.flush();
+        thread::scope(|scope| scope.spawn(|| pin().flush()).join()).expect("no panic");
+    }
+    assert_eq!((ledger.dropped(), seen.stamp_at(0)), (0, 7));
+    drop((first, second));
+    ledger.settle(0);
 }

@@ -1,7 +1,10 @@
 //! Threads that end, and processes that fork.
 
 use std::cell::{Cell, RefCell};
+#[cfg(unix)]
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tagged_radix::{Guard, RadixTree, pin};
 
@@ -104,6 +107,24 @@ fn values_that_are_found_when_a_thread_ends_are_dropped() {
     ledger.settle(0);
 }
 
+/// The first pin of a thread looks for garbage.
+#[test]
+fn threads_that_pin_once_free_what_another_has_left() {
+    let _alone = alone();
+    let ledger = Ledger::new();
+    let retire = move || {
+        let tree: Tree = [(0, Box::new(ledger.value(0, 0)))].into_iter().collect();
+        tree.pin().remove(0);
+    };
+    thread::spawn(retire).join().expect("no panic");
+    // Others may be pinned at some moment.
+    let start = Instant::now();
+    while ledger.dropped() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "left for good");
+        thread::spawn(|| drop(pin())).join().expect("no panic");
+    }
+}
+
 /// What a child process says, by its exit status.
 #[cfg(unix)]
 mod fork {
@@ -119,12 +140,29 @@ mod fork {
     /// Runs `body` in a child process, which is killed after a minute, and returns what `body` does, below 128; `None` if it
     /// has been killed.
     pub(super) fn in_child(body: impl FnOnce() -> u8) -> Option<u8> {
+        let child = here();
+        if child == 0 {
+            exit(body());
+        }
+        ended(child)
+    }
+
+    /// Forks; 0 in the child process, which is killed after a minute.
+    pub(super) fn here() -> c_int {
         let child = fork();
         assert!(child >= 0, "no child");
         if child == 0 {
             alarm(60);
-            _exit(body().into());
         }
+        child
+    }
+
+    pub(super) fn exit(status: u8) -> ! {
+        _exit(status.into())
+    }
+
+    /// What a child process says in the end.
+    pub(super) fn ended(child: c_int) -> Option<u8> {
         let mut status = 0;
         // SAFETY: the child is ours, and the status has its place.
         assert_eq!(unsafe { waitpid(child, &raw mut status, 0) }, child);
@@ -186,6 +224,35 @@ fn a_guard_that_is_held_across_a_fork_keeps_what_it_saw() {
         u8::from(ledger.dropped() != 0 || seen.stamp_at(0) != 7)
     });
     assert_eq!(child, Some(0), "dropped while it is in reach");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_guard_that_is_repinned_while_a_drop_forks_keeps_what_it_sees() {
+    static CHILD: AtomicI32 = AtomicI32::new(-1);
+    let _alone = alone();
+    let ledger = Ledger::new();
+    let tree: Tree = [(0, Box::new(ledger.value(0, 7)))].into_iter().collect();
+    let mut guard = pin();
+    guard.defer(|| CHILD.store(fork::here(), SeqCst));
+    while CHILD.load(SeqCst) < 0 {
+        guard.flush();
+        guard.repin();
+    }
+    let child = CHILD.load(SeqCst);
+    if child == 0 {
+        let pinned = tree.with_guard(&guard);
+        let seen = pinned.get(0).expect("inserted");
+        let churn = || {
+            tree.pin().remove(0);
+            most_alive_while_replacing();
+            (0..100).for_each(|_| pin().flush());
+        };
+        churn();
+        thread::scope(|scope| scope.spawn(churn).join().is_ok());
+        fork::exit(u8::from(ledger.dropped() != 0 || seen.stamp_at(0) != 7));
+    }
+    assert_eq!(fork::ended(child), Some(0), "dropped while it is in reach");
 }
 
 #[cfg(unix)]
