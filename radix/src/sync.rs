@@ -185,7 +185,7 @@ pub(crate) use std::thread::panicking;
 #[cfg(any(radix_loom, radix_shuttle))]
 pub(crate) use self::primitives::fence;
 #[cfg(all(feature = "asymmetric", not(any(radix_loom, radix_shuttle))))]
-pub(crate) use core::sync::atomic::fence;
+pub(crate) use core::sync::atomic::{compiler_fence, fence};
 
 /// Whether a model checker runs this build. Then nodes have few slots, levels and tags.
 pub(crate) const CHECKED: bool = cfg!(any(radix_loom, radix_shuttle));

@@ -1,6 +1,6 @@
 //! The light fence and the heavy one.
 
-use core::sync::atomic::{Ordering, compiler_fence, fence};
+use crate::sync::{Ordering, compiler_fence, fence};
 
 /// Which fences this process has.
 pub(super) struct Fences {
