@@ -47,10 +47,10 @@ struct Opened {
 pub const RIVALS: &[Rival] = &[
     Rival {
         name: "writeback",
-        what: "`Cached` over a `FileStore` with `begin_early`, with a flusher",
+        what: "`Cached` over a `FileStore` of which the kernel keeps no copies, with a flusher",
         open: cached,
     },
-    Rival { name: "kept", what: "the same without `begin_early`", open: kept },
+    Rival { name: "kept", what: "the same with the kernel's copies", open: kept },
     Rival {
         name: "file",
         what: "redb's `FileBackend`: `pread`, `pwrite`, `fdatasync`",
@@ -64,7 +64,7 @@ pub const RIVALS: &[Rival] = &[
 ];
 
 fn cached(file: File, cache: usize) -> Fallible<Opened> {
-    over(FileStore::from_file(file)?.begin_early(true), cache)
+    over(FileStore::from_file(file)?.keep_copies(false), cache)
 }
 
 fn kept(file: File, cache: usize) -> Fallible<Opened> {

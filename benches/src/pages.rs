@@ -80,10 +80,10 @@ pub const RIVALS: &[Rival] = &[
         open: mapped::open,
     },
     Rival {
-        name: "early",
-        what: "`writeback` with `FileStore::begin_early`",
+        name: "dropped",
+        what: "`writeback` with `FileStore::keep_copies(false)`",
         own_cache: true,
-        open: cached::open_early,
+        open: cached::open_dropped,
     },
     Rival {
         name: "dashmap",

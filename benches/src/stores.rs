@@ -50,9 +50,9 @@ impl Rival {
 /// All who are measured. The others are compared with the first.
 pub const RIVALS: &[Rival] = &[
     Rival {
-        name: "early",
-        what: "`FileStore` with `begin_early`: the kernel keeps no copy",
-        open: |path, _| Ok(Arc::new(FileStore::open_or_create(path)?.begin_early(true))),
+        name: "dropped",
+        what: "`FileStore` with `keep_copies(false)`",
+        open: |path, _| Ok(Arc::new(FileStore::open_or_create(path)?.keep_copies(false))),
     },
     Rival {
         name: "file",

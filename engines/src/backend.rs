@@ -139,7 +139,7 @@ impl Cached {
     /// those of a store on another, it would be refused by them.
     fn over(store: FileStore, config: Config) -> io::Result<Self> {
         // A load, then commits of few pages.
-        let store = store.begin_early(true);
+        let store = store.keep_copies(false);
         let backend = FileBackend::new(store.file().try_clone()?).map_err(io::Error::other)?;
         let mapping = Mapping::with_config(Arc::new(store), config)?;
         Ok(Self::with_locks(&mapping, Locks::new(mapping.store(), Some(backend))))

@@ -29,6 +29,34 @@ pub(crate) fn barrier() -> bool {
     false
 }
 
+/// Has the system begin to write a part of a file to its device, and waits for none of it.
+///
+/// A flush that comes later has less to wait for then; what was not begun it writes itself, and it tells what has failed. Only that is begun which the
+/// system has when this is called.
+///
+/// Here, beside memory, because no safe library has the call that keeps the system's own copy: `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`. A hint: on systems
+/// other than Linux it does nothing, nor where the system refuses it, as of what is no file or device.
+///
+/// # Concurrency
+/// Takes no lock of this crate. It may wait for room in the device's queue.
+///
+/// # Examples
+/// ```
+/// # let path = std::env::temp_dir().join(format!("page-frames-doc-{}", std::process::id()));
+/// let file = std::fs::File::create(&path)?;
+/// # std::fs::write(&path, [1; 5000])?;
+/// page_frames::start_writing(&file, 0, 5000);
+/// file.sync_data()?;
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn start_writing(file: &std::fs::File, offset: u64, len: u64) {
+    #[cfg(all(target_os = "linux", not(any(miri, frames_loom))))]
+    native::start_writing(file, offset, len);
+    #[cfg(not(all(target_os = "linux", not(any(miri, frames_loom)))))]
+    let _ = (file, offset, len);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,10 +56,9 @@ fn over_pwrite(outcomes: &[Outcome], rival: &str, act: Act) -> Option<f64> {
 fn verdicts(outcomes: &[Outcome], overheads: &[Overhead]) -> Vec<Verdict> {
     let limits = [
         ("writeback", Act::Update, 1.0 / 20.0),
-        ("writeback", Act::Write, 1.0 / 5.0),
+        ("writeback", Act::Write, 1.0 / 8.0),
         ("writeback", Act::Read, 1.0 / 2.0),
-        ("writeback", Act::SyncAll, 1.0 / 0.9),
-        ("early", Act::SyncAll, 1.0 / 0.9),
+        ("writeback", Act::SyncAll, 1.0),
         ("writeback", Act::SyncRandom, 1.0),
     ];
     let over = |(rival, act, limit): (&str, Act, f64)| {

@@ -15,8 +15,8 @@ pub(super) fn open(file: File) -> io::Result<Box<dyn Pages>> {
 }
 
 /// With a device that begins with long runs at once.
-pub(super) fn open_early(file: File) -> io::Result<Box<dyn Pages>> {
-    over(FileStore::from_file(file)?.begin_early(true))
+pub(super) fn open_dropped(file: File) -> io::Result<Box<dyn Pages>> {
+    over(FileStore::from_file(file)?.keep_copies(false))
 }
 
 fn over(store: FileStore) -> io::Result<Box<dyn Pages>> {

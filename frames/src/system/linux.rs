@@ -32,6 +32,26 @@ pub(crate) fn barrier() -> bool {
     order() || (register_barrier() && order())
 }
 
+/// See [`start_writing`](super::start_writing).
+#[cfg(target_os = "linux")]
+pub(super) fn start_writing(file: &std::fs::File, offset: u64, len: u64) {
+    use std::ffi::{c_int, c_uint};
+    use std::os::fd::{AsRawFd, RawFd};
+
+    const SYNC_FILE_RANGE_WRITE: c_uint = 2;
+
+    // As glibc, musl and others declare it.
+    unsafe extern "C" {
+        safe fn sync_file_range(file: RawFd, offset: i64, len: i64, flags: c_uint) -> c_int;
+    }
+
+    // 0 would be all that follows.
+    if let (Ok(offset), Ok(len @ 1..)) = (offset.try_into(), len.try_into()) {
+        // Whatever it says: a flush does what is left.
+        let _ = sync_file_range(file.as_raw_fd(), offset, len, SYNC_FILE_RANGE_WRITE);
+    }
+}
+
 fn map(len: usize) -> Result<NonNull<u8>, Error> {
     let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: a new mapping at an address of the system's choice touches nothing that exists.

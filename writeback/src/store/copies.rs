@@ -1,10 +1,13 @@
-//! The kernel's own copy of what a file is written: the device begins with it early, and it is dropped once it is durable.
+//! The kernel's own copy of what a file is written: the device begins with it early, and it is dropped once it is durable, where that is asked for.
+//!
+//! A call that writes a *long run* is followed by one that has the kernel write it to the device at once, unless that is refused: a flush finds little
+//! left to do, and the device works while the next run is gathered. The kernel keeps its copy.
 //!
 //! The cache has these pages, so the kernel's copy is memory for nothing. It is worse than that: what one call writes the kernel keeps in
 //! large pieces (folios of up to a megabyte and more), and every later write of a single page in one of these, and the flush after it,
-//! walks all blocks of the piece. So two things are done, and both are hints:
+//! walks all blocks of the piece. So, if the copy is not wanted, two things are done, and both are hints:
 //!
-//! * A call that writes a *long run* says `RWF_DONTCACHE`: the kernel writes it to the device at once, and drops it then. Linux has the flag since
+//! * A call that writes a long run says `RWF_DONTCACHE`: the kernel writes it to the device at once, and drops it then. Linux has the flag since
 //!   6.14, with races that were found later, for which it was turned off until they were mended: it is used from 6.16 on. A file system that
 //!   refuses it is asked once.
 //! * After a flush it is advised that *runs* written before are not needed. They are clean then, and those are dropped that
@@ -12,8 +15,8 @@
 //! * Between two flushes that is advised of a long run when some others have been written after it: the device is likely to have it by then. So the
 //!   kernel's memory for these runs does not grow with a load, however long that is.
 //!
-//! Where there is no flag, advice is all there is, and is given after the flush only. It would begin with what it finds dirty, but Linux then also
-//! has every processor hand over what it keeps of pages, in vain and at each run.
+//! Where there is no flag, the device is made to begin as if the copy was wanted, and advice is given after the flush only: of what is being written it would have
+//! every processor hand over what it keeps of pages, in vain and at each run.
 //!
 //! Ranges are taken out before the flush begins and dropped after it has succeeded and was told: what is written meanwhile is left for the next one.
 //! Advice drops nothing that is dirty, so a range that is out of date costs time at the most. So that it is not much, few ranges are remembered: too many are
@@ -43,6 +46,8 @@ const GAP_MAX: u64 = 1 << 20;
 /// What is to become of the kernel's copy of a file.
 #[derive(Debug)]
 pub(super) struct Copies {
+    /// Whether the device is to begin with long runs at once.
+    is_early: bool,
     /// Whether nobody needs it.
     unwanted: bool,
     /// Whether the kernel has refused the flag, or has none that can be used.
@@ -52,13 +57,21 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    pub(super) fn new(unwanted: bool) -> Self {
-        Self::on(unwanted, system::has_flag())
+    pub(super) fn new() -> Self {
+        Self::on(false, system::has_flag())
     }
 
     fn on(unwanted: bool, has_flag: bool) -> Self {
         let (is_refused, runs) = (HintBool::new(!has_flag), Mutex::new(Runs::default()));
-        Self { unwanted, is_refused, runs }
+        Self { is_early: true, unwanted, is_refused, runs }
+    }
+
+    pub(super) fn begin_early(&mut self, yes: bool) {
+        self.is_early = yes;
+    }
+
+    pub(super) fn keep(&mut self, yes: bool) {
+        self.unwanted = !yes;
     }
 
     /// Writes as `pwritev` does, and tells the device to begin if that is much.
@@ -68,7 +81,13 @@ impl Copies {
         slices: &[IoSlice<'_>],
         at: u64,
     ) -> Result<usize, Errno> {
-        let plain = || super::system::pwritev(file, slices, at);
+        let plain = || {
+            let written = super::system::pwritev(file, slices, at)?;
+            if self.is_early && written >= LONG {
+                page_frames::start_writing(file, at, written as u64);
+            }
+            Ok(written)
+        };
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
         self.write_by(len, at, || system::write_dropping(file, slices, at), plain)
     }
@@ -83,8 +102,9 @@ impl Copies {
     ) -> Result<usize, Errno> {
         // The call that has flags takes the last offset of all for "wherever the file's position is".
         let is_offset = at <= i64::MAX.unsigned_abs();
+        let is_to_be_dropped = self.unwanted && self.is_early && len >= LONG;
         // Relaxed: who does not see it yet is refused too.
-        if !self.unwanted || len < LONG || !is_offset || self.is_refused.load(Ordering::Relaxed) {
+        if !is_to_be_dropped || !is_offset || self.is_refused.load(Ordering::Relaxed) {
             return plain();
         }
         match dropping() {
@@ -110,7 +130,8 @@ impl Copies {
             return None;
         }
         // Relaxed: it is a hint.
-        let is_begun = len >= LONG as u64 && !self.is_refused.load(Ordering::Relaxed);
+        let is_begun =
+            self.is_early && len >= LONG as u64 && !self.is_refused.load(Ordering::Relaxed);
         let mut runs = self.runs.lock();
         runs.add(offset, len);
         if is_begun { runs.add_long(offset, len) } else { None }

@@ -20,8 +20,8 @@ const READS_MAX: u32 = 4;
 /// A file as a store.
 ///
 /// Reads and writes are done by the thread that asks for them, adjacent pages in one `preadv` or `pwritev`; a short or
-/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. The device can be made to begin early, and the
-/// kernel to keep no second copy of runs that were written ([`begin_early`](Self::begin_early)).
+/// interrupted call is continued. `flush` is `fdatasync` or `fsync`. The device begins early with long
+/// runs ([`begin_early`](Self::begin_early)), and the kernel can be made to keep no second copy of what was written ([`keep_copies`](Self::keep_copies)).
 ///
 /// A file's name is kept by its folder, and no sync of a file makes it durable. A store made by
 /// [`create`](Self::create) or [`open_or_create`](Self::open_or_create) therefore syncs the folder too, once,
@@ -166,7 +166,9 @@ impl FileStore {
 
     pub(super) fn new(file: File, found: Found) -> Self {
         let (unsynced_folder, position) = (Mutex::new(None), Mutex::new(()));
-        let (copies, ready) = (Copies::new(false), Ready::new(found.alignment > 1));
+        let (mut copies, ready) = (Copies::new(), Ready::new(found.alignment > 1));
+        // With direct I/O there are none.
+        copies.begin_early(found.alignment == 1);
         Self { file, found, copies, ready, unsynced_folder, position }
     }
 
@@ -210,15 +212,34 @@ impl FileStore {
         Ok(())
     }
 
-    /// Sets whether the device begins with a long run (256 KiB and more) as soon as the kernel has it, and whether the kernel
-    /// drops its own copy of runs (16 KiB and more) when they are durable. Off by default; on Linux only. The kernel keeps what
+    /// Sets whether the device begins with a long run (256 KiB and more) as soon as the kernel has it. On by default; on Linux only.
+    ///
+    /// The device then works while the next run is being gathered, and a flush has little left to wait for. The price: a long run that is written again and again without a
+    /// flush between goes to the device each time, and not once in a while, as the kernel would have it.
+    ///
+    /// # Examples
+    /// ```
+    /// use writeback::FileStore;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("writeback-doc-be-{}", std::process::id()));
+    /// let store = FileStore::create(&path)?.begin_early(false);
+    /// # drop(store);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn begin_early(mut self, yes: bool) -> Self {
+        self.copies.begin_early(yes && self.found.alignment == 1);
+        self
+    }
+
+    /// Sets whether the kernel keeps its own copy of runs (16 KiB and more) that were written and are durable. On by default; it can be told on Linux only. The kernel keeps what
     /// was written in shorter pieces, and what was read.
     ///
-    /// The device begins early from Linux 6.16 on, where the file system knows `RWF_DONTCACHE`. Elsewhere the copy is dropped after a flush, and no
-    /// sooner.
+    /// Long runs (256 KiB and more) are dropped as the device has them from Linux 6.16 on, where the file system knows `RWF_DONTCACHE`, unless
+    /// [`begin_early`](Self::begin_early) is off. Elsewhere the copy is dropped after a flush, and no sooner.
     ///
-    /// The device then works while the next run is being gathered, a flush has little left to wait for, and
-    /// memory is not used twice. Nor does the kernel keep pages in the large pieces in which they were
+    /// Without the copy memory is not used twice. Nor does the kernel keep pages in the large pieces in which they were
     /// written, in which a later write of a single page takes it several times as long. So it is good for databases: a load, then syncs of
     /// few pages. The price: what is evicted from this cache is read from the device, and whoever writes the same long runs again and
     /// again has the kernel take new memory for each, which can be dear in a virtual machine.
@@ -227,16 +248,16 @@ impl FileStore {
     /// ```
     /// use writeback::FileStore;
     ///
-    /// # let path = std::env::temp_dir().join(format!("writeback-doc-be-{}", std::process::id()));
-    /// let store = FileStore::create(&path)?.begin_early(true);
+    /// # let path = std::env::temp_dir().join(format!("writeback-doc-kc-{}", std::process::id()));
+    /// let store = FileStore::create(&path)?.keep_copies(false);
     /// # drop(store);
     /// # std::fs::remove_file(&path)?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
-    pub fn begin_early(mut self, yes: bool) -> Self {
+    pub fn keep_copies(mut self, yes: bool) -> Self {
         // With direct I/O there are none.
-        self.copies = Copies::new(yes && self.found.alignment == 1);
+        self.copies.keep(yes || self.found.alignment > 1);
         self
     }
 

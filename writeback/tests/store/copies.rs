@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::File;
 use std::io::IoSlice;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -63,7 +64,7 @@ fn left_by(store: FileStore, path: &Path) -> usize {
 #[test]
 fn what_was_loaded_and_synced_is_in_one_cache() {
     let Some((_folder, path)) = folder() else { return };
-    let left = left_by(FileStore::create(&path).unwrap().begin_early(true), &path);
+    let left = left_by(FileStore::create(&path).unwrap().keep_copies(false), &path);
     assert!(left < 64 * MIB / 20, "{left} bytes");
 }
 
@@ -94,7 +95,7 @@ fn a_long_run_leaves_the_kernels_cache_when_it_is_written() {
     if !knows_the_flag(&path) {
         return println!("skipped: there is no RWF_DONTCACHE here");
     }
-    let store = FileStore::create(&path).unwrap().begin_early(true);
+    let store = FileStore::create(&path).unwrap().keep_copies(false);
     for offset in (0..16 * MIB).step_by(MIB) {
         store.write_at(offset as u64, &vec![7; MIB]).unwrap();
     }
@@ -112,7 +113,7 @@ fn a_load_that_overwrites_does_not_fill_the_kernels_cache() {
     if !knows_the_flag(&path) {
         return println!("skipped: there is no RWF_DONTCACHE here");
     }
-    let store = FileStore::create(&path).unwrap().begin_early(true);
+    let store = FileStore::create(&path).unwrap().keep_copies(false);
     for round in 0..2 {
         for offset in (0..64 * MIB).step_by(MIB) {
             store.write_at(offset as u64, &vec![7; MIB]).unwrap();
@@ -129,7 +130,7 @@ fn a_load_that_overwrites_does_not_fill_the_kernels_cache() {
 #[test]
 fn runs_that_are_not_long_leave_it_with_a_flush() {
     let Some((_folder, path)) = folder() else { return };
-    let store = FileStore::create(&path).unwrap().begin_early(true);
+    let store = FileStore::create(&path).unwrap().keep_copies(false);
     // More than are remembered one by one, and as many.
     for runs in [300, 20] {
         for number in 0..runs {
@@ -142,4 +143,38 @@ fn runs_that_are_not_long_leave_it_with_a_flush() {
     let mut bytes = [0; 32_768];
     assert_eq!(store.read_at(65_536, &mut bytes).unwrap(), bytes.len());
     assert_eq!(bytes, [7; 32_768]);
+}
+
+/// How many bytes of a file the kernel has that were written and that the device has not begun with: `cachestat(2)`. `None` before Linux 6.5.
+fn not_begun(file: &File) -> Option<usize> {
+    let (range, mut pages) = ([0_u64; 2], [0_u64; 5]);
+    // SAFETY: a range of two words is read, and five words are written.
+    let outcome = unsafe {
+        libc::syscall(451, file.as_raw_fd(), range.as_ptr(), pages.as_mut_ptr(), 0 as libc::c_uint)
+    };
+    (outcome == 0).then(|| usize::try_from(pages[1]).unwrap() * 4096)
+}
+
+#[test]
+fn the_device_begins_with_a_long_run_unless_it_is_told() {
+    let Some((_folder, path)) = folder() else { return };
+    let left_of = |written: usize, is_early: bool| {
+        let store = FileStore::create(&path).unwrap().begin_early(is_early);
+        store.write_at(0, &vec![7; written]).unwrap();
+        not_begun(store.file())
+    };
+    let long = 256 << 10;
+    if left_of(long, true).is_none() {
+        return println!("skipped: there is no cachestat here");
+    }
+    for (written, is_early, left) in
+        [(long, true, 0), (long / 2, true, long / 2), (long, false, long)]
+    {
+        // The kernel may begin by itself at any moment, but not each time.
+        let is_seen = (0..10).any(|_| left_of(written, is_early) == Some(left));
+        assert!(is_seen, "early: {is_early}, {written} bytes");
+    }
+    let store = FileStore::create(&path).unwrap();
+    store.write_at(0, &vec![7; long]).unwrap();
+    assert_eq!(not_begun(store.file()), Some(0), "if it is told nothing");
 }
