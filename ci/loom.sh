@@ -2,7 +2,7 @@
 # Runs the models of all crates under loom: every interleaving with at most PREEMPTIONS preemptions, and every value that the memory
 # orderings let a load return. The tree three times: with full nodes only, with compact ones, and with compact ones that grow. A failure
 # says in which execution. Without PREEMPTIONS, the quick form: two, but of a model with more than 2,000 executions the first 2,000,
-# and then all with one (of the page cache's, up to 15,000).
+# and then all with one (of the page cache's, up to 8,000).
 # Usage: ci/loom.sh [PREEMPTIONS]; the long form: ci/loom.sh 3.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -13,7 +13,7 @@ const PREEMPTIONS: usize = 2;
 /// With `LOOM_QUICK` a model that has not ended after so many executions is left there, and played to its end with one preemption.
 const QUICK: usize = 2_000;
 /// So it is after so many with one: two or three models are longer.
-const QUICK_WITH_ONE: usize = 15_000;
+const QUICK_WITH_ONE: usize = 8_000;
 /// Steps of one execution. A model that needs more waits for something that does not come.
 const BRANCHES: usize = 10_000;
 
