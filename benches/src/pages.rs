@@ -35,6 +35,15 @@ pub trait Pages: Sync {
     /// # Errors
     /// As the system's.
     fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+    /// The byte at `offset`, where it is kept if that can be.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn look(&self, offset: u64) -> io::Result<u8> {
+        let mut byte = [0; 1];
+        self.read(offset, &mut byte)?;
+        Ok(byte[0])
+    }
     /// Writes all of `buf`, within the file.
     ///
     /// # Errors
@@ -102,6 +111,10 @@ pub enum Act {
     Write,
     /// Read a random page.
     Read,
+    /// Read 64 bytes of a random page.
+    ReadLittle,
+    /// Look at a byte of a random page, where it is kept: with a guard, if there are guards.
+    Look,
     /// Write the whole file from start to end, 1 MiB at a time, and sync.
     Sequential,
     /// Write random pages, an eighth of all, and sync.
@@ -121,6 +134,8 @@ impl Act {
             Act::Update => "update 64 bytes, cached",
             Act::Write => "write 4 KiB, cached",
             Act::Read => "read 4 KiB, cached",
+            Act::ReadLittle => "read 64 bytes, cached",
+            Act::Look => "look at a byte in place, cached",
             Act::Sequential => "write all, 1 MiB at a time, and sync",
             Act::Random => "write an eighth of the pages, at random, and sync",
             Act::SyncAll => "sync all, written before",
@@ -132,7 +147,7 @@ impl Act {
     /// Names what a figure is the cost of.
     pub const fn unit(self) -> &'static str {
         match self {
-            Act::Update | Act::Write | Act::Read => "ns/op",
+            Act::Update | Act::Write | Act::Read | Act::ReadLittle | Act::Look => "ns/op",
             Act::Sequential | Act::Random | Act::SyncAll | Act::SyncRandom => "ns/page",
             Act::Commit => "ns/sync",
         }
@@ -147,6 +162,10 @@ pub const ACTS: &[(Act, usize)] = &[
     (Act::Write, 2),
     (Act::Read, 1),
     (Act::Read, 2),
+    (Act::ReadLittle, 1),
+    (Act::ReadLittle, 2),
+    (Act::Look, 1),
+    (Act::Look, 2),
     (Act::Sequential, 1),
     (Act::SyncAll, 1),
     (Act::Random, 1),
@@ -242,7 +261,7 @@ impl Subject<'_> {
         let write_eighth = || self.write_pages(eighth, seed);
         let write_all = || write_all(self.pages, self.count, seed);
         let (wall, operations) = match act {
-            Act::Update | Act::Write | Act::Read => {
+            Act::Update | Act::Write | Act::Read | Act::ReadLittle | Act::Look => {
                 let share = all.len() / threads;
                 let work =
                     |thread: usize| repeat(self.pages, act, &all[thread * share..][..share], seed);
@@ -295,11 +314,14 @@ fn repeat(pages: &dyn Pages, act: Act, numbers: &[u64], seed: u64) -> io::Result
     for _ in 0..PASSES {
         for number in numbers {
             let start = number * PAGE as u64;
+            let mut place = || start + rng.random_range(0..PAGE as u64 / 64) * 64;
             match act {
-                Act::Update => {
-                    let place = rng.random_range(0..PAGE as u64 / 64) * 64;
-                    pages.write(start + place, &page[..64])?;
+                Act::Update => pages.write(place(), &page[..64])?,
+                Act::ReadLittle => {
+                    pages.read(place(), &mut page[..64])?;
+                    black_box(&page);
                 }
+                Act::Look => _ = black_box(pages.look(place())?),
                 Act::Read => {
                     pages.read(start, &mut page)?;
                     black_box(&page);
@@ -325,6 +347,7 @@ fn check(pages: &dyn Pages, count: u64) -> io::Result<()> {
         pages.write(number * PAGE as u64 + 64, &written)?;
         pages.read(number * PAGE as u64 + 64, &mut read)?;
         assert_eq!(read, written, "page {number}");
+        assert_eq!(pages.look(number * PAGE as u64 + 127)?, written[63], "page {number}");
     }
     pages.sync()
 }

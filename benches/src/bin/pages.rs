@@ -57,7 +57,8 @@ fn verdicts(outcomes: &[Outcome], overheads: &[Overhead]) -> Vec<Verdict> {
     let limits = [
         ("writeback", Act::Update, 1.0 / 20.0),
         ("writeback", Act::Write, 1.0 / 8.0),
-        ("writeback", Act::Read, 1.0 / 2.0),
+        ("writeback", Act::Read, 1.0 / 1.7),
+        ("writeback", Act::ReadLittle, 1.0 / 6.0),
         ("writeback", Act::SyncAll, 1.0),
         ("writeback", Act::SyncRandom, 1.0),
     ];
@@ -66,6 +67,11 @@ fn verdicts(outcomes: &[Outcome], overheads: &[Overhead]) -> Vec<Verdict> {
         Some(Verdict { title, limit, measured: over_pwrite(outcomes, rival, act)? })
     };
     let mut verdicts: Vec<Verdict> = limits.into_iter().filter_map(over).collect();
+    let looks = outcomes.iter().find(|row| row.act == Act::Look && row.threads == 1);
+    if let Some(look) = looks.and_then(|row| Spread::of(row.samples.first()?)) {
+        let title = "a read guard on a random page, ns".to_owned();
+        verdicts.push(Verdict { title, limit: 75.0, measured: look.median });
+    }
     let medians: Vec<f64> = overheads
         .iter()
         .filter_map(|overhead| Some(Spread::of(&overhead.samples)?.median))

@@ -5,7 +5,7 @@ use std::io;
 
 use writeback::{FileStore, Handle, Mapping};
 
-use super::Pages;
+use super::{Pages, place};
 
 /// A handle of a mapping over the file.
 struct Cached(Handle);
@@ -14,7 +14,7 @@ pub(super) fn open(file: File) -> io::Result<Box<dyn Pages>> {
     over(FileStore::from_file(file)?)
 }
 
-/// With a device that begins with long runs at once.
+/// The same, and the kernel keeps no copy of what was written.
 pub(super) fn open_dropped(file: File) -> io::Result<Box<dyn Pages>> {
     over(FileStore::from_file(file)?.keep_copies(false))
 }
@@ -28,6 +28,12 @@ impl Pages for Cached {
     fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let read = self.0.read_at(buf, offset).map_err(io::Error::other)?;
         if read < buf.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    fn look(&self, offset: u64) -> io::Result<u8> {
+        let (number, at) = place(offset);
+        let page = self.0.mapping().page(number).map_err(io::Error::other)?;
+        Ok(page.read()[at])
     }
 
     fn write(&self, offset: u64, buf: &[u8]) -> io::Result<()> {

@@ -35,6 +35,12 @@ impl Pages for Mapped {
         Ok(())
     }
 
+    fn look(&self, offset: u64) -> io::Result<u8> {
+        let from = self.place(offset, 1)?;
+        // SAFETY: `place` has checked the range; the file is not cut, and threads keep to pages of their own.
+        Ok(unsafe { from.read_volatile() })
+    }
+
     fn write(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
         let to = self.place(offset, buf.len())?;
         // SAFETY: `place` has checked the range; the file is not cut, and threads keep to pages of their own.
