@@ -174,7 +174,10 @@ fn the_device_begins_with_a_long_run_unless_it_is_told() {
         let is_seen = (0..10).any(|_| left_of(written, is_early) == Some(left));
         assert!(is_seen, "early: {is_early}, {written} bytes");
     }
-    let store = FileStore::create(&path).unwrap();
-    store.write_at(0, &vec![7; long]).unwrap();
-    assert_eq!(not_begun(store.file()), Some(0), "if it is told nothing");
+    let is_default = (0..10).any(|_| {
+        let store = FileStore::create(&path).unwrap();
+        store.write_at(0, &vec![7; long]).unwrap();
+        not_begun(store.file()) == Some(0)
+    });
+    assert!(is_default);
 }
