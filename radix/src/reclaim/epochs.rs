@@ -143,6 +143,7 @@ impl Collector {
     }
 
     /// Of a child process, whose only thread is pinned: others may have been in the middle of something.
+    #[cfg(all(unix, not(miri)))]
     pub(super) fn in_child(&self) {
         self.is_advancing.store(false, Ordering::Relaxed);
     }
