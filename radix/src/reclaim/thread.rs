@@ -206,6 +206,11 @@ pub(super) fn repin(pin: &mut Pin) {
     // Unpin and pin, with the fence that pinning has. `crossbeam_epoch::Guard::repin` has none: in the language's memory
     // model (and on processors that reorder loads) a load after it may still find what was unlinked before the
     // epoch that it moves to, and which that epoch does not protect.
+    if LOCAL.with(|local| local.ended.get()) {
+        // Its registration may end with it, and another one takes its place.
+        *pin = self::pin();
+        return settle_unpinned();
+    }
     pin.repin_after(|| {
         if LOCAL.with(|local| local.waiting.get()) {
             // A drop may fork.

@@ -92,6 +92,50 @@ fn a_guard_may_outlive_what_its_thread_keeps_for_it() {
 }
 
 #[test]
+fn a_guard_can_be_repinned_when_its_thread_has_ended() {
+    let _alone = alone();
+    let ledger = Ledger::new();
+    let end = move |mut guard: Guard| {
+        let before = ledger.dropped();
+        let tree: Tree = [(0, Box::new(ledger.value(0, 7)))].into_iter().collect();
+        tree.with_guard(&guard).remove(0);
+        // It keeps nothing of what was removed before.
+        let start = Instant::now();
+        while ledger.dropped() == before {
+            assert!(start.elapsed() < Duration::from_secs(10), "left for good");
+            guard.repin();
+            guard.flush();
+        }
+        let pinned = tree.with_guard(&guard);
+        pinned.insert(0, Box::new(ledger.value(0, 8)));
+        let seen = pinned.get(0).expect("inserted");
+        thread::scope(|scope| {
+            scope.spawn(|| _ = tree.pin().remove(0));
+        });
+        thread::scope(|scope| {
+            scope.spawn(|| (0..100).for_each(|_| pin().flush()));
+        });
+        assert_eq!((ledger.dropped(), seen.stamp_at(0)), (before + 1, 8));
+    };
+    within(move || {
+        let at_end = |action: Box<dyn FnOnce()>| EARLY.with(|last| last.0.set(Some(action)));
+        for is_left in [false, true] {
+            let thread = thread::spawn(move || {
+                EARLY.with(|_| ());
+                let guard = pin();
+                at_end(match is_left {
+                    true => Box::new(move || end(guard)),
+                    false => Box::new(move || end(pin())),
+                });
+            });
+            thread.join().expect("no panic");
+            ledger.settle(0);
+        }
+        assert_eq!(ledger.made(), 4);
+    });
+}
+
+#[test]
 fn values_that_are_found_when_a_thread_ends_are_dropped() {
     let _alone = alone();
     let ledger = Ledger::new();
