@@ -249,6 +249,19 @@ fn a_child_process_frees_what_it_retires_whoever_was_pinned_in_the_parent() {
     assert_eq!(fork::in_child(frees_garbage), Some(0));
 }
 
+/// 0 if the only value of the tree, a 7 that is seen under a guard, survives that it is removed and much is retired, here and by another thread.
+#[cfg(unix)]
+fn loses(tree: &Tree, seen: &Tracked, ledger: &'static Ledger) -> u8 {
+    let churn = || {
+        tree.pin().remove(0);
+        most_alive_while_replacing();
+        (0..100).for_each(|_| pin().flush());
+    };
+    churn();
+    thread::scope(|scope| scope.spawn(churn).join().is_ok());
+    u8::from(ledger.dropped() != 0 || seen.stamp_at(0) != 7)
+}
+
 #[cfg(unix)]
 #[test]
 fn a_guard_that_is_held_across_a_fork_keeps_what_it_saw() {
@@ -257,16 +270,7 @@ fn a_guard_that_is_held_across_a_fork_keeps_what_it_saw() {
     let tree: Tree = [(0, Box::new(ledger.value(0, 7)))].into_iter().collect();
     let pinned = tree.pin();
     let seen = pinned.get(0).expect("inserted");
-    let child = fork::in_child(|| {
-        let churn = || {
-            tree.pin().remove(0);
-            most_alive_while_replacing();
-            (0..100).for_each(|_| pin().flush());
-        };
-        churn();
-        thread::scope(|scope| scope.spawn(churn).join().is_ok());
-        u8::from(ledger.dropped() != 0 || seen.stamp_at(0) != 7)
-    });
+    let child = fork::in_child(|| loses(&tree, seen, ledger));
     assert_eq!(child, Some(0), "dropped while it is in reach");
 }
 
@@ -287,14 +291,7 @@ fn a_guard_that_is_repinned_while_a_drop_forks_keeps_what_it_sees() {
     if child == 0 {
         let pinned = tree.with_guard(&guard);
         let seen = pinned.get(0).expect("inserted");
-        let churn = || {
-            tree.pin().remove(0);
-            most_alive_while_replacing();
-            (0..100).for_each(|_| pin().flush());
-        };
-        churn();
-        thread::scope(|scope| scope.spawn(churn).join().is_ok());
-        fork::exit(u8::from(ledger.dropped() != 0 || seen.stamp_at(0) != 7));
+        fork::exit(loses(&tree, seen, ledger));
     }
     assert_eq!(fork::ended(child), Some(0), "dropped while it is in reach");
 }
