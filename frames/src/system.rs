@@ -1,4 +1,5 @@
-//! Memory from the system, in pieces as large as a segment: mapped where that can be undone in part, else from `std::alloc`.
+//! Memory from the system, in pieces as large as a segment: mapped where that can be undone in part, else from `std::alloc`. And two calls besides: a
+//! fence of all threads, and one that has a file written.
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(miri, frames_loom))))]
 #[path = "system/linux.rs"]

@@ -88,6 +88,8 @@ impl Guard {
     ///
     /// Takes `&mut self`: no reference obtained under the guard can outlive the call. It does nothing while another
     /// guard of the same thread lives. It costs as much as making a guard.
+    /// In destructors of thread-locals that run when the thread's own registration has ended, guards of a thread know nothing of each other: one is moved on though
+    /// another lives, values are dropped though another lives, and a fork counts as one under a guard.
     ///
     /// # Examples
     /// ```

@@ -379,7 +379,7 @@ impl Pin {
     }
 
     /// # Safety
-    /// `call` must be sound to run once, at any later time, on any thread. If it panics, this thread frees nothing any more.
+    /// `call` must be sound to run once, at any later time, on any thread. If it panics, nothing is freed any more by this thread, nor by who gets its participant.
     #[inline]
     pub(super) unsafe fn defer_unchecked<F: FnOnce()>(&self, call: F) {
         let deferred = Deferred::new(call);

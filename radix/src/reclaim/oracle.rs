@@ -109,7 +109,7 @@ pub(super) fn drop_unpinned(value: Doomed) {
 
 pub(super) fn settle_unpinned() {}
 
-pub(super) fn repin(pin: &mut Pin) {
+pub(super) fn repin(pin: &mut core::mem::ManuallyDrop<Pin>) {
     pin.repin_after(settle_unpinned);
 }
 

@@ -44,7 +44,7 @@ pub(super) use super::epochs::Pin;
 #[cfg(feature = "asymmetric")]
 use super::epochs::{BAG, Collector, EMPTIED, LocalHandle};
 
-/// Objects that a thread may retire for one collection: half of what a collection frees at most.
+/// Objects that a thread may retire for one collection, which frees at most twice as many, or four times with the crate's own epochs.
 ///
 /// crossbeam-epoch collects once in 128 pins of a thread, and then at most 512 objects. A thread that retires more than four
 /// objects a pin would leave garbage behind for good, and ever more of it. So whoever retires also collects, in proportion.
@@ -202,14 +202,12 @@ pub(super) fn settle_unpinned() {
 
 /// Moves a guard to the present epoch, and settles in between.
 #[inline]
-pub(super) fn repin(pin: &mut Pin) {
+pub(super) fn repin(pin: &mut ManuallyDrop<Pin>) {
     // Unpin and pin, with the fence that pinning has. `crossbeam_epoch::Guard::repin` has none: in the language's memory
     // model (and on processors that reorder loads) a load after it may still find what was unlinked before the
     // epoch that it moves to, and which that epoch does not protect.
     if LOCAL.with(|local| local.ended.get()) {
-        // Its registration may end with it, and another one takes its place.
-        *pin = self::pin();
-        return settle_unpinned();
+        return replace(pin);
     }
     pin.repin_after(|| {
         if LOCAL.with(|local| local.waiting.get()) {
@@ -219,6 +217,24 @@ pub(super) fn repin(pin: &mut Pin) {
             LOCAL.with(|local| local.repinning.set(outer));
         }
     });
+}
+
+/// Of a thread that has ended: the pin's registration may end with it, and another one takes its place.
+#[cold]
+fn replace(pin: &mut ManuallyDrop<Pin>) {
+    /// The place must not be left without one.
+    struct Abort;
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            std::process::abort();
+        }
+    }
+    let abort = Abort;
+    // SAFETY: nobody looks before another is there: whatever unwinds meanwhile ends the process.
+    unsafe { ManuallyDrop::drop(pin) };
+    settle_unpinned();
+    *pin = ManuallyDrop::new(self::pin());
+    core::mem::forget(abort);
 }
 
 #[cold]

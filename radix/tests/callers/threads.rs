@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 #[cfg(unix)]
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,6 +97,19 @@ fn a_guard_can_be_repinned_when_its_thread_has_ended() {
     let _alone = alone();
     let ledger = Ledger::new();
     let end = move |mut guard: Guard| {
+        // What is deferred runs under no guard: meanwhile others free what they retire.
+        guard.defer(|| {
+            let (sender, receiver) = mpsc::channel();
+            thread::spawn(move || {
+                pin().defer(move || _ = sender.send(()));
+                drain(|| {
+                    pin().flush();
+                    receiver.try_recv().is_ok()
+                });
+            })
+            .join()
+            .expect("freed");
+        });
         let before = ledger.dropped();
         let tree: Tree = [(0, Box::new(ledger.value(0, 7)))].into_iter().collect();
         tree.with_guard(&guard).remove(0);

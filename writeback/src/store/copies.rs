@@ -5,7 +5,7 @@
 //!
 //! The cache has these pages, so the kernel's copy is memory for nothing. It is worse than that: what one call writes the kernel keeps in
 //! large pieces (folios of up to a megabyte and more), and every later write of a single page in one of these, and the flush after it,
-//! walks all blocks of the piece. So, if the copy is not wanted, two things are done, and both are hints:
+//! walks all blocks of the piece. So, if the copy is not wanted, three things are done, the first and the third only if the device is to begin early. All are hints:
 //!
 //! * A call that writes a long run says `RWF_DONTCACHE`: the kernel writes it to the device at once, and drops it then. Linux has the flag since
 //!   6.14, with races that were found later, for which it was turned off until they were mended: it is used from 6.16 on. A file system that
@@ -15,7 +15,7 @@
 //! * Between two flushes that is advised of a long run when some others have been written after it: the device is likely to have it by then. So the
 //!   kernel's memory for these runs does not grow with a load, however long that is.
 //!
-//! Where there is no flag, the device is made to begin as if the copy was wanted, and advice is given after the flush only: of what is being written it would have
+//! Where there is no flag, the device begins as if the copy was wanted, and advice is given after the flush only: of what is being written it would have
 //! every processor hand over what it keeps of pages, in vain and at each run.
 //!
 //! Ranges are taken out before the flush begins and dropped after it has succeeded and was told: what is written meanwhile is left for the next one.
