@@ -1,11 +1,13 @@
 //! The kernel's own copy of what a file is written: the device begins with it early, and it is dropped once it is durable, where that is asked for.
 //!
-//! A call that writes a *long run* is followed by one that has the kernel write it to the device at once, unless that is refused: a flush finds little
+//! A *long run* is followed by a call that has the kernel write it to the device at once, unless that is refused: a flush finds little
 //! left to do, and the device works while the next run is gathered. The kernel keeps its copy.
 //!
-//! The cache has these pages, so the kernel's copy is memory for nothing. It is worse than that: what one call writes the kernel keeps in
-//! large pieces (folios of up to a megabyte and more), and every later write of a single page in one of these, and the flush after it,
-//! walks all blocks of the piece. So, if the copy is not wanted, three things are done, the first and the third only if the device is to begin early. All are hints:
+//! What one call writes the kernel keeps in pieces as large (folios of up to a megabyte and more), and every later write of a single page in one of these,
+//! and the flush after it, walks all blocks of the piece. So one call writes a *piece* of [`PIECE`] bytes and no more, unless a page is longer: a load takes
+//! some per cent more of the processor for it, and a page that is written later half of what it took.
+//!
+//! The cache has these pages, so the kernel's copy is memory for nothing. If it is not wanted, three things are done, the first and the third only if the device is to begin early. All are hints:
 //!
 //! * A call that writes a long run says `RWF_DONTCACHE`: the kernel writes it to the device at once, and drops it then. Linux has the flag since
 //!   6.14, with races that were found later, for which it was turned off until they were mended: it is used from 6.16 on. A file system that
@@ -30,9 +32,11 @@ use crate::errno::Errno;
 
 use crate::primitives::{HintBool, Mutex, Ordering};
 
-/// Bytes in a call from which on the device is to begin at once. What is shorter is better left to the
+/// Bytes in a run from which on the device is to begin at once. What is shorter is better left to the
 /// kernel, which may merge it.
 const LONG: usize = 256 * 1024;
+/// Most bytes that one call writes, of pages that are not longer, where the kernel keeps them.
+const PIECE: usize = 128 * 1024;
 /// Bytes in a run from which on its copy is dropped after a flush. The pieces of what is shorter are small.
 const RUN: u64 = 16 * 1024;
 /// Most ranges that are remembered one by one.
@@ -46,6 +50,8 @@ const GAP_MAX: u64 = 1 << 20;
 /// What is to become of the kernel's copy of a file.
 #[derive(Debug)]
 pub(super) struct Copies {
+    /// Whether there are any: with direct I/O there are none.
+    exist: bool,
     /// Whether the device is to begin with long runs at once.
     is_early: bool,
     /// Whether nobody needs it.
@@ -57,37 +63,31 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    pub(super) fn new() -> Self {
-        Self::on(false, system::has_flag())
+    pub(super) fn new(exist: bool) -> Self {
+        Self { exist, is_early: exist, ..Self::on(false, system::has_flag()) }
     }
 
     fn on(unwanted: bool, has_flag: bool) -> Self {
         let (is_refused, runs) = (HintBool::new(!has_flag), Mutex::new(Runs::default()));
-        Self { is_early: true, unwanted, is_refused, runs }
+        Self { exist: true, is_early: true, unwanted, is_refused, runs }
     }
 
     pub(super) fn begin_early(&mut self, yes: bool) {
-        self.is_early = yes;
+        self.is_early = yes && self.exist;
     }
 
     pub(super) fn keep(&mut self, yes: bool) {
-        self.unwanted = !yes;
+        self.unwanted = !yes && self.exist;
     }
 
-    /// Writes as `pwritev` does, and tells the device to begin if that is much.
+    /// Writes as `pwritev` does, and no more than a piece where the kernel keeps it.
     pub(super) fn write(
         &self,
         file: &File,
         slices: &[IoSlice<'_>],
         at: u64,
     ) -> Result<usize, Errno> {
-        let plain = || {
-            let written = super::system::pwritev(file, slices, at)?;
-            if self.is_early && written >= LONG {
-                page_frames::start_writing(file, at, written as u64);
-            }
-            Ok(written)
-        };
+        let plain = || super::system::pwritev(file, self.piece(slices), at);
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
         self.write_by(len, at, || system::write_dropping(file, slices, at), plain)
     }
@@ -102,9 +102,7 @@ impl Copies {
     ) -> Result<usize, Errno> {
         // The call that has flags takes the last offset of all for "wherever the file's position is".
         let is_offset = at <= i64::MAX.unsigned_abs();
-        let is_to_be_dropped = self.unwanted && self.is_early && len >= LONG;
-        // Relaxed: who does not see it yet is refused too.
-        if !is_to_be_dropped || !is_offset || self.is_refused.load(Ordering::Relaxed) {
+        if !is_offset || !self.is_dropped(len as u64) {
             return plain();
         }
         match dropping() {
@@ -117,8 +115,31 @@ impl Copies {
         }
     }
 
-    /// Takes note of a run that was written.
+    /// What one call is to write of them, at least one.
+    fn piece<'a, 'b>(&self, slices: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
+        if !self.exist {
+            return slices;
+        }
+        let mut len = 0;
+        let fit = slices.iter().take_while(|slice| {
+            len += slice.len();
+            len <= PIECE
+        });
+        &slices[..fit.count().max(1).min(slices.len())]
+    }
+
+    /// Whether the kernel is to drop a run of so many bytes as the device has it.
+    fn is_dropped(&self, len: u64) -> bool {
+        // Relaxed: who does not see it yet is refused too.
+        let is_refused = self.is_refused.load(Ordering::Relaxed);
+        self.unwanted && self.is_early && len >= LONG as u64 && !is_refused
+    }
+
+    /// Takes note of a run that was written: tells the device to begin if that is much, and has not been told with it.
     pub(super) fn note(&self, file: &File, offset: u64, len: u64) {
+        if self.is_early && len >= LONG as u64 && !self.is_dropped(len) {
+            page_frames::start_writing(file, offset, len);
+        }
         if let Some((offset, len)) = self.noted(offset, len) {
             system::advise(file, offset, len);
         }
@@ -129,12 +150,9 @@ impl Copies {
         if !self.unwanted || len < RUN {
             return None;
         }
-        // Relaxed: it is a hint.
-        let is_begun =
-            self.is_early && len >= LONG as u64 && !self.is_refused.load(Ordering::Relaxed);
         let mut runs = self.runs.lock();
         runs.add(offset, len);
-        if is_begun { runs.add_long(offset, len) } else { None }
+        if self.is_dropped(len) { runs.add_long(offset, len) } else { None }
     }
 
     /// What a flush that begins now covers.
@@ -319,6 +337,21 @@ mod tests {
         let copies = Copies::on(true, true);
         assert_eq!(write_at(&copies, LONG, u64::MAX, Ok(0)), (Ok(LONG), 0, 1));
         assert_eq!(write_at(&copies, LONG, i64::MAX as u64, Ok(LONG)), (Ok(LONG), 1, 0));
+    }
+
+    #[test]
+    fn one_call_writes_a_piece_or_one_page_where_the_kernel_keeps_it() {
+        let (page, long) = ([0; 4096], vec![0; 2 * PIECE]);
+        let pieces = |copies: &Copies, slices: &[&[u8]]| {
+            let slices: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+            copies.piece(&slices).len()
+        };
+        let kept = Copies::new(true);
+        assert_eq!(pieces(&kept, &[&page[..]; 3]), 3);
+        assert_eq!(pieces(&kept, &[&page[..]; 100]), PIECE / 4096);
+        assert_eq!(pieces(&kept, &[&page[..100], &long, &page]), 1);
+        assert_eq!(pieces(&kept, &[&long[..], &page]), 1);
+        assert_eq!(pieces(&Copies::new(false), &[&long[..], &long, &page]), 3);
     }
 
     #[test]

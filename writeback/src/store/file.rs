@@ -19,7 +19,8 @@ const READS_MAX: u32 = 4;
 
 /// A file as a store.
 ///
-/// Reads and writes are done by the thread that asks for them, adjacent pages in one `preadv` or `pwritev`; a short or
+/// Reads and writes are done by the thread that asks for them, adjacent pages in one `preadv`, or in one `pwritev` for each 128 KiB: the kernel keeps what one call
+/// writes in pieces as large, and a page that is written later takes it the longer, the larger they are. A short or
 /// interrupted call is continued. `flush` is `fdatasync` or `fsync`. The device begins early with long
 /// runs ([`begin_early`](Self::begin_early)), and the kernel can be made to keep no second copy of what was written ([`keep_copies`](Self::keep_copies)).
 ///
@@ -166,9 +167,8 @@ impl FileStore {
 
     pub(super) fn new(file: File, found: Found) -> Self {
         let (unsynced_folder, position) = (Mutex::new(None), Mutex::new(()));
-        let (mut copies, ready) = (Copies::new(), Ready::new(found.alignment > 1));
-        // With direct I/O there are none.
-        copies.begin_early(found.alignment == 1);
+        let is_direct = found.alignment > 1;
+        let (copies, ready) = (Copies::new(!is_direct), Ready::new(is_direct));
         Self { file, found, copies, ready, unsynced_folder, position }
     }
 
@@ -229,7 +229,7 @@ impl FileStore {
     /// ```
     #[must_use]
     pub fn begin_early(mut self, yes: bool) -> Self {
-        self.copies.begin_early(yes && self.found.alignment == 1);
+        self.copies.begin_early(yes);
         self
     }
 
@@ -239,8 +239,8 @@ impl FileStore {
     /// Long runs (256 KiB and more) are dropped as the device has them from Linux 6.16 on, where the file system knows `RWF_DONTCACHE`, unless
     /// [`begin_early`](Self::begin_early) is off. Elsewhere the copy is dropped after a flush, and no sooner.
     ///
-    /// Without the copy memory is not used twice. Nor does the kernel keep pages in the large pieces in which they were
-    /// written, in which a later write of a single page takes it several times as long. So it is good for databases: a load, then syncs of
+    /// Without the copy memory is not used twice. Nor does the kernel keep pages in the pieces in which they were
+    /// written, in which a later write of a single page takes it twice as long. So it is good for databases: a load, then syncs of
     /// few pages. The price: what is evicted from this cache is read from the device, and whoever writes the same long runs again and
     /// again has the kernel take new memory for each, which can be dear in a virtual machine.
     ///
@@ -256,8 +256,7 @@ impl FileStore {
     /// ```
     #[must_use]
     pub fn keep_copies(mut self, yes: bool) -> Self {
-        // With direct I/O there are none.
-        self.copies.keep(yes || self.found.alignment > 1);
+        self.copies.keep(yes);
         self
     }
 
