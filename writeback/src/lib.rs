@@ -251,6 +251,8 @@
 //! flushed, and makes clones of what a power cut at any moment would leave; for tests of what is built
 //! on this crate as well as of this crate.
 //!
+//! `asymmetric`: lookups without a memory fence on Linux (see the README of `tagged-radix`): reads and updates of cached pages take up to a fifth less.
+//!
 //! `crc32c`: adds `Crc32c`, a seal that notices changed, torn and misplaced pages.
 //!
 //! `metrics`: adds `Metrics`, an observer for the facade of that name. `tracing`: spans and events.
