@@ -49,6 +49,15 @@ impl Frames {
         self.0.regions()
     }
 
+    /// `len` bytes to be read into, which may be those of another page: as much as the store does not fill is for the caller to clear.
+    pub(crate) fn to_fill(&self, len: usize) -> Frame {
+        let mut frame = taken(self.0.frame(len, Limit::Exceed), len);
+        if cfg!(debug_assertions) {
+            frame.fill(0xa5); // So that tests see whoever counts on zeros.
+        }
+        frame
+    }
+
     /// `len` zero bytes; `len` is that of a page.
     pub(crate) fn zeroed(&self, len: usize) -> Frame {
         taken(self.0.zeroed(len, Limit::Exceed), len)

@@ -69,6 +69,28 @@ fn a_page_that_was_evicted_is_read_again_as_it_was_written() {
 }
 
 #[test]
+fn a_page_that_takes_the_memory_of_another_shows_nothing_of_it() {
+    let cache = cache(4);
+    let store = MemStore::with_contents([7; PAGE + 100]);
+    let short = Mapping::with_config(Arc::new(store), Config::new().cache(&cache)).unwrap();
+    let (other, _) = open_in(&cache, 8);
+    for page in 0..8 {
+        write(&other, page, 9);
+    }
+    other.handle().sync_data().unwrap();
+    // Read, and written in part, for which the rest is read first.
+    for part in [&[][..], &[7; 10]] {
+        (0..8).for_each(|page| assert_eq!(read(&other, page), 9));
+        if !part.is_empty() {
+            short.handle().write_at(part, PAGE as u64).unwrap();
+        }
+        let last = short.page(1).unwrap();
+        assert_eq!(last.read()[..100], [7; 100]);
+        assert_eq!(last.read()[100..], [0; PAGE - 100]);
+    }
+}
+
+#[test]
 fn what_is_dirty_held_locked_kept_or_under_writeback_is_not_evicted() {
     let cache = cache(100);
     let (mapping, store) = open_in(&cache, 8);

@@ -436,12 +436,12 @@ impl Core {
         len: usize,
         told: &mut Option<ToldOfRead<'s>>,
     ) -> Result<Frame> {
-        let bytes = self.frames.zeroed(self.page_size);
         let (index, offset) = (piece.index, self.page_offset(piece.index));
         let valid = self.valid(index, self.len());
         if self.is_overwritten(piece, len) {
-            return Ok(bytes);
+            return Ok(self.frames.zeroed(self.page_size));
         }
+        let bytes = self.frames.to_fill(self.page_size);
         self.counters.misses.add(1);
         let began = self.observers.now();
         let mut filled = store::wait::read(&*self.backing().store, offset, vec![bytes]);

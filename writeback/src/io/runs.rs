@@ -401,7 +401,7 @@ impl Reading {
         let began = core.observers.now();
         let Some(first) = self.pages.first() else { return };
         let offset = core.page_offset(first.index());
-        let buffers = self.pages.iter().map(|_| core.frames.zeroed(core.page_size)).collect();
+        let buffers = self.pages.iter().map(|_| core.frames.to_fill(core.page_size)).collect();
         let run =
             ReadRun::calling(offset, buffers, Box::new(move |filled| self.end(filled, began)));
         let backing = core.backing();

@@ -160,7 +160,7 @@ impl ReadRun {
     }
 
     /// The buffers, each to be filled with what follows the one before. Aligned as [images](crate::page::Image) are; what is
-    /// in them is not defined.
+    /// in them is not defined, and may be bytes of other pages, also of other mappings.
     pub fn buffers(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
         let mut left = self.len;
         self.buffers.iter_mut().map(move |buffer| next_part(buffer, &mut left))
