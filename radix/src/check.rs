@@ -36,7 +36,8 @@ pub enum Invariant {
     Branch,
     /// Where a node has a tag, the summary bit above it is set.
     TagUp,
-    /// Where a summary bit is set, the node below it has the tag.
+    /// Where a summary bit is set, there is a node below it. That the node has the tag is not an invariant, see
+    /// [`Stats::stale_summaries`](crate::Stats::stale_summaries).
     TagDown,
     /// A tag bit in a leaf stands on an entry.
     TagOccupied,

@@ -96,7 +96,7 @@ impl<'s, V: Value> Slot<'s, V> {
     /// let tree: RadixTree<Inline> = RadixTree::new();
     /// tree.pin().insert_tagged(9, Inline::new(1).unwrap(), Tag::T3.into());
     /// tree.pin().update(9, |slot| slot.clear(TagSet::ALL));
-    /// assert!(!tree.any_tagged(Tag::T3));
+    /// assert_eq!(tree.pin().tags(9), Some(TagSet::EMPTY));
     /// ```
     #[inline]
     pub fn clear(&mut self, tags: impl Into<TagSet>) {

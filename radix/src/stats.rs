@@ -32,6 +32,9 @@ pub struct Stats {
     /// Bytes of all nodes. What the values point to, what the allocator adds, and nodes that are unlinked and not yet
     /// freed are not in it.
     pub bytes: u64,
+    /// Summaries that lead a search for a tag to a node where no entry has the tag any more. A change of one entry leaves them, so that it need not go up
+    /// to the root; the next search that comes by takes them away.
+    pub stale_summaries: u64,
 }
 
 impl Stats {

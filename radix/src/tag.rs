@@ -471,16 +471,19 @@ pub struct TagUpdate {
     pub before: TagSet,
     /// The entry's tags after.
     pub after: TagSet,
-    /// The tags for which the tree as a whole became tagged or untagged by this call.
+    /// The tags for which the tree as a whole became tagged by this call.
     pub tree_edges: TreeEdges,
 }
 
-/// The tags for which a tree as a whole became tagged, or ceased to be.
+/// The tags for which a tree as a whole became tagged, or was found to be so no longer: the changes of what
+/// [`any_tagged`](crate::RadixTree::any_tagged) says.
 ///
-/// Every such change is told to exactly one call, the one that made it. A call over a range may make the same change more
-/// than once, while others undo it between; it is told of the kind, not of the number. Calls that run at the same time may
-/// return in another order than their changes were made in: use an edge to start or stop something, and let what was
-/// started look at [`any_tagged`](crate::RadixTree::any_tagged).
+/// That it became true is told to exactly one call, the one that made it so: the first that sets the tag after the tree was seen to be without. That it
+/// became false is told to the call that made it so if that is one that changes entries; most often it is a walk, which is told nothing. A call over a range may
+/// make the same change more than once, while others undo it between; it is told of the kind, not of the number.
+///
+/// Use `tagged` to start something, and let what was started stop by itself, when it has looked for entries, found none, and `any_tagged` is false *then*. As long
+/// as that is true nobody else will be told.
 ///
 /// # Examples
 /// ```
@@ -497,9 +500,9 @@ pub struct TagUpdate {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct TreeEdges {
-    /// The first entry got these tags: before, no entry had them.
+    /// An entry got these tags, and the tree had been seen to have none with them.
     pub tagged: TagSet,
-    /// The last entry lost these tags: now, no entry has them.
+    /// No entry has these tags any more, as this call found: one over a range, or one that removed the last entry of its leaf.
     pub untagged: TagSet,
 }
 

@@ -96,11 +96,14 @@ impl<V: Value> RadixTree<V> {
         self.raw.is_empty()
     }
 
-    /// Whether some entry has `tag`.
+    /// Whether it may be worth looking for an entry that has `tag`: if false, none has it.
+    ///
+    /// Stays true after the last entry has lost the tag, until somebody has looked: a walk for the tag over the whole tree that finds none makes this
+    /// false, unless a writer is in the way. So a tag that is set and cleared again and again costs nothing above its entry. To ask whether some entry
+    /// *has* the tag, look: `pinned.range_tagged(.., tag).next().is_some()`, or [`count_tagged`](crate::Pinned::count_tagged).
     ///
     /// # Concurrency
-    /// Wait-free, one load. Never false while a completed set stands. While a writer is on its way up or down it may be
-    /// true with no entry tagged; it is exact when no writer is active.
+    /// Wait-free, one load. Never false while a completed set stands.
     /// # Complexity
     /// O(1).
     ///
@@ -112,6 +115,9 @@ impl<V: Value> RadixTree<V> {
     /// assert!(!tree.any_tagged(Tag::T1));
     /// tree.pin().set_tag(5, Tag::T1);
     /// assert!(tree.any_tagged(Tag::T1));
+    /// tree.pin().clear_tag(5, Tag::T1);
+    /// assert_eq!(tree.pin().count_tagged(.., Tag::T1), 0); // looks,
+    /// assert!(!tree.any_tagged(Tag::T1)); // and now it is known
     /// ```
     #[inline]
     pub fn any_tagged(&self, tag: Tag) -> bool {

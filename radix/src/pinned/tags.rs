@@ -53,7 +53,7 @@ impl<V: Value> Pinned<'_, V> {
     ///
     /// # Concurrency
     /// Takes effect at one instant between call and return. A tag that is set already takes no lock. Otherwise locks the
-    /// leaf, and the nodes above as far as this is their first entry with the tag.
+    /// leaf, and the nodes above as far as none of their entries has had the tag since a walk for it last passed by.
     /// # Complexity
     /// O(height), no allocation.
     ///
@@ -77,8 +77,8 @@ impl<V: Value> Pinned<'_, V> {
     /// Does nothing and returns `None` if there is no entry.
     ///
     /// # Concurrency
-    /// Takes effect at one instant between call and return. Locks the leaf, and the nodes above as far as this is their
-    /// last entry with the tag.
+    /// Takes effect at one instant between call and return. Locks the leaf alone, also if this was the last entry with the tag: the next walk for
+    /// the tag comes to the leaf in vain, once, and [`any_tagged`](crate::RadixTree::any_tagged) stays true until then.
     /// # Complexity
     /// O(height), no allocation.
     ///
@@ -117,7 +117,6 @@ impl<V: Value> Pinned<'_, V> {
     /// let update = pinned.update_tags(1, WRITEBACK, DIRTY).unwrap();
     /// assert_eq!((update.before, update.after), (DIRTY.into(), WRITEBACK.into()));
     /// assert_eq!(update.tree_edges.tagged, TagSet::from(WRITEBACK));
-    /// assert_eq!(update.tree_edges.untagged, TagSet::from(DIRTY));
     /// ```
     pub fn update_tags(
         &self,
@@ -134,7 +133,7 @@ impl<V: Value> Pinned<'_, V> {
     /// Counts the 64 entries of a leaf at one instant, leaf after leaf. Every entry that passes during the whole call is
     /// counted, none that never passes is.
     /// # Complexity
-    /// O(leaves with an entry that has all the tags asked for).
+    /// O(leaves with an entry that has all the tags asked for, and those that lost their last one since a walk passed by).
     ///
     /// # Examples
     /// ```
@@ -219,7 +218,7 @@ impl<V: Value> Pinned<'_, V> {
     /// Works on the 64 entries of a leaf at one instant, leaf after leaf. Every entry that has `from` during the whole call
     /// has `to` when it returns, unless another call cleared it; none that gets `from` after the return has it.
     /// # Complexity
-    /// O(leaves with an entry that has `from`): it works on words of 64 entries.
+    /// O(leaves with an entry that has `from`, and those that lost their last one since a walk passed by): it works on words of 64 entries.
     ///
     /// # Examples
     /// ```

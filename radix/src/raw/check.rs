@@ -37,7 +37,7 @@ const CHECKS: [(Invariant, Check); 12] = [
     (Invariant::Branch, inner_nodes_branch),
     (Invariant::Solid, solid_bits_are_true),
     (Invariant::TagUp, tags_have_summaries),
-    (Invariant::TagDown, summaries_have_tags),
+    (Invariant::TagDown, summaries_have_children),
     (Invariant::TagOccupied, tags_sit_on_entries),
 ];
 
@@ -74,6 +74,8 @@ impl Tree {
             if link.parent.is_none() {
                 stats.height = u32::from(link.child.level()) + 1;
             }
+            stats.stale_summaries +=
+                Tag::all().iter().filter(|tag| is_stale(self, link, **tag)).count() as u64;
             let (counter, bytes) = match link.child {
                 Child::Leaf(Leaf::Single(_)) => (&mut stats.compact_leaves, Single::BYTES),
                 Child::Leaf(Leaf::Full(_)) => (&mut stats.full_leaves, Node::BYTES),
@@ -199,13 +201,19 @@ fn tags_have_summaries(tree: &Tree, link: &Link<'_>) -> Result<(), String> {
     fail_unless(!Tag::all().iter().any(lacks), link, "a summary bit is missing above a tag")
 }
 
-fn summaries_have_tags(tree: &Tree, link: &Link<'_>) -> Result<(), String> {
-    let stale = |&tag: &Tag| link.child.tag_word(tag) == 0 && summary_above(tree, link, tag);
-    fail_unless(!Tag::all().iter().any(stale), link, "a summary bit stands over nothing")
+/// Whether the summary bit of `tag` above the child stands over nothing.
+fn is_stale(tree: &Tree, link: &Link<'_>, tag: Tag) -> bool {
+    link.child.tag_word(tag) == 0 && summary_above(tree, link, tag)
+}
+
+fn summaries_have_children(_: &Tree, link: &Link<'_>) -> Result<(), String> {
+    let Child::Inner(node) = link.child else { return Ok(()) };
+    let astray = Tag::all().iter().any(|&tag| node.tags().load(tag) & !node.present() != 0);
+    fail_unless(!astray, link, "a summary bit stands over an empty slot")
 }
 
 fn tags_sit_on_entries(_: &Tree, link: &Link<'_>) -> Result<(), String> {
-    let child = link.child;
+    let Child::Leaf(child) = link.child else { return Ok(()) };
     let stray = Tag::all().iter().any(|&tag| child.tag_word(tag) & !child.present() != 0);
     fail_unless(!stray, link, "a tag bit stands on an empty slot")
 }

@@ -1,6 +1,8 @@
 //! Cursors.
 
-use crate::common::{NONE, T0, T1, Tree, add, assert_at_rest, indices, tagged, tree_of};
+use crate::common::{
+    NONE, T0, T1, Tree, add, assert_at_rest, assert_untagged, indices, tagged, tree_of,
+};
 
 #[test]
 fn a_cursor_goes_up_and_down_and_stays_at_the_ends() {
@@ -62,7 +64,7 @@ fn a_cursor_finds_the_tagged() {
         cursor.repin();
     }
     assert_eq!((found, cursor.index()), (vec![0, 5, 4096, 9999], Some(9999)));
-    assert!(!tree.any_tagged(T0));
+    assert_untagged(&tree, T0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Changes of the root flags are told to the calls that made them, once.
+//! That a root flag rose is told to the call that made it rise, once; that it fell, to a call that changes the tree.
 
-use crate::common::{NONE, T0, T1, T2, T3, Tree, add, add_tagged};
+use crate::common::{NONE, T0, T1, T2, T3, Tree, add, add_tagged, assert_untagged};
 use tagged_radix::{Pinned, TagFilter, TagSet, TreeEdges};
 
 fn edges(tagged: impl Into<TagSet>, untagged: impl Into<TagSet>) -> (TagSet, TagSet) {
@@ -19,7 +19,7 @@ fn taken(p: &Pinned<'_, Box<u64>>) -> (TagSet, TagSet) {
 }
 
 #[test]
-fn first_set_and_last_clear_are_told() {
+fn first_set_is_told_and_the_next_one_after_a_look() {
     let tree = Tree::new();
     let p = tree.pin();
     add(&p, 1);
@@ -33,7 +33,18 @@ fn first_set_and_last_clear_are_told() {
     assert_eq!(taken(&p), edges(NONE, NONE), "5000 has it still");
     p.clear_tag(5000, T0);
     p.clear_tag(5000, T0);
-    assert_eq!(taken(&p), edges(NONE, T0));
+    p.set_tag(1, T0);
+    p.clear_tag(1, T0);
+    assert_eq!(taken(&p), edges(NONE, NONE), "nobody has looked");
+    assert!(tree.any_tagged(T0));
+    assert_untagged(&tree, T0);
+    assert_eq!(taken(&p), edges(NONE, NONE), "whoever looks has changed no entry");
+    p.set_tag(1, T0);
+    assert_eq!(taken(&p), edges(T0, NONE));
+    p.clear_tag(1, T0);
+    p.tag_range(.., NONE, T0);
+    assert_eq!(taken(&p), edges(NONE, T0), "a change of a range looks for itself");
+    assert!(!tree.any_tagged(T0));
 }
 
 #[test]
@@ -43,7 +54,7 @@ fn edges_gather_until_they_are_taken() {
     let p = tree.pin();
     add_tagged(&p, 1, T0);
     p.set_tag(1, T1);
-    p.clear_tag(1, T1);
+    p.tag_range(.., NONE, T1);
     assert_eq!(taken(&p), edges(TagSet::of(&[T0, T1]), T1));
 }
 
@@ -55,7 +66,7 @@ fn update_tags_tells_its_own_edges() {
     add_tagged(&p, 1, T0);
     p.take_edges();
     let update = p.update_tags(1, T1, T0).unwrap();
-    assert_eq!(of(update.tree_edges), edges(T1, T0));
+    assert_eq!(of(update.tree_edges), edges(T1, NONE));
     let update = p.update_tags(1, T1, T0).unwrap();
     assert!(update.tree_edges.is_empty());
 }
@@ -88,9 +99,9 @@ fn every_call_that_changes_tags_tells_its_edges() {
         slot.set(T3);
         slot.clear(both);
     });
-    assert_eq!(taken(&p), edges(T3, both), "update");
+    assert_eq!(taken(&p), edges(T3, NONE), "update");
     p.update(1, |slot| slot.remove());
-    assert_eq!(taken(&p), edges(NONE, TagSet::of(&[T2, T3])), "update that removes");
+    assert_eq!(taken(&p), edges(NONE, TagSet::ALL), "update that removes the last of a leaf");
     assert!(p.try_insert_tagged(1, Box::new(1), T0.into()).is_ok());
     assert_eq!(taken(&p), edges(T0, NONE), "try_insert_tagged");
     p.tag_range_if_tagged(.., T0, T1, 5);

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::common::{Ledger, NONE, T0, T1, T2, Tree, assert_at_rest, tree_of};
+use crate::common::{Ledger, NONE, T0, T1, T2, Tree, assert_at_rest, assert_untagged, tree_of};
 use tagged_radix::{RadixTree, TagSet};
 
 #[test]
@@ -28,7 +28,7 @@ fn update_changes_value_and_tags() {
         assert!(slot.replace(Box::new(2)).is_none());
     });
     assert_eq!(p.get_with_tags(3), Some((&2, TagSet::of(&[T1, T2]))));
-    assert!(!tree.any_tagged(T0));
+    assert_untagged(&tree, T0);
     assert_at_rest(&tree);
 }
 
@@ -56,10 +56,8 @@ fn update_can_remove_the_entry() {
     });
     assert_eq!(value, Some(1));
     assert_eq!(p.get(3), None);
-    assert_eq!(
-        (tree.any_tagged(T0), tree.any_tagged(T1), tree.any_tagged(T2)),
-        (false, true, false)
-    );
+    assert_untagged(&tree, T0);
+    assert_eq!((tree.any_tagged(T1), tree.any_tagged(T2)), (true, false));
     p.insert(3, Box::new(5));
     assert_eq!(p.tags(3), Some(NONE));
     assert_at_rest(&tree);

@@ -1,6 +1,8 @@
 //! Tags of single entries, over ranges, and the sets and filters made of them.
 
-use crate::common::{NONE, T0, T1, T2, T3, Tree, add_tagged, assert_at_rest, tagged, tree_of};
+use crate::common::{
+    NONE, T0, T1, T2, T3, Tree, add_tagged, assert_at_rest, assert_untagged, tagged, tree_of,
+};
 use tagged_radix::{Tag, TagFilter, TagRange, TagSet};
 
 #[test]
@@ -90,7 +92,8 @@ fn tags_of_removed_entries_cannot_be_changed() {
         assert_eq!((p.set_tag(index, T0), p.clear_tag(index, T0)), (None, None), "{index}");
         assert!(p.update_tags(index, T0, T1).is_none(), "{index}");
     }
-    assert!(!tree.any_tagged(T0) && !tree.any_tagged(T1));
+    assert_untagged(&tree, T0);
+    assert_untagged(&tree, T1);
     assert_at_rest(&tree);
 }
 

@@ -93,7 +93,13 @@ pub(crate) fn gang_sweep_tagged<const N: usize>(
     out
 }
 
-/// Asserts that a tree no one writes to is sound, exact in its summaries and of minimal shape.
+/// Asserts that no entry has `tag`, and that the root flag says so when somebody has looked.
+pub(crate) fn assert_untagged<V: Value>(tree: &RadixTree<V>, tag: Tag) {
+    assert_eq!(tree.pin().count_tagged(.., tag), 0, "{tag:?}");
+    assert!(!tree.any_tagged(tag), "{tag:?} is told of, and looked for in vain");
+}
+
+/// Asserts that a tree no one writes to is sound, of minimal shape, and exact in its summaries once walks have passed.
 pub(crate) fn assert_at_rest<V: Value>(tree: &RadixTree<V>) {
     watch();
     if let Err(violation) = tree.check() {
@@ -107,9 +113,12 @@ pub(crate) fn assert_at_rest<V: Value>(tree: &RadixTree<V>) {
     assert!(p.iter().map(|e| e.0).eq(indices.iter().copied()), "both scans agree");
     for tag in Tag::all() {
         let with: Vec<_> = entries.iter().filter(|e| e.1.contains(tag)).map(|e| e.0).collect();
-        assert_eq!(tree.any_tagged(tag), !with.is_empty(), "{tag:?}");
-        assert!(p.range_tagged(.., tag).map(|e| e.0).eq(with), "{tag:?}");
+        assert!(tree.any_tagged(tag) || with.is_empty(), "{tag:?}");
+        assert!(p.range_tagged(.., tag).map(|e| e.0).eq(with.iter().copied()), "{tag:?}");
+        assert_eq!(tree.any_tagged(tag), !with.is_empty(), "{tag:?}, after a walk");
     }
+    assert_eq!(tree.stats().stale_summaries, 0, "walks have passed");
+    assert_eq!(tree.check(), Ok(()), "and broken nothing");
     assert_eq!(tree.len(), indices.len() as u64);
     assert_eq!(tree.is_empty(), indices.is_empty());
     assert_eq!(Shape::of_tree(tree), Shape::of(&indices));

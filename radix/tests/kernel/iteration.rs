@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rand::Rng;
 
 use crate::common::{
-    Ledger, NONE, Race, T0, T1, Tracked, Tree, add_tagged, assert_at_rest, rng, stress_time,
+    Ledger, NONE, Race, T0, T1, Tracked, Tree, add_tagged, assert_at_rest, assert_untagged, rng,
+    stress_time,
 };
 use tagged_radix::{Pinned, RadixTree, TagFilter};
 
@@ -181,5 +182,5 @@ fn scans_never_end_early_while_the_top_comes_and_goes() {
     Race::new(stress_time()).repeat(throb).repeat(look).repeat(look).run();
     assert_at_rest(&tree);
     assert_eq!(tree.pin().update_tags(1 << 20, NONE, T0).map(|update| update.after), Some(NONE));
-    assert!(!tree.any_tagged(T0));
+    assert_untagged(&tree, T0);
 }

@@ -1,8 +1,8 @@
 //! Tags through growth, shrinking, removal and copies.
 
 use crate::common::{
-    NONE, T0, T1, T2, T3, Tree, add, add_tagged, assert_at_rest, gang_sweep_tagged, indices,
-    tagged, tree_of,
+    NONE, T0, T1, T2, T3, Tree, add, add_tagged, assert_at_rest, assert_untagged,
+    gang_sweep_tagged, indices, tagged, tree_of,
 };
 use tagged_radix::{Tag, TagFilter, TagSet};
 
@@ -122,7 +122,7 @@ fn marks_can_be_reset_while_iterating_over_them() {
         visited += 1;
     }
     assert_eq!(visited, 1000);
-    assert!(Tag::all().into_iter().all(|tag| !tree.any_tagged(tag)));
+    Tag::all().into_iter().for_each(|tag| assert_untagged(&tree, tag));
     assert_at_rest(&tree);
 }
 

@@ -2,7 +2,9 @@
 
 use std::ops::Bound::{Excluded, Unbounded};
 
-use crate::common::{NONE, T0, T1, T2, Tree, add, assert_at_rest, indices, tagged, tree_of};
+use crate::common::{
+    NONE, T0, T1, T2, Tree, add, assert_at_rest, assert_untagged, indices, tagged, tree_of,
+};
 use crate::limits;
 use tagged_radix::{ArrayVec, TagFilter, TagSet};
 
@@ -56,7 +58,7 @@ fn a_lone_entry_can_be_tagged() {
         assert_eq!(p.get_with_tags(index), Some((&index, TagSet::of(&[T1, T2]))));
         assert_at_rest(&tree);
         assert_eq!(p.update_tags(index, NONE, TagSet::ALL).map(|update| update.after), Some(NONE));
-        assert!(![T0, T1, T2].into_iter().any(|tag| tree.any_tagged(tag)));
+        [T0, T1, T2].into_iter().for_each(|tag| assert_untagged(&tree, tag));
         assert_eq!(p.remove_range(index..=index), 1);
         assert_at_rest(&tree);
     }

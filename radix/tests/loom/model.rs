@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::model::Builder;
 use tagged_radix::RadixTree;
 
-use crate::call::{Call, Content, contents, parse_calls, parse_entries, plant};
+use crate::call::{
+    Call, Content, assert_exact_after_walks, contents, parse_calls, parse_entries, plant,
+};
 use crate::coherence::{Program, contradiction};
 use crate::stamp::{Stamp, execution};
-use crate::told::Told;
+use crate::told::{Told, flags};
 
 /// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
 const PREEMPTIONS: usize = 2;
@@ -106,6 +108,7 @@ fn execute(entries: &str, threads: &[&str]) {
     if solid {
         mark(&tree, &before);
     }
+    let flags_before = flags(&tree);
     let running: Vec<_> = threads
         .iter()
         .zip(1..)
@@ -134,16 +137,17 @@ fn execute(entries: &str, threads: &[&str]) {
         told.add_all(&heard);
     }
     tree.check().unwrap_or_else(|violation| panic!("{violation}"));
+    let flags_after = flags(&tree);
     let after = contents(&tree);
     if let Some(contradiction) = contradiction(&before, &programs, &after) {
         panic!("{contradiction}");
     }
-    let ranged = |call: &Call| {
-        matches!(call, Call::Copy { .. } | Call::Paint { .. } | Call::Mark { .. } | Call::Sweep)
-    };
-    if !programs.iter().flatten().any(|(call, _)| ranged(call)) {
-        told.assert_explains(&before, &after);
-    }
+    told.assert_explains(
+        flags_before,
+        flags_after,
+        programs.iter().flatten().map(|(call, _)| call),
+    );
+    assert_exact_after_walks(&tree, &after);
 }
 
 /// Has everything marked that is occupied throughout, from index 0 on: each search marks one level more.

@@ -210,12 +210,12 @@ impl Session<'_> {
 
     fn update_tags(&mut self, key: Key, set: Bits, clear: Bits) {
         let index = self.territory.place(key);
-        let flags = self.model.flags();
+        let flags = self.flags();
         let expected = self.model.tag(index, set, clear);
         let update = self.pinned.update_tags(index, set.set(), clear.set());
         assert_eq!(update.map(|u| (Bits::from(u.before), Bits::from(u.after))), expected);
         if let (Some(update), Territory::Whole) = (update, self.territory) {
-            let now = self.model.flags();
+            let now = self.flags();
             assert_edges(update.tree_edges, Bits(now.0 & !flags.0), Bits(flags.0 & !now.0));
         }
     }

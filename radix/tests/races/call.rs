@@ -35,6 +35,18 @@ pub(crate) fn contents(tree: &RadixTree<Arc<Stamp>>) -> Content {
         .collect()
 }
 
+/// Asserts that a walk for each tag, beside no writer, leaves no summary over nothing, and finds what there is.
+pub(crate) fn assert_exact_after_walks(tree: &RadixTree<Arc<Stamp>>, content: &Content) {
+    for tag in Tag::all() {
+        let expected = content.values().filter(|entry| entry.1 >> tag.number() & 1 == 1).count();
+        assert!(tree.any_tagged(tag) || expected == 0, "{tag:?} is missed");
+        assert_eq!(tree.pin().count_tagged(.., tag), expected as u64, "{tag:?}");
+        assert_eq!(tree.any_tagged(tag), expected > 0, "{tag:?}, after a walk");
+    }
+    assert_eq!(tree.stats().stale_summaries, 0, "walks have passed");
+    tree.check().unwrap_or_else(|violation| panic!("after walks: {violation}"));
+}
+
 fn set_of(bits: TagSetBits) -> TagSet {
     Tag::all().into_iter().filter(|tag| bits >> tag.number() & 1 == 1).collect()
 }

@@ -13,7 +13,7 @@ use crate::common::{Clock, Race as Threads, StartLine, assert_at_rest, rng, stre
 use crate::monitor::{Event, follow, indices};
 use crate::stamp::Stamp;
 use crate::table::{Race, spread};
-use crate::told::Told;
+use crate::told::{Flags, Told, flags};
 
 /// Levels at which the digits of an index stand: next to each other, far apart, at the top.
 const LEVELS: [[u32; 3]; 3] = [[0, 1, 2], [0, 4, 7], [0, 2, 10]];
@@ -26,6 +26,7 @@ struct Round {
     start: StartLine,
     now: AtomicU64,
     told: Mutex<Told>,
+    before: Flags,
     history: Mutex<Vec<(u64, usize, Event)>>,
 }
 
@@ -34,6 +35,7 @@ impl Round {
         let tree = RadixTree::new();
         plant(&tree, content);
         Round {
+            before: flags(&tree),
             tree,
             start: StartLine::default(),
             now: AtomicU64::new(0),
@@ -82,18 +84,12 @@ impl Round {
             "{}: {left:?} does not follow from {history:#?}",
             race.name
         );
-        assert_at_rest(&self.tree);
-        let ranged = history.iter().any(|(_, event)| {
-            matches!(
-                event,
-                Event::Begin(
-                    Call::Copy { .. } | Call::Paint { .. } | Call::Mark { .. } | Call::Sweep
-                )
-            )
+        let calls = history.iter().filter_map(|(_, event)| match event {
+            Event::Begin(call) => Some(call),
+            Event::End(_) => None,
         });
-        if !ranged {
-            self.told.lock().unwrap().assert_explains(content, &left);
-        }
+        self.told.lock().unwrap().assert_explains(self.before, flags(&self.tree), calls);
+        assert_at_rest(&self.tree);
     }
 }
 

@@ -8,11 +8,13 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Schedul
 use shuttle::{Config, FailurePersistence, Runner, thread};
 use tagged_radix::RadixTree;
 
-use crate::call::{Call, Content, contents, parse_calls, parse_entries, plant};
+use crate::call::{
+    Call, Content, assert_exact_after_walks, contents, parse_calls, parse_entries, plant,
+};
 use crate::monitor::{Event, follow, indices};
 use crate::stamp::{Stamp, execution};
 use crate::table::{Race, spread};
-use crate::told::Told;
+use crate::told::{Flags, Told, flags};
 
 /// Levels at which the digits of an index stand.
 const LEVELS: [u32; 3] = [0, 1, 2];
@@ -30,13 +32,16 @@ struct Round {
     now: AtomicU64,
     history: Mutex<Vec<(u64, usize, Event)>>,
     told: Mutex<Told>,
+    before: Flags,
 }
 
 impl Round {
     fn new(content: &Content) -> Round {
         let tree = RadixTree::new();
         plant(&tree, content);
-        Round { tree, now: AtomicU64::new(0), history: Mutex::default(), told: Mutex::default() }
+        let before = flags(&tree);
+        let (history, told) = (Mutex::default(), Mutex::default());
+        Round { tree, now: AtomicU64::new(0), history, told, before }
     }
 
     fn note(&self, thread: usize, event: Event) {
@@ -65,17 +70,12 @@ impl Round {
             .collect();
         let left = contents(&self.tree);
         self.tree.check().unwrap_or_else(|violation| panic!("{}: {violation}", race.name));
-        let ranged = history.iter().any(|(_, event)| {
-            matches!(
-                event,
-                Event::Begin(
-                    Call::Copy { .. } | Call::Paint { .. } | Call::Mark { .. } | Call::Sweep
-                )
-            )
+        let calls = history.iter().filter_map(|(_, event)| match event {
+            Event::Begin(call) => Some(call),
+            Event::End(_) => None,
         });
-        if !ranged {
-            self.told.lock().unwrap().assert_explains(content, &left);
-        }
+        self.told.lock().unwrap().assert_explains(self.before, flags(&self.tree), calls);
+        assert_exact_after_walks(&self.tree, &left);
         let ended = (history, left);
         if right.lock().unwrap().contains(&ended) {
             return;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rand::{Rng, rngs::SmallRng};
 
-use crate::common::{Ledger, NONE, T0, T1, Tracked, assert_at_rest};
+use crate::common::{Ledger, NONE, T0, T1, Tracked, assert_at_rest, assert_untagged};
 use tagged_radix::{ArrayVec, Pinned, RadixTree, TagFilter, TagSet};
 
 /// Indices that are fought over: neighbours, borders of leaves, a leaf of its own, one that makes
@@ -170,7 +170,7 @@ impl Field {
                 p.update_tags(index, NONE, tags);
             }
         }
-        assert!(!self.tree.any_tagged(T1), "sentinels have tag 0 alone");
+        assert_untagged(&self.tree, T1);
         assert_at_rest(&self.tree);
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use rand::Rng;
 
 use crate::common::{
-    NONE, Race, T0, T1, T2, T3, Tree, add, add_tagged, assert_at_rest, rng, stress_time, tree_of,
+    NONE, Race, T0, T1, T2, T3, Tree, add, add_tagged, assert_at_rest, assert_untagged, rng,
+    stress_time, tree_of,
 };
 use tagged_radix::{Tag, TagFilter, TagSet, TreeEdges};
 
@@ -93,7 +94,7 @@ fn a_tag_never_outlives_its_entry() {
         assert!(p.range_tagged(..1, TagFilter::none_of(T0)).all(|(_, value, _)| *value == 1));
     };
     Race::new(stress_time()).repeat(churn).repeat(look).repeat(look).run();
-    assert!(!tree.any_tagged(T0));
+    assert_untagged(&tree, T0);
     assert_at_rest(&tree);
 }
 
@@ -138,7 +139,7 @@ fn a_thread_finds_what_it_has_just_tagged() {
         .repeat(toggler(65))
         .repeat(toggler(u64::MAX))
         .run();
-    assert!(!tree.any_tagged(T0));
+    assert_untagged(&tree, T0);
     assert_at_rest(&tree);
 }
 

@@ -7,7 +7,7 @@ use super::leaf::Leaf;
 use crate::raw::node::edge::Edge;
 use crate::raw::node::full::Locked;
 use crate::raw::node::header::Header;
-use crate::raw::node::index;
+use crate::raw::node::index::{self, bit};
 use crate::raw::node::inner::{Inner, LockedInner};
 use crate::raw::node::lock::VersionLock;
 use crate::raw::node::single::LockedSingle;
@@ -58,7 +58,7 @@ impl Tree {
         self.root_edge().is_null()
     }
 
-    /// Whether some entry has `tag`: never false while a completed set stands.
+    /// Whether some entry may have `tag`: never false while a completed set stands.
     #[inline]
     pub(crate) fn any_tagged(&self, tag: Tag) -> bool {
         self.root.tags.load(tag) != 0
@@ -108,6 +108,23 @@ impl<'g> Above<'g> {
             Some(node) => Above::Node(unsafe { Inner::at(node) }.lock()),
             None => Above::lock_root(&tree.root),
         }
+    }
+
+    /// The same, if nobody holds the lock.
+    ///
+    /// # Safety
+    /// As for [`Above::lock`].
+    unsafe fn lock_now(tree: &'g Tree, parent: *mut Header, guard: &'g Guard) -> Option<Above<'g>> {
+        let _ = guard;
+        match NonNull::new(parent) {
+            // SAFETY: as in `lock`.
+            Some(node) => unsafe { Inner::at(node) }.lock_now().map(Above::Node),
+            None => Above::lock_root_now(&tree.root),
+        }
+    }
+
+    fn lock_root_now(root: &'g Root) -> Option<Above<'g>> {
+        root.lock.lock_now().then(|| Above::Root(LockedRoot(root)))
     }
 
     /// The name of this parent in a child's `parent` field.
@@ -196,6 +213,13 @@ pub(in crate::raw) trait Below<'g> {
 
     /// Locks the node that links to it (rule 3).
     fn lock_parent(&self, tree: &'g Tree, guard: &'g Guard) -> Above<'g>;
+
+    /// The same, if nobody holds that lock and nothing is being moved.
+    fn lock_parent_now(&self, tree: &'g Tree, guard: &'g Guard) -> Option<Above<'g>>;
+
+    /// Whether the bit of `tag` above it is set: seen without the lock of the node that links to it, at one instant (E-VERSION).
+    /// A set one stays until the caller gives this node's lock back. `None`: there was too much going on.
+    fn summary(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> Option<bool>;
 }
 
 impl<'g> Below<'g> for Locked<'g> {
@@ -208,6 +232,15 @@ impl<'g> Below<'g> for Locked<'g> {
     fn lock_parent(&self, tree: &'g Tree, guard: &'g Guard) -> Above<'g> {
         lock_parent(self, tree, guard)
     }
+
+    fn lock_parent_now(&self, tree: &'g Tree, guard: &'g Guard) -> Option<Above<'g>> {
+        lock_parent_now(self, tree, guard)
+    }
+
+    #[inline]
+    fn summary(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> Option<bool> {
+        summary(self, tree, guard, tag)
+    }
 }
 
 impl<'g> Below<'g> for LockedInner<'g> {
@@ -219,6 +252,15 @@ impl<'g> Below<'g> for LockedInner<'g> {
     #[inline]
     fn lock_parent(&self, tree: &'g Tree, guard: &'g Guard) -> Above<'g> {
         lock_parent(self, tree, guard)
+    }
+
+    fn lock_parent_now(&self, tree: &'g Tree, guard: &'g Guard) -> Option<Above<'g>> {
+        lock_parent_now(self, tree, guard)
+    }
+
+    #[inline]
+    fn summary(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> Option<bool> {
+        summary(self, tree, guard, tag)
     }
 }
 
@@ -235,6 +277,32 @@ fn lock_parent<'g>(locked: &Header, tree: &'g Tree, guard: &'g Guard) -> Above<'
     }
 }
 
+/// The same, if nobody holds that lock and nothing is being moved.
+fn lock_parent_now<'g>(locked: &Header, tree: &'g Tree, guard: &'g Guard) -> Option<Above<'g>> {
+    let parent = locked.parent();
+    // SAFETY: read from a node reached under `guard`.
+    let above = unsafe { Above::lock_now(tree, parent, guard) }?;
+    (locked.parent() == parent).then_some(above)
+}
+
+/// The bit of `tag` above a locked node, without the lock of what its `parent` field names.
+#[inline]
+fn summary<'g>(locked: &Header, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> Option<bool> {
+    let _ = guard;
+    let parent = locked.parent();
+    // Read again under the version: a split that moves the node away stores `parent` in a section of the old one (I-PARENT).
+    let bit_in = |word: u64, offset| (locked.parent() == parent).then_some(word & bit(offset) != 0);
+    match NonNull::new(parent) {
+        Some(node) => {
+            // SAFETY: as in `Above::lock`.
+            let node = unsafe { Inner::at(node) };
+            let offset = index::offset(locked.base(), node.level());
+            node.try_at_one_instant(|_| bit_in(node.tags().load(tag), offset))?
+        }
+        None => tree.root.lock.try_at_one_instant(|_| bit_in(tree.root.tags.load(tag), 0))?,
+    }
+}
+
 impl<'g> Below<'g> for LockedSingle<'g> {
     #[inline]
     fn place(&self) -> u64 {
@@ -244,21 +312,53 @@ impl<'g> Below<'g> for LockedSingle<'g> {
     /// The node above is the one whose slot holds the edge: no other slot of a live node does (I-PARENT), and it stays there
     /// while the node is locked.
     fn lock_parent(&self, tree: &'g Tree, guard: &'g Guard) -> Above<'g> {
-        let edge = Edge::single(NonNull::from(self.single()));
         let mut backoff = Backoff::default();
         loop {
-            if let Some(above) = tree.find_edge(edge, self.index(), guard) {
-                let above = match above {
-                    None => Above::lock_root(&tree.root),
-                    Some(node) => Above::Node(node.lock()),
-                };
-                if !above.is_dead() && above.edge(above.offset(self.index())) == edge {
-                    return above;
-                }
+            let above = tree.find_edge(self.edge(), self.index(), guard).map(|above| match above {
+                None => Above::lock_root(&tree.root),
+                Some(node) => Above::Node(node.lock()),
+            });
+            if let Some(above) = above.filter(|above| self.is_below(above)) {
+                return above;
             }
             // A split or a splice is moving the single.
             backoff.wait();
         }
+    }
+
+    fn lock_parent_now(&self, tree: &'g Tree, guard: &'g Guard) -> Option<Above<'g>> {
+        let above = match tree.find_edge(self.edge(), self.index(), guard)? {
+            None => Above::lock_root_now(&tree.root),
+            Some(node) => node.lock_now().map(Above::Node),
+        };
+        above.filter(|above| self.is_below(above))
+    }
+
+    fn summary(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> Option<bool> {
+        let edge = self.edge();
+        match tree.find_edge(edge, self.index(), guard)? {
+            None => tree.root.lock.try_at_one_instant(|_| {
+                (tree.root_edge() == edge).then(|| tree.root.tags.load(tag) != 0)
+            })?,
+            Some(node) => {
+                let offset = index::offset(self.index(), node.level());
+                // A dead node keeps its words: the edge in it says nothing.
+                let has_edge = || node.edge(offset) == edge && !node.died();
+                node.try_at_one_instant(|_| {
+                    has_edge().then(|| node.tags().load(tag) & bit(offset) != 0)
+                })?
+            }
+        }
+    }
+}
+
+impl LockedSingle<'_> {
+    fn edge(&self) -> Edge {
+        Edge::single(NonNull::from(self.single()))
+    }
+
+    fn is_below(&self, above: &Above<'_>) -> bool {
+        !above.is_dead() && above.edge(above.offset(self.index())) == self.edge()
     }
 }
 

@@ -76,7 +76,7 @@ impl<'g> Child<'g> {
         }
     }
 
-    /// The word of `tag`, for who holds the whole tree.
+    /// The word of `tag`. Of others than those who hold the tree, each bit is read for itself.
     pub(in crate::raw) fn tag_word(self, tag: Tag) -> u64 {
         match self {
             Child::Inner(node) => node.tags().load(tag),

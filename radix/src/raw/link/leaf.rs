@@ -116,7 +116,7 @@ impl<'g> Leaf<'g> {
         }
     }
 
-    /// The word of `tag`, for who holds the whole tree.
+    /// The word of `tag`. Of others than those who hold the tree, each bit is read for itself.
     pub(in crate::raw) fn tag_word(self, tag: Tag) -> u64 {
         match self {
             Leaf::Full(node) => node.tags().load(tag),

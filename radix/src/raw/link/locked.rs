@@ -87,20 +87,15 @@ pub(in crate::raw) trait LockedLeaf<'g>: Below<'g> {
         self.set_value(offset, Some(value));
     }
 
-    /// Clears `bits` in the words of `tags`; which words became 0 by that.
+    /// Clears `bits` in the words of `tags`.
     #[inline]
-    fn clear_bits(&self, tags: TagSet, bits: u64) -> TagSet {
-        let mut emptied = TagSet::EMPTY;
+    fn clear_bits(&self, tags: TagSet, bits: u64) {
         for tag in tags {
             let word = self.word(tag);
             if word & bits != 0 {
                 self.set_word(tag, word & !bits);
-                if word & !bits == 0 {
-                    emptied = emptied.with(tag);
-                }
             }
         }
-        emptied
     }
 
     /// Sets `bits` in the words of `tags`. The summaries have been raised.

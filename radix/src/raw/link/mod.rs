@@ -2,5 +2,6 @@
 
 pub(crate) mod above;
 pub(crate) mod child;
+mod heal;
 pub(crate) mod leaf;
 pub(crate) mod locked;

@@ -155,6 +155,11 @@ impl Node {
         self.acquire();
         Locked(self)
     }
+
+    /// The same, if nobody holds the lock.
+    pub(in crate::raw) fn lock_now(&self) -> Option<Locked<'_>> {
+        self.acquire_now().then(|| Locked(self))
+    }
 }
 
 impl Deref for Node {

@@ -178,6 +178,12 @@ impl Header {
         self.alive().lock.lock();
     }
 
+    /// Takes the lock if nobody holds it.
+    #[inline]
+    pub(in crate::raw) fn acquire_now(&self) -> bool {
+        self.alive().lock.lock_now()
+    }
+
     /// Gives the lock back, when the guard ends.
     #[inline]
     pub(in crate::raw) fn release(&self) {

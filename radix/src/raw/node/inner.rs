@@ -396,6 +396,11 @@ impl<'g> Inner<'g> {
         self.acquire();
         LockedInner(self)
     }
+
+    /// The same, if nobody holds the lock.
+    pub(in crate::raw) fn lock_now(self) -> Option<LockedInner<'g>> {
+        self.acquire_now().then(|| LockedInner(self))
+    }
 }
 
 impl Deref for Inner<'_> {

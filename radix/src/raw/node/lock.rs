@@ -43,6 +43,13 @@ impl VersionLock {
             .is_ok()
     }
 
+    /// Locks if nobody holds the lock, for who would rather leave something undone than wait. May fail without a reason.
+    #[inline]
+    pub(crate) fn lock_now(&self) -> bool {
+        let word = self.0.load(Ordering::Relaxed);
+        word & LOCKED == 0 && self.try_lock(word)
+    }
+
     #[cold]
     fn lock_contended(&self) {
         let mut backoff = Backoff::default();
@@ -153,15 +160,8 @@ mod tests {
     use super::*;
     use crate::sync::{AtomicU64, Builder, thread};
 
-    impl VersionLock {
-        /// Locks if that is possible now: a model in which three threads wait for each other has no end.
-        fn try_now(&self) -> bool {
-            let word = self.0.load(Ordering::Relaxed);
-            word & LOCKED == 0 && self.try_lock(word)
-        }
-    }
-
-    /// Who only reads under the lock passes on to the next section what the one before did.
+    /// Who only reads under the lock passes on to the next section what the one before did. Nobody waits: a model in which three
+    /// threads wait for each other has no end.
     #[test]
     fn a_reader_passes_sections_on() {
         let mut model = Builder::new();
@@ -170,18 +170,18 @@ mod tests {
             let shared = Arc::new((VersionLock::unlocked(), AtomicU64::new(0)));
             let writer = Arc::clone(&shared);
             let writer = thread::spawn(move || {
-                if writer.0.try_now() {
+                if writer.0.lock_now() {
                     writer.1.store(1, Ordering::Relaxed);
                     writer.0.unlock();
                 }
             });
             let reader = Arc::clone(&shared);
             let reader = thread::spawn(move || {
-                if reader.0.try_now() {
+                if reader.0.lock_now() {
                     reader.0.unlock_unchanged();
                 }
             });
-            if shared.0.try_now() {
+            if shared.0.lock_now() {
                 // Panics if the writer's store does not come before this load, in an execution in which it was made.
                 shared.1.load_guarded();
                 shared.0.unlock_unchanged();

@@ -149,6 +149,11 @@ impl Single {
         LockedSingle(self)
     }
 
+    /// The same, if nobody holds the lock.
+    pub(in crate::raw) fn lock_now(&self) -> Option<LockedSingle<'_>> {
+        self.alive().lock.lock_now().then(|| LockedSingle(self))
+    }
+
     pub(crate) fn is_locked(&self) -> bool {
         self.lock.is_locked()
     }

@@ -2,7 +2,8 @@
 //!
 //! A walk remembers the inner nodes on its way, each with the slots that it has not passed yet. Which of these may lead to something
 //! it reads anew at each visit, so that most of what is inserted or tagged ahead of it is met. Not all: a slot is passed as a whole, and
-//! what comes below it later is not. The nodes may die while it stands in them; that does no harm
+//! what comes below it later is not. A walk that was led to a node by a summary, and finds the tag nowhere in it, heals the summary.
+//! The nodes may die while it stands in them; that does no harm
 //! (rule 5): an entry that is in the tree all the time is below the child that a dead node kept, or was there when the node died.
 
 use arrayvec::ArrayVec;
@@ -156,9 +157,23 @@ impl<'g, A: Look> Walk<'g, A> {
                     }
                 }
             };
-            match child? {
+            let child = child?;
+            if self.lead.is_in_vain(child) {
+                self.heal(child);
+            }
+            match child {
                 Child::Leaf(leaf) => return Some(leaf),
                 Child::Inner(node) => self.enter::<UP>(node, index),
+            }
+        }
+    }
+
+    /// Lowers the bits that have led to a child without the tags in vain, so that the next walk passes by.
+    #[cold]
+    fn heal(&self, child: Child<'g>) {
+        for tag in self.filter.all {
+            if child.tag_word(tag) == 0 {
+                self.tree.heal(child, tag, self.guard);
             }
         }
     }
@@ -285,6 +300,16 @@ impl Lead {
             Some(tag) => Lead::One(tag),
             None if filter.all.is_empty() => Lead::All,
             None => Lead::Many(filter.all),
+        }
+    }
+
+    /// Whether a child, to which summaries have led, lacks a tag that is asked for. A hint: one load is no answer (rule 5, *Remove*).
+    #[inline]
+    fn is_in_vain(self, child: Child<'_>) -> bool {
+        match self {
+            Lead::All => false,
+            Lead::One(tag) => child.tag_word(tag) == 0,
+            Lead::Many(tags) => tags.iter().any(|tag| child.tag_word(tag) == 0),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The one way to change an entry: raise, change, lower.
+//! The one way to change an entry: raise, change; and to lower, for those who do.
 
 use super::section::{Op, Section};
 use crate::raw::link::above::{Above, Below};
@@ -32,7 +32,17 @@ impl Change {
 
 impl<'g> Op<'g> {
     /// Makes the bits above `child` set. The caller holds `child`, whose word for `tag` is 0.
+    ///
+    /// Most often they are: another entry had the tag before, and nobody has looked since.
+    #[inline]
     pub(super) fn raise(&mut self, child: &impl Below<'g>, tag: Tag) {
+        if child.summary(self.tree, self.guard, tag) != Some(true) {
+            self.raise_locked(child, tag);
+        }
+    }
+
+    #[inline(never)]
+    fn raise_locked(&mut self, child: &impl Below<'g>, tag: Tag) {
         let above = child.lock_parent(self.tree, self.guard);
         let offset = above.offset(child.place());
         self.set_above(&above, offset, tag);
@@ -55,16 +65,22 @@ impl<'g> Op<'g> {
 
     /// Clears the bits above `child`, upward while words become 0. The caller holds `child`, whose word for `tag` is 0,
     /// and has changed all it wants to change: ancestors last.
-    pub(super) fn lower(&mut self, child: &impl Below<'g>, tag: Tag) {
+    fn lower(&mut self, child: &impl Below<'g>, tag: Tag) {
         let above = child.lock_parent(self.tree, self.guard);
-        let bit = bit(above.offset(child.place()));
-        let word = above.word(tag);
+        let offset = above.offset(child.place());
+        self.clear_above(&above, offset, tag);
+    }
+
+    /// Clears bit `offset` of the word of `above`, and then the bits above it if the word became 0. The caller holds what lies in the slot,
+    /// or has just unlinked it.
+    pub(super) fn clear_above(&mut self, above: &Above<'g>, offset: usize, tag: Tag) {
+        let (word, bit) = (above.word(tag), bit(offset));
         if word & bit == 0 {
             return;
         }
         above.tags().store(tag, word & !bit);
         if word == bit {
-            match &above {
+            match above {
                 Above::Root(_) => self.told.untagged = self.told.untagged.with(tag),
                 Above::Node(node) => self.lower(node, tag),
             }
@@ -88,11 +104,15 @@ impl<'g> Op<'g> {
         }
     }
 
-    /// The last step of a change: lowers these tags, of which no entry of the leaf is left.
+    /// The last step of a change of many entries: lowers those of `tags` that no entry of the leaf has.
+    ///
+    /// A change of one entry leaves the summaries to the next walk: the entry beside it may get the tag before that.
     #[inline]
-    pub(super) fn lower_all(&mut self, leaf: &impl LockedLeaf<'g>, emptied: TagSet) {
-        for tag in emptied {
-            self.lower(leaf, tag);
+    pub(super) fn lower_all(&mut self, leaf: &impl LockedLeaf<'g>, tags: TagSet) {
+        for tag in tags {
+            if leaf.word(tag) == 0 && leaf.summary(self.tree, self.guard, tag) != Some(false) {
+                self.lower(leaf, tag);
+            }
         }
     }
 
@@ -109,7 +129,7 @@ impl<'g> Op<'g> {
             }
         };
         self.raise_all(leaf, set);
-        let emptied = leaf.clear_bits(clear, bit);
+        leaf.clear_bits(clear, bit);
         match change.value {
             NewValue::Keep => {}
             NewValue::Store(value) => leaf.fill(offset, value),
@@ -119,7 +139,6 @@ impl<'g> Op<'g> {
             }
         }
         leaf.set_bits(set, bit);
-        self.lower_all(leaf, emptied);
     }
 
     /// The same, and unlinks the leaf if that has become empty.
@@ -241,7 +260,7 @@ impl<'g> Section<'g> for ClearTag {
     type Done = Option<bool>;
 
     #[inline]
-    fn run(self, op: &mut Op<'g>, leaf: &impl LockedLeaf<'g>) -> Option<bool> {
+    fn run(self, _op: &mut Op<'g>, leaf: &impl LockedLeaf<'g>) -> Option<bool> {
         let offset = offset(self.index, 0);
         if !leaf.has(offset) {
             return None;
@@ -251,9 +270,6 @@ impl<'g> Section<'g> for ClearTag {
             return Some(false);
         }
         leaf.set_word(self.tag, word & !bit);
-        if word == bit {
-            op.lower(leaf, self.tag);
-        }
         Some(true)
     }
 }

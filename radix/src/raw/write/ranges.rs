@@ -74,7 +74,7 @@ impl<'g> Section<'g> for Remove {
     fn run(self, op: &mut Op<'g>, leaf: &impl LockedLeaf<'g>) -> Self::Done {
         let bits = leaf_bits(leaf.base(), self.range.0, self.range.1);
         let mut values = ArrayVec::new();
-        let emptied = leaf.clear_bits(TagSet::ALL, bits);
+        leaf.clear_bits(TagSet::ALL, bits);
         let mut rest = leaf.present() & bits;
         if rest != 0 && leaf.is_solid() {
             op.clear_solid(leaf);
@@ -86,8 +86,11 @@ impl<'g> Section<'g> for Remove {
             rest &= rest - 1;
         }
         leaf.set_present(leaf.present() & !bits);
-        op.lower_all(leaf, emptied);
-        op.unlink_if_empty(leaf);
+        if leaf.present() == 0 {
+            op.unlink_if_empty(leaf);
+        } else {
+            op.lower_all(leaf, TagSet::ALL);
+        }
         values
     }
 }
@@ -125,9 +128,9 @@ pub(super) fn tag_slots<'g>(
     let changed = set.iter().fold(0, |word, tag| word | gain(tag))
         | clear.iter().fold(0, |word, tag| word | loss(tag));
     op.raise_all(leaf, set);
-    let emptied = leaf.clear_bits(clear, bits);
+    leaf.clear_bits(clear, bits);
     leaf.set_bits(set, bits);
-    op.lower_all(leaf, emptied);
+    op.lower_all(leaf, clear);
     u64::from(changed.count_ones())
 }
 

@@ -26,6 +26,10 @@ impl<'g> Op<'g> {
         above.set_edge(offset, Edge::NULL);
         // SAFETY: unlinked in the line above, by the holder of both locks (I-RETIRE).
         unsafe { leaf.retire(self.guard) };
+        // Stale ones too: no walk would come here to heal them.
+        for tag in above.tags().at_guarded(bit(offset)) {
+            self.clear_above(&above, offset, tag);
+        }
         let Above::Node(node) = &above else { return };
         let present = node.present() & !bit(offset);
         node.set_present(present);
