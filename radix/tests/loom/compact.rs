@@ -10,6 +10,12 @@ crate::model::models! {
     near_vs_set_tag: "0 4", "insert 1" | "set 0 A";
     /// A tag that is cleared while the entry moves does not come back.
     near_vs_clear_tag: "0:A 4", "insert 1" | "clear 0 A";
+    /// A tag that is set while the entry moves, by the bit that stands above.
+    near_vs_set_below_a_standing_summary: "0 4 stale", "insert 1" | "set 0 A; any A";
+    /// A walk that heals the dead compact leaf does not lower what the full one has.
+    near_vs_heal: "0 4 stale", "insert 1 A" | "fold A; any A";
+    /// A bit that stands above a compact leaf, which a split moves below another node.
+    moved_down_vs_set_below_a_standing_summary: "0 6 stale", "insert 2 A" | "set 0 A; any A";
     /// An entry that is removed while it moves does not come back.
     near_vs_remove: "0:A 4", "insert 1 B" | "remove 0";
     /// The neighbour comes when the entry has gone, and the node above with it.

@@ -8,6 +8,14 @@ crate::model::models! {
     growth_vs_set_tag_alone: "0 4 32", "insert 8" | "set 0 A";
     /// A tag that is cleared below a node while that grows leaves no summary behind.
     growth_vs_clear_tag: "0:A 1 4 32", "insert 8" | "clear 0 A";
+    /// The same with its bits lowered at once.
+    growth_vs_lower: "0:A 1 4 32", "insert 8" | "paint - A";
+    /// The copy takes over what stands over nothing, while it is healed.
+    growth_vs_heal: "0 1 4 32 stale", "insert 8 A" | "fold A; any A";
+    /// A tag that is set by a bit of the original.
+    growth_vs_set_below_a_standing_summary: "0 1 4 32 stale", "insert 8" | "set 0 A; any A";
+    /// The same of a compact leaf.
+    growth_vs_set_alone_below_a_standing_summary: "0 4 32 stale", "insert 8" | "set 0 A";
     /// A leaf is unlinked from the copy, not from the original.
     growth_vs_unlink: "0 4 8 32", "insert 12" | "remove 4";
     /// A node grows or is spliced out, one after the other.

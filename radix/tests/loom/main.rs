@@ -2,7 +2,8 @@
 //! (`LOOM_MAX_PREEMPTIONS`, default 2; with `LOOM_QUICK` one in the longest models, and some of the executions with two), and with every value that the memory orderings let a load return.
 //!
 //! Needs `--cfg radix_loom` and the feature `loom`. A node has two slots: entries 0 and 1 share a leaf; 2 and 3 the next one,
-//! below the same inner node; 4 to 7 lie below another. A tree is written as its entries, `index:tags`.
+//! below the same inner node; 4 to 7 lie below another. A tree is written as its entries, `index:tags`; with `stale` behind them all
+//! summaries of tag A stand, whoever has it.
 //! With `--cfg radix_compact` an entry alone in its leaf takes a compact one, and inner nodes are small; else there are none.
 //! With `--cfg radix_wide` besides, nodes have four slots, and the models are those of small inner nodes that grow.
 //! A thread makes its calls under one guard, or under several where a stroke parts them; where a tilde does, it is repinned.

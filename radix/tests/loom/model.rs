@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use loom::model::Builder;
-use tagged_radix::RadixTree;
+use tagged_radix::{RadixTree, Tag};
 
 use crate::call::{
     Call, Content, assert_exact_after_walks, contents, parse_calls, parse_entries, plant,
@@ -102,11 +102,18 @@ fn execute(entries: &str, threads: &[&str]) {
         Some(entries) => (entries, true),
         None => (entries, false),
     };
+    let (entries, stale) = match entries.strip_suffix(" stale") {
+        Some(entries) => (entries, true),
+        None => (entries, false),
+    };
     let before = parse_entries(entries, |number| number);
     let tree = Arc::new(RadixTree::new());
     plant(&tree, &before);
     if solid {
         mark(&tree, &before);
+    }
+    if stale {
+        leave_summaries(&tree, &before);
     }
     let flags_before = flags(&tree);
     let running: Vec<_> = threads
@@ -156,6 +163,16 @@ fn mark(tree: &RadixTree<Arc<Stamp>>, content: &Content) {
     for _ in 0..3 {
         let full = tree.pin().insert_at_absent(0..=last, Stamp::new(0));
         assert!(full.is_err(), "there is no room");
+    }
+}
+
+/// Has the summaries of tag A stand over every leaf, where nobody has looked since.
+fn leave_summaries(tree: &RadixTree<Arc<Stamp>>, content: &Content) {
+    let pinned = tree.pin();
+    for index in content.keys() {
+        if pinned.set_tag(*index, Tag::T0) == Some(true) {
+            pinned.clear_tag(*index, Tag::T0);
+        }
     }
 }
 

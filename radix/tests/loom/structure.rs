@@ -27,6 +27,10 @@ crate::model::models! {
     split_vs_set_tag: "0 6", "insert 2" | "set 0 A";
     /// A child that moves down while its tag is cleared.
     split_vs_clear_tag: "0:A 6", "insert 2" | "clear 0 A";
+    /// The same with its bits lowered at once, up to the root flag.
+    split_vs_lower: "0:A 6", "insert 2" | "paint - A";
+    /// And where it moves up.
+    splice_vs_lower: "0:A 2 6", "remove 2" | "paint - A";
     /// A child that moves down while it is unlinked.
     split_vs_unlink: "0:A 6", "insert 2" | "remove 0";
     /// A split above a node that is being spliced out.
@@ -35,6 +39,24 @@ crate::model::models! {
     new_top_vs_unlink: "0:A", "insert 6" | "remove 0";
     /// A new top while a tag is set below the old one.
     new_top_vs_set_tag: "0", "insert 6" | "set 0 A";
+    /// A bit that is seen set above may be of the tagged leaf beside which the child comes to lie.
+    split_vs_set_tag_of_a_tagged_insertion: "0 6", "insert 2 A" | "set 0 A";
+    /// A summary that stands over nothing moves with the child while it is healed.
+    split_vs_heal: "0 6 stale", "insert 2 A" | "fold A";
+    /// And while a tag is set below it.
+    split_vs_set_below_a_standing_summary: "0 6 stale", "insert 2" | "set 0 A; any A";
+    /// A child that moves up while it is healed.
+    splice_vs_heal: "0 2 6 stale", "remove 2" | "fold A";
+    /// And while a tag is set in it, which relies on the bit above.
+    splice_vs_set_below_a_standing_summary: "0 2 6 stale", "remove 2" | "set 0 A; any A";
+    /// A leaf that is unlinked leaves no summary, whoever is first.
+    unlink_vs_heal: "0 2 4 stale", "remove 0" | "fold A; any A";
+    /// The next leaf in that place does not inherit one.
+    unlink_and_new_leaf_vs_heal: "0 2 4 stale", "remove 0; insert 0" | "fold A";
+    /// A new leaf raises what a walk lowers.
+    new_leaf_vs_heal: "2 4 stale", "insert 0 A" | "fold A; any A";
+    /// A new top takes over the root flag.
+    new_top_vs_heal: "0 stale", "insert 6" | "fold A; set 0 A";
     /// A tag never outlives its entry.
     remove_vs_set_tag: "0 4", "remove 0" | "set 0 A";
     /// A removal that empties a leaf of a tag, and a set beside it.

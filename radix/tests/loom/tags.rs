@@ -43,6 +43,28 @@ crate::model::models! {
     set_vs_insert_beside: "1 4", "insert 0" | "set 0 A; get 0";
     /// A walk that began at the top before.
     walk_vs_new_top: "0:A 1", "scan A; get 0" | "insert 6 A";
+    /// A tag is set in a leaf while a walk that has found none there lowers the summaries.
+    heal_vs_set: "0 4 stale", "fold A" | "set 0 A; any A";
+    /// Beside one that is cleared by the walker itself.
+    clear_and_heal_vs_set_beside: "0:A 1 4", "clear 0 A; fold A" | "set 1 A; fold A";
+    /// A summary that one heals is another's, too: in the next leaf, at the node above.
+    heal_vs_set_in_a_sibling_leaf: "0:A 2 4", "clear 0 A; fold A" | "set 2 A; any A";
+    /// The same at the root flag.
+    heal_vs_set_in_a_sibling_subtree: "0 4 stale", "fold A" | "set 4 A; any A";
+    /// A tag is cleared under a walk that heals.
+    heal_vs_clear: "0:A 2 4 stale", "fold A" | "clear 0 A; any A";
+    /// Two heal the same, or one what the other leaves.
+    heal_vs_heal: "0 2 stale", "fold A" | "fold A";
+    /// One heals from above while another comes from below.
+    heal_vs_heal_and_set: "0 2 stale", "fold A" | "back A" | "set 0 A";
+    /// A walk finds what is set behind a summary that stood already.
+    walk_vs_set_below_a_standing_summary: "0 2 stale", "set 2 A; fold A" | "fold A; any A";
+    /// Who clears many entries lowers at once, and does not lose the tag that another sets meanwhile.
+    lower_vs_set_in_a_leaf: "0:A 1 4", "paint - A" | "set 1 A; any A";
+    /// Nor in the next leaf.
+    lower_vs_set_in_a_sibling_leaf: "0:A 2 4", "paint - A" | "set 2 A; any A";
+    /// A list is lowered at once; what another sets meanwhile stays.
+    paint_vs_heal: "0:A 2:A", "paint - A" | "fold A; set 2 A";
     /// From above.
     walk_back_vs_new_top: "6:A", "back A; get 6" | "insert 0 A";
     /// The top in which a walk stands is spliced out.

@@ -217,9 +217,12 @@ pub(in crate::raw) trait Below<'g> {
     /// The same, if nobody holds that lock and nothing is being moved.
     fn lock_parent_now(&self, tree: &'g Tree, guard: &'g Guard) -> Option<Above<'g>>;
 
-    /// Whether the bit of `tag` above it is set: seen without the lock of the node that links to it, at one instant (E-VERSION).
-    /// A set one stays until the caller gives this node's lock back. `None`: there was too much going on.
-    fn summary(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> Option<bool>;
+    /// Whether the bit of `tag` above it is seen to be set without the lock of the node that links to it, at one instant
+    /// (E-VERSION). It stays set until the caller gives this node's lock back. False says nothing.
+    fn is_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool;
+
+    /// Whether that bit looks set. Only a hint.
+    fn looks_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool;
 }
 
 impl<'g> Below<'g> for Locked<'g> {
@@ -238,8 +241,13 @@ impl<'g> Below<'g> for Locked<'g> {
     }
 
     #[inline]
-    fn summary(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> Option<bool> {
-        summary(self, tree, guard, tag)
+    fn is_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
+        is_raised(self, tree, guard, tag)
+    }
+
+    #[inline]
+    fn looks_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
+        looks_raised(self, tree, guard, tag)
     }
 }
 
@@ -259,8 +267,13 @@ impl<'g> Below<'g> for LockedInner<'g> {
     }
 
     #[inline]
-    fn summary(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> Option<bool> {
-        summary(self, tree, guard, tag)
+    fn is_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
+        is_raised(self, tree, guard, tag)
+    }
+
+    #[inline]
+    fn looks_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
+        looks_raised(self, tree, guard, tag)
     }
 }
 
@@ -285,21 +298,39 @@ fn lock_parent_now<'g>(locked: &Header, tree: &'g Tree, guard: &'g Guard) -> Opt
     (locked.parent() == parent).then_some(above)
 }
 
-/// The bit of `tag` above a locked node, without the lock of what its `parent` field names.
+/// Whether the bit of `tag` above a locked node is set at an instant at which what its `parent` field names is its parent.
 #[inline]
-fn summary<'g>(locked: &Header, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> Option<bool> {
+fn is_raised<'g>(locked: &Header, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
     let _ = guard;
     let parent = locked.parent();
-    // Read again under the version: a split that moves the node away stores `parent` in a section of the old one (I-PARENT).
-    let bit_in = |word: u64, offset| (locked.parent() == parent).then_some(word & bit(offset) != 0);
-    match NonNull::new(parent) {
+    // Read again under the version: a split stores `parent` in a section of the node from which it moves this one (I-PARENT).
+    let is_still_parent = || locked.parent() == parent;
+    let seen = match NonNull::new(parent) {
         Some(node) => {
             // SAFETY: as in `Above::lock`.
             let node = unsafe { Inner::at(node) };
-            let offset = index::offset(locked.base(), node.level());
-            node.try_at_one_instant(|_| bit_in(node.tags().load(tag), offset))?
+            let bit = bit(index::offset(locked.base(), node.level()));
+            node.try_at_one_instant(|_| node.tags().load(tag) & bit != 0 && is_still_parent())
         }
-        None => tree.root.lock.try_at_one_instant(|_| bit_in(tree.root.tags.load(tag), 0))?,
+        None => tree
+            .root
+            .lock
+            .try_at_one_instant(|_| tree.root.tags.load(tag) != 0 && is_still_parent()),
+    };
+    seen == Some(true)
+}
+
+/// The same at no instant in particular.
+#[inline]
+fn looks_raised<'g>(locked: &Header, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
+    let _ = guard;
+    match NonNull::new(locked.parent()) {
+        Some(node) => {
+            // SAFETY: as in `Above::lock`.
+            let node = unsafe { Inner::at(node) };
+            node.tags().load(tag) & bit(index::offset(locked.base(), node.level())) != 0
+        }
+        None => tree.any_tagged(tag),
     }
 }
 
@@ -334,20 +365,30 @@ impl<'g> Below<'g> for LockedSingle<'g> {
         above.filter(|above| self.is_below(above))
     }
 
-    fn summary(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> Option<bool> {
+    fn is_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
         let edge = self.edge();
-        match tree.find_edge(edge, self.index(), guard)? {
-            None => tree.root.lock.try_at_one_instant(|_| {
-                (tree.root_edge() == edge).then(|| tree.root.tags.load(tag) != 0)
-            })?,
-            Some(node) => {
+        let seen = match tree.find_edge(edge, self.index(), guard) {
+            None => None,
+            Some(None) => tree
+                .root
+                .lock
+                .try_at_one_instant(|_| tree.root_edge() == edge && tree.root.tags.load(tag) != 0),
+            Some(Some(node)) => {
                 let offset = index::offset(self.index(), node.level());
                 // A dead node keeps its words: the edge in it says nothing.
                 let has_edge = || node.edge(offset) == edge && !node.died();
-                node.try_at_one_instant(|_| {
-                    has_edge().then(|| node.tags().load(tag) & bit(offset) != 0)
-                })?
+                node.try_at_one_instant(|_| node.tags().load(tag) & bit(offset) != 0 && has_edge())
             }
+        };
+        seen == Some(true)
+    }
+
+    fn looks_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
+        match tree.find_edge(self.edge(), self.index(), guard) {
+            Some(Some(node)) => {
+                node.tags().load(tag) & bit(index::offset(self.index(), node.level())) != 0
+            }
+            _ => tree.any_tagged(tag),
         }
     }
 }

@@ -306,10 +306,11 @@ impl Lead {
     /// Whether a child, to which summaries have led, lacks a tag that is asked for. A hint: one load is no answer (rule 5, *Remove*).
     #[inline]
     fn is_in_vain(self, child: Child<'_>) -> bool {
-        match self {
-            Lead::All => false,
-            Lead::One(tag) => child.tag_word(tag) == 0,
-            Lead::Many(tags) => tags.iter().any(|tag| child.tag_word(tag) == 0),
+        match (self, child.header()) {
+            (Lead::All, _) => false,
+            (Lead::One(tag), Some(node)) => node.tags().load(tag) == 0,
+            (Lead::One(tag), None) => child.tag_word(tag) == 0,
+            (Lead::Many(tags), _) => tags.iter().any(|tag| child.tag_word(tag) == 0),
         }
     }
 

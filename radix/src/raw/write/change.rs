@@ -34,14 +34,13 @@ impl<'g> Op<'g> {
     /// Makes the bits above `child` set. The caller holds `child`, whose word for `tag` is 0.
     ///
     /// Most often they are: another entry had the tag before, and nobody has looked since.
-    #[inline]
+    #[inline(never)]
     pub(super) fn raise(&mut self, child: &impl Below<'g>, tag: Tag) {
-        if child.summary(self.tree, self.guard, tag) != Some(true) {
+        if !child.is_raised(self.tree, self.guard, tag) {
             self.raise_locked(child, tag);
         }
     }
 
-    #[inline(never)]
     fn raise_locked(&mut self, child: &impl Below<'g>, tag: Tag) {
         let above = child.lock_parent(self.tree, self.guard);
         let offset = above.offset(child.place());
@@ -110,7 +109,7 @@ impl<'g> Op<'g> {
     #[inline]
     pub(super) fn lower_all(&mut self, leaf: &impl LockedLeaf<'g>, tags: TagSet) {
         for tag in tags {
-            if leaf.word(tag) == 0 && leaf.summary(self.tree, self.guard, tag) != Some(false) {
+            if leaf.word(tag) == 0 && leaf.looks_raised(self.tree, self.guard, tag) {
                 self.lower(leaf, tag);
             }
         }
