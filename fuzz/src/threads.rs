@@ -102,7 +102,10 @@ fn clear_shared(tree: &Tree) {
         flags = flags.edited(tags.into(), Bits(0));
     }
     for tag in Tag::all() {
-        assert_eq!(tree.any_tagged(tag), flags.has(tag), "any_tagged({tag:?})");
+        assert!(tree.any_tagged(tag) || !flags.has(tag), "any_tagged({tag:?})");
+        assert_eq!(p.count_tagged(.., tag) > 0, flags.has(tag), "count_tagged({tag:?})");
+        assert_eq!(tree.any_tagged(tag), flags.has(tag), "any_tagged({tag:?}), after a walk");
     }
+    assert_eq!(tree.stats().stale_summaries, 0, "walks have passed");
     p.retain(|index, _, _| !SHARED.owns(index));
 }

@@ -51,8 +51,8 @@ crate::model::models! {
     splice_vs_set_below_a_standing_summary: "0 2 6 stale", "remove 2" | "set 0 A; any A";
     /// A leaf that is unlinked leaves no summary, whoever is first.
     unlink_vs_heal: "0 2 4 stale", "remove 0" | "fold A; any A";
-    /// The next leaf in that place does not inherit one.
-    unlink_and_new_leaf_vs_heal: "0 2 4 stale", "remove 0; insert 0" | "fold A";
+    /// The next leaf in that place keeps what it raised, though a walk stands in the dead one.
+    unlink_and_new_leaf_vs_heal: "0 stale", "remove 0; insert 0 A" | "fold A";
     /// A new leaf raises what a walk lowers.
     new_leaf_vs_heal: "2 4 stale", "insert 0 A" | "fold A; any A";
     /// A new top takes over the root flag.
