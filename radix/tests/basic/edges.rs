@@ -118,3 +118,19 @@ fn every_call_that_changes_tags_tells_its_edges() {
     p.retain(|_, _, tags| TagFilter::none_of(T1).matches(tags));
     assert_eq!(taken(&p), edges(NONE, T1), "retain");
 }
+
+#[test]
+fn insertions_leave_no_summary_over_nothing() {
+    let tree = Tree::new();
+    let p = tree.pin();
+    // Beside each comes one with the tag: in a new top, between two nodes, in the same leaf.
+    for index in [0, 1 << 40, 1 << 20, 1 << 30, 1, 64] {
+        add(&p, index);
+        add_tagged(&p, index + 4096, T0);
+        assert_eq!(tree.stats().stale_summaries, 0, "{index}");
+    }
+    p.clear_tag(4096 + 64, T0);
+    assert!(tree.stats().stale_summaries > 0);
+    assert_eq!(p.count_tagged(.., T0), 5);
+    assert_eq!(tree.stats().stale_summaries, 0, "a walk has passed");
+}

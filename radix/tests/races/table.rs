@@ -64,6 +64,11 @@ pub(crate) const TAGS: &[Race] = &[
     two("hand-over, folds for either", DEEP, &["update 0 B A", "fold A; fold B", "any A; any B"]),
     two("heal and set", PAIR, &["clear 0 A; scan A", "set 1 A", "fold A"]),
     two("heal up to the root and set", DEEP, &["clear 0 A; fold A", "set 2 A", "any A; any A"]),
+    two(
+        "heal of a node by two, and set",
+        DEEP,
+        &["clear 0 A; fold A", "fold A", "set 2 A; scan A"],
+    ),
     two("heal by two", "0:A 2:A 6", &["clear 0 A; back A", "clear 2 A; fold A", "set 6 A"]),
     two("set, clear, heal", DEEP, &["set 2 A; clear 2 A", "clear 0 A; gang A", "any A; set 0 A"]),
     two("overwritten under a scan", "0:A 1:A 6", &["insert 0", "scan A", "set 1 B"]),
@@ -172,6 +177,9 @@ pub(crate) const RANGES: &[Race] = &[
         "0:A 2:A 6",
         &["paint B A", "remove 2; insert 3 A", "any A; scan B"],
     ),
+    two("cleared at once and set", "0:A 1 4", &["paint - A", "set 1 A; scan A", "scan A"]),
+    two("cleared at once and set beside", DEEP, &["paint - A", "set 2 A; any A", "fold A"]),
+    two("painted over, flags of both", "0:A 6", &["paint B A", "any A; any B", "fold A; fold B"]),
     two("painting and set", "0 1:A 4", &["paint A B", "clear 0 A; clear 1 A", "scan A; any A"]),
 ];
 

@@ -375,8 +375,8 @@ impl<'g> Below<'g> for LockedSingle<'g> {
                 .try_at_one_instant(|_| tree.root_edge() == edge && tree.root.tags.load(tag) != 0),
             Some(Some(node)) => {
                 let offset = index::offset(self.index(), node.level());
-                // A dead node keeps its words: the edge in it says nothing.
-                let has_edge = || node.edge(offset) == edge && !node.died();
+                // If the node is dead it died while this was locked, and what took its place took the bit along.
+                let has_edge = || node.edge(offset) == edge;
                 node.try_at_one_instant(|_| node.tags().load(tag) & bit(offset) != 0 && has_edge())
             }
         };
