@@ -86,6 +86,7 @@ fn tags_of_removed_entries_cannot_be_changed() {
     let tree = tree_of([0, 1, 2, 64]);
     let p = tree.pin();
     p.update_tags(1, TagSet::of(&[T0, T1]), NONE);
+    p.set_tag(2, T0);
     p.remove(1);
     p.remove_range(2..3);
     for index in [1, 2, 3] {

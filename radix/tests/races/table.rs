@@ -64,11 +64,7 @@ pub(crate) const TAGS: &[Race] = &[
     two("hand-over, folds for either", DEEP, &["update 0 B A", "fold A; fold B", "any A; any B"]),
     two("heal and set", PAIR, &["clear 0 A; scan A", "set 1 A", "fold A"]),
     two("heal up to the root and set", DEEP, &["clear 0 A; fold A", "set 2 A", "any A; any A"]),
-    two(
-        "heal of a node by two, and set",
-        DEEP,
-        &["clear 0 A; fold A", "fold A", "set 2 A; scan A"],
-    ),
+    two("heal of a node by two, and set", DEEP, &["clear 0 A; fold A; set 2 A; scan A", "fold A"]),
     two("heal by two", "0:A 2:A 6", &["clear 0 A; back A", "clear 2 A; fold A", "set 6 A"]),
     two("set, clear, heal", DEEP, &["set 2 A; clear 2 A", "clear 0 A; gang A", "any A; set 0 A"]),
     two("overwritten under a scan", "0:A 1:A 6", &["insert 0", "scan A", "set 1 B"]),
