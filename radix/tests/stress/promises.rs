@@ -229,6 +229,41 @@ fn each_change_of_a_root_flag_is_told_once() {
 }
 
 #[test]
+fn what_an_edge_starts_finds_everything_before_it_stops() {
+    // P-ANY: work is started for each rise of the flag, and stops when it has found nothing and the flag is down then.
+    let indices = [0, 1, 64, 4096, 1 << 30];
+    let tree = tree_of(indices);
+    let (started, found) = (AtomicI64::new(0), AtomicU64::new(0));
+    let setter = |seed| {
+        let (tree, started, mut random) = (&tree, &started, rng(seed));
+        move |_| {
+            let p = tree.pin();
+            p.set_tag(indices[random.random_range(0..indices.len())], T0);
+            started.fetch_add(i64::from(p.take_edges().tagged.contains(T0)), SeqCst);
+        }
+    };
+    let work = |_| {
+        if started.load(SeqCst) == 0 {
+            return;
+        }
+        let p = tree.pin();
+        let tagged: Vec<_> = p.range_tagged(.., T0).map(|(index, ..)| index).collect();
+        tagged.iter().for_each(|index| assert_eq!(p.clear_tag(*index, T0), Some(true)));
+        found.fetch_add(tagged.len() as u64, SeqCst);
+        if tagged.is_empty() && !tree.any_tagged(T0) {
+            started.fetch_sub(1, SeqCst);
+        }
+    };
+    Race::new(stress_time()).repeat(setter(1)).repeat(setter(2)).repeat(work).run();
+    while started.load(SeqCst) > 0 {
+        work(0);
+    }
+    assert_eq!(tree.pin().count_tagged(.., T0), 0, "nobody looks for it any more");
+    assert!(found.load(SeqCst) > 100, "work was done");
+    assert_at_rest(&tree);
+}
+
+#[test]
 fn scans_report_what_stays_through_growth_and_collapse() {
     // P-SCAN: what stays is spread over all levels, and the nodes between come and go.
     let stays: Vec<_> = (0..10).map(|k| 5 << (6 * k)).collect();
