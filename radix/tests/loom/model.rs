@@ -149,11 +149,8 @@ fn execute(entries: &str, threads: &[&str]) {
     if let Some(contradiction) = contradiction(&before, &programs, &after) {
         panic!("{contradiction}");
     }
-    told.assert_explains(
-        flags_before,
-        flags_after,
-        programs.iter().flatten().map(|(call, _)| call),
-    );
+    let calls: Vec<_> = programs.iter().flatten().map(|(call, _)| call).collect();
+    told.assert_explains(flags_before, flags_after, &calls);
     assert_exact_after_walks(&tree, &after);
 }
 

@@ -8,7 +8,10 @@ use std::time::Instant;
 use rand::Rng;
 use tagged_radix::{RadixTree, Tag};
 
-use crate::call::{Call, Content, How, Outcome, contents, parse_calls, parse_entries, plant};
+use crate::call::{
+    Call, Content, How, Outcome, assert_exact_after_walks, contents, parse_calls, parse_entries,
+    plant,
+};
 use crate::common::{Clock, Race as Threads, StartLine, assert_at_rest, rng, stress_time};
 use crate::monitor::{Event, follow, indices};
 use crate::stamp::Stamp;
@@ -84,11 +87,15 @@ impl Round {
             "{}: {left:?} does not follow from {history:#?}",
             race.name
         );
-        let calls = history.iter().filter_map(|(_, event)| match event {
-            Event::Begin(call) => Some(call),
-            Event::End(_) => None,
-        });
-        self.told.lock().unwrap().assert_explains(self.before, flags(&self.tree), calls);
+        let calls: Vec<_> = history
+            .iter()
+            .filter_map(|(_, event)| match event {
+                Event::Begin(call) => Some(call),
+                Event::End(_) => None,
+            })
+            .collect();
+        self.told.lock().unwrap().assert_explains(self.before, flags(&self.tree), &calls);
+        assert_exact_after_walks(&self.tree, &left);
         assert_at_rest(&self.tree);
     }
 }

@@ -37,14 +37,9 @@ impl Told {
     }
 
     /// Each rise of a flag between `before` and `after` was told to exactly one call, and so was each fall that no walk made.
-    pub(crate) fn assert_explains<'c>(
-        &self,
-        before: Flags,
-        after: Flags,
-        calls: impl Iterator<Item = &'c Call> + Clone,
-    ) {
+    pub(crate) fn assert_explains(&self, before: Flags, after: Flags, calls: &[&Call]) {
         for (number, tag) in Tag::all().into_iter().enumerate() {
-            if !calls.clone().any(|call| hides(call, tag)) {
+            if !calls.iter().any(|call| hides(call, tag)) {
                 let changed = i64::from(after[number]) - i64::from(before[number]);
                 assert_eq!(self.0[number], changed, "changes of {tag:?} told");
             }

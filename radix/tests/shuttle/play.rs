@@ -70,11 +70,14 @@ impl Round {
             .collect();
         let left = contents(&self.tree);
         self.tree.check().unwrap_or_else(|violation| panic!("{}: {violation}", race.name));
-        let calls = history.iter().filter_map(|(_, event)| match event {
-            Event::Begin(call) => Some(call),
-            Event::End(_) => None,
-        });
-        self.told.lock().unwrap().assert_explains(self.before, flags(&self.tree), calls);
+        let calls: Vec<_> = history
+            .iter()
+            .filter_map(|(_, event)| match event {
+                Event::Begin(call) => Some(call),
+                Event::End(_) => None,
+            })
+            .collect();
+        self.told.lock().unwrap().assert_explains(self.before, flags(&self.tree), &calls);
         assert_exact_after_walks(&self.tree, &left);
         let ended = (history, left);
         if right.lock().unwrap().contains(&ended) {
