@@ -76,6 +76,14 @@ fn tags() {
         see(p.set_tag(index, T0));
         see(p.clear_tag(index, T0));
     });
+    // The summaries of all leaves stand over nothing: what the first walk after that pays a leaf, once.
+    (0..DENSE).step_by(64).for_each(|index| {
+        assert_eq!(tree.pin().set_tag(index, T0), Some(true));
+        assert_eq!(tree.pin().clear_tag(index, T0), Some(true));
+    });
+    let pinned = tree.pin();
+    case("walk_in_vain_leaf", DENSE / 64, || see(pinned.count_tagged(.., T0)));
+    assert!(!tree.any_tagged(T0));
     // Every leaf keeps an entry with the tag: the first one of each, which the pairs leave alone.
     (0..DENSE).step_by(64).for_each(|index| assert_eq!(tree.pin().set_tag(index, T0), Some(true)));
     let others: Vec<u64> = indices.iter().map(|index| index | 1).collect();
