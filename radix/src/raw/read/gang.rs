@@ -60,6 +60,9 @@ fn gather<A: Look>(
                 None
             }
         };
+        if room == left {
+            walk.heal_if_in_vain(leaf);
+        }
         at = match next {
             Some(offset) => leaf.base() + offset as u64,
             None => leaf.range_last().checked_add(1).filter(|next| *next <= high)?,

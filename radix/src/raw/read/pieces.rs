@@ -184,7 +184,11 @@ impl Tree {
         let (mut walk, mut at, mut count) = (Walk::new(self, filter, guard), low, 0);
         for _ in 0..GUARD_LEAVES {
             let leaf = walk.next_leaf(at).filter(|leaf| leaf.first() <= high)?;
-            count += read(leaf, leaf_bits(leaf.base(), at, high));
+            let read = read(leaf, leaf_bits(leaf.base(), at, high));
+            if read == 0 {
+                walk.heal_if_in_vain(leaf);
+            }
+            count += read;
             at = leaf.range_last().checked_add(1).filter(|next| *next <= high)?;
             if count >= enough {
                 break;

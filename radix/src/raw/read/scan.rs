@@ -154,11 +154,17 @@ impl<'g, const UP: bool> Cursor<'g, UP> {
         loop {
             while self.rest == 0 {
                 match self.next_leaf(bounds)? {
-                    Leaf::Full(leaf) => self.read_leaf(leaf, bounds),
+                    Leaf::Full(leaf) => {
+                        self.read_leaf(leaf, bounds);
+                        if self.rest == 0 {
+                            self.walk.heal_if_in_vain(Leaf::Full(leaf));
+                        }
+                    }
                     Leaf::Single(single) => {
                         if let Some(found) = matching_entry(single, self.filter) {
                             return Some(found);
                         }
+                        self.walk.heal_if_in_vain(Leaf::Single(single));
                     }
                 }
             }
@@ -297,16 +303,17 @@ impl<'g> Scan<'g> {
         }
         while let Some(at) = next.filter(|next| *next <= high) {
             let leaf = front.walk.next_leaf(at).filter(|leaf| leaf.first() <= high);
+            let Some(leaf) = leaf else { break };
             match leaf {
-                None => break,
-                Some(Leaf::Full(leaf)) => result = read(leaf, at, result, &mut each),
-                Some(Leaf::Single(single)) => {
+                Leaf::Full(leaf) => result = read(leaf, at, result, &mut each),
+                Leaf::Single(single) => {
                     if let Some(found) = matching_entry(single, front.filter) {
                         result = each(result, found);
                     }
                 }
             }
-            next = leaf.and_then(|leaf| leaf.range_last().checked_add(1));
+            front.walk.heal_if_in_vain(leaf);
+            next = leaf.range_last().checked_add(1);
         }
         result
     }
@@ -357,6 +364,9 @@ impl Tree {
                     matching_value(single, filter).map_or(0, |(index, _)| bit(offset(index, 0)))
                 }
             };
+            if matching == 0 {
+                walk.heal_if_in_vain(leaf);
+            }
             count += u64::from((matching & bits).count_ones());
             match leaf.range_last().checked_add(1) {
                 Some(next) => at = next,
@@ -381,13 +391,15 @@ fn fill<A: Look, T, const N: usize>(
         let leaf = match leaf {
             Leaf::Full(leaf) => leaf,
             Leaf::Single(single) => {
-                if let Some((index, value)) = matching_value(single, filter) {
-                    batch.push(item(index, value));
+                match matching_value(single, filter) {
+                    Some((index, value)) => batch.push(item(index, value)),
+                    None => walk.heal_if_in_vain(leaf),
                 }
                 at = leaf.range_last().checked_add(1)?;
                 continue;
             }
         };
+        let before = batch.len();
         let low = if at > leaf.base() { offset(at, 0) } else { 0 };
         let next = if filter.is_any() {
             leaf.take(from(low), filter, batch.remaining_capacity(), |index, value| {
@@ -396,6 +408,9 @@ fn fill<A: Look, T, const N: usize>(
         } else {
             take_at_one_instant(leaf, low, filter, batch, &item)
         };
+        if batch.len() == before {
+            walk.heal_if_in_vain(Leaf::Full(leaf));
+        }
         at = match next {
             Some(offset) => leaf.base() + offset as u64,
             None => leaf.last().checked_add(1)?,

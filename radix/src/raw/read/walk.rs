@@ -157,24 +157,24 @@ impl<'g, A: Look> Walk<'g, A> {
                     }
                 }
             };
-            let child = child?;
-            if self.lead.is_in_vain(child) {
-                self.heal(child);
-            }
-            match child {
+            match child? {
                 Child::Leaf(leaf) => return Some(leaf),
-                Child::Inner(node) => self.enter::<UP>(node, index),
+                Child::Inner(node) => {
+                    if self.lead.is_in_vain(node) {
+                        heal(self.tree, Child::Inner(node), self.filter.all, self.guard);
+                    }
+                    self.enter::<UP>(node, index);
+                }
             }
         }
     }
 
-    /// Lowers the bits that have led to a child without the tags in vain, so that the next walk passes by.
-    #[cold]
-    fn heal(&self, child: Child<'g>) {
-        for tag in self.filter.all {
-            if child.tag_word(tag) == 0 {
-                self.tree.heal(child, tag, self.guard);
-            }
+    /// Heals above a leaf that lacks a tag which is asked for. For callers that have found nothing in it: they know that already, and
+    /// in a leaf with something a look would be for nothing.
+    #[inline]
+    pub(crate) fn heal_if_in_vain(&self, leaf: Leaf<'g>) {
+        if self.filter.all.iter().any(|tag| leaf.tag_word(tag) == 0) {
+            heal(self.tree, Child::Leaf(leaf), self.filter.all, self.guard);
         }
     }
 
@@ -232,6 +232,17 @@ impl<'g, A: Look> Walk<'g, A> {
     fn child(&self, edge: Edge) -> Option<Child<'g>> {
         // SAFETY: not null, and read under the walk's guard.
         (!edge.is_null()).then(|| unsafe { Child::of(edge, self.guard) })
+    }
+}
+
+/// Lowers the bits that have led to a child without the tags in vain, so that the next walk passes by.
+#[cold]
+#[inline(never)]
+fn heal(tree: &Tree, child: Child<'_>, tags: TagSet, guard: &Guard) {
+    for tag in tags {
+        if child.tag_word(tag) == 0 {
+            tree.heal(child, tag, guard);
+        }
     }
 }
 
@@ -303,14 +314,13 @@ impl Lead {
         }
     }
 
-    /// Whether a child, to which summaries have led, lacks a tag that is asked for. A hint: one load is no answer (rule 5, *Remove*).
+    /// Whether a node, to which summaries have led, lacks a tag that is asked for. A hint: one load is no answer (rule 5, *Remove*).
     #[inline]
-    fn is_in_vain(self, child: Child<'_>) -> bool {
-        match (self, child.header()) {
-            (Lead::All, _) => false,
-            (Lead::One(tag), Some(node)) => node.tags().load(tag) == 0,
-            (Lead::One(tag), None) => child.tag_word(tag) == 0,
-            (Lead::Many(tags), _) => tags.iter().any(|tag| child.tag_word(tag) == 0),
+    fn is_in_vain(self, node: Inner<'_>) -> bool {
+        match self {
+            Lead::All => false,
+            Lead::One(tag) => node.tags().load(tag) == 0,
+            Lead::Many(tags) => tags.iter().any(|tag| node.tags().load(tag) == 0),
         }
     }
 

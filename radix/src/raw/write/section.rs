@@ -101,6 +101,7 @@ impl<'g> Op<'g> {
         let (mut walk, mut at) = (Walk::new(self.tree, filter, self.guard), low);
         loop {
             let leaf = walk.next_leaf(at).filter(|leaf| leaf.first() <= high)?;
+            walk.heal_if_in_vain(leaf);
             let Some(result) = self.at(leaf, section(at)) else {
                 walk.restart();
                 continue;
