@@ -479,11 +479,13 @@ pub struct TagUpdate {
 /// [`any_tagged`](crate::RadixTree::any_tagged) says.
 ///
 /// That it became true is told to exactly one call, the one that made it so: the first that sets the tag after the tree was seen to be without. That it
-/// became false is told to the call that made it so if that is one that changes entries; most often it is a walk, which is told nothing. A call over a range may
+/// became false is told to the call that made it so by clearing tags or removing entries; most often it is a walk, also that within
+/// [`tag_range_if_tagged`](crate::Pinned::tag_range_if_tagged), and what that does is told to nobody. A call over a range may
 /// make the same change more than once, while others undo it between; it is told of the kind, not of the number.
 ///
-/// Use `tagged` to start something, and let what was started stop by itself, when it has looked for entries, found none, and `any_tagged` is false *then*. As long
-/// as that is true nobody else will be told.
+/// Use `tagged` to start something, each time, and let what was started stop by itself, when it has looked for entries, found none, and `any_tagged` is false *then*.
+/// Until it is false nobody else is told. What was started before may still run when `tagged` is told again: to have one thing run, let the last look of what runs and its word
+/// that it stops be one step under a lock of yours, and so the question of whoever is told, whether it runs.
 ///
 /// # Examples
 /// ```

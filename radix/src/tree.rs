@@ -99,7 +99,7 @@ impl<V: Value> RadixTree<V> {
     /// Whether it may be worth looking for an entry that has `tag`: if false, none has it.
     ///
     /// Stays true after the last entry has lost the tag, until somebody has looked: a walk for the tag over the whole tree that finds none makes this
-    /// false, unless a writer is in the way. So a tag that is set and cleared again and again costs nothing above its entry. To ask whether some entry
+    /// false, unless a writer or another walk is in the way; then a later one does. So a tag that is set and cleared again and again costs nothing above its entry. To ask whether some entry
     /// *has* the tag, look: `pinned.range_tagged(.., tag).next().is_some()`, or [`count_tagged`](crate::Pinned::count_tagged).
     ///
     /// # Concurrency
@@ -147,7 +147,7 @@ impl<V: Value> RadixTree<V> {
     /// For tests, fuzzers, and for users who suspect their own unsafe code of writing where it should not.
     ///
     /// # Concurrency
-    /// Exact while nobody writes. A writer that is active meanwhile can cause a report without a fault.
+    /// Exact while nobody writes, or walks for a tag, which may lower summaries. Who does so meanwhile can cause a report without a fault.
     /// # Complexity
     /// O(nodes).
     /// # Errors

@@ -133,7 +133,7 @@ impl<V: Value> Pinned<'_, V> {
     /// Counts the 64 entries of a leaf at one instant, leaf after leaf. Every entry that passes during the whole call is
     /// counted, none that never passes is.
     /// # Complexity
-    /// O(leaves with an entry that has all the tags asked for, and those that lost their last one since a walk passed by).
+    /// O(leaves that have each of the tags asked for, and those that lost the last of one since a walk for it passed by).
     ///
     /// # Examples
     /// ```

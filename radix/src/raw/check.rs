@@ -42,7 +42,7 @@ const CHECKS: [(Invariant, Check); 12] = [
 ];
 
 impl Tree {
-    /// Checks every invariant that can be seen from outside. Exact only while nobody writes.
+    /// Checks every invariant that can be seen from outside. Exact only while nobody writes, or walks for a tag.
     pub(crate) fn check(&self, guard: &Guard) -> Result<(), Violation> {
         if self.root_edge().is_null() {
             for tag in Tag::all() {

@@ -43,11 +43,16 @@ impl VersionLock {
             .is_ok()
     }
 
-    /// Locks if nobody holds the lock, for who would rather leave something undone than wait. May fail without a reason.
+    /// Locks if nobody holds the lock, for who would rather leave something undone than wait.
     #[inline]
     pub(crate) fn lock_now(&self) -> bool {
         let word = self.0.load(Ordering::Relaxed);
-        word & LOCKED == 0 && self.try_lock(word)
+        // Acquire: as in `try_lock`. Not the weak exchange: failing without a reason, it would leave what is asked for when all is quiet.
+        word & LOCKED == 0
+            && self
+                .0
+                .compare_exchange(word, word | LOCKED, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
     }
 
     #[cold]
