@@ -1,7 +1,7 @@
 //! That a root flag rose is told to the call that made it rise, once; that it fell, to a call that changes the tree.
 
 use crate::common::{NONE, T0, T1, T2, T3, Tree, add, add_tagged, assert_untagged};
-use tagged_radix::{Pinned, TagFilter, TagSet, TreeEdges};
+use tagged_radix::{ArrayVec, Pinned, TagFilter, TagSet, TreeEdges};
 
 fn edges(tagged: impl Into<TagSet>, untagged: impl Into<TagSet>) -> (TagSet, TagSet) {
     (tagged.into(), untagged.into())
@@ -45,6 +45,45 @@ fn first_set_is_told_and_the_next_one_after_a_look() {
     p.tag_range(.., NONE, T0);
     assert_eq!(taken(&p), edges(NONE, T0), "a change of a range looks for itself");
     assert!(!tree.any_tagged(T0));
+}
+
+#[test]
+fn every_walk_for_a_tag_heals() {
+    crate::common::watch();
+    type Walk = fn(&Tree, &Pinned<'_, Box<u64>>);
+    let walks: [(&str, Walk); 9] = [
+        ("a small batch", |_, p| {
+            assert_eq!(p.gang_lookup_tagged(0, T0, &mut ArrayVec::<_, 4>::new()), None)
+        }),
+        ("a large batch", |_, p| {
+            assert_eq!(p.gang_lookup_tagged(0, T0, &mut ArrayVec::<_, 256>::new()), None)
+        }),
+        ("entries of a range", |_, p| {
+            assert_eq!(p.gang_lookup_range(.., T0, 9, &mut Vec::new()), None)
+        }),
+        ("an iterator", |_, p| assert!(p.range_tagged(.., T0).next().is_none())),
+        ("one from the end", |_, p| assert!(p.range_tagged(.., T0).next_back().is_none())),
+        ("all at once", |_, p| p.range_tagged(.., T0).for_each(drop)),
+        ("a count", |_, p| assert_eq!(p.count_tagged(.., T0), 0)),
+        ("a copy", |_, p| assert_eq!(p.tag_range_if_tagged(.., T0, T1, 9).count, 0)),
+        ("a cursor", |tree, _| assert!(tree.cursor().next_tagged(T0).is_none())),
+    ];
+    let tree = Tree::new();
+    let p = tree.pin();
+    // Leaves of two entries and more, and of one, in nodes with others and alone.
+    for index in [1, 2, 70, 5000, 1 << 40, (1 << 40) + 1, u64::MAX] {
+        add(&p, index);
+    }
+    for (name, walk) in walks {
+        for index in [1, 70, 5000, (1 << 40) + 1, u64::MAX] {
+            p.set_tag(index, T0);
+            p.clear_tag(index, T0);
+        }
+        assert!(tree.any_tagged(T0), "{name}: nobody has looked");
+        walk(&tree, &p);
+        assert!(!tree.any_tagged(T0), "{name}");
+        assert_eq!(tree.stats().stale_summaries, 0, "{name}");
+    }
 }
 
 #[test]
