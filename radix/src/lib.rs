@@ -4,6 +4,7 @@
 #[cfg(not(any(target_pointer_width = "64", target_pointer_width = "32")))]
 compile_error!("tagged-radix needs a target with pointers of 32 or 64 bits");
 
+mod arena;
 mod batch;
 mod bounds;
 mod check;
@@ -27,6 +28,8 @@ mod value;
 
 pub use arrayvec::ArrayVec;
 
+#[cfg(feature = "arena")]
+pub use crate::arena::{NodeMemory, node_memory};
 pub use crate::batch::Batch;
 pub use crate::check::{Invariant, Violation};
 pub use crate::cursor::Cursor;

