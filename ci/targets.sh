@@ -37,5 +37,5 @@ for target in "${others[@]}"; do
     # The store over io_uring has nothing to say to Windows.
     [[ $target == *windows* ]] && more=() || more=(--package writeback-uring)
     RUSTFLAGS="-D warnings" cargo check --target "$target" "${crates[@]}" "${more[@]}"
-    RUSTFLAGS="-D warnings" cargo check --target "$target" --package tagged-radix --features asymmetric
+    RUSTFLAGS="-D warnings" cargo check --target "$target" --package tagged-radix --features asymmetric,arena
 done

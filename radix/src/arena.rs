@@ -21,9 +21,10 @@
 //! At its end a thread gives back what it has. Nodes that are made or freed later still, by destructors of other thread-locals, go to the depot one by one.
 //!
 //! # What goes back
-//! A slab that becomes empty serves any size next. Empty slabs that hold memory are at most a quarter of those in use, and 57 (2 MiB); what is beyond that goes back to the system at once, where it
-//! takes parts. Of segments without a used slab one is kept. Both bounds have a lag, so that a tree which breathes does not call the system with each breath.
-//! A cell in a magazine keeps its slab: at most 240 of them for each thread that lives.
+//! A slab that becomes empty serves any size next. Few empty slabs hold memory: what is beyond that goes back to the system at once, where it takes parts
+//! ([`Depot`](depot::Depot) says how many). Of segments without a used slab one is kept. So a tree which breathes does not call the system with each breath.
+//! A cell in a magazine keeps its slab. A thread that lives has up to 16 full nodes in its magazines, 32, 64 and 128 of the smaller ones: where they come from as many slabs,
+//! these are 8.5 MiB. `Guard::flush` gives them back, for its thread.
 //!
 //! # Huge pages
 //! A huge page is resident as a whole. Below [`HUGE_FROM`](depot::HUGE_FROM) segments it is refused, since one that is barely used would be a good part of all, and a tree of some
@@ -85,6 +86,12 @@ pub(crate) unsafe fn free<T>(node: NonNull<T>) {
     unsafe { memory::free(node) }
 }
 
+/// Gives back what the calling thread has at hand for more nodes.
+#[inline]
+pub(crate) fn give_back() {
+    memory::give_back();
+}
+
 /// What the nodes of all trees in this process take, with the [feature `arena`](crate#features).
 #[cfg(feature = "arena")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -129,6 +136,9 @@ mod boxes {
         NonNull::from(Box::leak(Box::new(make())))
     }
 
+    /// It has nothing.
+    pub(super) fn give_back() {}
+
     #[cfg(feature = "arena")]
     pub(super) fn node_memory() -> super::NodeMemory {
         super::NodeMemory::default()
@@ -148,6 +158,8 @@ mod cells {
 
     use super::class::Class;
     use super::{NodeMemory, magazine, shared};
+
+    pub(super) use super::magazine::give_back;
 
     pub(super) fn node_memory() -> NodeMemory {
         magazine::give_back();

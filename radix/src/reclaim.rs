@@ -24,6 +24,7 @@ use self::oracle as thread;
 use self::thread::Pin;
 
 pub(crate) use self::drops::{Doomed, Drops};
+use crate::arena;
 
 /// A pin of the current thread to the current epoch: what a lock-free reader found stays in memory while it lives.
 ///
@@ -104,7 +105,8 @@ impl Guard {
     /// Hands over what this thread has retired, so that any thread may free it, and tries to free some garbage now.
     ///
     /// There is no need to call it: threads do this by themselves every so often. It serves those who want memory
-    /// back soon after a burst of removals. Values that it finds are dropped when the thread's last guard is gone.
+    /// back soon after a burst of removals. Values that it finds are dropped when the thread's last guard is gone. With the [feature `arena`](crate#features)
+    /// it also gives back the memory that the thread has at hand for nodes.
     ///
     /// # Examples
     /// ```
@@ -112,6 +114,7 @@ impl Guard {
     /// ```
     pub fn flush(&self) {
         self.0.flush();
+        arena::give_back();
     }
 
     /// Runs `call` once no guard that exists now is left: the way to free what is found through a tree, and is not a value in it.

@@ -116,19 +116,18 @@ impl Depot {
 
     /// Maps a segment.
     fn grow(&mut self) -> Option<()> {
-        let segment = Segment::map()?;
+        let segment = Segment::map(self.segment_count + 1 >= HUGE_FROM)?;
         segment.slabs().for_each(|slab| self.blank.push_back(slab));
         self.segments = Some(segment.link(self.segments));
         self.segment_count += 1;
         self.idle_segments += 1;
-        segment.advise_huge(self.segment_count >= HUGE_FROM);
         if self.segment_count == HUGE_FROM {
             self.segments().for_each(|segment| segment.advise_huge(true));
         }
         Some(())
     }
 
-    fn segments(&self) -> impl Iterator<Item = Segment> + use<> {
+    pub(super) fn segments(&self) -> impl Iterator<Item = Segment> + use<> {
         core::iter::successors(self.segments, Segment::next)
     }
 

@@ -81,8 +81,10 @@ pub(super) struct Run {
 
 impl Segment {
     /// A new one, all of whose slabs are empty and hold no memory.
-    pub(super) fn map() -> Option<Segment> {
+    pub(super) fn map(is_huge_welcome: bool) -> Option<Segment> {
         let header: NonNull<Header> = system::map(SEGMENT)?.cast();
+        // Before it is written to: the first page that is resident says how large the others are.
+        Segment(header).advise_huge(is_huge_welcome);
         // From now on it is found by address.
         header.as_ptr().expose_provenance();
         let slab = |place: usize| Slab {

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 #[cfg(unix)]
-use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -190,7 +190,7 @@ mod fork {
 
     unsafe extern "C" {
         safe fn fork() -> c_int;
-        safe fn alarm(seconds: u32) -> u32;
+        pub(super) safe fn alarm(seconds: u32) -> u32;
         safe fn _exit(status: c_int) -> !;
         fn waitpid(child: c_int, status: *mut c_int, options: c_int) -> c_int;
     }
@@ -323,4 +323,38 @@ fn a_child_process_drops_the_values_of_its_trees() {
         u8::from(ledger.live() != 0)
     });
     assert_eq!(child, Some(0));
+}
+
+/// A lock that another thread holds at that moment, of an allocator or of this crate, would be held in the child for good.
+#[cfg(unix)]
+#[test]
+fn a_child_process_makes_and_frees_nodes_whatever_others_were_at() {
+    let _alone = alone();
+    let forks = if cfg!(debug_assertions) { 100 } else { 400 };
+    let (is_over, ledger) = (&AtomicBool::new(false), Ledger::new());
+    let grow_and_shrink = |turn: u64| {
+        let tree: Tree = (0..300).map(|n| (n * 8191, Box::new(ledger.value(n, turn)))).collect();
+        assert_eq!(tree.len(), 300);
+        tree.pin().remove_range(..150 * 8191);
+        pin().flush();
+    };
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let turns = (0..).take_while(|_| !is_over.load(SeqCst));
+                turns.for_each(grow_and_shrink);
+            });
+        }
+        for turn in 0..forks {
+            grow_and_shrink(turn);
+            let child = || {
+                // It has little to do, and must not wait.
+                fork::alarm(20);
+                (0..3).for_each(grow_and_shrink);
+                thread::spawn(move || (0..3).for_each(grow_and_shrink)).join().is_err().into()
+            };
+            assert_eq!(fork::in_child(child), Some(0), "fork {turn}");
+        }
+        is_over.store(true, SeqCst);
+    });
 }

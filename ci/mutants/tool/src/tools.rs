@@ -20,7 +20,7 @@ const ENGINES: Option<&str> = Some("engines");
 const URING: Option<&str> = Some("writeback-uring");
 
 /// As `ci/loom.sh` and `ci/shuttle.sh` build them.
-pub(crate) const TOOLS: [Tool; 16] = [
+pub(crate) const TOOLS: [Tool; 17] = [
     Tool {
         name: "tests",
         package: None,
@@ -33,6 +33,13 @@ pub(crate) const TOOLS: [Tool; 16] = [
     shuttle("compact-shuttle", &["radix_shuttle", "radix_compact"]),
     shuttle("growth-shuttle", &["radix_shuttle", "radix_compact", "radix_wide"]),
     Tool { name: "epochs-tests", package: TREE, cfgs: &[], features: "asymmetric", binaries: &[] },
+    Tool {
+        name: "arena-tests",
+        package: TREE,
+        cfgs: &[],
+        features: "arena",
+        binaries: &["lib", "arena", "callers"],
+    },
     loom("loom", &["radix_loom"]),
     loom("compact-loom", &["radix_loom", "radix_compact"]),
     loom("growth-loom", &["radix_loom", "radix_compact", "radix_wide"]),
