@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tagged_radix::{Guard, RadixTree, pin};
 
+#[cfg(unix)]
+use crate::common::SetOnDrop;
 use crate::common::{Ledger, Tracked, drain, nodes, within};
 #[cfg(unix)]
 use crate::{FEW, most_alive_while_replacing};
@@ -330,7 +332,7 @@ fn a_child_process_drops_the_values_of_its_trees() {
 #[test]
 fn a_child_process_makes_and_frees_nodes_whatever_others_were_at() {
     let _alone = alone();
-    let forks = if cfg!(debug_assertions) { 100 } else { 400 };
+    let forks = 200;
     let (is_over, ledger) = (&AtomicBool::new(false), Ledger::new());
     let grow_and_shrink = |turn: u64| {
         let tree: Tree = (0..300).map(|n| (n * 8191, Box::new(ledger.value(n, turn)))).collect();
@@ -338,23 +340,25 @@ fn a_child_process_makes_and_frees_nodes_whatever_others_were_at() {
         tree.pin().remove_range(..150 * 8191);
         pin().flush();
     };
+    // Gets memory and gives it back all the time.
+    let come_and_go = |turn| {
+        drop(Tree::from_iter([(turn, Box::new(ledger.value(turn, 0)))]));
+        pin().flush();
+    };
     thread::scope(|scope| {
+        let _over = SetOnDrop(is_over);
         for _ in 0..2 {
-            scope.spawn(|| {
-                let turns = (0..).take_while(|_| !is_over.load(SeqCst));
-                turns.for_each(grow_and_shrink);
-            });
+            scope.spawn(move || (0..).take_while(|_| !is_over.load(SeqCst)).for_each(come_and_go));
         }
         for turn in 0..forks {
             grow_and_shrink(turn);
             let child = || {
                 // It has little to do, and must not wait.
-                fork::alarm(20);
+                fork::alarm(10);
                 (0..3).for_each(grow_and_shrink);
                 thread::spawn(move || (0..3).for_each(grow_and_shrink)).join().is_err().into()
             };
             assert_eq!(fork::in_child(child), Some(0), "fork {turn}");
         }
-        is_over.store(true, SeqCst);
     });
 }
