@@ -48,6 +48,10 @@
 
 use core::ptr::NonNull;
 
+#[cfg(not(all(feature = "arena", not(any(radix_loom, radix_shuttle, miri)))))]
+mod boxes;
+#[cfg(all(feature = "arena", not(any(radix_loom, radix_shuttle, miri))))]
+mod cells;
 #[cfg(all(feature = "arena", not(any(radix_loom, radix_shuttle, miri))))]
 mod class;
 #[cfg(all(feature = "arena", not(any(radix_loom, radix_shuttle, miri))))]
@@ -80,6 +84,7 @@ pub(crate) fn place<T>(make: impl FnOnce() -> T) -> NonNull<T> {
 ///
 /// # Safety
 /// `node` came from [`place`], with this type; no one can reach it any more, and it is freed once.
+#[cfg(not(any(radix_loom, radix_shuttle)))]
 #[inline]
 pub(crate) unsafe fn free<T>(node: NonNull<T>) {
     // SAFETY: the caller's word.
@@ -124,60 +129,4 @@ pub struct NodeMemory {
 #[cfg(feature = "arena")]
 pub fn node_memory() -> NodeMemory {
     memory::node_memory()
-}
-
-/// Each node in a box.
-#[cfg(not(all(feature = "arena", not(any(radix_loom, radix_shuttle, miri)))))]
-mod boxes {
-    use core::ptr::NonNull;
-
-    #[inline]
-    pub(super) fn place<T>(make: impl FnOnce() -> T) -> NonNull<T> {
-        NonNull::from(Box::leak(Box::new(make())))
-    }
-
-    /// It has nothing.
-    pub(super) fn give_back() {}
-
-    #[cfg(feature = "arena")]
-    pub(super) fn node_memory() -> super::NodeMemory {
-        super::NodeMemory::default()
-    }
-
-    #[inline]
-    pub(super) unsafe fn free<T>(node: NonNull<T>) {
-        // SAFETY: `place` made it with `Box`; sole access and "once" are the caller's word.
-        drop(unsafe { Box::from_raw(node.as_ptr()) });
-    }
-}
-
-/// Each node in a cell.
-#[cfg(all(feature = "arena", not(any(radix_loom, radix_shuttle, miri))))]
-mod cells {
-    use core::ptr::NonNull;
-
-    use super::class::Class;
-    use super::{NodeMemory, magazine, shared};
-
-    pub(super) use super::magazine::give_back;
-
-    pub(super) fn node_memory() -> NodeMemory {
-        magazine::give_back();
-        shared::with(|depot| depot.memory())
-    }
-
-    #[inline]
-    pub(super) fn place<T>(make: impl FnOnce() -> T) -> NonNull<T> {
-        let cell = magazine::take(const { Class::of::<T>() }).cast::<T>();
-        // SAFETY: a cell of that class has room for it, aligned, and is this call's alone (A-CELL).
-        unsafe { cell.write(make()) };
-        cell
-    }
-
-    #[inline]
-    pub(super) unsafe fn free<T>(node: NonNull<T>) {
-        const { assert!(!core::mem::needs_drop::<T>(), "nothing but memory is freed") }
-        // SAFETY: `place` took the cell; sole access and "once" are the caller's word.
-        unsafe { magazine::put(const { Class::of::<T>() }, node.cast()) };
-    }
 }
