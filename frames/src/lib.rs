@@ -100,7 +100,7 @@ pub use latch::Latch;
 pub use pool::{Pool, Stats};
 pub use regions::{Region, Regions};
 pub use size::{FRAME_LEN_MAX, FRAME_LEN_MIN, LIMIT_DEFAULT};
-pub use system::start_writing;
+pub use system::{start_writing, ticks};
 
 /// The README's example is a test.
 #[cfg(doctest)]

@@ -1,5 +1,12 @@
-//! Memory from the system, in pieces as large as a segment: mapped where that can be undone in part, else from `std::alloc`. And two calls besides: a
-//! fence of all threads, and one that has a file written.
+//! Memory from the system, in pieces as large as a segment: mapped where that can be undone in part, else from `std::alloc`. And three calls besides: a
+//! fence of all threads, one that has a file written, and a look at the clock.
+
+use std::time::Duration;
+#[cfg(not(all(
+    any(target_os = "linux", target_os = "android"),
+    not(any(miri, frames_loom))
+)))]
+use std::{sync::OnceLock, time::Instant};
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(miri, frames_loom))))]
 #[path = "system/linux.rs"]
@@ -58,9 +65,45 @@ pub fn start_writing(file: &std::fs::File, offset: u64, len: u64) {
     let _ = (file, offset, len);
 }
 
+/// The time that the system's last tick brought, since some moment that does not change while the process runs. It never goes back.
+///
+/// Four nanoseconds, where the exact time ([`Instant`](std::time::Instant)) takes twenty: for what is stamped often and compared in seconds. A tick is one to ten milliseconds
+/// on Linux, by `CLOCK_MONOTONIC_COARSE`; on other systems it is as exact as an `Instant`, and as dear.
+///
+/// Here, beside memory, because no safe library that is light has it.
+///
+/// # Concurrency
+/// Takes no lock.
+///
+/// # Examples
+/// ```
+/// let before = page_frames::ticks();
+/// assert!(page_frames::ticks() >= before);
+/// ```
+#[inline]
+pub fn ticks() -> Duration {
+    #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(miri, frames_loom))))]
+    return native::ticks();
+    #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(miri, frames_loom)))))]
+    {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ticks_go_on_as_the_clock_does() {
+        let (start, ticks) = (std::time::Instant::now(), ticks());
+        std::thread::sleep(Duration::from_millis(60));
+        let (ticks, exact) = (super::ticks() - ticks, start.elapsed());
+        // A tick takes ten milliseconds at the most, and each end may lie within one.
+        let tick = Duration::from_millis(10);
+        assert!(ticks + 2 * tick >= Duration::from_millis(60) && ticks <= exact + tick);
+    }
 
     #[test]
     fn memory_is_aligned_and_zero_also_after_it_was_discarded() {

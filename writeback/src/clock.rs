@@ -105,37 +105,27 @@ impl Clock {
     }
 }
 
-/// A clock that is looked at whenever a page becomes dirty or is written: in four nanoseconds, where the exact one takes twenty.
-#[cfg(all(
-    any(target_os = "linux", target_os = "android"),
-    not(any(writeback_loom, writeback_shuttle))
-))]
+/// A clock that is looked at whenever a page becomes dirty or is written.
+#[cfg(not(any(writeback_loom, writeback_shuttle)))]
 mod ticks {
     use std::time::Duration;
-
-    use rustix::time::{ClockId, clock_gettime};
 
     #[derive(Debug, Clone, Copy)]
     pub(super) struct Ticks(Duration);
 
     impl Ticks {
         pub(super) fn now() -> Self {
-            let time = clock_gettime(ClockId::MonotonicCoarse);
-            // Never negative, and below a second.
-            let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
-            Self(Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0)))
+            Self(page_frames::ticks())
         }
 
         pub(super) fn elapsed(self) -> Duration {
-            Self::now().0.saturating_sub(self.0)
+            page_frames::ticks().saturating_sub(self.0)
         }
     }
 }
 
-#[cfg(not(all(
-    any(target_os = "linux", target_os = "android"),
-    not(any(writeback_loom, writeback_shuttle))
-)))]
+/// Time stands still there.
+#[cfg(any(writeback_loom, writeback_shuttle))]
 mod ticks {
     pub(super) use crate::primitives::Instant as Ticks;
 }

@@ -1,7 +1,9 @@
 //! Anonymous mappings.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -50,6 +52,19 @@ pub(super) fn start_writing(file: &std::fs::File, offset: u64, len: u64) {
         // Whatever it says: a flush does what is left.
         let _ = sync_file_range(file.as_raw_fd(), offset, len, SYNC_FILE_RANGE_WRITE);
     }
+}
+
+/// See [`ticks`](super::ticks).
+#[inline]
+pub(super) fn ticks() -> Duration {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: it writes a time there, and nothing elsewhere.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, time.as_mut_ptr()) };
+    // SAFETY: a time, or zeros should it have refused, which are one, too.
+    let time = unsafe { time.assume_init() };
+    // Never negative, and below a second.
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
 }
 
 fn map(len: usize) -> Result<NonNull<u8>, Error> {
