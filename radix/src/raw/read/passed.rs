@@ -42,6 +42,11 @@ impl Passed {
         }
     }
 
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// The number of entries.
     #[cfg(feature = "rayon")]
     pub(super) fn len(&self) -> usize {

@@ -292,27 +292,32 @@ impl<'g> Scan<'g> {
         let (mut result, mut passed) = (init, Passed::default());
         let mut read = |leaf: &Node, low, result, each: &mut _| {
             passed.read_at_one_instant(leaf, leaf_bits(leaf.base(), low, high), front.filter);
-            passed.give(leaf.base(), result, each)
+            (passed.give(leaf.base(), result, each), passed.is_empty())
         };
         let mut next = (!done).then_some(low);
         if let Some(leaf) = front.leaf.filter(|_| !done) {
             if front.rest != 0 {
-                result = read(leaf, low, result, &mut each);
+                (result, _) = read(leaf, low, result, &mut each);
             }
             next = leaf.last().checked_add(1);
         }
         while let Some(at) = next.filter(|next| *next <= high) {
             let leaf = front.walk.next_leaf(at).filter(|leaf| leaf.first() <= high);
             let Some(leaf) = leaf else { break };
+            let in_vain;
             match leaf {
-                Leaf::Full(leaf) => result = read(leaf, at, result, &mut each),
+                Leaf::Full(leaf) => (result, in_vain) = read(leaf, at, result, &mut each),
                 Leaf::Single(single) => {
-                    if let Some(found) = matching_entry(single, front.filter) {
+                    let found = matching_entry(single, front.filter);
+                    in_vain = found.is_none();
+                    if let Some(found) = found {
                         result = each(result, found);
                     }
                 }
             }
-            front.walk.heal_if_in_vain(leaf);
+            if in_vain {
+                front.walk.heal_if_in_vain(leaf);
+            }
             next = leaf.range_last().checked_add(1);
         }
         result
