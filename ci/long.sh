@@ -10,7 +10,7 @@ forms=("$@")
 
 run() {
     case $1 in
-        loom) ci/loom.sh 3 ;;
+        loom) ci/loom.sh 3 60 ;;
         shuttle) ci/shuttle.sh 100000 ;;
         mutants) ci/mutants.sh ;;
         fuzz) ci/fuzz.sh 1800 ;;

@@ -3,12 +3,14 @@
 # orderings let a load return. The tree three times: with full nodes only, with compact ones, and with compact ones that grow. A failure
 # says in which execution. Without PREEMPTIONS, the quick form: two, but of a model with more than 2,000 executions the first 2,000,
 # and then all with one (of the page cache's, up to 8,000).
-# Usage: ci/loom.sh [PREEMPTIONS]; the long form: ci/loom.sh 3.
+# With SECONDS a model that has not ended by then is left there, and named: some have more interleavings than can be played.
+# Usage: ci/loom.sh [PREEMPTIONS [SECONDS]]; the long form: ci/loom.sh 3 60.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export LOOM_MAX_PREEMPTIONS=${1:-2}
 [ $# -gt 0 ] || export LOOM_QUICK=1
+[ $# -lt 2 ] || export APART_SECONDS=$2
 apart='target."cfg(all())".runner="ci/apart.sh"'
 
 # Usage: explore "CFG..." PACKAGE TESTS...
