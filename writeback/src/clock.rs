@@ -144,11 +144,12 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 #[cfg(all(test, not(any(writeback_loom, writeback_shuttle))))]
 mod tests {
     use super::*;
+    use crate::primitives::thread;
 
     #[test]
     fn ticks_go_on_as_the_clock_does() {
         let clock = Clock::system();
-        std::thread::sleep(Duration::from_millis(60));
+        thread::sleep(Duration::from_millis(60));
         let (ticks, exact) = (clock.now_ms(), millis(clock.now()));
         // A tick takes ten milliseconds at the most, and each end may lie within one.
         assert!(ticks + 20 >= 60 && ticks <= exact + 10, "{ticks} of {exact}");
