@@ -2,11 +2,6 @@
 //! fence of all threads, one that has a file written, and a look at the clock.
 
 use std::time::Duration;
-#[cfg(not(all(
-    any(target_os = "linux", target_os = "android"),
-    not(any(miri, frames_loom))
-)))]
-use std::{sync::OnceLock, time::Instant};
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(miri, frames_loom))))]
 #[path = "system/linux.rs"]
@@ -82,28 +77,12 @@ pub fn start_writing(file: &std::fs::File, offset: u64, len: u64) {
 /// ```
 #[inline]
 pub fn ticks() -> Duration {
-    #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(miri, frames_loom))))]
-    return native::ticks();
-    #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(miri, frames_loom)))))]
-    {
-        static START: OnceLock<Instant> = OnceLock::new();
-        START.get_or_init(Instant::now).elapsed()
-    }
+    native::ticks()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_go_on_as_the_clock_does() {
-        let (start, ticks) = (std::time::Instant::now(), ticks());
-        std::thread::sleep(Duration::from_millis(60));
-        let (ticks, exact) = (super::ticks() - ticks, start.elapsed());
-        // A tick takes ten milliseconds at the most, and each end may lie within one.
-        let tick = Duration::from_millis(10);
-        assert!(ticks + 2 * tick >= Duration::from_millis(60) && ticks <= exact + tick);
-    }
 
     #[test]
     fn memory_is_aligned_and_zero_also_after_it_was_discarded() {

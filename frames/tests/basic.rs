@@ -1,6 +1,7 @@
 //! What the documentation says, one thread at a time.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use page_frames::{CowFrame, Error, FRAME_LEN_MAX, FRAME_LEN_MIN, Frame, Limit, Pool, SharedFrame};
 
@@ -13,6 +14,16 @@ fn sizes() -> impl Iterator<Item = usize> {
 
 fn frame(pool: &Pool, len: usize) -> Frame {
     pool.frame(len, Limit::Keep).unwrap()
+}
+
+#[test]
+fn ticks_go_on_as_the_clock_does() {
+    let (exact, ticks) = (Instant::now(), page_frames::ticks());
+    thread::sleep(Duration::from_millis(60));
+    let (ticks, exact) = (page_frames::ticks() - ticks, exact.elapsed());
+    // A tick takes ten milliseconds at the most, and each end may lie within one.
+    let tick = Duration::from_millis(10);
+    assert!(ticks + 2 * tick >= Duration::from_millis(60) && ticks <= exact + tick);
 }
 
 #[test]

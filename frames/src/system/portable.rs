@@ -3,6 +3,8 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
@@ -11,6 +13,12 @@ use crate::error::Error;
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     layout: Layout,
+}
+
+/// See [`ticks`](super::ticks).
+pub(super) fn ticks() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
 }
 
 /// What memory would be given back in multiples of.
