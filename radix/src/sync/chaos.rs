@@ -73,26 +73,21 @@ hesitating!(AtomicU32, u32);
 hesitating!(AtomicU64, u64);
 hesitating!(AtomicPtr<T>, *mut T);
 
-impl AtomicU32 {
-    pub(crate) fn compare_exchange(
-        &self,
-        current: u32,
-        new: u32,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u32, u32> {
-        hesitate();
-        self.0.compare_exchange(current, new, success, failure)
-    }
-
-    pub(crate) fn compare_exchange_weak(
-        &self,
-        current: u32,
-        new: u32,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u32, u32> {
-        hesitate();
-        self.0.compare_exchange_weak(current, new, success, failure)
-    }
+macro_rules! exchanging {
+    ($($name:ident)*) => {
+        impl AtomicU32 {
+            $(pub(crate) fn $name(
+                &self,
+                current: u32,
+                new: u32,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<u32, u32> {
+                hesitate();
+                self.0.$name(current, new, success, failure)
+            })*
+        }
+    };
 }
+
+exchanging!(compare_exchange compare_exchange_weak);

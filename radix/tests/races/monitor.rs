@@ -19,6 +19,15 @@ pub(crate) enum Event {
     End(Outcome),
 }
 
+/// The calls of a history.
+pub(crate) fn calls(history: &[(usize, Event)]) -> Vec<&Call> {
+    let begun = history.iter().filter_map(|(_, event)| match event {
+        Event::Begin(call) => Some(call),
+        Event::End(_) => None,
+    });
+    begun.collect()
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Pending {
     Idle,

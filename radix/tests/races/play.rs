@@ -13,7 +13,7 @@ use crate::call::{
     plant,
 };
 use crate::common::{Clock, Race as Threads, StartLine, assert_at_rest, rng, stress_time};
-use crate::monitor::{Event, follow, indices};
+use crate::monitor::{Event, calls, follow, indices};
 use crate::stamp::Stamp;
 use crate::table::{Race, spread};
 use crate::told::{Flags, Told, flags};
@@ -87,14 +87,8 @@ impl Round {
             "{}: {left:?} does not follow from {history:#?}",
             race.name
         );
-        let calls: Vec<_> = history
-            .iter()
-            .filter_map(|(_, event)| match event {
-                Event::Begin(call) => Some(call),
-                Event::End(_) => None,
-            })
-            .collect();
-        self.told.lock().unwrap().assert_explains(self.before, flags(&self.tree), &calls);
+        let (after, calls) = (flags(&self.tree), calls(&history));
+        self.told.lock().unwrap().assert_explains(self.before, after, &calls);
         assert_exact_after_walks(&self.tree, &left);
         assert_at_rest(&self.tree);
     }

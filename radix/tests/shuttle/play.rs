@@ -11,7 +11,7 @@ use tagged_radix::RadixTree;
 use crate::call::{
     Call, Content, assert_exact_after_walks, contents, parse_calls, parse_entries, plant,
 };
-use crate::monitor::{Event, follow, indices};
+use crate::monitor::{Event, calls, follow, indices};
 use crate::stamp::{Stamp, execution};
 use crate::table::{Race, spread};
 use crate::told::{Flags, Told, flags};
@@ -70,14 +70,8 @@ impl Round {
             .collect();
         let left = contents(&self.tree);
         self.tree.check().unwrap_or_else(|violation| panic!("{}: {violation}", race.name));
-        let calls: Vec<_> = history
-            .iter()
-            .filter_map(|(_, event)| match event {
-                Event::Begin(call) => Some(call),
-                Event::End(_) => None,
-            })
-            .collect();
-        self.told.lock().unwrap().assert_explains(self.before, flags(&self.tree), &calls);
+        let (after, calls) = (flags(&self.tree), calls(&history));
+        self.told.lock().unwrap().assert_explains(self.before, after, &calls);
         assert_exact_after_walks(&self.tree, &left);
         let ended = (history, left);
         if right.lock().unwrap().contains(&ended) {

@@ -225,55 +225,48 @@ pub(in crate::raw) trait Below<'g> {
     fn looks_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool;
 }
 
-impl<'g> Below<'g> for Locked<'g> {
-    #[inline]
-    fn place(&self) -> u64 {
-        self.base()
-    }
+/// A locked node that has a header, and so knows its parent.
+trait Headed {
+    fn header(&self) -> &Header;
+}
 
+impl Headed for Locked<'_> {
     #[inline]
-    fn lock_parent(&self, tree: &'g Tree, guard: &'g Guard) -> Above<'g> {
-        lock_parent(self, tree, guard)
-    }
-
-    fn lock_parent_now(&self, tree: &'g Tree, guard: &'g Guard) -> Option<Above<'g>> {
-        lock_parent_now(self, tree, guard)
-    }
-
-    #[inline]
-    fn is_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
-        is_raised(self, tree, guard, tag)
-    }
-
-    #[inline]
-    fn looks_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
-        looks_raised(self, tree, guard, tag)
+    fn header(&self) -> &Header {
+        self
     }
 }
 
-impl<'g> Below<'g> for LockedInner<'g> {
+impl Headed for LockedInner<'_> {
+    #[inline]
+    fn header(&self) -> &Header {
+        self
+    }
+}
+
+impl<'g, L: Headed> Below<'g> for L {
     #[inline]
     fn place(&self) -> u64 {
-        self.base()
+        self.header().base()
     }
 
     #[inline]
     fn lock_parent(&self, tree: &'g Tree, guard: &'g Guard) -> Above<'g> {
-        lock_parent(self, tree, guard)
+        lock_parent(self.header(), tree, guard)
     }
 
     fn lock_parent_now(&self, tree: &'g Tree, guard: &'g Guard) -> Option<Above<'g>> {
-        lock_parent_now(self, tree, guard)
+        lock_parent_now(self.header(), tree, guard)
     }
 
     #[inline]
     fn is_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
-        is_raised(self, tree, guard, tag)
+        is_raised(self.header(), tree, guard, tag)
     }
 
     #[inline]
     fn looks_raised(&self, tree: &'g Tree, guard: &'g Guard, tag: Tag) -> bool {
-        looks_raised(self, tree, guard, tag)
+        looks_raised(self.header(), tree, guard, tag)
     }
 }
 
